@@ -1,0 +1,224 @@
+"""The base of every dataset builder: the record, the index, the paths.
+
+A builder yields records of one schema (`nasfas_jax.records`), so that any
+union of datasets is one data source. Nothing here needs TensorFlow: frames are
+stored as their encoded PNG bytes, depth maps as zlib tensors, in ArrayRecord
+shards.
+"""
+
+import importlib
+import json
+import pathlib
+import sys
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from nasfas_jax import records
+
+_TEXT_FIELDS = (
+    'clip_id',
+    'dataset',
+    'subject',
+    'split',
+    'attack_type',
+    'attack_detail',
+    'session',
+    'camera',
+    'light',
+    'medium',
+)
+
+
+def record_features() -> tfds.features.FeaturesDict:
+  """The features of a record.
+
+  Returns:
+    Strings for the metadata; `label` int32; `frames` PNG bytes of RGB crops,
+    all of one size; `frame_index` int32 [K]; `face_box` float32 [4] (x0, y0,
+    x1, y1 in pixels of the crop); `fps` float32; `depth` uint8 [K or 0, 32,
+    32] over the whole crop, 255 = nearest.
+  """
+  text = tfds.features.Text
+  return tfds.features.FeaturesDict({
+      **{name: text() for name in _TEXT_FIELDS},
+      'label': np.int32,
+      'frames': tfds.features.Sequence(text()),
+      'frame_index': tfds.features.Sequence(np.int32),
+      'face_box': tfds.features.Tensor(shape=(4,), dtype=np.float32),
+      'fps': np.float32,
+      'depth': tfds.features.Tensor(
+          shape=(None, records.DEPTH_SIZE, records.DEPTH_SIZE),
+          dtype=np.uint8,
+          encoding='zlib',
+      ),
+  })
+
+
+def make_record(
+    *,
+    clip_id: str,
+    dataset: str,
+    subject: str,
+    split: str,
+    label: int,
+    attack_type: str,
+    frames: list[bytes],
+    frame_index,
+    face_box,
+    depth: np.ndarray | None = None,
+    attack_detail: str = '',
+    session: str = '',
+    camera: str = '',
+    light: str = '',
+    medium: str = '',
+    fps: float = 0.0,
+) -> dict[str, object]:
+  """Checks one clip and returns it as a record.
+
+  Args:
+    clip_id: unique and stable name of the clip.
+    dataset: name of the dataset.
+    subject: identity of the person.
+    split: one of `records.SPLITS`.
+    label: 1 live, 0 spoof.
+    attack_type: one of `records.ATTACK_TYPES`.
+    frames: 1 to `records.MAX_FRAMES` PNG files, as bytes.
+    frame_index: ints [K], the place of each frame in the clip.
+    face_box: floats [4], x0, y0, x1, y1 in pixels of the crop.
+    depth: uint8 [K, 32, 32], or None where it is not known.
+    attack_detail: the dataset's own code of the attack.
+    session: domain field, '' where there is none.
+    camera: domain field.
+    light: domain field.
+    medium: domain field.
+    fps: frames per second of the clip, 0 where unknown.
+
+  Raises:
+    ValueError: for a clip that breaks the schema; names the clip and field.
+  """
+  records.check_labels(clip_id, label, attack_type)
+  if split not in records.SPLITS:
+    raise ValueError(
+        f'Clip {clip_id!r}: unknown split {split!r}; allowed: '
+        f'{", ".join(records.SPLITS)}.'
+    )
+  if not subject:
+    raise ValueError(f'Clip {clip_id!r}: the subject is empty.')
+  if not 1 <= len(frames) <= records.MAX_FRAMES:
+    raise ValueError(
+        f'Clip {clip_id!r}: {len(frames)} frames; allowed: 1 to '
+        f'{records.MAX_FRAMES}.'
+    )
+  for frame in frames:
+    if not frame.startswith(b'\x89PNG'):
+      raise ValueError(f'Clip {clip_id!r}: a frame is not a PNG file.')
+  if len(frame_index) != len(frames):
+    raise ValueError(
+        f'Clip {clip_id!r}: {len(frame_index)} frame indices for '
+        f'{len(frames)} frames.'
+    )
+  size = records.DEPTH_SIZE
+  if depth is None:
+    depth = np.zeros((0, size, size), np.uint8)
+  elif depth.shape != (len(frames), size, size) or depth.dtype != np.uint8:
+    raise ValueError(
+        f'Clip {clip_id!r}: depth is {depth.dtype} {depth.shape}; expected '
+        f'uint8 {(len(frames), size, size)}.'
+    )
+  box = np.asarray(face_box, np.float32)
+  if box.shape != (4,) or not np.all(np.isfinite(box)):
+    raise ValueError(f'Clip {clip_id!r}: face_box {face_box!r} is not valid.')
+  if box[2] <= box[0] or box[3] <= box[1]:
+    raise ValueError(f'Clip {clip_id!r}: face_box {box.tolist()} is empty.')
+  return {
+      'clip_id': clip_id,
+      'dataset': dataset,
+      'subject': subject,
+      'split': split,
+      'label': int(label),
+      'attack_type': attack_type,
+      'attack_detail': attack_detail,
+      'session': session,
+      'camera': camera,
+      'light': light,
+      'medium': medium,
+      'frames': list(frames),
+      'frame_index': np.asarray(frame_index, np.int32),
+      'face_box': box,
+      'fps': float(fps),
+      'depth': depth,
+  }
+
+
+class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """A TFDS builder that writes records and, beside the shards, their index.
+
+  Subclasses are named `Builder`, live in `<name>/<name>_dataset_builder.py`
+  and implement `_split_generators` and `_generate_examples`.
+  """
+
+  HOMEPAGE = ''
+
+  def __init_subclass__(cls, **kwargs):
+    # TFDS looks a package's folder up by its import name, which is not the
+    # folder's name here: datasets/ installs as nasfas_datasets.
+    path = pathlib.Path(sys.modules[cls.__module__].__file__).resolve()
+    cls.code_path = path
+    cls.pkg_dir_path = path.parent
+    super().__init_subclass__(**kwargs)
+
+  def __init__(self, **kwargs):
+    super().__init__(**{'file_format': 'array_record', **kwargs})
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    return self.dataset_info_from_configs(
+        features=record_features(), homepage=self.HOMEPAGE or None
+    )
+
+  @property
+  def index_path(self) -> pathlib.Path:
+    return pathlib.Path(self.data_dir) / records.INDEX_FILE
+
+  def download_and_prepare(self, **kwargs) -> None:
+    """Builds the shards, then the index; does only what is missing."""
+    super().download_and_prepare(**kwargs)
+    if not self.index_path.exists():
+      self._write_index()
+
+  def _write_index(self) -> None:
+    """Writes the metadata of all records, in their order in the shards."""
+    lines = []
+    for split in self.info.splits:
+      for example in self.as_data_source(split):
+        row = {
+            name: example[name].decode()
+            if isinstance(example[name], bytes)
+            else int(example[name])
+            for name in records.INDEX_FIELDS
+        }
+        row['num_frames'] = len(example['frame_index'])
+        row['fps'] = float(example['fps'])
+        row['tfds_split'] = split
+        lines.append(json.dumps(row))
+    # Written under another name first: a kill leaves no half index.
+    partial = self.index_path.with_suffix('.tmp')
+    partial.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    partial.replace(self.index_path)
+
+
+def builder_class(name: str) -> type[FasBuilder]:
+  """The builder of a dataset by its name.
+
+  Raises:
+    ValueError: if there is no such dataset; names those that there are.
+  """
+  folder = pathlib.Path(__file__).parent
+  names = sorted(p.parent.name for p in folder.glob('*/*_dataset_builder.py'))
+  if name not in names:
+    raise ValueError(
+        f'Unknown dataset {name!r}; allowed: {", ".join(names)}.'
+    )
+  package = __name__.rpartition('.')[0]
+  module = importlib.import_module(f'{package}.{name}.{name}_dataset_builder')
+  return module.Builder

@@ -1,0 +1,1 @@
+"""NAS-FAS in JAX: search, train and judge face anti-spoofing networks."""

@@ -1,0 +1,76 @@
+"""The record: one schema of clips that every dataset is written in.
+
+One label rule holds everywhere: label 1 = live (bona fide), 0 = spoof, and a
+score is evidence for live.
+"""
+
+SPOOF = 0
+LIVE = 1
+
+# The attack species (ISO/IEC 30107-3 "PAI species") a clip can have. 'live' is
+# the attack_type of every bona fide clip and of no other.
+ATTACK_TYPES = (
+    'live',
+    'print',
+    'print_cut',
+    'replay',
+    'mask_rigid',
+    'mask_paper',
+    'mask_silicone',
+    'mask_half',
+    'mask_transparent',
+    'mannequin',
+    'makeup_cosmetic',
+    'makeup_impersonation',
+    'makeup_obfuscation',
+    'partial_paper',
+    'partial_funnyeye',
+    'partial_paperglasses',
+)
+
+SPLITS = ('train', 'dev', 'test')
+
+# Fields that can serve as the domain of a clip; '' where a dataset has none.
+DOMAIN_FIELDS = ('dataset', 'session', 'camera', 'light', 'medium')
+
+# Metadata that protocols select on. A copy of them stands in INDEX_FILE beside
+# the shards, one JSON object a line in the order of the records, so that no
+# frame is read to select clips.
+INDEX_FIELDS = (
+    'clip_id',
+    'dataset',
+    'subject',
+    'split',
+    'label',
+    'attack_type',
+    'attack_detail',
+    'session',
+    'camera',
+    'light',
+    'medium',
+)
+INDEX_FILE = 'index.jsonl'
+
+# Side of the stored crop over the side of the face box: wide, so that training
+# can draw face scales between 1.2 and 1.4 from it.
+WIDE_MARGIN = 1.6
+MAX_FRAMES = 32
+DEPTH_SIZE = 32
+
+
+def check_labels(clip_id: str, label: int, attack_type: str) -> None:
+  """Raises ValueError unless label and attack type go together."""
+  if attack_type not in ATTACK_TYPES:
+    raise ValueError(
+        f'Clip {clip_id!r}: unknown attack_type {attack_type!r}; allowed: '
+        f'{", ".join(ATTACK_TYPES)}.'
+    )
+  if label not in (SPOOF, LIVE):
+    raise ValueError(
+        f'Clip {clip_id!r}: label {label!r}; allowed: 1 (live), 0 (spoof).'
+    )
+  if (label == LIVE) != (attack_type == 'live'):
+    raise ValueError(
+        f'Clip {clip_id!r}: label {label} does not go with attack_type '
+        f'{attack_type!r}: live clips have label 1, all others 0.'
+    )

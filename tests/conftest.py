@@ -1,0 +1,25 @@
+"""Strict settings under which every test runs."""
+
+import os
+
+# Before the first import of jax: several fake devices on the host.
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ['XLA_FLAGS'] = (
+    os.environ.get('XLA_FLAGS', '')
+    + ' --xla_force_host_platform_device_count=4'
+)
+
+import jax
+import pytest
+from absl import flags
+
+jax.config.update('jax_numpy_dtype_promotion', 'strict')
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+# grain's worker processes read absl flags, which pytest never parses.
+flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture
+def key():
+  return jax.random.key(0)
