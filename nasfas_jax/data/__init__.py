@@ -1,1 +1,1 @@
-
+"""Protocols and the input pipeline: NumPy and grain only, no JAX."""

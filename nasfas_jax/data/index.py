@@ -1,0 +1,122 @@
+"""The index of prepared datasets: what there is, without reading a frame."""
+
+import collections
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+
+from nasfas_jax import records
+
+Row = Mapping[str, object]
+Predicate = Callable[[Row], bool]
+
+
+def default_data_dir() -> pathlib.Path:
+  """Where prepared datasets lie by default: the folder that TFDS uses."""
+  path = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
+  return pathlib.Path(path).expanduser()
+
+
+def resolve_data_dir(data_dir: str) -> pathlib.Path:
+  """The folder of prepared datasets; '' means the default."""
+  return pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
+
+
+def _version_key(path: pathlib.Path) -> tuple[int, ...]:
+  parts = path.name.split('.')
+  if len(parts) != 3 or not all(part.isdigit() for part in parts):
+    return ()
+  return tuple(int(part) for part in parts)
+
+
+def find_dataset(
+    data_dir: pathlib.Path, name: str, builder_config: str = ''
+) -> pathlib.Path | None:
+  """The folder of a prepared dataset, newest version, or None.
+
+  Args:
+    data_dir: folder of prepared datasets.
+    name: the dataset.
+    builder_config: the builder's config; '' for a builder without configs,
+      and else for the one that is named 'default'.
+  """
+  parents = [data_dir / name / (builder_config or 'default')]
+  if not builder_config:
+    parents.append(data_dir / name)
+  for parent in parents:
+    versions = [
+        path.parent
+        for path in parent.glob(f'*/{records.INDEX_FILE}')
+        if _version_key(path.parent)
+    ]
+    if versions:
+      return max(versions, key=_version_key)
+  return None
+
+
+def load_index(
+    data_dir: pathlib.Path, name: str, builder_config: str = ''
+) -> list[dict[str, object]]:
+  """Reads the index of one prepared dataset.
+
+  Returns:
+    One dict a clip: the fields of `records.INDEX_FIELDS`, num_frames, fps,
+    and where the record is: `folder`, `tfds_split`, `position`.
+
+  Raises:
+    FileNotFoundError: if the dataset is not prepared; gives the command.
+  """
+  folder = find_dataset(data_dir, name, builder_config)
+  if folder is None:
+    wanted = f'{name}/{builder_config}' if builder_config else name
+    option = f' --config={builder_config}' if builder_config else ''
+    raise FileNotFoundError(
+        f'The dataset {wanted!r} is not prepared in {str(data_dir)!r}. Prepare '
+        f'it with: python -m nasfas_datasets.prepare --dataset={name}{option} '
+        f'--data_dir={data_dir}'
+    )
+  rows = []
+  positions = collections.Counter()
+  with open(folder / records.INDEX_FILE, encoding='utf-8') as lines:
+    for line in lines:
+      row = json.loads(line)
+      row['folder'] = str(folder)
+      row['position'] = positions[row['tfds_split']]
+      positions[row['tfds_split']] += 1
+      rows.append(row)
+  return rows
+
+
+def select(rows: Sequence[Row], predicate: Predicate) -> list[Row]:
+  """The rows a predicate accepts, sorted by dataset and clip id.
+
+  Sorting makes the order of clips independent of the number of shards.
+  """
+  chosen = [row for row in rows if predicate(row)]
+  return sorted(chosen, key=lambda row: (row['dataset'], row['clip_id']))
+
+
+def split_halves(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+  """Splits clips into two halves of disjoint subjects, for bilevel search.
+
+  Subjects are dealt out alternately within each dataset, in sorted order, so
+  that both halves hold every domain and attack type that enough subjects have.
+
+  Returns:
+    (weights half, architecture half).
+
+  Raises:
+    ValueError: if there are fewer than two subjects.
+  """
+  subjects = sorted({(row['dataset'], row['subject']) for row in rows})
+  if len(subjects) < 2:
+    raise ValueError(
+        f'A search needs at least 2 subjects for disjoint halves; got '
+        f'{len(subjects)}: {", ".join(subject for _, subject in subjects)}.'
+    )
+  first = set(subjects[0::2])
+  halves = ([], [])
+  for row in rows:
+    halves[(row['dataset'], row['subject']) not in first].append(row)
+  return halves

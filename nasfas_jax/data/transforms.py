@@ -1,0 +1,248 @@
+"""From a record to a snippet: frame choice, crop, augmentation (NumPy).
+
+One crop, one flip and one colour change are drawn per snippet and shared by
+its frames: a change between frames would be read as motion by rank pooling.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+  """Strengths of the training augmentation; zeros switch a part off.
+
+  Defaults follow the CDCN paper's setting: face scale 1.2 to 1.4, colour
+  +-40, gamma 0.5 to 1.5, flip, random erasing of 1-5 % and cutout.
+
+  Attributes:
+    face_scale: (low, high) side of the crop over the side of the face box.
+    flip: probability of a horizontal flip.
+    colour: largest shift of each RGB channel, in grey levels of 255.
+    gamma: (low, high) exponent of the tone curve.
+    erase: probability of random erasing with noise.
+    erase_area: (low, high) share of the picture that is erased.
+    cutout: probability of a square hole of zeros (mid-grey when normalised).
+    cutout_side: largest side of the hole as a share of the picture's side.
+  """
+
+  face_scale: tuple[float, float] = (1.2, 1.4)
+  flip: float = 0.5
+  colour: float = 40.0
+  gamma: tuple[float, float] = (0.5, 1.5)
+  erase: float = 0.5
+  erase_area: tuple[float, float] = (0.01, 0.05)
+  cutout: float = 0.5
+  cutout_side: float = 0.2
+
+
+def train_frame_indices(
+    num_available: int, num_frames: int, rng: np.random.Generator
+) -> np.ndarray:
+  """A random run of neighbouring frames: int [num_frames], ascending.
+
+  A clip with fewer frames than asked repeats frames evenly.
+  """
+  if num_available <= num_frames:
+    return even_frame_indices(num_available, num_frames, 0, 1)
+  start = int(rng.integers(num_available - num_frames + 1))
+  return np.arange(start, start + num_frames)
+
+
+def even_frame_indices(
+    num_available: int, num_frames: int, snippet: int, num_snippets: int
+) -> np.ndarray:
+  """The frames of one of several evenly placed snippets: int [num_frames].
+
+  Snippets are runs of neighbouring frames whose starts are spread evenly over
+  the clip. A clip with fewer frames than asked repeats frames evenly.
+  """
+  if num_available <= num_frames:
+    places = np.linspace(0, num_available - 1, num_frames)
+    return np.round(places).astype(np.int64)
+  last = num_available - num_frames
+  start = round(last * (snippet + 0.5) / num_snippets) if num_snippets else 0
+  return np.arange(start, start + num_frames)
+
+
+def square_around(face_box: np.ndarray, scale: float) -> tuple:
+  """(x0, y0, side) of the square of `scale` times the box's larger side."""
+  x0, y0, x1, y1 = (float(value) for value in face_box)
+  side = scale * max(x1 - x0, y1 - y0)
+  return (x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side
+
+
+def crop_square(image: np.ndarray, square: tuple, size: int) -> np.ndarray:
+  """Cuts a square out and resizes it bilinearly, half-pixel centres.
+
+  Args:
+    image: [H, W] or [H, W, C].
+    square: (x0, y0, side) in pixels, may reach past the border, which is
+      replicated.
+    size: side of the result in pixels.
+
+  Returns:
+    [size, size] or [size, size, C], dtype of the image.
+  """
+  x0, y0, side = square
+  step = side / size
+  # Output pixel centre (i + 0.5) maps to x0 + (i + 0.5) * step; pixel
+  # coordinates count from the centre of the first pixel, hence the - 0.5.
+  matrix = np.array([
+      [step, 0.0, x0 + 0.5 * step - 0.5],
+      [0.0, step, y0 + 0.5 * step - 0.5],
+  ])
+  return cv2.warpAffine(
+      image,
+      matrix,
+      (size, size),
+      flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+      borderMode=cv2.BORDER_REPLICATE,
+  )
+
+
+def face_ellipse(face_box: np.ndarray, square: tuple, size: int) -> np.ndarray:
+  """The ellipse inscribed in the face box, on the grid of the map.
+
+  Args:
+    face_box: [4] x0, y0, x1, y1 in pixels of the stored crop.
+    square: (x0, y0, side) of the region that the map covers.
+    size: side of the map.
+
+  Returns:
+    float32 [size, size], 1 inside, 0 outside; at least one cell is inside.
+  """
+  x0, y0, x1, y1 = (float(value) for value in face_box)
+  left, top, side = square
+  centres = (np.arange(size) + 0.5) * side / size
+  u = (left + centres - (x0 + x1) / 2) / ((x1 - x0) / 2)
+  v = (top + centres - (y0 + y1) / 2) / ((y1 - y0) / 2)
+  distance = v[:, None] ** 2 + u[None, :] ** 2
+  return (distance <= max(1.0, distance.min())).astype(np.float32)
+
+
+def decode_png(data: bytes) -> np.ndarray:
+  """Decodes a PNG file to uint8 RGB [H, W, 3].
+
+  Raises:
+    ValueError: if the bytes are not a picture.
+  """
+  image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+  if image is None:
+    raise ValueError(f'A frame of {len(data)} bytes is not a picture.')
+  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _change_colour(frames, augmentation, rng):
+  """Shifts channels and bends the tone curve of uint8 [K, H, W, 3]."""
+  low, high = augmentation.gamma
+  gamma = rng.uniform(low, high)
+  shift = rng.uniform(-augmentation.colour, augmentation.colour, size=3)
+  levels = 255.0 * (np.arange(256) / 255.0) ** gamma
+  table = np.clip(np.round(levels[:, None] + shift), 0, 255).astype(np.uint8)
+  return np.stack([table[frames[..., c], c] for c in range(3)], axis=-1)
+
+
+def _hole(size: int, height: float, width: float, rng) -> tuple[slice, slice]:
+  """A random rectangle inside a square picture, at least one pixel."""
+  height = int(np.clip(round(height), 1, size))
+  width = int(np.clip(round(width), 1, size))
+  top = int(rng.integers(size - height + 1))
+  left = int(rng.integers(size - width + 1))
+  return slice(top, top + height), slice(left, left + width)
+
+
+def augment(
+    frames: np.ndarray, augmentation: Augmentation, rng: np.random.Generator
+) -> np.ndarray:
+  """Colour, gamma, random erasing and cutout, alike for all frames.
+
+  Args:
+    frames: uint8 [K, S, S, 3].
+    augmentation: the strengths.
+    rng: source of randomness.
+
+  Returns:
+    uint8 [K, S, S, 3].
+  """
+  size = frames.shape[1]
+  frames = _change_colour(frames, augmentation, rng)
+  if rng.uniform() < augmentation.erase:
+    area = rng.uniform(*augmentation.erase_area) * size * size
+    aspect = np.exp(rng.uniform(np.log(1 / 3), np.log(3)))
+    rows, columns = _hole(
+        size, np.sqrt(area * aspect), np.sqrt(area / aspect), rng
+    )
+    shape = frames[0, rows, columns].shape
+    frames[:, rows, columns] = rng.integers(0, 256, shape, dtype=np.uint8)
+  if rng.uniform() < augmentation.cutout:
+    side = rng.uniform(0.0, augmentation.cutout_side) * size
+    rows, columns = _hole(size, side, side, rng)
+    frames[:, rows, columns] = 128
+  return frames
+
+
+def make_snippet(
+    record: Mapping[str, object],
+    frame_indices: np.ndarray,
+    *,
+    image_size: int,
+    map_size: int,
+    face_scale: float,
+    flip: bool,
+) -> dict[str, np.ndarray]:
+  """Decodes and crops the chosen frames of a record, with its maps.
+
+  Args:
+    record: one example in the schema of `nasfas_jax.records`.
+    frame_indices: int [K] places in the record's list of frames.
+    image_size: S, side of the crops.
+    map_size: D, side of the maps.
+    face_scale: side of the crop over the larger side of the face box.
+    flip: whether to mirror left and right.
+
+  Returns:
+    frames: uint8 [K, S, S, 3] RGB;
+    depth: float32 [D, D] in [0, 1] of the static frame (place K // 2), the
+      face ellipse where the record has no depth;
+    face_mask: float32 [D, D], 1 where depth is above 0;
+    score_mask: float32 [D, D], the face ellipse. It depends on the box only,
+      never on the depth, which some datasets have for live clips alone: a
+      region that knows the label must not normalise a score.
+  """
+  square = square_around(record['face_box'], face_scale)
+  decoded = {
+      int(i): crop_square(
+          decode_png(record['frames'][int(i)]), square, image_size
+      )
+      for i in np.unique(frame_indices)
+  }
+  frames = np.stack([decoded[int(i)] for i in frame_indices])
+  score_mask = face_ellipse(record['face_box'], square, map_size)
+  depth = score_mask
+  if len(record['depth']):
+    # The depth map covers the whole stored crop, on a coarser grid.
+    stored = record['depth'][int(frame_indices[len(frame_indices) // 2])]
+    height = decode_height(record['frames'][0])
+    ratio = stored.shape[0] / height
+    scaled = tuple(value * ratio for value in square)
+    depth = crop_square(stored.astype(np.float32) / 255.0, scaled, map_size)
+  if flip:
+    frames, depth, score_mask = (
+        np.flip(array, axis=-2 if array.ndim == 4 else -1)
+        for array in (frames, depth, score_mask)
+    )
+  return {
+      'frames': np.ascontiguousarray(frames),
+      'depth': np.ascontiguousarray(depth, np.float32),
+      'face_mask': (depth > 0).astype(np.float32),
+      'score_mask': np.ascontiguousarray(score_mask),
+  }
+
+
+def decode_height(data: bytes) -> int:
+  """The height of a PNG file in pixels, read from its header."""
+  return int.from_bytes(data[20:24], 'big')

@@ -1,0 +1,79 @@
+"""Optimizers and learning-rate schedules, by name."""
+
+import optax
+
+SCHEDULES = ('constant', 'cosine', 'step')
+
+
+def schedule(
+    name: str,
+    learning_rate: float,
+    num_steps: int,
+    *,
+    step_size: int = 0,
+    factor: float = 0.5,
+    final_fraction: float = 0.0,
+) -> optax.Schedule:
+  """A learning-rate schedule.
+
+  Args:
+    name: 'constant'; 'cosine' from the rate down to final_fraction of it;
+      'step', multiplied by `factor` after every `step_size` steps (the CDCN
+      paper halves the rate every 500 epochs).
+    learning_rate: the rate at step 0.
+    num_steps: length of the run.
+    step_size: see 'step'.
+    factor: see 'step'.
+    final_fraction: see 'cosine'.
+
+  Raises:
+    ValueError: for an unknown name or a step_size below 1 with 'step'.
+  """
+  if name == 'constant':
+    return optax.schedules.constant_schedule(learning_rate)
+  if name == 'cosine':
+    return optax.schedules.cosine_decay_schedule(
+        learning_rate, max(num_steps, 1), alpha=final_fraction
+    )
+  if name == 'step':
+    if step_size < 1:
+      raise ValueError(
+          f'The step schedule needs step_size >= 1; got {step_size}.'
+      )
+    return optax.schedules.exponential_decay(
+        learning_rate, step_size, factor, staircase=True
+    )
+  raise ValueError(
+      f'Unknown schedule {name!r}; allowed: {", ".join(SCHEDULES)}.'
+  )
+
+
+def adam_l2(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    weight_decay: float = 0.0,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    gradient_clip: float = 0.0,
+) -> optax.GradientTransformation:
+  """Adam with L2 weight decay added to the gradient, as PyTorch's Adam has it.
+
+  This is not AdamW: the decay passes through Adam's scaling. The published
+  settings of CDCN, NAS-FAS and PC-DARTS (weight decay 5e-5 for the weights,
+  1e-3 for the architecture) are in this form.
+
+  Args:
+    learning_rate: rate or schedule.
+    weight_decay: L2 coefficient.
+    b1: decay of the first moment.
+    b2: decay of the second moment.
+    gradient_clip: largest global norm of the gradient; 0 clips nothing.
+  """
+  parts = []
+  if gradient_clip:
+    parts.append(optax.clip_by_global_norm(gradient_clip))
+  if weight_decay:
+    parts.append(optax.add_decayed_weights(weight_decay))
+  parts.append(optax.adam(learning_rate, b1=b1, b2=b2))
+  return optax.chain(*parts)
+
