@@ -1,0 +1,330 @@
+"""Genotypes: the searched cells as data, their JSON form and derivation.
+
+A genotype holds one or more cells for each of the three levels of the network.
+A cell is a directed acyclic graph: node 0 is its input, nodes 1, 2, ... are
+intermediate; an intermediate node is the sum of the operations on its incoming
+edges, and the cell's output is a weighted sum of nodes. Search and training
+agree on nothing but this document. Needs the standard library and NumPy only.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nasfas_jax.models.schema_checks import (
+  check_cell,
+  check_fields,
+  check_number,
+  check_type,
+)
+from nasfas_jax.models.search_spaces import (
+  FIXED_THETA,
+  LEVELS,
+  SPACES,
+  cell_edges,
+  check_space,
+  num_edges,
+  space_theta,
+)
+
+SCHEMA_VERSION = 1
+MAX_FILE_BYTES = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Edge:
+  """One operation from node `source` to the later node `target`."""
+
+  source: int
+  target: int
+  operation: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """A cell's edges, and the (node, weight) pairs that make its output."""
+
+  edges: tuple[Edge, ...]
+  outputs: tuple[tuple[int, float], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Genotype:
+  """Searched cells; valid from construction on.
+
+  Attributes:
+    space: name of the search space, a key of `SPACES`.
+    theta: strength of the central difference, in [0, 1].
+    cells: one tuple of cells for each of `LEVELS`, in that order.
+    provenance: JSON-like facts about where the genotype comes from (config,
+      seed, ...). Takes no part in equality or hashing.
+
+  Raises:
+    ValueError: a field is wrong; the message names it by its path, such as
+      cells.low[0].edges[2].operation.
+  """
+
+  space: str
+  theta: float
+  cells: tuple[tuple[Cell, ...], ...]
+  provenance: Mapping[str, Any] = dataclasses.field(
+    default_factory=dict, compare=False
+  )
+
+  def __post_init__(self):
+    check_space(self.space)
+    check_number('theta', self.theta, 0.0, 1.0)
+    fixed = FIXED_THETA.get(self.space, self.theta)
+    if self.theta != fixed:
+      raise ValueError(
+        f'theta: {self.theta!r}; space {self.space!r} allows only {fixed}.'
+      )
+    if len(self.cells) != len(LEVELS):
+      raise ValueError(
+        f'cells: {len(self.cells)} levels; allowed: {", ".join(LEVELS)}.'
+      )
+    for level, cells in zip(LEVELS, self.cells, strict=True):
+      if not cells:
+        raise ValueError(f'cells.{level}: no cell; at least 1 is needed.')
+      for i, cell in enumerate(cells):
+        check_cell(f'cells.{level}[{i}]', cell, self.space)
+
+  def level(self, name: str) -> tuple[Cell, ...]:
+    """Returns the cells of one of `LEVELS`."""
+    return self.cells[LEVELS.index(name)]
+
+  def to_json(self) -> str:
+    """Returns the genotype as a JSON document of schema version 1."""
+    document = {
+      'schema_version': SCHEMA_VERSION,
+      'space': self.space,
+      'theta': self.theta,
+      'cells': {
+        level: [_to_dict(c) for c in self.level(level)] for level in LEVELS
+      },
+      'provenance': dict(self.provenance),
+    }
+    return json.dumps(document, indent=2, allow_nan=False) + '\n'
+
+  def save(self, path: str | os.PathLike[str]) -> None:
+    """Writes the JSON document to `path`, whole or not at all."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    with open(temporary, 'w', encoding='utf-8') as file:
+      file.write(self.to_json())
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def with_theta(genotype: Genotype, theta: float) -> Genotype:
+  """Returns the genotype with another theta."""
+  return dataclasses.replace(genotype, theta=theta)
+
+
+def from_json(text: str) -> Genotype:
+  """Reads a genotype from a JSON document.
+
+  Raises:
+    ValueError: not JSON, a newer schema, an unknown or missing field, a value
+      of the wrong type, or cells that make no valid graph. The message names
+      the field by its path, the value and what is allowed.
+  """
+  try:
+    document = json.loads(text, parse_constant=_reject_constant)
+  except (json.JSONDecodeError, RecursionError) as error:
+    raise ValueError(f'Genotype is not a JSON document: {error}.') from error
+  check_type('genotype', document, dict, 'an object')
+  version = document.get('schema_version')
+  if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
+    raise ValueError(
+      f'schema_version: {version!r}; allowed: 1 to {SCHEMA_VERSION} (a newer '
+      'genotype needs a newer nasfas_jax).'
+    )
+  check_fields(
+    '', document, ('schema_version', 'space', 'theta', 'cells', 'provenance')
+  )
+  check_type('space', document['space'], str, 'a string')
+  check_space(document['space'])
+  check_fields('cells', document['cells'], LEVELS)
+  check_type('provenance', document['provenance'], dict, 'an object')
+  return Genotype(
+    space=document['space'],
+    theta=document['theta'],
+    cells=tuple(
+      _items(f'cells.{level}', document['cells'][level], _cell_from_dict)
+      for level in LEVELS
+    ),
+    provenance=document['provenance'],
+  )
+
+
+def load(path: str | os.PathLike[str]) -> Genotype:
+  """Reads a genotype from a JSON file of at most `MAX_FILE_BYTES`."""
+  with open(path, 'rb') as file:
+    data = file.read(MAX_FILE_BYTES + 1)
+  if len(data) > MAX_FILE_BYTES:
+    raise ValueError(
+      f'Genotype file {os.fspath(path)!r} is larger than the allowed '
+      f'{MAX_FILE_BYTES} bytes.'
+    )
+  try:
+    return from_json(data.decode('utf-8'))
+  except ValueError as error:
+    raise ValueError(f'Genotype file {os.fspath(path)!r}: {error}') from error
+
+
+def derive(
+  weights: Mapping[str, np.ndarray],
+  space: str,
+  *,
+  theta: float,
+  edge_weights: Mapping[str, np.ndarray] | None = None,
+  node_weights: Mapping[str, np.ndarray] | None = None,
+  provenance: Mapping[str, Any] | None = None,
+) -> Genotype:
+  """Derives a genotype from the weights of a searched supernet.
+
+  On each edge the strongest operation but 'none' stands; an edge is as strong
+  as that operation's weight times the edge's weight. `cdcnpp` keeps one
+  incoming edge a node and the strongest node only, so a cell is a chain.
+  `nasfas` and `vanilla` keep two incoming edges a node and every node. Ties go
+  to the earlier operation, the earlier source, the earlier node.
+
+  Args:
+    weights: [num_cells, num_edges, num_ops] for each of `LEVELS`, softmaxed.
+    space: a key of `SPACES`.
+    theta: of the genotype; a space that fixes theta overrides it.
+    edge_weights: [num_cells, num_edges] for each level; None: all 1.
+    node_weights: [num_cells, num_nodes] for each level, softmaxed; None: equal.
+    provenance: JSON-like facts kept in the genotype.
+  """
+  check_space(space)
+  levels = []
+  for level in LEVELS:
+    alphas = _finite(f'weights.{level}', weights[level], 3)
+    num_cells, count, num_ops = alphas.shape
+    num_nodes = (math.isqrt(8 * count + 1) - 1) // 2
+    if num_edges(num_nodes) != count or num_ops != len(SPACES[space]):
+      raise ValueError(
+        f'weights.{level}: shape {alphas.shape}; allowed: [cells, n (n + 1) '
+        f'/ 2 edges, {len(SPACES[space])} operations of space {space!r}].'
+      )
+    betas = np.ones((num_cells, count))
+    if edge_weights is not None:
+      betas = _finite(f'edge_weights.{level}', edge_weights[level], 2)
+    nodes = np.full((num_cells, num_nodes), 1 / num_nodes)
+    if node_weights is not None:
+      nodes = _finite(f'node_weights.{level}', node_weights[level], 2)
+    for name, got, want in (
+      ('edge_weights', betas.shape, (num_cells, count)),
+      ('node_weights', nodes.shape, (num_cells, num_nodes)),
+    ):
+      if got != want:
+        raise ValueError(f'{name}.{level}: shape {got}; allowed: {want}.')
+    levels.append(
+      tuple(
+        _derive_cell(*cell, space)
+        for cell in zip(alphas, betas, nodes, strict=True)
+      )
+    )
+  return Genotype(
+    space=space,
+    theta=space_theta(space, theta),
+    cells=tuple(levels),
+    provenance=dict(provenance or {}),
+  )
+
+
+def _finite(path: str, value: np.ndarray, ndim: int) -> np.ndarray:
+  array = np.asarray(value, np.float64)
+  if array.ndim != ndim or not np.isfinite(array).all():
+    raise ValueError(
+      f'{path}: shape {array.shape}, finite: {np.isfinite(array).all()}; '
+      f'allowed: {ndim} axes of finite numbers.'
+    )
+  return array
+
+
+def _derive_cell(
+  alphas: np.ndarray, betas: np.ndarray, nodes: np.ndarray, space: str
+) -> Cell:
+  # 'none' is operation 0 of every space; argmax takes the first of a tie.
+  best = 1 + alphas[:, 1:].argmax(axis=1)
+  strength = alphas[np.arange(len(best)), best] * betas
+  edges = cell_edges(len(nodes))
+  kept = []
+  for node in range(1, len(nodes) + 1):
+    incoming = [i for i, (_, target) in enumerate(edges) if target == node]
+    # A stable sort: of equal edges the earlier source stands first.
+    incoming.sort(key=lambda i: -strength[i])
+    incoming = sorted(incoming[: 1 if space == 'cdcnpp' else 2])
+    kept += [Edge(*edges[i], SPACES[space][best[i]]) for i in incoming]
+  if space != 'cdcnpp':
+    outputs = tuple((i + 1, float(w)) for i, w in enumerate(nodes))
+    return Cell(edges=tuple(kept), outputs=outputs)
+  last = node = 1 + int(nodes.argmax())
+  chain = []
+  while node:
+    # kept[i] is the one incoming edge of node i + 1.
+    chain.insert(0, kept[node - 1])
+    node = kept[node - 1].source
+  return Cell(edges=tuple(chain), outputs=((last, 1.0),))
+
+
+def _to_dict(cell: Cell) -> dict[str, Any]:
+  return {
+    'edges': [dataclasses.asdict(edge) for edge in cell.edges],
+    'outputs': [{'node': n, 'weight': w} for n, w in cell.outputs],
+  }
+
+
+def _cell_from_dict(path: str, value: Any) -> Cell:
+  check_fields(path, value, ('edges', 'outputs'))
+  return Cell(
+    edges=_items(f'{path}.edges', value['edges'], _edge_from_dict),
+    outputs=_items(f'{path}.outputs', value['outputs'], _output_from_dict),
+  )
+
+
+def _edge_from_dict(path: str, value: Any) -> Edge:
+  check_fields(path, value, ('source', 'target', 'operation'))
+  return Edge(**value)
+
+
+def _output_from_dict(path: str, value: Any) -> tuple[int, float]:
+  check_fields(path, value, ('node', 'weight'))
+  return value['node'], value['weight']
+
+
+def _items(path: str, value: Any, convert) -> tuple:
+  check_type(path, value, list, 'a list')
+  return tuple(convert(f'{path}[{i}]', item) for i, item in enumerate(value))
+
+
+def _reject_constant(name: str) -> None:
+  raise ValueError(f'Genotype holds {name}; allowed: finite numbers.')
+
+
+def _chain(*operations: str) -> Cell:
+  edges = tuple(Edge(i, i + 1, name) for i, name in enumerate(operations))
+  return Cell(edges=edges, outputs=((len(operations), 1.0),))
+
+
+# The cells of CDCN++ (arXiv 2003.04092, figure 5).
+CDCNPP = Genotype(
+  space='cdcnpp',
+  theta=0.7,
+  cells=(
+    (_chain('cdc_2_1.6'),),
+    (_chain('cdc_2_1.2', 'cdc_2_1.4'),),
+    (_chain('cdc_3x3', 'cdc_2_1.2'),),
+  ),
+  provenance={'source': 'arXiv:2003.04092'},
+)

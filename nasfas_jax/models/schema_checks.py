@@ -1,0 +1,86 @@
+"""Checks of a genotype whose errors name the wrong field by its path."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from nasfas_jax.models.search_spaces import NONE, SPACES
+
+MAX_NODES = 16
+
+
+def check_type(path: str, value: Any, kind: type, allowed: str) -> None:
+  if not isinstance(value, kind):
+    raise ValueError(f'{path}: {value!r}; allowed: {allowed}.')
+
+
+def check_fields(path: str, value: Any, fields: Iterable[str]) -> None:
+  """Checks that `value` is an object with exactly these fields."""
+  check_type(path, value, dict, 'an object')
+  prefix = f'{path}.' if path else ''
+  for name in value:
+    if name not in fields:
+      raise ValueError(
+        f'{prefix}{name}: unknown field; allowed: {", ".join(fields)}.'
+      )
+  for name in fields:
+    if name not in value:
+      raise ValueError(f'{prefix}{name}: missing; needed: {", ".join(fields)}.')
+
+
+def check_number(path: str, value: Any, low: float, high: float) -> None:
+  is_number = isinstance(value, int | float) and not isinstance(value, bool)
+  if not is_number or not low <= value <= high or math.isinf(value):
+    raise ValueError(f'{path}: {value!r}; allowed: number in [{low}, {high}].')
+
+
+def check_integer(path: str, value: Any, low: int, high: int) -> None:
+  if type(value) is not int or not low <= value <= high:
+    raise ValueError(f'{path}: {value!r}; allowed: integer {low} to {high}.')
+
+
+def check_cell(path: str, cell: Any, space: str) -> None:
+  """Checks that a `genotypes.Cell` is a graph that leads to its outputs."""
+  operations = [name for name in SPACES[space] if name != NONE]
+  seen = set()
+  for i, edge in enumerate(cell.edges):
+    here = f'{path}.edges[{i}]'
+    check_integer(f'{here}.target', edge.target, 1, MAX_NODES)
+    check_integer(f'{here}.source', edge.source, 0, edge.target - 1)
+    if edge.operation not in operations:
+      raise ValueError(
+        f'{here}.operation: {edge.operation!r}; allowed in space {space!r}: '
+        f'{", ".join(operations)}.'
+      )
+    if (edge.source, edge.target) in seen:
+      raise ValueError(
+        f'{here}: {edge.source} -> {edge.target} stands twice; allowed: one '
+        'edge for each pair of nodes.'
+      )
+    seen.add((edge.source, edge.target))
+  targets = {edge.target for edge in cell.edges}
+  for i, edge in enumerate(cell.edges):
+    if edge.source not in targets | {0}:
+      raise ValueError(
+        f'{path}.edges[{i}].source: {edge.source}, a node without incoming '
+        f'edge; allowed: {sorted(targets | {0})}.'
+      )
+  if not cell.outputs:
+    raise ValueError(f'{path}.outputs: empty; at least 1 node is needed.')
+  nodes = [node for node, _ in cell.outputs]
+  for i, (node, weight) in enumerate(cell.outputs):
+    here = f'{path}.outputs[{i}]'
+    if type(node) is not int or node not in targets:
+      raise ValueError(
+        f'{here}.node: {node!r} is not connected; allowed: {sorted(targets)}.'
+      )
+    if node in nodes[:i]:
+      raise ValueError(f'{here}.node: {node} stands twice; allowed: once.')
+    check_number(f'{here}.weight', weight, 0.0, math.inf)
+  used = {edge.source for edge in cell.edges} | set(nodes)
+  for i, edge in enumerate(cell.edges):
+    if edge.target not in used:
+      raise ValueError(
+        f'{path}.edges[{i}].target: {edge.target} leads to no output; '
+        f'allowed: {sorted(used - {0})}.'
+      )
