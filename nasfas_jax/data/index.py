@@ -1,6 +1,7 @@
 """The index of prepared datasets: what there is, without reading a frame."""
 
 import collections
+import hashlib
 import json
 import os
 import pathlib
@@ -120,3 +121,12 @@ def split_halves(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
   for row in rows:
     halves[(row['dataset'], row['subject']) not in first].append(row)
   return halves
+
+
+def fingerprint(rows: Sequence[Row]) -> str:
+  """A short hash of which clips a run saw: their ids, labels and splits."""
+  digest = hashlib.sha256()
+  for row in rows:
+    line = [row[name] for name in ('dataset', 'clip_id', 'label', 'split')]
+    digest.update(json.dumps(line).encode() + b'\n')
+  return digest.hexdigest()[:16]

@@ -185,3 +185,23 @@ def select(protocol: Protocol, rows: Sequence[Row]) -> Selection:
           f'{part} and in test, such as {sorted(shared)[0][1]!r}.'
       )
   return Selection(**parts, dev_source=dev_source)
+
+
+def load(name: str, data_dir: str, builder_config: str) -> Selection:
+  """The clips of a protocol, from the indices of the prepared datasets.
+
+  Args:
+    name: of the protocol.
+    data_dir: folder of prepared datasets; '' is the default one.
+    builder_config: config of the dataset builder; '' is its default.
+
+  Raises:
+    ValueError: for an unknown protocol, or one whose clips do not suffice.
+    FileNotFoundError: if a dataset is not prepared.
+  """
+  protocol = get_protocol(name)
+  folder = index.resolve_data_dir(data_dir)
+  rows = []
+  for dataset in protocol.datasets:
+    rows += index.load_index(folder, dataset, builder_config)
+  return select(protocol, rows)

@@ -1,0 +1,134 @@
+"""Every field of a run, with the values of the default CPU-sized setting.
+
+The other configs change a few of these. Any field can be set on the command
+line, such as --config.train.num_steps=1000.
+"""
+
+import ml_collections
+from ml_collections import config_dict
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Returns the config that the others start from."""
+  config = ml_collections.ConfigDict()
+  config.experiment = 'search'
+  config.seed = 0
+  # Which clips train, set the threshold and test; a wrong name lists them all.
+  config.protocol = 'synthetic_fas/cross_domain/night'
+  # 'depth' or 'binary_mask': the map that live clips are trained towards.
+  config.supervision = 'depth'
+  # Steps between checkpoints.
+  config.checkpoint_every = 100
+  # Steps between lines of metrics.jsonl.
+  config.log_every = 10
+
+  # What to train: 'genotype' (a searched network), 'cdcn' or 'cdcnpp'.
+  config.model = 'genotype'
+  # The genotype.json to train when config.model is 'genotype'.
+  config.genotype = ''
+  # The workdir of a training run to evaluate.
+  config.checkpoint = ''
+
+  config.data = ml_collections.ConfigDict({
+      # Folder of prepared datasets; '' is $TFDS_DATA_DIR or
+      # ~/tensorflow_datasets.
+      'data_dir': '',
+      # Config of the dataset builder; '' is its default.
+      'builder_config': '',
+      'image_size': 64,
+      'num_frames': 8,
+      # Side of the crop over the side of the face box, when evaluating.
+      'eval_face_scale': 1.3,
+      # Snippets a clip when evaluating; their scores are averaged.
+      'num_snippets': 1,
+      # Worker processes that decode (Linux); 0 decodes in threads.
+      'num_workers': 0,
+  })
+  config.augmentation = ml_collections.ConfigDict({
+      'face_scale': (1.2, 1.4),
+      'flip': 0.5,
+      'colour': 40.0,
+      'gamma': (0.5, 1.5),
+      'erase': 0.5,
+      'erase_area': (0.01, 0.05),
+      'cutout': 0.5,
+      'cutout_side': 0.2,
+  })
+  config.input = ml_collections.ConfigDict({
+      # 'static', 'dynamic', 'blend' or 'concat'.
+      'fusion': 'blend',
+      # 'approximate' or 'linear'.
+      'rank_pooling': 'approximate',
+  })
+
+  # The network that is trained and judged.
+  config.network = ml_collections.ConfigDict({
+      'stem_features': (8, 16),
+      'cell_features': 16,
+      'head_features': 16,
+      'output_size': 16,
+      # None keeps the genotype's theta (0.7 for cdcn and cdcnpp).
+      'theta': config_dict.placeholder(float),
+      'remat': False,
+      # Compute dtype; parameters and statistics stay float32.
+      'dtype': 'float32',
+  })
+
+  # The network that is searched.
+  config.supernet = ml_collections.ConfigDict({
+      # 'cdcnpp', 'nasfas' or 'vanilla'.
+      'space': 'cdcnpp',
+      'num_cells': 1,
+      'num_nodes': 4,
+      'stem_features': (8, 16),
+      'cell_features': 16,
+      'head_features': 16,
+      'output_size': 16,
+      'theta': 0.7,
+      # Only 1 / partial_channels of the channels pass the mixed operations.
+      'partial_channels': 2,
+      'edge_normalization': True,
+      'node_attention': True,
+      'remat': False,
+      'dtype': 'float32',
+  })
+
+  config.search = ml_collections.ConfigDict({
+      'num_steps': 160,
+      'batch_size': 12,
+      # Steps at the start that update the weights only.
+      'warmup_steps': 40,
+      # False: first order. True: through one step of the weights (unrolled).
+      'second_order': False,
+      # Gumbel-softmax samples of the operations instead of the plain softmax.
+      'gumbel': False,
+      'temperature': 1.0,
+      'weight_learning_rate': 1e-3,
+      'weight_schedule': 'cosine',
+      'weight_decay': 5e-5,
+      'arch_learning_rate': 6e-3,
+      'arch_weight_decay': 1e-3,
+      'gradient_clip': 5.0,
+      # Steps between snapshots of the operations' weights in metrics.jsonl.
+      'arch_every': 10,
+  })
+
+  config.train = ml_collections.ConfigDict({
+      'num_steps': 400,
+      'batch_size': 16,
+      'learning_rate': 2e-3,
+      # 'constant', 'cosine' or 'step'.
+      'schedule': 'cosine',
+      # For 'step': the rate is halved after every so many steps.
+      'step_size': 0,
+      'weight_decay': 5e-5,
+      'gradient_clip': 5.0,
+  })
+
+  config.evaluate = ml_collections.ConfigDict({
+      'batch_size': 32,
+      'bootstrap_samples': 1000,
+      # Clips shown with their maps in the report.
+      'num_samples': 24,
+  })
+  return config

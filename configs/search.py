@@ -1,0 +1,95 @@
+"""Search, then train and evaluate the derived network.
+
+python -m nasfas_jax.main --config=configs/search.py --workdir=runs/search
+  64x64, CPU size: about five minutes on two CPU cores.
+--config=configs/search.py:debug
+  The smallest whole run, on the builder config 'tiny': about a minute, most of
+  it compiling.
+--config=configs/search.py:paper
+  256x256 with the published setting of CDCN++'s search (60 epochs, batch 12,
+  architecture frozen for 10 epochs); needs an accelerator. An epoch is counted
+  on one half of the 1,200 training clips of OULU-NPU protocol 1.
+"""
+
+import ml_collections
+
+from configs import default as default_lib
+
+VARIANTS = ('default', 'debug', 'paper')
+
+
+def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
+  """Returns the config of a variant.
+
+  Raises:
+    ValueError: for an unknown variant.
+  """
+  config = default_lib.get_config()
+  config.experiment = 'search'
+  if variant == 'debug':
+    _debug(config)
+  elif variant == 'paper':
+    _paper(config)
+  elif variant != 'default':
+    raise ValueError(
+        f'Unknown variant {variant!r} of configs/search.py; allowed: '
+        f'{", ".join(VARIANTS)}.'
+    )
+  return config
+
+
+def _debug(config: ml_collections.ConfigDict) -> None:
+  config.data.builder_config = 'tiny'
+  config.data.image_size = 32
+  config.data.num_frames = 4
+  config.checkpoint_every = 4
+  config.log_every = 2
+  for part in (config.network, config.supernet):
+    part.stem_features = (4, 8)
+    part.cell_features = 8
+    part.head_features = 8
+    part.output_size = 8
+  config.supernet.num_nodes = 2
+  config.search.num_steps = 8
+  config.search.batch_size = 8
+  config.search.warmup_steps = 2
+  config.search.arch_every = 2
+  config.train.num_steps = 8
+  config.train.batch_size = 8
+  config.evaluate.batch_size = 8
+  config.evaluate.bootstrap_samples = 100
+  config.evaluate.num_samples = 8
+
+
+def _paper(config: ml_collections.ConfigDict) -> None:
+  steps_per_epoch = 600 // 12
+  config.data.image_size = 256
+  config.data.num_snippets = 4
+  config.data.num_workers = 8
+  config.checkpoint_every = 10 * steps_per_epoch
+  config.network.stem_features = (64, 128)
+  config.network.cell_features = 128
+  config.network.head_features = 128
+  config.network.output_size = 32
+  config.supernet.stem_features = (32, 64)
+  config.supernet.cell_features = 128
+  config.supernet.head_features = 64
+  config.supernet.output_size = 32
+  config.supernet.partial_channels = 4
+  config.supernet.remat = True
+  config.search.num_steps = 60 * steps_per_epoch
+  config.search.batch_size = 12
+  config.search.warmup_steps = 10 * steps_per_epoch
+  config.search.weight_learning_rate = 1e-4
+  config.search.weight_schedule = 'constant'
+  config.search.arch_learning_rate = 6e-4
+  config.search.arch_every = steps_per_epoch
+  config.search.gradient_clip = 0.0
+  # Retraining: 1,300 epochs over 1,200 clips, the rate halved every 500.
+  epoch = 1200 // 12
+  config.train.batch_size = 12
+  config.train.num_steps = 1300 * epoch
+  config.train.learning_rate = 1e-4
+  config.train.schedule = 'step'
+  config.train.step_size = 500 * epoch
+  config.train.gradient_clip = 0.0

@@ -1,0 +1,165 @@
+"""python -m nasfas_jax.main --config=configs/search.py --workdir=runs/search.
+
+Flags, the embedded dataset where it is missing, and one call into the
+experiment that config.experiment names.
+"""
+
+import pathlib
+import re
+import sys
+
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+
+from nasfas_jax import evaluate, progress, search, train
+from nasfas_jax.data import index, protocols
+
+EXPERIMENTS = {
+    'search': search.search,
+    'train': train.train,
+    'evaluate': evaluate.evaluate,
+}
+# Rendered, not licensed: made on the spot when it is missing.
+EMBEDDED_DATASET = 'synthetic_fas'
+
+FLAGS = flags.FLAGS
+_CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'The experiment, such as configs/search.py.'
+)
+_WORKDIR = flags.DEFINE_string(
+    'workdir', None, 'Folder of the run; runs/EXPERIMENT by default.'
+)
+_TRACEBACK = flags.DEFINE_bool(
+    'traceback', False, 'Show the whole traceback of an error.'
+)
+_CACHE = flags.DEFINE_string(
+    'compilation_cache',
+    '~/.cache/nasfas_jax/xla',
+    "Folder of XLA's persistent compilation cache; '' for none.",
+)
+
+
+def default_workdir(config) -> pathlib.Path:
+  """Where a run goes when --workdir is not given."""
+  if config.experiment == 'evaluate' and config.checkpoint:
+    name = config.protocol.replace('/', '-')
+    return pathlib.Path(config.checkpoint) / 'evaluate' / name
+  if config.experiment == 'train' and config.model != 'genotype':
+    return pathlib.Path('runs') / f'train-{config.model}'
+  return pathlib.Path('runs') / config.experiment
+
+
+def prepare_embedded(config) -> None:
+  """Renders the embedded dataset if the protocol needs it and it is missing."""
+  protocol = protocols.get_protocol(config.protocol)
+  folder = index.resolve_data_dir(config.data.data_dir)
+  builder_config = config.data.builder_config
+  if EMBEDDED_DATASET not in protocol.datasets or index.find_dataset(
+      folder, EMBEDDED_DATASET, builder_config
+  ):
+    return
+  from nasfas_datasets import prepare
+
+  progress.say(f'Preparing {EMBEDDED_DATASET} in {folder}')
+  bars = []
+
+  def update(done: int, total: int) -> None:
+    if not bars:
+      bars.append(progress.Bar('Preparing', total))
+    bars[0].update(done)
+
+  prepare.prepare(
+      EMBEDDED_DATASET,
+      config=builder_config or None,
+      data_dir=folder,
+      progress=update,
+  )
+  for bar in bars:
+    bar.close()
+
+
+def run(config, workdir: pathlib.Path) -> None:
+  """Runs the experiment of a config.
+
+  Raises:
+    ValueError: for a bad config, with one line that says what is allowed.
+  """
+  if config.experiment not in EXPERIMENTS:
+    raise ValueError(
+        f'config.experiment is {config.experiment!r}; allowed: '
+        f'{", ".join(EXPERIMENTS)}.'
+    )
+  prepare_embedded(config)
+  EXPERIMENTS[config.experiment](config, workdir)
+  progress.say(f'Everything is in {workdir}')
+
+
+def main(argv) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  if _CACHE.value:
+    cache = pathlib.Path(_CACHE.value).expanduser()
+    jax.config.update('jax_compilation_cache_dir', str(cache))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
+  config = _CONFIG.value
+  workdir = pathlib.Path(_WORKDIR.value or default_workdir(config))
+  try:
+    run(config, workdir)
+  except (ValueError, OSError, FloatingPointError) as error:
+    if _TRACEBACK.value:
+      raise
+    fail(f'{error} (--traceback shows where)')
+
+
+def fail(message: str) -> None:
+  """Ends the program with one line."""
+  print('error: ' + ' '.join(message.split()), file=sys.stderr)
+  raise SystemExit(2)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses the command line; a mistake is one line that says what is allowed.
+
+  Returns:
+    The arguments that are not flags.
+  """
+  try:
+    rest = FLAGS(argv)
+  except (KeyError, AttributeError) as error:
+    # A config override of a field that the config does not have.
+    fail(_unknown_field(argv) or str(error))
+  except flags.Error as error:
+    fail(f'{error} (--help lists the flags)')
+  if _CONFIG.value is None:
+    fail('Give --config=FILE, such as --config=configs/search.py.')
+  return rest
+
+
+def _unknown_field(argv: list[str]) -> str:
+  """Names the first override whose field is unknown, and the known ones."""
+  plain = [arg for arg in argv if not arg.lstrip('-').startswith('config.')]
+  FLAGS.unparse_flags()
+  FLAGS(plain)
+  for arg in argv:
+    match = re.fullmatch(r'--?config\.([\w.]+)(=.*)?', arg, re.DOTALL)
+    node = _CONFIG.value
+    path = 'config'
+    for name in match[1].split('.') if match else ():
+      if not hasattr(node, 'keys') or name not in node:
+        allowed = sorted(node.keys()) if hasattr(node, 'keys') else ['(none)']
+        return (
+            f'Unknown field {path}.{name}; {path} has: {", ".join(allowed)}.'
+        )
+      node = node[name]
+      path = f'{path}.{name}'
+  return ''
+
+
+def entry() -> None:
+  """The command line's way in."""
+  app.run(main, flags_parser=parse_flags)
+
+
+if __name__ == '__main__':
+  entry()

@@ -1,0 +1,84 @@
+"""Progress for people: a bar on a terminal, plain lines elsewhere."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+
+import tqdm
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Bar:
+  """Counts the steps of one stage."""
+
+  def __init__(self, stage: str, total: int, initial: int = 0):
+    """stage: what is done; total: steps in all; initial: steps already done."""
+    self._stage = stage
+    self._total = total
+    self._done = initial
+    self._initial = initial
+    self._start = self._last_line = time.monotonic()
+    self._tqdm = None
+    if sys.stderr.isatty():
+      self._tqdm = tqdm.tqdm(
+          desc=stage, total=total, initial=initial, file=sys.stderr
+      )
+    else:
+      self._line()
+
+  def update(self, done: int, **figures: float) -> None:
+    """Sets the number of steps done, and the figures to show beside it."""
+    text = {name: f'{value:.4g}' for name, value in figures.items()}
+    if self._tqdm is not None:
+      self._tqdm.set_postfix(text, refresh=False)
+      self._tqdm.update(done - self._done)
+      self._done = done
+      return
+    self._done = done
+    now = time.monotonic()
+    if now - self._last_line >= _SECONDS_BETWEEN_LINES or done == self._total:
+      self._last_line = now
+      self._line(**text)
+
+  def close(self) -> None:
+    if self._tqdm is not None:
+      self._tqdm.close()
+
+  def _line(self, **text: str) -> None:
+    seconds = time.monotonic() - self._start
+    parts = [f'{self._stage}: {self._done}/{self._total}']
+    if self._done > self._initial:
+      parts.append(f'{seconds:.0f} s')
+      rate = (self._done - self._initial) / max(seconds, 1e-9)
+      left = (self._total - self._done) / rate
+      if left >= 1:
+        parts.append(f'about {left:.0f} s left')
+    parts += [f'{name} {value}' for name, value in text.items()]
+    print(', '.join(parts), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def bar(stage: str, total: int, initial: int = 0) -> Iterator[Bar]:
+  """A Bar that is closed on the way out."""
+  counter = Bar(stage, total, initial)
+  try:
+    yield counter
+  finally:
+    counter.close()
+
+
+def say(text: str) -> None:
+  """One line to the user."""
+  tqdm.tqdm.write(text, file=sys.stderr)
+  sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def stage(text: str) -> Iterator[None]:
+  """Announces work that has no steps, such as compiling, and its time."""
+  say(f'{text} ...')
+  start = time.monotonic()
+  yield
+  say(f'{text}: {time.monotonic() - start:.1f} s')

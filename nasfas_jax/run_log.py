@@ -1,0 +1,141 @@
+"""What a run writes down: its config, its environment, its metrics."""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+
+import jax
+import ml_collections
+import tensorboardX
+
+# Fields that change how fast a run goes or what it prints, never its result.
+_FREE_FIELDS = ('data.num_workers', 'data.data_dir', 'checkpoint_every')
+
+
+def write_json(path: pathlib.Path, content: object) -> None:
+  """Writes JSON under another name first: a kill leaves no half file."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(path.name + '.tmp')
+  partial.write_text(
+      json.dumps(content, indent=2, allow_nan=False) + '\n', encoding='utf-8'
+  )
+  os.replace(partial, path)
+
+
+def read_json(path: pathlib.Path) -> object:
+  with open(path, encoding='utf-8') as file:
+    return json.load(file)
+
+
+def _flatten(content: dict, prefix: str = '') -> dict[str, object]:
+  flat = {}
+  for name, value in content.items():
+    if isinstance(value, dict):
+      flat.update(_flatten(value, f'{prefix}{name}.'))
+    else:
+      flat[prefix + name] = value
+  return flat
+
+
+def start(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+  """Claims a workdir for a config; a second start with it resumes.
+
+  Raises:
+    ValueError: if the workdir holds a run of another config; names the
+      fields that differ.
+  """
+  path = workdir / 'config.json'
+  # Through JSON, so that tuples compare equal to the lists they become.
+  content = json.loads(json.dumps(config.to_dict()))
+  if path.exists():
+    old, new = _flatten(read_json(path)), _flatten(content)
+    changed = [
+        f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name) and name not in _FREE_FIELDS
+    ]
+    if changed:
+      raise ValueError(
+          f'{str(workdir)!r} holds a run of another config '
+          f'({"; ".join(changed)}). Choose another --workdir, or delete it.'
+      )
+    return
+  write_json(path, content)
+  write_json(workdir / 'environment.json', environment())
+
+
+def environment() -> dict[str, str]:
+  """Versions and devices that a result depends on."""
+  packages = ('nasfas_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy', 'grain')
+  return {
+      'python': platform.python_version(),
+      'machine': platform.machine(),
+      'cpu_count': str(os.cpu_count()),
+      'devices': ', '.join(str(device) for device in jax.devices()),
+      **{name: importlib.metadata.version(name) for name in packages},
+  }
+
+
+class MetricWriter:
+  """Appends metrics to metrics.jsonl and to TensorBoard event files.
+
+  The JSON lines are the source of truth and hold nothing that depends on the
+  clock, so a resumed run ends with the same file as one never killed.
+  """
+
+  def __init__(self, workdir: pathlib.Path, phase: str, start_step: int):
+    """Drops this phase's lines past start_step, which will be run again."""
+    self._phase = phase
+    self._path = workdir / 'metrics.jsonl'
+    kept = [
+        json.dumps(entry) + '\n'
+        for entry in read_metrics(self._path)
+        if entry['phase'] != phase or entry['step'] <= start_step
+    ]
+    partial = self._path.with_name(self._path.name + '.tmp')
+    partial.write_text(''.join(kept), encoding='utf-8')
+    os.replace(partial, self._path)
+    self._file = open(self._path, 'a', encoding='utf-8')  # noqa: SIM115
+    self._events = tensorboardX.SummaryWriter(
+        str(workdir / 'tensorboard' / phase),
+        purge_step=start_step + 1,
+        write_to_disk=True,
+    )
+
+  def __enter__(self) -> 'MetricWriter':
+    return self
+
+  def __exit__(self, *unused) -> None:
+    self._file.close()
+    self._events.close()
+
+  def write(self, step: int, scalars: dict[str, float], **other) -> None:
+    """Writes one line.
+
+    Args:
+      step: steps done so far.
+      scalars: numbers, which also go to TensorBoard.
+      **other: JSON content for the line only.
+    """
+    entry = {'phase': self._phase, 'step': step, **scalars, **other}
+    self._file.write(json.dumps(entry, allow_nan=False) + '\n')
+    self._file.flush()
+    for name, value in scalars.items():
+      self._events.add_scalar(name, value, step)
+
+  def write_speed(self, step: int, steps_per_second: float) -> None:
+    """Writes the speed, to TensorBoard only."""
+    self._events.add_scalar('steps_per_second', steps_per_second, step)
+
+
+def read_metrics(path: pathlib.Path) -> list[dict]:
+  """The lines of a metrics.jsonl; [] if missing; a torn last line is left."""
+  if not path.exists():
+    return []
+  entries = []
+  for line in path.read_text(encoding='utf-8').splitlines(keepends=True):
+    if line.endswith('\n'):
+      entries.append(json.loads(line))
+  return entries

@@ -1,0 +1,262 @@
+"""Training of a derived network, or of CDCN and CDCN++, on one protocol."""
+
+import functools
+import pathlib
+import time
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from jax.sharding import Mesh
+
+from nasfas_jax import (
+    checkpoints,
+    evaluate,
+    losses,
+    optimizers,
+    progress,
+    report,
+    run_log,
+    train_state,
+)
+from nasfas_jax.data import pipeline, protocols, transforms
+from nasfas_jax.models import genotypes
+from nasfas_jax.train_state import TrainState
+
+MODELS = ('genotype', 'cdcn', 'cdcnpp')
+
+
+def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+  """Trains config.model on config.protocol, evaluates it and reports.
+
+  The same call with the same workdir goes on after a kill.
+
+  Raises:
+    ValueError: for a config that makes no sense; names the field.
+    FileNotFoundError: if the dataset or the genotype is missing.
+  """
+  if config.model not in MODELS:
+    raise ValueError(
+        f'config.model is {config.model!r}; allowed: {", ".join(MODELS)}.'
+    )
+  if config.model == 'genotype' and not config.genotype:
+    raise ValueError(
+        'config.model is "genotype": give --config.genotype=PATH of a '
+        'genotype.json, or --config.model=cdcn or cdcnpp.'
+    )
+  if config.model != 'genotype' and config.genotype:
+    raise ValueError(
+        f'config.genotype is given, but config.model is {config.model!r}, '
+        'which has none.'
+    )
+  genotype = None
+  if config.model == 'genotype':
+    genotype = genotypes.load(config.genotype)
+  selection = protocols.load(
+      config.protocol, config.data.data_dir, config.data.builder_config
+  )
+  run_log.start(workdir, config)
+  if genotype is not None:
+    genotypes.save(genotype, workdir / 'genotype.json')
+  fit_and_judge(config, workdir, selection)
+
+
+def fit_and_judge(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    selection: protocols.Selection,
+) -> None:
+  """Trains on the selection's clips, scores the others, writes the report."""
+  mesh = train_state.make_mesh()
+  model = evaluate.build_network(config, workdir)
+  state = fit(config, workdir, model, selection, mesh)
+  variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  evaluate.judge(config, workdir, model, variables, selection, mesh)
+  page = report.write_report(workdir)
+  progress.say(f'Report: {page}')
+
+
+def initial_state(
+    config: ml_collections.ConfigDict,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+) -> TrainState:
+  """A fresh state; depends on config.seed only."""
+  key = jax.random.fold_in(jax.random.key(config.seed), 1)
+  image = evaluate.example_input(config)
+  variables = model.init(key, image, train=False)
+  return TrainState(
+      step=jnp.zeros((), jnp.int32),
+      params=variables['params'],
+      batch_stats=variables['batch_stats'],
+      opt_state=optimizer.init(variables['params']),
+  )
+
+
+def batch_loss(model, config, variables, batch, *model_args, rngs=None):
+  """Mean loss of a batch in training mode.
+
+  Args:
+    model: network or supernet.
+    config: gives the input's fusion and the supervision.
+    variables: dict with 'params' and 'batch_stats'.
+    batch: as `pipeline.train_batches` yields it.
+    *model_args: further arguments of the model (the supernet's architecture).
+    rngs: keys for the model.
+
+  Returns:
+    (loss, new batch statistics).
+  """
+  images = train_state.network_input(
+      batch['frames'],
+      fusion_mode=config.input.fusion,
+      rank_pooling=config.input.rank_pooling,
+  )
+  target = losses.make_target(
+      batch['depth'], batch['face_mask'], batch['label'], config.supervision
+  )
+  prediction, updates = model.apply(
+      variables,
+      images,
+      *model_args,
+      train=True,
+      mutable=['batch_stats'],
+      rngs=rngs,
+  )
+  loss = jnp.mean(losses.total_loss(prediction, target))
+  return loss, updates['batch_stats']
+
+
+def train_step(
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    *,
+    model: nn.Module,
+    config: ml_collections.ConfigDict,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, jax.Array]:
+  """One step of gradient descent; returns the new state and the loss."""
+
+  def loss_fn(params):
+    variables = {'params': params, 'batch_stats': state.batch_stats}
+    return batch_loss(model, config, variables, batch)
+
+  (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+      state.params
+  )
+  updates, opt_state = optimizer.update(
+      gradients, state.opt_state, state.params
+  )
+  state = TrainState(
+      step=state.step + 1,
+      params=optax.apply_updates(state.params, updates),
+      batch_stats=batch_stats,
+      opt_state=opt_state,
+  )
+  return state, loss
+
+
+def train_stream(config, rows, *, batch_size, map_size, seed, step):
+  """This process's part of an endless stream of training batches."""
+  return pipeline.train_batches(
+      rows,
+      shape=pipeline.SnippetShape(
+          num_frames=config.data.num_frames,
+          image_size=config.data.image_size,
+          map_size=map_size,
+      ),
+      augmentation=transforms.Augmentation(**config.augmentation),
+      batch_size=batch_size,
+      seed=seed,
+      step=step,
+      num_workers=config.data.num_workers,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+  )
+
+
+def check_finite(loss: float, step: int, stage: str) -> None:
+  """Raises FloatingPointError if training has diverged."""
+  if not jnp.isfinite(loss):
+    raise FloatingPointError(
+        f'The {stage} loss is {loss} at step {step}. Lower the learning rate '
+        'or raise config gradient_clip; the last checkpoint is kept.'
+    )
+
+
+def fit(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    model: nn.Module,
+    selection: protocols.Selection,
+    mesh: Mesh,
+) -> TrainState:
+  """Trains for config.train.num_steps, from the newest checkpoint on."""
+  settings = config.train
+  train_state.check_batch_size(
+      'config.train.batch_size', settings.batch_size, mesh
+  )
+  learning_rate = optimizers.schedule(
+      settings.schedule,
+      settings.learning_rate,
+      settings.num_steps,
+      step_size=settings.step_size,
+  )
+  optimizer = optimizers.adam_l2(
+      learning_rate,
+      weight_decay=settings.weight_decay,
+      gradient_clip=settings.gradient_clip,
+  )
+  replicated = train_state.replicated(mesh)
+  state = jax.jit(
+      functools.partial(initial_state, config, model, optimizer),
+      out_shardings=replicated,
+  )()
+  with checkpoints.Checkpointer(workdir / 'checkpoints' / 'train') as saver:
+    state, start = saver.restore_or(state)
+    if start >= settings.num_steps:
+      return state
+    step_fn = jax.jit(
+        functools.partial(
+            train_step, model=model, config=config, optimizer=optimizer
+        ),
+        in_shardings=(replicated, train_state.batch_sharding(mesh)),
+        out_shardings=replicated,
+        donate_argnums=0,
+    )
+    batches = train_stream(
+        config,
+        selection.train,
+        batch_size=settings.batch_size,
+        map_size=config.network.output_size,
+        seed=config.seed + 3,
+        step=start,
+    )
+    batch = train_state.put_batch(next(batches), mesh)
+    with progress.stage('Compiling the training step'):
+      step_fn = step_fn.lower(state, batch).compile()
+    began = time.monotonic()
+    with (
+        run_log.MetricWriter(workdir, 'train', start) as writer,
+        progress.bar('Training', settings.num_steps, start) as bar,
+    ):
+      for step in range(start + 1, settings.num_steps + 1):
+        state, loss = step_fn(state, batch)
+        if step < settings.num_steps:
+          batch = train_state.put_batch(next(batches), mesh)
+        if step % config.log_every == 0 or step == settings.num_steps:
+          loss = float(loss)
+          check_finite(loss, step, 'training')
+          rate = float(learning_rate(step - 1))
+          writer.write(step, {'train_loss': loss, 'learning_rate': rate})
+          seconds = time.monotonic() - began
+          writer.write_speed(step, (step - start) / seconds)
+          bar.update(step, loss=loss)
+        if checkpoints.save_due(
+            step, config.checkpoint_every, settings.num_steps
+        ):
+          saver.save(step, state)
+    batches.close()
+  return state

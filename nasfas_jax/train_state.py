@@ -1,0 +1,87 @@
+"""What a run carries from step to step, and where it lives."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from nasfas_jax.ops import fusion
+
+PyTree = Any
+
+
+@flax.struct.dataclass
+class TrainState:
+  """State of the training of one network."""
+
+  step: jax.Array
+  params: PyTree
+  batch_stats: PyTree
+  opt_state: optax.OptState
+
+
+@flax.struct.dataclass
+class SearchState:
+  """State of a search: the supernet's weights and its architecture."""
+
+  step: jax.Array
+  params: PyTree
+  batch_stats: PyTree
+  arch: PyTree
+  weight_opt_state: optax.OptState
+  arch_opt_state: optax.OptState
+
+
+def make_mesh() -> Mesh:
+  """All devices in one mesh with the axes ('task', 'data')."""
+  devices = np.asarray(jax.devices()).reshape(1, -1)
+  return Mesh(devices, ('task', 'data'))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+  """The leading axis of a batch, split over all devices."""
+  return NamedSharding(mesh, PartitionSpec(('task', 'data')))
+
+
+def check_batch_size(name: str, batch_size: int, mesh: Mesh) -> None:
+  """Raises ValueError unless the devices divide the batch."""
+  if batch_size < 1 or batch_size % mesh.size:
+    raise ValueError(
+        f'{name} is {batch_size}; it must be a positive multiple of the '
+        f'number of devices, {mesh.size}.'
+    )
+
+
+def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict:
+  """Makes global arrays of this process's part of a batch."""
+  sharding = batch_sharding(mesh)
+  return {
+      name: jax.make_array_from_process_local_data(sharding, array)
+      for name, array in batch.items()
+  }
+
+
+def network_input(
+    frames: jax.Array, *, fusion_mode: str, rank_pooling: str
+) -> jax.Array:
+  """Normalises frames and fuses them into the network's input.
+
+  Args:
+    frames: uint8 [B, K, H, W, 3].
+    fusion_mode: one of `fusion.FUSIONS`.
+    rank_pooling: 'approximate' or 'linear'.
+
+  Returns:
+    float32 [B, H, W, 3 or 6]; a static frame is (x - 127.5) / 128, as in
+    CDCN.
+  """
+  normalised = (frames.astype(jnp.float32) - 127.5) / 128.0
+  return fusion.fuse(normalised, fusion_mode, rank_pooling=rank_pooling)

@@ -1,0 +1,163 @@
+import itertools
+import json
+
+import pytest
+
+from nasfas_jax import records
+from nasfas_jax.data import index, protocols
+
+SUBJECTS = {'train': 's0 s1 s2 s3', 'dev': 's4 s5', 'test': 's6 s7'}
+
+
+def synthetic_rows():
+  """One clip of every subject, domain and type of a small synthetic_fas."""
+  rows = []
+  for split, domain, kind in itertools.product(
+      records.SPLITS,
+      protocols.SYNTHETIC_DOMAINS,
+      ('live', *protocols.SYNTHETIC_TYPES),
+  ):
+    for subject in SUBJECTS[split].split():
+      rows.append({
+          'clip_id': f'{domain}/{subject}/{kind}',
+          'dataset': 'synthetic_fas',
+          'subject': subject,
+          'split': split,
+          'label': int(kind == 'live'),
+          'attack_type': kind,
+          'session': domain,
+      })
+  return rows
+
+
+def selection(name):
+  return protocols.select(protocols.get_protocol(name), synthetic_rows())
+
+
+def values(rows, field):
+  return {row[field] for row in rows}
+
+
+def test_intra_takes_the_official_splits():
+  chosen = selection('synthetic_fas/intra')
+  assert len(chosen.train) == 4 * 4 * 6
+  assert len(chosen.dev) == len(chosen.test) == 2 * 4 * 6
+  assert values(chosen.train, 'split') == {'train'}
+  assert chosen.dev_source == 'dev'
+
+
+@pytest.mark.parametrize('domain', protocols.SYNTHETIC_DOMAINS)
+def test_cross_domain_tests_on_the_domain_left_out(domain):
+  chosen = selection(f'synthetic_fas/cross_domain/{domain}')
+  others = set(protocols.SYNTHETIC_DOMAINS) - {domain}
+  assert values(chosen.train, 'session') == others
+  assert values(chosen.dev, 'session') == others
+  assert values(chosen.test, 'session') == {domain}
+  assert len(chosen.test) == 2 * 6
+
+
+@pytest.mark.parametrize('kind', protocols.SYNTHETIC_TYPES)
+def test_cross_type_tests_on_the_type_left_out(kind):
+  chosen = selection(f'synthetic_fas/cross_type/{kind}')
+  assert kind not in values(chosen.train, 'attack_type')
+  assert kind not in values(chosen.dev, 'attack_type')
+  assert values(chosen.test, 'attack_type') == {'live', kind}
+
+
+def test_cross_domain_type_leaves_both_out():
+  chosen = selection('synthetic_fas/cross_domain_type/night')
+  assert values(chosen.train, 'attack_type') == {
+      'live',
+      'print',
+      'print_cut',
+      'replay',
+  }
+  assert values(chosen.test, 'attack_type') == {
+      'live',
+      'mask_rigid',
+      'mask_paper',
+  }
+  assert values(chosen.test, 'session') == {'night'}
+
+
+def test_an_unknown_protocol_names_the_known_ones():
+  with pytest.raises(ValueError, match='synthetic_fas/intra'):
+    protocols.get_protocol('synthetic_fas/nope')
+
+
+def test_without_dev_clips_the_threshold_comes_from_train():
+  rows = [row for row in synthetic_rows() if row['split'] != 'dev']
+  protocol = protocols.get_protocol('synthetic_fas/intra')
+  chosen = protocols.select(protocol, rows)
+  assert chosen.dev_source == 'train'
+  assert chosen.dev == chosen.train
+
+
+def test_a_test_set_without_spoofs_is_an_error():
+  rows = [
+      row
+      for row in synthetic_rows()
+      if row['split'] != 'test' or row['label'] == 1
+  ]
+  protocol = protocols.get_protocol('synthetic_fas/intra')
+  with pytest.raises(ValueError, match=r'test set has 8 clips'):
+    protocols.select(protocol, rows)
+
+
+def test_a_subject_in_train_and_test_is_an_error():
+  rows = synthetic_rows()
+  for row in rows:
+    if row['subject'] == 's6':
+      row['subject'] = 's0'
+  protocol = protocols.get_protocol('synthetic_fas/intra')
+  with pytest.raises(ValueError, match="both in train and in test.*'s0'"):
+    protocols.select(protocol, rows)
+
+
+def test_halves_have_disjoint_subjects_and_all_clips():
+  rows = selection('synthetic_fas/intra').train
+  first, second = index.split_halves(rows)
+  assert values(first, 'subject') == {'s0', 's2'}
+  assert values(second, 'subject') == {'s1', 's3'}
+  assert len(first) + len(second) == len(rows)
+
+
+def test_one_subject_cannot_be_halved():
+  rows = [row for row in synthetic_rows() if row['subject'] == 's0']
+  with pytest.raises(ValueError, match='at least 2 subjects'):
+    index.split_halves(rows)
+
+
+def write_index(folder, names):
+  folder.mkdir(parents=True)
+  lines = [json.dumps({'clip_id': n, 'tfds_split': s}) for n, s in names]
+  (folder / records.INDEX_FILE).write_text('\n'.join(lines) + '\n')
+
+
+def test_load_index_takes_the_newest_version_and_counts_positions(tmp_path):
+  write_index(tmp_path / 'a/default/1.9.0', [('old', 'train')])
+  names = [('x', 'train'), ('y', 'test'), ('z', 'train')]
+  write_index(tmp_path / 'a/default/1.10.0', names)
+  rows = index.load_index(tmp_path, 'a')
+  assert [(r['clip_id'], r['position']) for r in rows] == [
+      ('x', 0),
+      ('y', 0),
+      ('z', 1),
+  ]
+  assert rows[0]['folder'].endswith('1.10.0')
+
+
+def test_load_index_finds_builders_without_configs(tmp_path):
+  write_index(tmp_path / 'a/1.0.0', [('x', 'train')])
+  assert len(index.load_index(tmp_path, 'a')) == 1
+
+
+def test_a_missing_dataset_gives_the_command(tmp_path):
+  with pytest.raises(FileNotFoundError, match='prepare --dataset=a --config=b'):
+    index.load_index(tmp_path, 'a', 'b')
+
+
+def test_fingerprint_depends_on_the_clips():
+  rows = synthetic_rows()
+  assert index.fingerprint(rows) == index.fingerprint(synthetic_rows())
+  assert index.fingerprint(rows) != index.fingerprint(rows[1:])
