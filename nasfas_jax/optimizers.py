@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedules, by name."""
 
+import jax
 import optax
 
 SCHEDULES = ('constant', 'cosine', 'step')
@@ -75,5 +76,17 @@ def adam_l2(
   if weight_decay:
     parts.append(optax.add_decayed_weights(weight_decay))
   parts.append(optax.adam(learning_rate, b1=b1, b2=b2))
-  return optax.chain(*parts)
+  return _standard_promotion(optax.chain(*parts))
+
+
+def _standard_promotion(
+    optimizer: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+  """Lets optax mix its int32 step count with floats under strict promotion."""
+
+  def update(updates, state, params=None):
+    with jax.numpy_dtype_promotion('standard'):
+      return optimizer.update(updates, state, params)
+
+  return optax.GradientTransformation(optimizer.init, update)
 

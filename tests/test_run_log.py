@@ -1,0 +1,88 @@
+import json
+import struct
+
+import ml_collections
+import pytest
+
+from nasfas_jax import run_log
+
+
+def config(**changes):
+  base = {
+      'seed': 0,
+      'data': {'num_workers': 0, 'data_dir': 'a', 'size': (1, 2)},
+      'theta': None,
+  }
+  return ml_collections.ConfigDict({**base, **changes})
+
+
+def test_the_same_config_resumes(tmp_path):
+  run_log.start(tmp_path, config())
+  run_log.start(tmp_path, config())
+  saved = run_log.read_json(tmp_path / 'config.json')
+  assert saved['data']['size'] == [1, 2]
+  assert 'jax' in run_log.read_json(tmp_path / 'environment.json')
+
+
+def test_another_config_is_an_error_that_names_the_field(tmp_path):
+  run_log.start(tmp_path, config())
+  with pytest.raises(ValueError, match='seed: 0 there, 1 now'):
+    run_log.start(tmp_path, config(seed=1))
+
+
+def test_fields_that_do_not_change_the_result_may_differ(tmp_path):
+  run_log.start(tmp_path, config())
+  data = {'num_workers': 2, 'data_dir': 'b', 'size': (1, 2)}
+  run_log.start(tmp_path, config(data=data))
+
+
+def test_metrics_of_the_other_phase_stay_and_later_steps_go(tmp_path):
+  with run_log.MetricWriter(tmp_path, 'search', 0) as writer:
+    for step in (1, 2):
+      writer.write(step, {'loss': step / 2}, alphas=[1])
+  with run_log.MetricWriter(tmp_path, 'train', 0) as writer:
+    for step in (1, 2, 3):
+      writer.write(step, {'loss': 1.0})
+  with open(tmp_path / 'metrics.jsonl', 'a', encoding='utf-8') as file:
+    file.write('{"torn')
+  with run_log.MetricWriter(tmp_path, 'train', 1) as writer:
+    writer.write(2, {'loss': 9.0})
+  entries = run_log.read_metrics(tmp_path / 'metrics.jsonl')
+  assert [(e['phase'], e['step'], e['loss']) for e in entries] == [
+      ('search', 1, 0.5),
+      ('search', 2, 1.0),
+      ('train', 1, 1.0),
+      ('train', 2, 9.0),
+  ]
+  assert entries[0]['alphas'] == [1]
+
+
+def test_a_number_that_json_lacks_is_not_written(tmp_path):
+  with run_log.MetricWriter(tmp_path, 'train', 0) as writer:
+    with pytest.raises(ValueError, match='not JSON compliant'):
+      writer.write(1, {'loss': float('nan')})
+
+
+def test_event_files_hold_the_scalars(tmp_path):
+  """Reads the event file's records by the TFRecord layout."""
+  from tensorboardX.proto import event_pb2
+
+  with run_log.MetricWriter(tmp_path, 'train', 0) as writer:
+    writer.write(7, {'loss': 0.25})
+    writer.write_speed(7, 2.0)
+  (path,) = (tmp_path / 'tensorboard' / 'train').iterdir()
+  content = path.read_bytes()
+  found = {}
+  while content:
+    (length,) = struct.unpack('<Q', content[:8])
+    event = event_pb2.Event.FromString(content[12 : 12 + length])
+    for value in event.summary.value:
+      found[value.tag] = (event.step, value.simple_value)
+    content = content[16 + length :]
+  assert found == {'loss': (7, 0.25), 'steps_per_second': (7, 2.0)}
+
+
+def test_write_json_leaves_no_partial_file(tmp_path):
+  run_log.write_json(tmp_path / 'a' / 'b.json', {'x': None})
+  assert json.loads((tmp_path / 'a' / 'b.json').read_text()) == {'x': None}
+  assert [p.name for p in (tmp_path / 'a').iterdir()] == ['b.json']
