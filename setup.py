@@ -5,58 +5,58 @@ import setuptools
 DATASETS = ('synthetic_fas', 'manifest_fas')
 
 REQUIRES = [
-    'absl-py>=2.1',
-    'array_record>=0.8',
-    'flax>=0.12.8,<0.13',  # Linen is in maintenance: stay on what was tested.
-    'grain>=0.2.18',
-    'importlib_resources>=6.4',  # TFDS 4.9.10 imports it without saying so.
-    'jax>=0.10.2,<0.11',
-    'matplotlib>=3.9',
-    'ml-collections>=1.0',
-    'numpy>=2.0',
-    'opencv-python-headless>=4.10',
-    'optax>=0.2.8',
-    'orbax-checkpoint>=0.12,<1',  # 1.0 replaces the CheckpointManager API.
-    'tensorboardX>=2.6.2',
-    'tensorflow-datasets>=4.9.10',
-    'tqdm>=4.66',
+  'absl-py>=2.1',
+  'array_record>=0.8',
+  'flax>=0.12.8,<0.13',  # Linen is in maintenance: stay on what was tested.
+  'grain>=0.2.18',
+  'importlib_resources>=6.4',  # TFDS 4.9.10 imports it without saying so.
+  'jax>=0.10.2,<0.11',
+  'matplotlib>=3.9',
+  'ml-collections>=1.0',
+  'numpy>=2.0',
+  'opencv-python-headless>=4.10',
+  'optax>=0.2.8',
+  'orbax-checkpoint>=0.12,<1',  # 1.0 replaces the CheckpointManager API.
+  'tensorboardX>=2.6.2',
+  'tensorflow-datasets>=4.9.10',
+  'tqdm>=4.66',
 ]
 
 TEST = [
-    'hypothesis>=6.100',
-    'pytest>=8.0',
-    'scikit-image>=0.24',
-    'scikit-learn>=1.5',
+  'hypothesis>=6.100',
+  'pytest>=8.0',
+  'scikit-image>=0.24',
+  'scikit-learn>=1.5',
 ]
 
 setuptools.setup(
-    name='nasfas_jax',
-    version='0.1.0',
-    description=(
-        'Static-dynamic central difference network search for face '
-        'anti-spoofing, in JAX.'
-    ),
-    long_description=open('README.md', encoding='utf-8').read(),
-    long_description_content_type='text/markdown',
-    license='Apache-2.0',
-    python_requires='>=3.11',
-    install_requires=REQUIRES,
-    extras_require={
-        'test': TEST,
-        'dev': [*TEST, 'ruff>=0.8'],
-        'cuda': ['jax[cuda13]>=0.10.2,<0.11'],
-        'tpu': ['jax[tpu]>=0.10.2,<0.11'],
-    },
-    # `datasets/` has no __init__.py and installs as `nasfas_datasets`, so that
-    # it never shadows Hugging Face's package of the name `datasets`.
-    packages=[
-        *setuptools.find_packages(include=['nasfas_jax', 'nasfas_jax.*']),
-        'nasfas_datasets',
-        *(f'nasfas_datasets.{name}' for name in DATASETS),
-    ],
-    package_dir={'nasfas_datasets': 'datasets'},
-    package_data={
-        f'nasfas_datasets.{name}': ['*.md', '*.txt', '*.bib', '*.png']
-        for name in DATASETS
-    },
+  name='nasfas_jax',
+  version='0.1.0',
+  description=(
+    'Static-dynamic central difference network search for face '
+    'anti-spoofing, in JAX.'
+  ),
+  long_description=open('README.md', encoding='utf-8').read(),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0',
+  python_requires='>=3.11',
+  install_requires=REQUIRES,
+  extras_require={
+    'test': TEST,
+    'dev': [*TEST, 'ruff>=0.8'],
+    'cuda': ['jax[cuda13]>=0.10.2,<0.11'],
+    'tpu': ['jax[tpu]>=0.10.2,<0.11'],
+  },
+  # `datasets/` has no __init__.py and installs as `nasfas_datasets`, so that
+  # it never shadows Hugging Face's package of the name `datasets`.
+  packages=[
+    *setuptools.find_packages(include=['nasfas_jax', 'nasfas_jax.*']),
+    'nasfas_datasets',
+    *(f'nasfas_datasets.{name}' for name in DATASETS),
+  ],
+  package_dir={'nasfas_datasets': 'datasets'},
+  package_data={
+    f'nasfas_datasets.{name}': ['*.md', '*.txt', '*.bib', '*.png']
+    for name in DATASETS
+  },
 )

@@ -29,7 +29,8 @@ def get_config() -> ml_collections.ConfigDict:
   # The workdir of a training run to evaluate.
   config.checkpoint = ''
 
-  config.data = ml_collections.ConfigDict({
+  config.data = ml_collections.ConfigDict(
+    {
       # Folder of prepared datasets; '' is $TFDS_DATA_DIR or
       # ~/tensorflow_datasets.
       'data_dir': '',
@@ -43,8 +44,10 @@ def get_config() -> ml_collections.ConfigDict:
       'num_snippets': 1,
       # Worker processes that decode (Linux); 0 decodes in threads.
       'num_workers': 0,
-  })
-  config.augmentation = ml_collections.ConfigDict({
+    }
+  )
+  config.augmentation = ml_collections.ConfigDict(
+    {
       'face_scale': (1.2, 1.4),
       'flip': 0.5,
       'colour': 40.0,
@@ -53,16 +56,20 @@ def get_config() -> ml_collections.ConfigDict:
       'erase_area': (0.01, 0.05),
       'cutout': 0.5,
       'cutout_side': 0.2,
-  })
-  config.input = ml_collections.ConfigDict({
+    }
+  )
+  config.input = ml_collections.ConfigDict(
+    {
       # 'static', 'dynamic', 'blend' or 'concat'.
       'fusion': 'blend',
       # 'approximate' or 'linear'.
       'rank_pooling': 'approximate',
-  })
+    }
+  )
 
   # The network that is trained and judged.
-  config.network = ml_collections.ConfigDict({
+  config.network = ml_collections.ConfigDict(
+    {
       'stem_features': (8, 16),
       'cell_features': 16,
       'head_features': 16,
@@ -72,10 +79,12 @@ def get_config() -> ml_collections.ConfigDict:
       'remat': False,
       # Compute dtype; parameters and statistics stay float32.
       'dtype': 'float32',
-  })
+    }
+  )
 
   # The network that is searched.
-  config.supernet = ml_collections.ConfigDict({
+  config.supernet = ml_collections.ConfigDict(
+    {
       # 'cdcnpp', 'nasfas' or 'vanilla'.
       'space': 'cdcnpp',
       'num_cells': 1,
@@ -91,9 +100,11 @@ def get_config() -> ml_collections.ConfigDict:
       'node_attention': True,
       'remat': False,
       'dtype': 'float32',
-  })
+    }
+  )
 
-  config.search = ml_collections.ConfigDict({
+  config.search = ml_collections.ConfigDict(
+    {
       'num_steps': 160,
       'batch_size': 12,
       # Steps at the start that update the weights only.
@@ -111,9 +122,11 @@ def get_config() -> ml_collections.ConfigDict:
       'gradient_clip': 5.0,
       # Steps between snapshots of the operations' weights in metrics.jsonl.
       'arch_every': 10,
-  })
+    }
+  )
 
-  config.train = ml_collections.ConfigDict({
+  config.train = ml_collections.ConfigDict(
+    {
       'num_steps': 400,
       'batch_size': 16,
       'learning_rate': 2e-3,
@@ -123,12 +136,15 @@ def get_config() -> ml_collections.ConfigDict:
       'step_size': 0,
       'weight_decay': 5e-5,
       'gradient_clip': 5.0,
-  })
+    }
+  )
 
-  config.evaluate = ml_collections.ConfigDict({
+  config.evaluate = ml_collections.ConfigDict(
+    {
       'batch_size': 32,
       'bootstrap_samples': 1000,
       # Clips shown with their maps in the report.
       'num_samples': 24,
-  })
+    }
+  )
   return config

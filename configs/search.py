@@ -32,8 +32,8 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
     _paper(config)
   elif variant != 'default':
     raise ValueError(
-        f'Unknown variant {variant!r} of configs/search.py; allowed: '
-        f'{", ".join(VARIANTS)}.'
+      f'Unknown variant {variant!r} of configs/search.py; allowed: '
+      f'{", ".join(VARIANTS)}.'
     )
   return config
 

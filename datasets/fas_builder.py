@@ -17,16 +17,16 @@ import tensorflow_datasets as tfds
 from nasfas_jax import records
 
 _TEXT_FIELDS = (
-    'clip_id',
-    'dataset',
-    'subject',
-    'split',
-    'attack_type',
-    'attack_detail',
-    'session',
-    'camera',
-    'light',
-    'medium',
+  'clip_id',
+  'dataset',
+  'subject',
+  'split',
+  'attack_type',
+  'attack_detail',
+  'session',
+  'camera',
+  'light',
+  'medium',
 )
 
 
@@ -40,7 +40,8 @@ def record_features() -> tfds.features.FeaturesDict:
     32] over the whole crop, 255 = nearest.
   """
   text = tfds.features.Text
-  return tfds.features.FeaturesDict({
+  return tfds.features.FeaturesDict(
+    {
       **{name: text() for name in _TEXT_FIELDS},
       'label': np.int32,
       'frames': tfds.features.Sequence(text()),
@@ -48,31 +49,32 @@ def record_features() -> tfds.features.FeaturesDict:
       'face_box': tfds.features.Tensor(shape=(4,), dtype=np.float32),
       'fps': np.float32,
       'depth': tfds.features.Tensor(
-          shape=(None, records.DEPTH_SIZE, records.DEPTH_SIZE),
-          dtype=np.uint8,
-          encoding='zlib',
+        shape=(None, records.DEPTH_SIZE, records.DEPTH_SIZE),
+        dtype=np.uint8,
+        encoding='zlib',
       ),
-  })
+    }
+  )
 
 
 def make_record(
-    *,
-    clip_id: str,
-    dataset: str,
-    subject: str,
-    split: str,
-    label: int,
-    attack_type: str,
-    frames: list[bytes],
-    frame_index,
-    face_box,
-    depth: np.ndarray | None = None,
-    attack_detail: str = '',
-    session: str = '',
-    camera: str = '',
-    light: str = '',
-    medium: str = '',
-    fps: float = 0.0,
+  *,
+  clip_id: str,
+  dataset: str,
+  subject: str,
+  split: str,
+  label: int,
+  attack_type: str,
+  frames: list[bytes],
+  frame_index,
+  face_box,
+  depth: np.ndarray | None = None,
+  attack_detail: str = '',
+  session: str = '',
+  camera: str = '',
+  light: str = '',
+  medium: str = '',
+  fps: float = 0.0,
 ) -> dict[str, object]:
   """Checks one clip and returns it as a record.
 
@@ -100,31 +102,31 @@ def make_record(
   records.check_labels(clip_id, label, attack_type)
   if split not in records.SPLITS:
     raise ValueError(
-        f'Clip {clip_id!r}: unknown split {split!r}; allowed: '
-        f'{", ".join(records.SPLITS)}.'
+      f'Clip {clip_id!r}: unknown split {split!r}; allowed: '
+      f'{", ".join(records.SPLITS)}.'
     )
   if not subject:
     raise ValueError(f'Clip {clip_id!r}: the subject is empty.')
   if not 1 <= len(frames) <= records.MAX_FRAMES:
     raise ValueError(
-        f'Clip {clip_id!r}: {len(frames)} frames; allowed: 1 to '
-        f'{records.MAX_FRAMES}.'
+      f'Clip {clip_id!r}: {len(frames)} frames; allowed: 1 to '
+      f'{records.MAX_FRAMES}.'
     )
   for frame in frames:
     if not frame.startswith(b'\x89PNG'):
       raise ValueError(f'Clip {clip_id!r}: a frame is not a PNG file.')
   if len(frame_index) != len(frames):
     raise ValueError(
-        f'Clip {clip_id!r}: {len(frame_index)} frame indices for '
-        f'{len(frames)} frames.'
+      f'Clip {clip_id!r}: {len(frame_index)} frame indices for '
+      f'{len(frames)} frames.'
     )
   size = records.DEPTH_SIZE
   if depth is None:
     depth = np.zeros((0, size, size), np.uint8)
   elif depth.shape != (len(frames), size, size) or depth.dtype != np.uint8:
     raise ValueError(
-        f'Clip {clip_id!r}: depth is {depth.dtype} {depth.shape}; expected '
-        f'uint8 {(len(frames), size, size)}.'
+      f'Clip {clip_id!r}: depth is {depth.dtype} {depth.shape}; expected '
+      f'uint8 {(len(frames), size, size)}.'
     )
   box = np.asarray(face_box, np.float32)
   if box.shape != (4,) or not np.all(np.isfinite(box)):
@@ -132,22 +134,22 @@ def make_record(
   if box[2] <= box[0] or box[3] <= box[1]:
     raise ValueError(f'Clip {clip_id!r}: face_box {box.tolist()} is empty.')
   return {
-      'clip_id': clip_id,
-      'dataset': dataset,
-      'subject': subject,
-      'split': split,
-      'label': int(label),
-      'attack_type': attack_type,
-      'attack_detail': attack_detail,
-      'session': session,
-      'camera': camera,
-      'light': light,
-      'medium': medium,
-      'frames': list(frames),
-      'frame_index': np.asarray(frame_index, np.int32),
-      'face_box': box,
-      'fps': float(fps),
-      'depth': depth,
+    'clip_id': clip_id,
+    'dataset': dataset,
+    'subject': subject,
+    'split': split,
+    'label': int(label),
+    'attack_type': attack_type,
+    'attack_detail': attack_detail,
+    'session': session,
+    'camera': camera,
+    'light': light,
+    'medium': medium,
+    'frames': list(frames),
+    'frame_index': np.asarray(frame_index, np.int32),
+    'face_box': box,
+    'fps': float(fps),
+    'depth': depth,
   }
 
 
@@ -173,7 +175,7 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _info(self) -> tfds.core.DatasetInfo:
     return self.dataset_info_from_configs(
-        features=record_features(), homepage=self.HOMEPAGE or None
+      features=record_features(), homepage=self.HOMEPAGE or None
     )
 
   @property
@@ -192,10 +194,10 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     for split in self.info.splits:
       for example in self.as_data_source(split):
         row = {
-            name: example[name].decode()
-            if isinstance(example[name], bytes)
-            else int(example[name])
-            for name in records.INDEX_FIELDS
+          name: example[name].decode()
+          if isinstance(example[name], bytes)
+          else int(example[name])
+          for name in records.INDEX_FIELDS
         }
         row['num_frames'] = len(example['frame_index'])
         row['fps'] = float(example['fps'])
@@ -216,9 +218,7 @@ def builder_class(name: str) -> type[FasBuilder]:
   folder = pathlib.Path(__file__).parent
   names = sorted(p.parent.name for p in folder.glob('*/*_dataset_builder.py'))
   if name not in names:
-    raise ValueError(
-        f'Unknown dataset {name!r}; allowed: {", ".join(names)}.'
-    )
+    raise ValueError(f'Unknown dataset {name!r}; allowed: {", ".join(names)}.')
   package = __name__.rpartition('.')[0]
   module = importlib.import_module(f'{package}.{name}.{name}_dataset_builder')
   return module.Builder

@@ -23,13 +23,13 @@ class Checkpointer:
     if keep < 1:
       raise ValueError(f'keep is {keep}; it must be at least 1.')
     self._manager = ocp.CheckpointManager(
-        pathlib.Path(directory).absolute(),
-        options=ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            create=True,
-            cleanup_tmp_directories=True,
-            enable_async_checkpointing=True,
-        ),
+      pathlib.Path(directory).absolute(),
+      options=ocp.CheckpointManagerOptions(
+        max_to_keep=keep,
+        create=True,
+        cleanup_tmp_directories=True,
+        enable_async_checkpointing=True,
+      ),
     )
 
   def __enter__(self) -> 'Checkpointer':
@@ -45,11 +45,11 @@ class Checkpointer:
   def save(self, step: int, state: State) -> None:
     """Starts saving; returns before it is on disk."""
     self._manager.save(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
-            data=ocp.args.JsonSave({'step': step}),
-        ),
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardSave(state),
+        data=ocp.args.JsonSave({'step': step}),
+      ),
     )
 
   def restore_or(self, state: State) -> tuple[State, int]:
@@ -69,19 +69,17 @@ class Checkpointer:
       return state, 0
     target = jax.tree.map(_abstract, state)
     restored = self._manager.restore(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(target),
-            data=ocp.args.JsonRestore(),
-        ),
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(target),
+        data=ocp.args.JsonRestore(),
+      ),
     )
     return restored.state, restored.data['step']
 
 
 def _abstract(array: jax.Array) -> jax.ShapeDtypeStruct:
-  return jax.ShapeDtypeStruct(
-      array.shape, array.dtype, sharding=array.sharding
-  )
+  return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
 
 
 def save_due(step: int, every: int, num_steps: int) -> bool:
@@ -108,12 +106,12 @@ def restore_variables(directory: pathlib.Path, variables: State) -> State:
     raise FileNotFoundError(f'There is no checkpoint in {str(directory)!r}.')
   target = jax.tree.map(_abstract, variables)
   return ocp.PyTreeCheckpointer().restore(
-      directory / str(steps[-1]) / 'state',
-      args=ocp.args.PyTreeRestore(
-          item=target,
-          restore_args=ocp.checkpoint_utils.construct_restore_args(target),
-          partial_restore=True,
-      ),
+    directory / str(steps[-1]) / 'state',
+    args=ocp.args.PyTreeRestore(
+      item=target,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+      partial_restore=True,
+    ),
   )
 
 

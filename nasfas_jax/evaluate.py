@@ -15,14 +15,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from nasfas_jax import (
-    checkpoints,
-    losses,
-    metrics,
-    models,
-    progress,
-    report,
-    run_log,
-    train_state,
+  checkpoints,
+  losses,
+  metrics,
+  models,
+  progress,
+  report,
+  run_log,
+  train_state,
 )
 from nasfas_jax.data import pipeline, protocols
 from nasfas_jax.data.index import Row
@@ -30,13 +30,13 @@ from nasfas_jax.models import genotypes
 from nasfas_jax.ops import fusion, rank_pooling
 
 SCORE_COLUMNS = (
-    'clip_id',
-    'split',
-    'label',
-    'attack_type',
-    'domain',
-    'subject',
-    'score',
+  'clip_id',
+  'split',
+  'label',
+  'attack_type',
+  'domain',
+  'subject',
+  'score',
 )
 
 
@@ -52,17 +52,17 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """
   if not config.checkpoint:
     raise ValueError(
-        'Give --config.checkpoint=WORKDIR, the workdir of a training run.'
+      'Give --config.checkpoint=WORKDIR, the workdir of a training run.'
     )
   source = pathlib.Path(config.checkpoint)
   if not (source / 'config.json').is_file():
     raise ValueError(
-        f'config.checkpoint is {str(source)!r}, which holds no run: there is '
-        'no config.json.'
+      f'config.checkpoint is {str(source)!r}, which holds no run: there is '
+      'no config.json.'
     )
   trained = ml_collections.ConfigDict(run_log.read_json(source / 'config.json'))
   selection = protocols.load(
-      config.protocol, config.data.data_dir, config.data.builder_config
+    config.protocol, config.data.data_dir, config.data.builder_config
   )
   merged = ml_collections.ConfigDict(config.to_dict())
   for name in ('image_size', 'num_frames'):
@@ -74,11 +74,11 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   mesh = train_state.make_mesh()
   model = build_network(merged, source)
   template = jax.jit(
-      functools.partial(model.init, train=False),
-      out_shardings=train_state.replicated(mesh),
+    functools.partial(model.init, train=False),
+    out_shardings=train_state.replicated(mesh),
   )(jax.random.key(0), example_input(merged))
   variables = checkpoints.restore_variables(
-      source / 'checkpoints' / 'train', template
+    source / 'checkpoints' / 'train', template
   )
   run_log.start(workdir, merged)
   judge(merged, workdir, model, variables, selection, mesh)
@@ -86,7 +86,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def build_network(
-    config: ml_collections.ConfigDict, workdir: pathlib.Path
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> nn.Module:
   """The network of a config; a searched one reads workdir/genotype.json."""
   network = config.network
@@ -94,14 +94,14 @@ def build_network(
   if chosen == 'genotype':
     chosen = genotypes.load(workdir / 'genotype.json')
   return models.build_model(
-      chosen,
-      stem_features=tuple(network.stem_features),
-      cell_features=network.cell_features,
-      head_features=network.head_features,
-      output_size=network.output_size,
-      theta=network.theta,
-      dtype=jnp.dtype(network.dtype),
-      remat=network.remat,
+    chosen,
+    stem_features=tuple(network.stem_features),
+    cell_features=network.cell_features,
+    head_features=network.head_features,
+    output_size=network.output_size,
+    theta=network.theta,
+    dtype=jnp.dtype(network.dtype),
+    remat=network.remat,
   )
 
 
@@ -115,26 +115,26 @@ def example_input(config: ml_collections.ConfigDict) -> jax.Array:
 def _predict(variables, batch, *, model, config):
   """Maps, scores and the dynamic images of a batch."""
   images = train_state.network_input(
-      batch['frames'],
-      fusion_mode=config.input.fusion,
-      rank_pooling=config.input.rank_pooling,
+    batch['frames'],
+    fusion_mode=config.input.fusion,
+    rank_pooling=config.input.rank_pooling,
   )
   maps = model.apply(variables, images, train=False)
   return {
-      'map': maps,
-      'score': losses.map_score(maps, batch['score_mask']),
-      'index': batch['index'],
-      'weight': batch['weight'],
+    'map': maps,
+    'score': losses.map_score(maps, batch['score_mask']),
+    'index': batch['index'],
+    'weight': batch['weight'],
   }
 
 
 def score_clips(
-    config: ml_collections.ConfigDict,
-    model: nn.Module,
-    variables: dict,
-    rows: Sequence[Row],
-    mesh: Mesh,
-    stage: str,
+  config: ml_collections.ConfigDict,
+  model: nn.Module,
+  variables: dict,
+  rows: Sequence[Row],
+  mesh: Mesh,
+  stage: str,
 ) -> np.ndarray:
   """The score of every clip: the mean over its snippets.
 
@@ -151,7 +151,7 @@ def score_clips(
   """
   settings = config.evaluate
   train_state.check_batch_size(
-      'config.evaluate.batch_size', settings.batch_size, mesh
+    'config.evaluate.batch_size', settings.batch_size, mesh
   )
   predict = _compiled_predict(config, model, mesh)
   batches = _batches(config, rows, config.data.num_snippets)
@@ -171,40 +171,40 @@ def score_clips(
 
 def _compiled_predict(config, model, mesh):
   return jax.jit(
-      functools.partial(_predict, model=model, config=config),
-      in_shardings=(
-          train_state.replicated(mesh),
-          train_state.batch_sharding(mesh),
-      ),
-      # Replicated, so that every process reads the scores of all clips.
-      out_shardings=train_state.replicated(mesh),
+    functools.partial(_predict, model=model, config=config),
+    in_shardings=(
+      train_state.replicated(mesh),
+      train_state.batch_sharding(mesh),
+    ),
+    # Replicated, so that every process reads the scores of all clips.
+    out_shardings=train_state.replicated(mesh),
   )
 
 
 def _batches(config, rows, num_snippets):
   return pipeline.evaluation_batches(
-      rows,
-      shape=pipeline.SnippetShape(
-          num_frames=config.data.num_frames,
-          image_size=config.data.image_size,
-          map_size=config.network.output_size,
-      ),
-      face_scale=config.data.eval_face_scale,
-      num_snippets=num_snippets,
-      batch_size=config.evaluate.batch_size,
-      num_workers=config.data.num_workers,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
+    rows,
+    shape=pipeline.SnippetShape(
+      num_frames=config.data.num_frames,
+      image_size=config.data.image_size,
+      map_size=config.network.output_size,
+    ),
+    face_scale=config.data.eval_face_scale,
+    num_snippets=num_snippets,
+    batch_size=config.evaluate.batch_size,
+    num_workers=config.data.num_workers,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
   )
 
 
 def judge(
-    config: ml_collections.ConfigDict,
-    workdir: pathlib.Path,
-    model: nn.Module,
-    variables: dict,
-    selection: protocols.Selection,
-    mesh: Mesh,
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  model: nn.Module,
+  variables: dict,
+  selection: protocols.Selection,
+  mesh: Mesh,
 ) -> dict:
   """Scores dev and test, sets the threshold on dev only, writes the results.
 
@@ -217,55 +217,54 @@ def judge(
   scored = {}
   for part, rows in (('dev', selection.dev), ('test', selection.test)):
     scores = score_clips(
-        config, model, variables, rows, mesh, f'Evaluating {part}'
+      config, model, variables, rows, mesh, f'Evaluating {part}'
     )
     scored[part] = _columns(rows, scores, protocol.domain_field)
   dev, test = scored['dev'], scored['test']
   threshold = float(metrics.eer_threshold(dev['score'], dev['label']))
   results = {
-      'protocol': protocol.name,
-      'headline': list(protocol.headline),
-      'model': {
-          'name': config.model,
-          'num_parameters': models.count_parameters(variables['params']),
-      },
-      'threshold': {
-          'value': threshold,
-          'rule': f'EER point of the {selection.dev_source} clips',
-          'split': selection.dev_source,
-      },
-      'splits': {
-          part: _summary(columns, threshold)
-          for part, columns in scored.items()
-      },
-      'confidence': {
-          'level': 0.95,
-          'samples': config.evaluate.bootstrap_samples,
-          **metrics.bootstrap(
-              test['score'],
-              test['label'],
-              test['attack_type'],
-              test['subject'],
-              threshold,
-              num_samples=config.evaluate.bootstrap_samples,
-              seed=config.seed,
-          ),
-      },
-      'per_domain': {
-          domain: _summary(_where(test, test['domain'] == domain), threshold)
-          for domain in np.unique(test['domain']).tolist()
-      },
-      'per_type': {
-          kind: _summary(
-              _where(
-                  test,
-                  (test['attack_type'] == kind) | (test['label'] == 1),
-              ),
-              threshold,
-          )
-          for kind in np.unique(test['attack_type']).tolist()
-          if kind != 'live'
-      },
+    'protocol': protocol.name,
+    'headline': list(protocol.headline),
+    'model': {
+      'name': config.model,
+      'num_parameters': models.count_parameters(variables['params']),
+    },
+    'threshold': {
+      'value': threshold,
+      'rule': f'EER point of the {selection.dev_source} clips',
+      'split': selection.dev_source,
+    },
+    'splits': {
+      part: _summary(columns, threshold) for part, columns in scored.items()
+    },
+    'confidence': {
+      'level': 0.95,
+      'samples': config.evaluate.bootstrap_samples,
+      **metrics.bootstrap(
+        test['score'],
+        test['label'],
+        test['attack_type'],
+        test['subject'],
+        threshold,
+        num_samples=config.evaluate.bootstrap_samples,
+        seed=config.seed,
+      ),
+    },
+    'per_domain': {
+      domain: _summary(_where(test, test['domain'] == domain), threshold)
+      for domain in np.unique(test['domain']).tolist()
+    },
+    'per_type': {
+      kind: _summary(
+        _where(
+          test,
+          (test['attack_type'] == kind) | (test['label'] == 1),
+        ),
+        threshold,
+      )
+      for kind in np.unique(test['attack_type']).tolist()
+      if kind != 'live'
+    },
   }
   if jax.process_index() == 0:
     run_log.write_json(workdir / 'results.json', results)
@@ -277,12 +276,12 @@ def judge(
 
 def _columns(rows: Sequence[Row], scores, domain_field: str) -> dict:
   return {
-      'clip_id': np.array([row['clip_id'] for row in rows]),
-      'label': np.array([row['label'] for row in rows]),
-      'attack_type': np.array([row['attack_type'] for row in rows]),
-      'domain': np.array([row[domain_field] for row in rows]),
-      'subject': np.array([f'{r["dataset"]}/{r["subject"]}' for r in rows]),
-      'score': scores,
+    'clip_id': np.array([row['clip_id'] for row in rows]),
+    'label': np.array([row['label'] for row in rows]),
+    'attack_type': np.array([row['attack_type'] for row in rows]),
+    'domain': np.array([row[domain_field] for row in rows]),
+    'subject': np.array([f'{r["dataset"]}/{r["subject"]}' for r in rows]),
+    'score': scores,
   }
 
 
@@ -292,7 +291,7 @@ def _where(columns: dict, mask: np.ndarray) -> dict:
 
 def _summary(columns: dict, threshold: float) -> dict:
   return metrics.summarise(
-      columns['score'], columns['label'], columns['attack_type'], threshold
+    columns['score'], columns['label'], columns['attack_type'], threshold
   )
 
 
@@ -303,7 +302,7 @@ def _write_scores(path: pathlib.Path, scored: dict) -> None:
   for part, columns in scored.items():
     split = np.full(len(columns['score']), part)
     listed = [
-        {**columns, 'split': split}[name].tolist() for name in SCORE_COLUMNS
+      {**columns, 'split': split}[name].tolist() for name in SCORE_COLUMNS
     ]
     writer.writerows(zip(*listed, strict=True))
   partial = path.with_name(path.name + '.tmp')
@@ -323,8 +322,8 @@ def choose_samples(columns: dict, number: int) -> list[int]:
   """
   rng = np.random.default_rng(0)
   queues = [
-      rng.permutation(np.flatnonzero(columns['attack_type'] == kind)).tolist()
-      for kind in np.unique(columns['attack_type']).tolist()
+    rng.permutation(np.flatnonzero(columns['attack_type'] == kind)).tolist()
+    for kind in np.unique(columns['attack_type']).tolist()
   ]
   chosen = []
   while len(chosen) < number and any(queues):
@@ -335,7 +334,7 @@ def choose_samples(columns: dict, number: int) -> list[int]:
 
 
 def _write_samples(
-    config, workdir, model, variables, selection, scored, mesh
+  config, workdir, model, variables, selection, scored, mesh
 ) -> None:
   """Writes samples.npz: test clips with their predicted and true maps."""
   test = scored['test']
@@ -346,12 +345,12 @@ def _write_samples(
   for batch in _batches(config, rows, 1):
     maps = predict(variables, train_state.put_batch(batch, mesh))['map']
     pooled = rank_pooling.dynamic_image(
-        jnp.asarray((batch['frames'].astype(np.float32) - 127.5) / 128.0),
-        config.input.rank_pooling,
+      jnp.asarray((batch['frames'].astype(np.float32) - 127.5) / 128.0),
+      config.input.rank_pooling,
     )
     pictures = np.round(127.5 * (np.asarray(pooled) + 1.0)).astype(np.uint8)
     target = losses.make_target(
-        batch['depth'], batch['face_mask'], batch['label'], config.supervision
+      batch['depth'], batch['face_mask'], batch['label'], config.supervision
     )
     static = batch['frames'][:, batch['frames'].shape[1] // 2]
     parts.append((static, pictures, np.asarray(maps), np.asarray(target)))
@@ -359,23 +358,22 @@ def _write_samples(
     # A process has only its own part of the pictures: leave them out.
     return
   image, dynamic, predicted, depth = (
-      np.concatenate(arrays)[: len(rows)]
-      for arrays in zip(*parts, strict=True)
+    np.concatenate(arrays)[: len(rows)] for arrays in zip(*parts, strict=True)
   )
   chosen = {name: column[places] for name, column in test.items()}
   path = workdir / 'samples.npz'
   partial = path.with_name('samples.tmp.npz')
   np.savez_compressed(
-      partial,
-      clip_id=chosen['clip_id'],
-      attack_type=chosen['attack_type'],
-      domain=chosen['domain'],
-      label=chosen['label'],
-      score=chosen['score'],
-      image=image,
-      dynamic=dynamic,
-      predicted=predicted,
-      depth=depth,
+    partial,
+    clip_id=chosen['clip_id'],
+    attack_type=chosen['attack_type'],
+    domain=chosen['domain'],
+    label=chosen['label'],
+    score=chosen['score'],
+    image=image,
+    dynamic=dynamic,
+    predicted=predicted,
+    depth=depth,
   )
   os.replace(partial, path)
 
@@ -383,12 +381,12 @@ def _write_samples(
 def _announce(results: dict) -> None:
   test = results['splits']['test']
   figures = ', '.join(
-      f'{name.upper().replace("_MAX", "")} '
-      + ('-' if test[name] is None else f'{test[name]:.4f}')
-      for name in dict.fromkeys((*results['headline'], 'hter', 'auc', 'acer'))
+    f'{name.upper().replace("_MAX", "")} '
+    + ('-' if test[name] is None else f'{test[name]:.4f}')
+    for name in dict.fromkeys((*results['headline'], 'hter', 'auc', 'acer'))
   )
   progress.say(
-      f'Test of {results["protocol"]} ({test["num_live"]} live, '
-      f'{test["num_spoof"]} spoof clips; threshold from '
-      f'{results["threshold"]["split"]}): {figures}'
+    f'Test of {results["protocol"]} ({test["num_live"]} live, '
+    f'{test["num_spoof"]} spoof clips; threshold from '
+    f'{results["threshold"]["split"]}): {figures}'
   )

@@ -16,27 +16,27 @@ from nasfas_jax import evaluate, progress, search, train
 from nasfas_jax.data import index, protocols
 
 EXPERIMENTS = {
-    'search': search.search,
-    'train': train.train,
-    'evaluate': evaluate.evaluate,
+  'search': search.search,
+  'train': train.train,
+  'evaluate': evaluate.evaluate,
 }
 # Rendered, not licensed: made on the spot when it is missing.
 EMBEDDED_DATASET = 'synthetic_fas'
 
 FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'The experiment, such as configs/search.py.'
+  'config', None, 'The experiment, such as configs/search.py.'
 )
 _WORKDIR = flags.DEFINE_string(
-    'workdir', None, 'Folder of the run; runs/EXPERIMENT by default.'
+  'workdir', None, 'Folder of the run; runs/EXPERIMENT by default.'
 )
 _TRACEBACK = flags.DEFINE_bool(
-    'traceback', False, 'Show the whole traceback of an error.'
+  'traceback', False, 'Show the whole traceback of an error.'
 )
 _CACHE = flags.DEFINE_string(
-    'compilation_cache',
-    '~/.cache/nasfas_jax/xla',
-    "Folder of XLA's persistent compilation cache; '' for none.",
+  'compilation_cache',
+  '~/.cache/nasfas_jax/xla',
+  "Folder of XLA's persistent compilation cache; '' for none.",
 )
 
 
@@ -56,7 +56,7 @@ def prepare_embedded(config) -> None:
   folder = index.resolve_data_dir(config.data.data_dir)
   builder_config = config.data.builder_config
   if EMBEDDED_DATASET not in protocol.datasets or index.find_dataset(
-      folder, EMBEDDED_DATASET, builder_config
+    folder, EMBEDDED_DATASET, builder_config
   ):
     return
   from nasfas_datasets import prepare
@@ -70,10 +70,10 @@ def prepare_embedded(config) -> None:
     bars[0].update(done)
 
   prepare.prepare(
-      EMBEDDED_DATASET,
-      config=builder_config or None,
-      data_dir=folder,
-      progress=update,
+    EMBEDDED_DATASET,
+    config=builder_config or None,
+    data_dir=folder,
+    progress=update,
   )
   for bar in bars:
     bar.close()
@@ -87,8 +87,8 @@ def run(config, workdir: pathlib.Path) -> None:
   """
   if config.experiment not in EXPERIMENTS:
     raise ValueError(
-        f'config.experiment is {config.experiment!r}; allowed: '
-        f'{", ".join(EXPERIMENTS)}.'
+      f'config.experiment is {config.experiment!r}; allowed: '
+      f'{", ".join(EXPERIMENTS)}.'
     )
   prepare_embedded(config)
   EXPERIMENTS[config.experiment](config, workdir)
@@ -148,9 +148,7 @@ def _unknown_field(argv: list[str]) -> str:
     for name in match[1].split('.') if match else ():
       if not hasattr(node, 'keys') or name not in node:
         allowed = sorted(node.keys()) if hasattr(node, 'keys') else ['(none)']
-        return (
-            f'Unknown field {path}.{name}; {path} has: {", ".join(allowed)}.'
-        )
+        return f'Unknown field {path}.{name}; {path} has: {", ".join(allowed)}.'
       node = node[name]
       path = f'{path}.{name}'
   return ''

@@ -7,13 +7,13 @@ SCHEDULES = ('constant', 'cosine', 'step')
 
 
 def schedule(
-    name: str,
-    learning_rate: float,
-    num_steps: int,
-    *,
-    step_size: int = 0,
-    factor: float = 0.5,
-    final_fraction: float = 0.0,
+  name: str,
+  learning_rate: float,
+  num_steps: int,
+  *,
+  step_size: int = 0,
+  factor: float = 0.5,
+  final_fraction: float = 0.0,
 ) -> optax.Schedule:
   """A learning-rate schedule.
 
@@ -34,28 +34,28 @@ def schedule(
     return optax.schedules.constant_schedule(learning_rate)
   if name == 'cosine':
     return optax.schedules.cosine_decay_schedule(
-        learning_rate, max(num_steps, 1), alpha=final_fraction
+      learning_rate, max(num_steps, 1), alpha=final_fraction
     )
   if name == 'step':
     if step_size < 1:
       raise ValueError(
-          f'The step schedule needs step_size >= 1; got {step_size}.'
+        f'The step schedule needs step_size >= 1; got {step_size}.'
       )
     return optax.schedules.exponential_decay(
-        learning_rate, step_size, factor, staircase=True
+      learning_rate, step_size, factor, staircase=True
     )
   raise ValueError(
-      f'Unknown schedule {name!r}; allowed: {", ".join(SCHEDULES)}.'
+    f'Unknown schedule {name!r}; allowed: {", ".join(SCHEDULES)}.'
   )
 
 
 def adam_l2(
-    learning_rate: optax.ScalarOrSchedule,
-    *,
-    weight_decay: float = 0.0,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    gradient_clip: float = 0.0,
+  learning_rate: optax.ScalarOrSchedule,
+  *,
+  weight_decay: float = 0.0,
+  b1: float = 0.9,
+  b2: float = 0.999,
+  gradient_clip: float = 0.0,
 ) -> optax.GradientTransformation:
   """Adam with L2 weight decay added to the gradient, as PyTorch's Adam has it.
 
@@ -80,7 +80,7 @@ def adam_l2(
 
 
 def _standard_promotion(
-    optimizer: optax.GradientTransformation,
+  optimizer: optax.GradientTransformation,
 ) -> optax.GradientTransformation:
   """Lets optax mix its int32 step count with floats under strict promotion."""
 
@@ -89,4 +89,3 @@ def _standard_promotion(
       return optimizer.update(updates, state, params)
 
   return optax.GradientTransformation(optimizer.init, update)
-

@@ -23,7 +23,7 @@ class Bar:
     self._tqdm = None
     if sys.stderr.isatty():
       self._tqdm = tqdm.tqdm(
-          desc=stage, total=total, initial=initial, file=sys.stderr
+        desc=stage, total=total, initial=initial, file=sys.stderr
       )
     else:
       self._line()

@@ -10,22 +10,22 @@ LIVE = 1
 # The attack species (ISO/IEC 30107-3 "PAI species") a clip can have. 'live' is
 # the attack_type of every bona fide clip and of no other.
 ATTACK_TYPES = (
-    'live',
-    'print',
-    'print_cut',
-    'replay',
-    'mask_rigid',
-    'mask_paper',
-    'mask_silicone',
-    'mask_half',
-    'mask_transparent',
-    'mannequin',
-    'makeup_cosmetic',
-    'makeup_impersonation',
-    'makeup_obfuscation',
-    'partial_paper',
-    'partial_funnyeye',
-    'partial_paperglasses',
+  'live',
+  'print',
+  'print_cut',
+  'replay',
+  'mask_rigid',
+  'mask_paper',
+  'mask_silicone',
+  'mask_half',
+  'mask_transparent',
+  'mannequin',
+  'makeup_cosmetic',
+  'makeup_impersonation',
+  'makeup_obfuscation',
+  'partial_paper',
+  'partial_funnyeye',
+  'partial_paperglasses',
 )
 
 SPLITS = ('train', 'dev', 'test')
@@ -37,17 +37,17 @@ DOMAIN_FIELDS = ('dataset', 'session', 'camera', 'light', 'medium')
 # the shards, one JSON object a line in the order of the records, so that no
 # frame is read to select clips.
 INDEX_FIELDS = (
-    'clip_id',
-    'dataset',
-    'subject',
-    'split',
-    'label',
-    'attack_type',
-    'attack_detail',
-    'session',
-    'camera',
-    'light',
-    'medium',
+  'clip_id',
+  'dataset',
+  'subject',
+  'split',
+  'label',
+  'attack_type',
+  'attack_detail',
+  'session',
+  'camera',
+  'light',
+  'medium',
 )
 INDEX_FILE = 'index.jsonl'
 
@@ -62,15 +62,15 @@ def check_labels(clip_id: str, label: int, attack_type: str) -> None:
   """Raises ValueError unless label and attack type go together."""
   if attack_type not in ATTACK_TYPES:
     raise ValueError(
-        f'Clip {clip_id!r}: unknown attack_type {attack_type!r}; allowed: '
-        f'{", ".join(ATTACK_TYPES)}.'
+      f'Clip {clip_id!r}: unknown attack_type {attack_type!r}; allowed: '
+      f'{", ".join(ATTACK_TYPES)}.'
     )
   if label not in (SPOOF, LIVE):
     raise ValueError(
-        f'Clip {clip_id!r}: label {label!r}; allowed: 1 (live), 0 (spoof).'
+      f'Clip {clip_id!r}: label {label!r}; allowed: 1 (live), 0 (spoof).'
     )
   if (label == LIVE) != (attack_type == 'live'):
     raise ValueError(
-        f'Clip {clip_id!r}: label {label} does not go with attack_type '
-        f'{attack_type!r}: live clips have label 1, all others 0.'
+      f'Clip {clip_id!r}: label {label} does not go with attack_type '
+      f'{attack_type!r}: live clips have label 1, all others 0.'
     )

@@ -19,7 +19,7 @@ def write_json(path: pathlib.Path, content: object) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_name(path.name + '.tmp')
   partial.write_text(
-      json.dumps(content, indent=2, allow_nan=False) + '\n', encoding='utf-8'
+    json.dumps(content, indent=2, allow_nan=False) + '\n', encoding='utf-8'
   )
   os.replace(partial, path)
 
@@ -52,14 +52,14 @@ def start(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
   if path.exists():
     old, new = _flatten(read_json(path)), _flatten(content)
     changed = [
-        f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name) and name not in _FREE_FIELDS
+      f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
+      for name in sorted({*old, *new})
+      if old.get(name) != new.get(name) and name not in _FREE_FIELDS
     ]
     if changed:
       raise ValueError(
-          f'{str(workdir)!r} holds a run of another config '
-          f'({"; ".join(changed)}). Choose another --workdir, or delete it.'
+        f'{str(workdir)!r} holds a run of another config '
+        f'({"; ".join(changed)}). Choose another --workdir, or delete it.'
       )
     return
   write_json(path, content)
@@ -70,11 +70,11 @@ def environment() -> dict[str, str]:
   """Versions and devices that a result depends on."""
   packages = ('nasfas_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy', 'grain')
   return {
-      'python': platform.python_version(),
-      'machine': platform.machine(),
-      'cpu_count': str(os.cpu_count()),
-      'devices': ', '.join(str(device) for device in jax.devices()),
-      **{name: importlib.metadata.version(name) for name in packages},
+    'python': platform.python_version(),
+    'machine': platform.machine(),
+    'cpu_count': str(os.cpu_count()),
+    'devices': ', '.join(str(device) for device in jax.devices()),
+    **{name: importlib.metadata.version(name) for name in packages},
   }
 
 
@@ -90,18 +90,18 @@ class MetricWriter:
     self._phase = phase
     self._path = workdir / 'metrics.jsonl'
     kept = [
-        json.dumps(entry) + '\n'
-        for entry in read_metrics(self._path)
-        if entry['phase'] != phase or entry['step'] <= start_step
+      json.dumps(entry) + '\n'
+      for entry in read_metrics(self._path)
+      if entry['phase'] != phase or entry['step'] <= start_step
     ]
     partial = self._path.with_name(self._path.name + '.tmp')
     partial.write_text(''.join(kept), encoding='utf-8')
     os.replace(partial, self._path)
     self._file = open(self._path, 'a', encoding='utf-8')  # noqa: SIM115
     self._events = tensorboardX.SummaryWriter(
-        str(workdir / 'tensorboard' / phase),
-        purge_step=start_step + 1,
-        write_to_disk=True,
+      str(workdir / 'tensorboard' / phase),
+      purge_step=start_step + 1,
+      write_to_disk=True,
     )
 
   def __enter__(self) -> 'MetricWriter':

@@ -24,16 +24,16 @@ import optax
 from jax.sharding import Mesh
 
 from nasfas_jax import (
-    checkpoints,
-    evaluate,
-    optimizers,
-    progress,
-    run_log,
-    train,
-    train_state,
+  checkpoints,
+  evaluate,
+  optimizers,
+  progress,
+  run_log,
+  train,
+  train_state,
 )
 from nasfas_jax.data import index, protocols
-from nasfas_jax.models import architecture, genotypes, supernet
+from nasfas_jax.models import architecture, genotypes, search_spaces, supernet
 from nasfas_jax.train_state import SearchState
 
 
@@ -49,12 +49,12 @@ def search(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   settings = config.search
   if not 0 <= settings.warmup_steps <= settings.num_steps:
     raise ValueError(
-        f'config.search.warmup_steps is {settings.warmup_steps}; allowed: 0 '
-        f'to config.search.num_steps, {settings.num_steps}.'
+      f'config.search.warmup_steps is {settings.warmup_steps}; allowed: 0 '
+      f'to config.search.num_steps, {settings.num_steps}.'
     )
-  genotypes.check_space(config.supernet.space)
+  search_spaces.check_space(config.supernet.space)
   selection = protocols.load(
-      config.protocol, config.data.data_dir, config.data.builder_config
+    config.protocol, config.data.data_dir, config.data.builder_config
   )
   run_log.start(workdir, config)
   path = workdir / 'genotype.json'
@@ -75,19 +75,19 @@ def build_supernet(config: ml_collections.ConfigDict) -> nn.Module:
 def make_optimizers(settings: ml_collections.ConfigDict):
   """(weights' optimizer, architecture's optimizer, weights' schedule)."""
   rate = optimizers.schedule(
-      settings.weight_schedule,
-      settings.weight_learning_rate,
-      settings.num_steps,
+    settings.weight_schedule,
+    settings.weight_learning_rate,
+    settings.num_steps,
   )
   weights = optimizers.adam_l2(
-      rate,
-      weight_decay=settings.weight_decay,
-      gradient_clip=settings.gradient_clip,
+    rate,
+    weight_decay=settings.weight_decay,
+    gradient_clip=settings.gradient_clip,
   )
   arch = optimizers.adam_l2(
-      settings.arch_learning_rate,
-      weight_decay=settings.arch_weight_decay,
-      b1=0.5,
+    settings.arch_learning_rate,
+    weight_decay=settings.arch_weight_decay,
+    b1=0.5,
   )
   return weights, arch, rate
 
@@ -97,20 +97,20 @@ def initial_state(config, model, weight_optimizer, arch_optimizer):
   key = jax.random.fold_in(jax.random.key(config.seed), 0)
   arch_key, params_key = jax.random.split(key)
   arch = architecture.init_arch(
-      arch_key,
-      space=config.supernet.space,
-      num_cells=config.supernet.num_cells,
-      num_nodes=config.supernet.num_nodes,
+    arch_key,
+    space=config.supernet.space,
+    num_cells=config.supernet.num_cells,
+    num_nodes=config.supernet.num_nodes,
   )
   image = evaluate.example_input(config)
   variables = model.init(params_key, image, arch, train=False)
   return SearchState(
-      step=jnp.zeros((), jnp.int32),
-      params=variables['params'],
-      batch_stats=variables['batch_stats'],
-      arch=arch,
-      weight_opt_state=weight_optimizer.init(variables['params']),
-      arch_opt_state=arch_optimizer.init(arch),
+    step=jnp.zeros((), jnp.int32),
+    params=variables['params'],
+    batch_stats=variables['batch_stats'],
+    arch=arch,
+    weight_opt_state=weight_optimizer.init(variables['params']),
+    arch_opt_state=arch_optimizer.init(arch),
   )
 
 
@@ -133,26 +133,26 @@ def weight_step(state, batch, *, model, config, optimizer):
 
   def loss_fn(params):
     return _loss(
-        model, config, params, state.batch_stats, state.arch, batch, key
+      model, config, params, state.batch_stats, state.arch, batch, key
     )
 
   (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-      state.params
+    state.params
   )
   updates, opt_state = optimizer.update(
-      gradients, state.weight_opt_state, state.params
+    gradients, state.weight_opt_state, state.params
   )
   state = state.replace(
-      step=state.step + 1,
-      params=optax.apply_updates(state.params, updates),
-      batch_stats=batch_stats,
-      weight_opt_state=opt_state,
+    step=state.step + 1,
+    params=optax.apply_updates(state.params, updates),
+    batch_stats=batch_stats,
+    weight_opt_state=opt_state,
   )
   return state, loss
 
 
 def arch_step(
-    state, weight_batch, arch_batch, *, model, config, optimizer, rate
+  state, weight_batch, arch_batch, *, model, config, optimizer, rate
 ):
   """Updates the architecture on a batch of the second half.
 
@@ -176,19 +176,19 @@ def arch_step(
     params = state.params
     if config.search.second_order:
       gradients = jax.grad(
-          lambda p: loss_of(p, state.batch_stats, arch, weight_batch, key)[0]
+        lambda p: loss_of(p, state.batch_stats, arch, weight_batch, key)[0]
       )(params)
       params = jax.tree.map(
-          lambda p, g: p - rate(state.step) * g, params, gradients
+        lambda p, g: p - rate(state.step) * g, params, gradients
       )
     return loss_of(params, state.batch_stats, arch, arch_batch, key)[0]
 
   loss, gradients = jax.value_and_grad(loss_fn)(state.arch)
   updates, opt_state = optimizer.update(
-      gradients, state.arch_opt_state, state.arch
+    gradients, state.arch_opt_state, state.arch
   )
   state = state.replace(
-      arch=optax.apply_updates(state.arch, updates), arch_opt_state=opt_state
+    arch=optax.apply_updates(state.arch, updates), arch_opt_state=opt_state
   )
   return state, loss
 
@@ -199,24 +199,24 @@ def compile_steps(config, model, mesh, state, batch):
   replicated = train_state.replicated(mesh)
   sharded = train_state.batch_sharding(mesh)
   weight_fn = jax.jit(
-      functools.partial(
-          weight_step, model=model, config=config, optimizer=weight_optimizer
-      ),
-      in_shardings=(replicated, sharded),
-      out_shardings=replicated,
-      donate_argnums=0,
+    functools.partial(
+      weight_step, model=model, config=config, optimizer=weight_optimizer
+    ),
+    in_shardings=(replicated, sharded),
+    out_shardings=replicated,
+    donate_argnums=0,
   )
   arch_fn = jax.jit(
-      functools.partial(
-          arch_step,
-          model=model,
-          config=config,
-          optimizer=arch_optimizer,
-          rate=rate,
-      ),
-      in_shardings=(replicated, sharded, sharded),
-      out_shardings=replicated,
-      donate_argnums=0,
+    functools.partial(
+      arch_step,
+      model=model,
+      config=config,
+      optimizer=arch_optimizer,
+      rate=rate,
+    ),
+    in_shardings=(replicated, sharded, sharded),
+    out_shardings=replicated,
+    donate_argnums=0,
   )
   with progress.stage('Compiling the search steps'):
     weight_fn = weight_fn.lower(state, batch).compile()
@@ -226,28 +226,30 @@ def compile_steps(config, model, mesh, state, batch):
 
 
 def run_search(
-    config: ml_collections.ConfigDict,
-    workdir: pathlib.Path,
-    selection: protocols.Selection,
-    mesh: Mesh,
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  selection: protocols.Selection,
+  mesh: Mesh,
 ) -> dict:
   """Runs the bilevel search; returns the final architecture parameters."""
   settings = config.search
   train_state.check_batch_size(
-      'config.search.batch_size', settings.batch_size, mesh
+    'config.search.batch_size', settings.batch_size, mesh
   )
   model = build_supernet(config)
   weight_optimizer, arch_optimizer, _ = make_optimizers(settings)
   state = jax.jit(
-      functools.partial(
-          initial_state, config, model, weight_optimizer, arch_optimizer
-      ),
-      out_shardings=train_state.replicated(mesh),
+    functools.partial(
+      initial_state, config, model, weight_optimizer, arch_optimizer
+    ),
+    out_shardings=train_state.replicated(mesh),
   )()
   with checkpoints.Checkpointer(workdir / 'checkpoints' / 'search') as saver:
     state, start = saver.restore_or(state)
     if start < settings.num_steps:
-      state = _loop(config, workdir, model, state, start, selection, saver, mesh)
+      state = _loop(
+        config, workdir, model, state, start, selection, saver, mesh
+      )
   return state.arch
 
 
@@ -255,25 +257,25 @@ def _loop(config, workdir, model, state, start, selection, saver, mesh):
   """Steps from `start` to the end, logging and saving."""
   settings = config.search
   streams = [
-      train.train_stream(
-          config,
-          rows,
-          batch_size=settings.batch_size,
-          map_size=config.supernet.output_size,
-          seed=config.seed + number,
-          step=start,
-      )
-      for number, rows in enumerate(index.split_halves(selection.train), 1)
+    train.train_stream(
+      config,
+      rows,
+      batch_size=settings.batch_size,
+      map_size=config.supernet.output_size,
+      seed=config.seed + number,
+      step=start,
+    )
+    for number, rows in enumerate(index.split_halves(selection.train), 1)
   ]
   weight_batch = train_state.put_batch(next(streams[0]), mesh)
   weight_fn, arch_fn, rate = compile_steps(
-      config, model, mesh, state, weight_batch
+    config, model, mesh, state, weight_batch
   )
   arch_loss = None
   began = time.monotonic()
   with (
-      run_log.MetricWriter(workdir, 'search', start) as writer,
-      progress.bar('Searching', settings.num_steps, start) as bar,
+    run_log.MetricWriter(workdir, 'search', start) as writer,
+    progress.bar('Searching', settings.num_steps, start) as bar,
   ):
     for step in range(start + 1, settings.num_steps + 1):
       # Both streams advance at every step, so that one number is their state.
@@ -290,13 +292,11 @@ def _loop(config, workdir, model, state, start, selection, saver, mesh):
           figures['val_loss'] = float(arch_loss)
         bar.update(step, **figures)
         figures['learning_rate'] = float(rate(step - 1))
-        figures.update(_arch_figures(config, state.arch))
+        figures.update(_arch_figures(state.arch))
         writer.write(step, figures, **_arch_snapshot(config, state.arch, step))
-        writer.write_speed(
-            step, (step - start) / (time.monotonic() - began)
-        )
+        writer.write_speed(step, (step - start) / (time.monotonic() - began))
       if checkpoints.save_due(
-          step, config.checkpoint_every, settings.num_steps
+        step, config.checkpoint_every, settings.num_steps
       ):
         saver.save(step, state)
   for stream in streams:
@@ -304,20 +304,19 @@ def _loop(config, workdir, model, state, start, selection, saver, mesh):
   return state
 
 
-def _arch_figures(config, arch) -> dict[str, float]:
+def _arch_figures(arch) -> dict[str, float]:
   """Alarms of a collapsing search: entropy and share of skip-connect."""
   return {
-      'alpha_entropy': float(architecture.alpha_entropy(arch)),
-      'skip_share': float(
-          architecture.skip_share(arch, space=config.supernet.space)
-      ),
+    'alpha_entropy': float(architecture.alpha_entropy(arch)),
+    'skip_share': float(architecture.skip_share(arch)),
+    'skip_edge_share': float(architecture.skip_edge_share(arch)),
   }
 
 
 def _mixing_weights(config, arch) -> dict:
   """The operations', edges' and nodes' weights as NumPy arrays."""
   weights = architecture.mixing_weights(
-      arch, num_nodes=config.supernet.num_nodes
+    arch, num_nodes=config.supernet.num_nodes
   )
   return jax.tree.map(np.asarray, weights)
 
@@ -327,32 +326,32 @@ def _arch_snapshot(config, arch, step: int) -> dict:
     return {}
   alphas = _mixing_weights(config, arch)['alphas']
   return {
-      'alphas': {
-          level: np.round(array.astype(np.float64), 6).tolist()
-          for level, array in alphas.items()
-      }
+    'alphas': {
+      level: np.round(array.astype(np.float64), 6).tolist()
+      for level, array in alphas.items()
+    }
   }
 
 
 def derive(
-    config: ml_collections.ConfigDict,
-    arch: dict,
-    selection: protocols.Selection,
+  config: ml_collections.ConfigDict,
+  arch: dict,
+  selection: protocols.Selection,
 ) -> genotypes.Genotype:
   """The genotype of the final architecture parameters."""
   weights = _mixing_weights(config, arch)
   return genotypes.derive(
-      weights['alphas'],
-      config.supernet.space,
-      theta=config.supernet.theta,
-      edge_weights=weights['betas']
-      if config.supernet.edge_normalization
-      else None,
-      node_weights=weights['nodes'] if config.supernet.node_attention else None,
-      provenance={
-          'protocol': config.protocol,
-          'seed': config.seed,
-          'steps': config.search.num_steps,
-          'data': index.fingerprint(selection.train),
-      },
+    weights['alphas'],
+    config.supernet.space,
+    theta=config.supernet.theta,
+    edge_weights=weights['betas']
+    if config.supernet.edge_normalization
+    else None,
+    node_weights=weights['nodes'] if config.supernet.node_attention else None,
+    provenance={
+      'protocol': config.protocol,
+      'seed': config.seed,
+      'steps': config.search.num_steps,
+      'data': index.fingerprint(selection.train),
+    },
   )

@@ -12,14 +12,14 @@ import optax
 from jax.sharding import Mesh
 
 from nasfas_jax import (
-    checkpoints,
-    evaluate,
-    losses,
-    optimizers,
-    progress,
-    report,
-    run_log,
-    train_state,
+  checkpoints,
+  evaluate,
+  losses,
+  optimizers,
+  progress,
+  report,
+  run_log,
+  train_state,
 )
 from nasfas_jax.data import pipeline, protocols, transforms
 from nasfas_jax.models import genotypes
@@ -39,23 +39,23 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """
   if config.model not in MODELS:
     raise ValueError(
-        f'config.model is {config.model!r}; allowed: {", ".join(MODELS)}.'
+      f'config.model is {config.model!r}; allowed: {", ".join(MODELS)}.'
     )
   if config.model == 'genotype' and not config.genotype:
     raise ValueError(
-        'config.model is "genotype": give --config.genotype=PATH of a '
-        'genotype.json, or --config.model=cdcn or cdcnpp.'
+      'config.model is "genotype": give --config.genotype=PATH of a '
+      'genotype.json, or --config.model=cdcn or cdcnpp.'
     )
   if config.model != 'genotype' and config.genotype:
     raise ValueError(
-        f'config.genotype is given, but config.model is {config.model!r}, '
-        'which has none.'
+      f'config.genotype is given, but config.model is {config.model!r}, '
+      'which has none.'
     )
   genotype = None
   if config.model == 'genotype':
     genotype = genotypes.load(config.genotype)
   selection = protocols.load(
-      config.protocol, config.data.data_dir, config.data.builder_config
+    config.protocol, config.data.data_dir, config.data.builder_config
   )
   run_log.start(workdir, config)
   if genotype is not None:
@@ -64,9 +64,9 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def fit_and_judge(
-    config: ml_collections.ConfigDict,
-    workdir: pathlib.Path,
-    selection: protocols.Selection,
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  selection: protocols.Selection,
 ) -> None:
   """Trains on the selection's clips, scores the others, writes the report."""
   mesh = train_state.make_mesh()
@@ -79,19 +79,19 @@ def fit_and_judge(
 
 
 def initial_state(
-    config: ml_collections.ConfigDict,
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
+  config: ml_collections.ConfigDict,
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
 ) -> TrainState:
   """A fresh state; depends on config.seed only."""
   key = jax.random.fold_in(jax.random.key(config.seed), 1)
   image = evaluate.example_input(config)
   variables = model.init(key, image, train=False)
   return TrainState(
-      step=jnp.zeros((), jnp.int32),
-      params=variables['params'],
-      batch_stats=variables['batch_stats'],
-      opt_state=optimizer.init(variables['params']),
+    step=jnp.zeros((), jnp.int32),
+    params=variables['params'],
+    batch_stats=variables['batch_stats'],
+    opt_state=optimizer.init(variables['params']),
   )
 
 
@@ -110,32 +110,32 @@ def batch_loss(model, config, variables, batch, *model_args, rngs=None):
     (loss, new batch statistics).
   """
   images = train_state.network_input(
-      batch['frames'],
-      fusion_mode=config.input.fusion,
-      rank_pooling=config.input.rank_pooling,
+    batch['frames'],
+    fusion_mode=config.input.fusion,
+    rank_pooling=config.input.rank_pooling,
   )
   target = losses.make_target(
-      batch['depth'], batch['face_mask'], batch['label'], config.supervision
+    batch['depth'], batch['face_mask'], batch['label'], config.supervision
   )
   prediction, updates = model.apply(
-      variables,
-      images,
-      *model_args,
-      train=True,
-      mutable=['batch_stats'],
-      rngs=rngs,
+    variables,
+    images,
+    *model_args,
+    train=True,
+    mutable=['batch_stats'],
+    rngs=rngs,
   )
   loss = jnp.mean(losses.total_loss(prediction, target))
   return loss, updates['batch_stats']
 
 
 def train_step(
-    state: TrainState,
-    batch: dict[str, jax.Array],
-    *,
-    model: nn.Module,
-    config: ml_collections.ConfigDict,
-    optimizer: optax.GradientTransformation,
+  state: TrainState,
+  batch: dict[str, jax.Array],
+  *,
+  model: nn.Module,
+  config: ml_collections.ConfigDict,
+  optimizer: optax.GradientTransformation,
 ) -> tuple[TrainState, jax.Array]:
   """One step of gradient descent; returns the new state and the loss."""
 
@@ -144,16 +144,16 @@ def train_step(
     return batch_loss(model, config, variables, batch)
 
   (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-      state.params
+    state.params
   )
   updates, opt_state = optimizer.update(
-      gradients, state.opt_state, state.params
+    gradients, state.opt_state, state.params
   )
   state = TrainState(
-      step=state.step + 1,
-      params=optax.apply_updates(state.params, updates),
-      batch_stats=batch_stats,
-      opt_state=opt_state,
+    step=state.step + 1,
+    params=optax.apply_updates(state.params, updates),
+    batch_stats=batch_stats,
+    opt_state=opt_state,
   )
   return state, loss
 
@@ -161,19 +161,19 @@ def train_step(
 def train_stream(config, rows, *, batch_size, map_size, seed, step):
   """This process's part of an endless stream of training batches."""
   return pipeline.train_batches(
-      rows,
-      shape=pipeline.SnippetShape(
-          num_frames=config.data.num_frames,
-          image_size=config.data.image_size,
-          map_size=map_size,
-      ),
-      augmentation=transforms.Augmentation(**config.augmentation),
-      batch_size=batch_size,
-      seed=seed,
-      step=step,
-      num_workers=config.data.num_workers,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
+    rows,
+    shape=pipeline.SnippetShape(
+      num_frames=config.data.num_frames,
+      image_size=config.data.image_size,
+      map_size=map_size,
+    ),
+    augmentation=transforms.Augmentation(**config.augmentation),
+    batch_size=batch_size,
+    seed=seed,
+    step=step,
+    num_workers=config.data.num_workers,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
   )
 
 
@@ -181,66 +181,66 @@ def check_finite(loss: float, step: int, stage: str) -> None:
   """Raises FloatingPointError if training has diverged."""
   if not jnp.isfinite(loss):
     raise FloatingPointError(
-        f'The {stage} loss is {loss} at step {step}. Lower the learning rate '
-        'or raise config gradient_clip; the last checkpoint is kept.'
+      f'The {stage} loss is {loss} at step {step}. Lower the learning rate '
+      'or raise config gradient_clip; the last checkpoint is kept.'
     )
 
 
 def fit(
-    config: ml_collections.ConfigDict,
-    workdir: pathlib.Path,
-    model: nn.Module,
-    selection: protocols.Selection,
-    mesh: Mesh,
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  model: nn.Module,
+  selection: protocols.Selection,
+  mesh: Mesh,
 ) -> TrainState:
   """Trains for config.train.num_steps, from the newest checkpoint on."""
   settings = config.train
   train_state.check_batch_size(
-      'config.train.batch_size', settings.batch_size, mesh
+    'config.train.batch_size', settings.batch_size, mesh
   )
   learning_rate = optimizers.schedule(
-      settings.schedule,
-      settings.learning_rate,
-      settings.num_steps,
-      step_size=settings.step_size,
+    settings.schedule,
+    settings.learning_rate,
+    settings.num_steps,
+    step_size=settings.step_size,
   )
   optimizer = optimizers.adam_l2(
-      learning_rate,
-      weight_decay=settings.weight_decay,
-      gradient_clip=settings.gradient_clip,
+    learning_rate,
+    weight_decay=settings.weight_decay,
+    gradient_clip=settings.gradient_clip,
   )
   replicated = train_state.replicated(mesh)
   state = jax.jit(
-      functools.partial(initial_state, config, model, optimizer),
-      out_shardings=replicated,
+    functools.partial(initial_state, config, model, optimizer),
+    out_shardings=replicated,
   )()
   with checkpoints.Checkpointer(workdir / 'checkpoints' / 'train') as saver:
     state, start = saver.restore_or(state)
     if start >= settings.num_steps:
       return state
     step_fn = jax.jit(
-        functools.partial(
-            train_step, model=model, config=config, optimizer=optimizer
-        ),
-        in_shardings=(replicated, train_state.batch_sharding(mesh)),
-        out_shardings=replicated,
-        donate_argnums=0,
+      functools.partial(
+        train_step, model=model, config=config, optimizer=optimizer
+      ),
+      in_shardings=(replicated, train_state.batch_sharding(mesh)),
+      out_shardings=replicated,
+      donate_argnums=0,
     )
     batches = train_stream(
-        config,
-        selection.train,
-        batch_size=settings.batch_size,
-        map_size=config.network.output_size,
-        seed=config.seed + 3,
-        step=start,
+      config,
+      selection.train,
+      batch_size=settings.batch_size,
+      map_size=config.network.output_size,
+      seed=config.seed + 3,
+      step=start,
     )
     batch = train_state.put_batch(next(batches), mesh)
     with progress.stage('Compiling the training step'):
       step_fn = step_fn.lower(state, batch).compile()
     began = time.monotonic()
     with (
-        run_log.MetricWriter(workdir, 'train', start) as writer,
-        progress.bar('Training', settings.num_steps, start) as bar,
+      run_log.MetricWriter(workdir, 'train', start) as writer,
+      progress.bar('Training', settings.num_steps, start) as bar,
     ):
       for step in range(start + 1, settings.num_steps + 1):
         state, loss = step_fn(state, batch)
@@ -255,7 +255,7 @@ def fit(
           writer.write_speed(step, (step - start) / seconds)
           bar.update(step, loss=loss)
         if checkpoints.save_due(
-            step, config.checkpoint_every, settings.num_steps
+          step, config.checkpoint_every, settings.num_steps
         ):
           saver.save(step, state)
     batches.close()

@@ -55,8 +55,8 @@ def check_batch_size(name: str, batch_size: int, mesh: Mesh) -> None:
   """Raises ValueError unless the devices divide the batch."""
   if batch_size < 1 or batch_size % mesh.size:
     raise ValueError(
-        f'{name} is {batch_size}; it must be a positive multiple of the '
-        f'number of devices, {mesh.size}.'
+      f'{name} is {batch_size}; it must be a positive multiple of the '
+      f'number of devices, {mesh.size}.'
     )
 
 
@@ -64,13 +64,13 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict:
   """Makes global arrays of this process's part of a batch."""
   sharding = batch_sharding(mesh)
   return {
-      name: jax.make_array_from_process_local_data(sharding, array)
-      for name, array in batch.items()
+    name: jax.make_array_from_process_local_data(sharding, array)
+    for name, array in batch.items()
   }
 
 
 def network_input(
-    frames: jax.Array, *, fusion_mode: str, rank_pooling: str
+  frames: jax.Array, *, fusion_mode: str, rank_pooling: str
 ) -> jax.Array:
   """Normalises frames and fuses them into the network's input.
 

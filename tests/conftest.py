@@ -5,8 +5,7 @@ import os
 # Before the first import of jax: several fake devices on the host.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ['XLA_FLAGS'] = (
-    os.environ.get('XLA_FLAGS', '')
-    + ' --xla_force_host_platform_device_count=4'
+  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=4'
 )
 
 import jax

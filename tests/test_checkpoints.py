@@ -11,10 +11,10 @@ def make_state(value):
   params = {'a': jnp.full((4, 2), value), 'b': {'c': jnp.float32(value)}}
   optimizer = optimizers.adam_l2(0.1)
   return train_state.TrainState(
-      step=jnp.int32(value),
-      params=params,
-      batch_stats={'m': jnp.full(3, value)},
-      opt_state=optimizer.init(params),
+    step=jnp.int32(value),
+    params=params,
+    batch_stats={'m': jnp.full(3, value)},
+    opt_state=optimizer.init(params),
   )
 
 
@@ -38,8 +38,8 @@ def test_the_newest_of_several_is_restored_and_old_ones_go(tmp_path):
   assert step == 3
   assert_equal(state, make_state(3.0))
   assert sorted(p.name for p in tmp_path.iterdir() if p.name.isdigit()) == [
-      '2',
-      '3',
+    '2',
+    '3',
   ]
 
 
@@ -69,8 +69,8 @@ def test_variables_alone_can_be_restored(tmp_path):
   with checkpoints.Checkpointer(tmp_path) as saver:
     saver.save(2, make_state(2.0))
   template = {
-      'params': make_state(0.0).params,
-      'batch_stats': make_state(0.0).batch_stats,
+    'params': make_state(0.0).params,
+    'batch_stats': make_state(0.0).batch_stats,
   }
   variables = checkpoints.restore_variables(tmp_path, template)
   assert_equal(variables['params'], make_state(2.0).params)
@@ -88,8 +88,8 @@ def test_keep_must_be_positive(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('step', 'every', 'due'),
-    [(5, 5, True), (6, 5, False), (20, 7, True), (5, 0, False), (20, 0, True)],
+  ('step', 'every', 'due'),
+  [(5, 5, True), (6, 5, False), (20, 7, True), (5, 0, False), (20, 0, True)],
 )
 def test_save_due(step, every, due):
   assert checkpoints.save_due(step, every, 20) is due

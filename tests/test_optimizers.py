@@ -9,7 +9,7 @@ from nasfas_jax import optimizers
 
 def test_adam_l2_equals_adam_written_out():
   """Against the formula of Adam with the decay added to the gradient."""
-  rate, decay, b1, b2, epsilon = 0.1, 0.01, 0.5, 0.999, 1e-8
+  rate, decay, b1, b2, epsilon = 0.1, 0.01, 0.5, 0.9, 1e-8
   optimizer = optimizers.adam_l2(rate, weight_decay=decay, b1=b1, b2=b2)
   weights = jnp.array([1.0, -2.0, 0.5])
   state = optimizer.init(weights)
@@ -18,7 +18,7 @@ def test_adam_l2_equals_adam_written_out():
   for t in range(1, 6):
     gradient = np.array([0.3, -0.1, 0.2]) * t
     updates, state = optimizer.update(
-        jnp.asarray(gradient, jnp.float32), state, weights
+      jnp.asarray(gradient, jnp.float32), state, weights
     )
     weights = optax.apply_updates(weights, updates)
     g = gradient + decay * expected
@@ -39,12 +39,12 @@ def test_gradient_clip_bounds_the_norm():
 
 
 @pytest.mark.parametrize(
-    ('name', 'expected'),
-    [
-        ('constant', [0.2, 0.2, 0.2]),
-        ('cosine', [0.2, 0.1, 0.0]),
-        ('step', [0.2, 0.1, 0.05]),
-    ],
+  ('name', 'expected'),
+  [
+    ('constant', [0.2, 0.2, 0.2]),
+    ('cosine', [0.2, 0.1, 0.0]),
+    ('step', [0.2, 0.1, 0.05]),
+  ],
 )
 def test_schedules_hand_worked(name, expected):
   schedule = optimizers.schedule(name, 0.2, 10, step_size=5)

@@ -9,9 +9,9 @@ from nasfas_jax import run_log
 
 def config(**changes):
   base = {
-      'seed': 0,
-      'data': {'num_workers': 0, 'data_dir': 'a', 'size': (1, 2)},
-      'theta': None,
+    'seed': 0,
+    'data': {'num_workers': 0, 'data_dir': 'a', 'size': (1, 2)},
+    'theta': None,
   }
   return ml_collections.ConfigDict({**base, **changes})
 
@@ -49,10 +49,10 @@ def test_metrics_of_the_other_phase_stay_and_later_steps_go(tmp_path):
     writer.write(2, {'loss': 9.0})
   entries = run_log.read_metrics(tmp_path / 'metrics.jsonl')
   assert [(e['phase'], e['step'], e['loss']) for e in entries] == [
-      ('search', 1, 0.5),
-      ('search', 2, 1.0),
-      ('train', 1, 1.0),
-      ('train', 2, 9.0),
+    ('search', 1, 0.5),
+    ('search', 2, 1.0),
+    ('train', 1, 1.0),
+    ('train', 2, 9.0),
   ]
   assert entries[0]['alphas'] == [1]
 

@@ -32,7 +32,7 @@ def _version_key(path: pathlib.Path) -> tuple[int, ...]:
 
 
 def find_dataset(
-    data_dir: pathlib.Path, name: str, builder_config: str = ''
+  data_dir: pathlib.Path, name: str, builder_config: str = ''
 ) -> pathlib.Path | None:
   """The folder of a prepared dataset, newest version, or None.
 
@@ -47,9 +47,9 @@ def find_dataset(
     parents.append(data_dir / name)
   for parent in parents:
     versions = [
-        path.parent
-        for path in parent.glob(f'*/{records.INDEX_FILE}')
-        if _version_key(path.parent)
+      path.parent
+      for path in parent.glob(f'*/{records.INDEX_FILE}')
+      if _version_key(path.parent)
     ]
     if versions:
       return max(versions, key=_version_key)
@@ -57,7 +57,7 @@ def find_dataset(
 
 
 def load_index(
-    data_dir: pathlib.Path, name: str, builder_config: str = ''
+  data_dir: pathlib.Path, name: str, builder_config: str = ''
 ) -> list[dict[str, object]]:
   """Reads the index of one prepared dataset.
 
@@ -73,9 +73,9 @@ def load_index(
     wanted = f'{name}/{builder_config}' if builder_config else name
     option = f' --config={builder_config}' if builder_config else ''
     raise FileNotFoundError(
-        f'The dataset {wanted!r} is not prepared in {str(data_dir)!r}. Prepare '
-        f'it with: python -m nasfas_datasets.prepare --dataset={name}{option} '
-        f'--data_dir={data_dir}'
+      f'The dataset {wanted!r} is not prepared in {str(data_dir)!r}. Prepare '
+      f'it with: python -m nasfas_datasets.prepare --dataset={name}{option} '
+      f'--data_dir={data_dir}'
     )
   rows = []
   positions = collections.Counter()
@@ -113,8 +113,8 @@ def split_halves(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
   subjects = sorted({(row['dataset'], row['subject']) for row in rows})
   if len(subjects) < 2:
     raise ValueError(
-        f'A search needs at least 2 subjects for disjoint halves; got '
-        f'{len(subjects)}: {", ".join(subject for _, subject in subjects)}.'
+      f'A search needs at least 2 subjects for disjoint halves; got '
+      f'{len(subjects)}: {", ".join(subject for _, subject in subjects)}.'
     )
   first = set(subjects[0::2])
   halves = ([], [])

@@ -47,7 +47,7 @@ class ClipSource:
   def __init__(self, rows: Sequence[Row]):
     """rows: entries of the index, in the order they are numbered in."""
     self._places = [
-        (row['folder'], row['tfds_split'], row['position']) for row in rows
+      (row['folder'], row['tfds_split'], row['position']) for row in rows
     ]
     self._clip_ids = [row['clip_id'] for row in rows]
     self._sources = {}
@@ -71,9 +71,9 @@ class ClipSource:
     record = self._sources[folder, split][position]
     if record['clip_id'].decode() != self._clip_ids[i]:
       raise ValueError(
-          f'{pathlib.Path(folder)} holds clip {record["clip_id"].decode()!r} '
-          f'where its index says {self._clip_ids[i]!r}: the index is stale; '
-          'delete the folder and prepare the dataset again.'
+        f'{pathlib.Path(folder)} holds clip {record["clip_id"].decode()!r} '
+        f'where its index says {self._clip_ids[i]!r}: the index is stale; '
+        'delete the folder and prepare the dataset again.'
       )
     return {**record, 'index': i}
 
@@ -82,25 +82,25 @@ class TrainSnippet(grain.transforms.RandomMap):
   """Draws an augmented snippet from a record."""
 
   def __init__(
-      self, shape: SnippetShape, augmentation: transforms.Augmentation
+    self, shape: SnippetShape, augmentation: transforms.Augmentation
   ):
     self._shape = shape
     self._augmentation = augmentation
 
   def random_map(self, record, rng: np.random.Generator):
     frame_indices = transforms.train_frame_indices(
-        len(record['frames']), self._shape.num_frames, rng
+      len(record['frames']), self._shape.num_frames, rng
     )
     snippet = transforms.make_snippet(
-        record,
-        frame_indices,
-        image_size=self._shape.image_size,
-        map_size=self._shape.map_size,
-        face_scale=rng.uniform(*self._augmentation.face_scale),
-        flip=bool(rng.uniform() < self._augmentation.flip),
+      record,
+      frame_indices,
+      image_size=self._shape.image_size,
+      map_size=self._shape.map_size,
+      face_scale=rng.uniform(*self._augmentation.face_scale),
+      flip=bool(rng.uniform() < self._augmentation.flip),
     )
     snippet['frames'] = transforms.augment(
-        snippet['frames'], self._augmentation, rng
+      snippet['frames'], self._augmentation, rng
     )
     return _with_labels(snippet, record)
 
@@ -116,29 +116,29 @@ class EvaluationSnippet(grain.transforms.Map):
   def map(self, element):
     record, snippet = element
     frame_indices = transforms.even_frame_indices(
-        len(record['frames']),
-        self._shape.num_frames,
-        snippet,
-        self._num_snippets,
+      len(record['frames']),
+      self._shape.num_frames,
+      snippet,
+      self._num_snippets,
     )
     return _with_labels(
-        transforms.make_snippet(
-            record,
-            frame_indices,
-            image_size=self._shape.image_size,
-            map_size=self._shape.map_size,
-            face_scale=self._face_scale,
-            flip=False,
-        ),
+      transforms.make_snippet(
         record,
+        frame_indices,
+        image_size=self._shape.image_size,
+        map_size=self._shape.map_size,
+        face_scale=self._face_scale,
+        flip=False,
+      ),
+      record,
     )
 
 
 def _with_labels(snippet, record):
   return {
-      **snippet,
-      'label': np.int32(record['label']),
-      'index': np.int32(record['index']),
+    **snippet,
+    'label': np.int32(record['label']),
+    'index': np.int32(record['index']),
   }
 
 
@@ -157,16 +157,16 @@ class _SnippetSource:
 
 
 def train_batches(
-    rows: Sequence[Row],
-    *,
-    shape: SnippetShape,
-    augmentation: transforms.Augmentation,
-    batch_size: int,
-    seed: int,
-    step: int = 0,
-    num_workers: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
+  rows: Sequence[Row],
+  *,
+  shape: SnippetShape,
+  augmentation: transforms.Augmentation,
+  batch_size: int,
+  seed: int,
+  step: int = 0,
+  num_workers: int = 0,
+  process_index: int = 0,
+  process_count: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
   """An endless stream of training batches, from a step on.
 
@@ -193,8 +193,8 @@ def train_batches(
     raise ValueError('There are no clips to train on.')
   if batch_size < 1 or batch_size % process_count:
     raise ValueError(
-        f'batch_size {batch_size} must be a positive multiple of the number '
-        f'of processes, {process_count}.'
+      f'batch_size {batch_size} must be a positive multiple of the number '
+      f'of processes, {process_count}.'
     )
   dataset = grain.MapDataset.source(ClipSource(rows)).seed(seed)
   dataset = dataset.shuffle().repeat()[process_index::process_count]
@@ -204,15 +204,15 @@ def train_batches(
 
 
 def evaluation_batches(
-    rows: Sequence[Row],
-    *,
-    shape: SnippetShape,
-    face_scale: float,
-    num_snippets: int,
-    batch_size: int,
-    num_workers: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
+  rows: Sequence[Row],
+  *,
+  shape: SnippetShape,
+  face_scale: float,
+  num_snippets: int,
+  batch_size: int,
+  num_workers: int = 0,
+  process_index: int = 0,
+  process_count: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
   """One pass over all snippets of all clips, in order.
 
@@ -225,12 +225,10 @@ def evaluation_batches(
   total = len(source)
   local = batch_size // process_count
   rounds = -(-total // batch_size) * local
-  places = [
-      process_index + process_count * i for i in range(rounds)
-  ]
+  places = [process_index + process_count * i for i in range(rounds)]
   weights = np.array([float(place < total) for place in places], np.float32)
   dataset = grain.MapDataset.source(
-      _Places(source, [min(place, total - 1) for place in places])
+    _Places(source, [min(place, total - 1) for place in places])
   )
   dataset = dataset.map(EvaluationSnippet(shape, face_scale, num_snippets))
   dataset = dataset.batch(local, drop_remainder=True)
@@ -263,6 +261,6 @@ def _iterate(dataset: grain.MapDataset, num_workers: int):
   iterable = dataset.to_iter_dataset(options)
   if num_workers:
     iterable = iterable.mp_prefetch(
-        grain.MultiprocessingOptions(num_workers=num_workers)
+      grain.MultiprocessingOptions(num_workers=num_workers)
     )
   return iter(iterable)

@@ -45,7 +45,7 @@ def _in_split(split: str, **conditions) -> Predicate:
 
   def predicate(row: Row) -> bool:
     return row['split'] == split and all(
-        accepts(row[field]) for field, accepts in conditions.items()
+      accepts(row[field]) for field, accepts in conditions.items()
     )
 
   return predicate
@@ -62,13 +62,13 @@ def _all_but(*values: str):
 def _protocol(name, dataset, train, test, domain_field, headline) -> Protocol:
   """A protocol on official splits; dev is chosen as train is."""
   return Protocol(
-      name=name,
-      datasets=(dataset,),
-      train=_in_split('train', **train),
-      dev=_in_split('dev', **train),
-      test=_in_split('test', **test),
-      domain_field=domain_field,
-      headline=headline,
+    name=name,
+    datasets=(dataset,),
+    train=_in_split('train', **train),
+    dev=_in_split('dev', **train),
+    test=_in_split('test', **test),
+    domain_field=domain_field,
+    headline=headline,
   )
 
 
@@ -76,50 +76,56 @@ def _synthetic() -> list[Protocol]:
   name = 'synthetic_fas'
   make = [(f'{name}/intra', {}, {}, ('apcer_max', 'bpcer', 'acer'))]
   for domain in SYNTHETIC_DOMAINS:
-    make.append((
+    make.append(
+      (
         f'{name}/cross_domain/{domain}',
         {'session': _all_but(domain)},
         {'session': _only(domain)},
         ('hter', 'auc'),
-    ))
+      )
+    )
   for attack in SYNTHETIC_TYPES:
-    make.append((
+    make.append(
+      (
         f'{name}/cross_type/{attack}',
         {'attack_type': _all_but(attack)},
         {'attack_type': _only('live', attack)},
         ('acer', 'eer', 'auc'),
-    ))
+      )
+    )
   for domain in SYNTHETIC_DOMAINS:
-    make.append((
+    make.append(
+      (
         f'{name}/cross_domain_type/{domain}',
         {'session': _all_but(domain), 'attack_type': _only(*_FLAT_TYPES)},
         {
-            'session': _only(domain),
-            'attack_type': _only('live', 'mask_rigid', 'mask_paper'),
+          'session': _only(domain),
+          'attack_type': _only('live', 'mask_rigid', 'mask_paper'),
         },
         ('hter', 'auc', 'eer'),
-    ))
+      )
+    )
   return [
-      _protocol(title, name, train, test, 'session', headline)
-      for title, train, test, headline in make
+    _protocol(title, name, train, test, 'session', headline)
+    for title, train, test, headline in make
   ]
 
 
 def _manifest() -> list[Protocol]:
   return [
-      _protocol(
-          'manifest_fas/official',
-          'manifest_fas',
-          {},
-          {},
-          'session',
-          ('hter', 'acer', 'auc'),
-      )
+    _protocol(
+      'manifest_fas/official',
+      'manifest_fas',
+      {},
+      {},
+      'session',
+      ('hter', 'acer', 'auc'),
+    )
   ]
 
 
 PROTOCOLS = {
-    protocol.name: protocol for protocol in (*_synthetic(), *_manifest())
+  protocol.name: protocol for protocol in (*_synthetic(), *_manifest())
 }
 
 
@@ -131,7 +137,7 @@ def get_protocol(name: str) -> Protocol:
   """
   if name not in PROTOCOLS:
     raise ValueError(
-        f'Unknown protocol {name!r}; allowed: {", ".join(PROTOCOLS)}.'
+      f'Unknown protocol {name!r}; allowed: {", ".join(PROTOCOLS)}.'
     )
   return PROTOCOLS[name]
 
@@ -162,16 +168,16 @@ def select(protocol: Protocol, rows: Sequence[Row]) -> Selection:
       subject is in the training or dev set and in the test set.
   """
   parts = {
-      part: index.select(rows, getattr(protocol, part))
-      for part in ('train', 'dev', 'test')
+    part: index.select(rows, getattr(protocol, part))
+    for part in ('train', 'dev', 'test')
   }
   for part in ('train', 'test'):
     labels = {row['label'] for row in parts[part]}
     if labels != {0, 1}:
       raise ValueError(
-          f'Protocol {protocol.name!r}: the {part} set has {len(parts[part])} '
-          f'clips with labels {sorted(labels)}; it needs live (1) and spoof '
-          '(0) clips.'
+        f'Protocol {protocol.name!r}: the {part} set has {len(parts[part])} '
+        f'clips with labels {sorted(labels)}; it needs live (1) and spoof '
+        '(0) clips.'
       )
   dev_source = 'dev'
   if {row['label'] for row in parts['dev']} != {0, 1}:
@@ -181,8 +187,8 @@ def select(protocol: Protocol, rows: Sequence[Row]) -> Selection:
     shared = tested & {(row['dataset'], row['subject']) for row in parts[part]}
     if shared:
       raise ValueError(
-          f'Protocol {protocol.name!r}: {len(shared)} subjects are both in '
-          f'{part} and in test, such as {sorted(shared)[0][1]!r}.'
+        f'Protocol {protocol.name!r}: {len(shared)} subjects are both in '
+        f'{part} and in test, such as {sorted(shared)[0][1]!r}.'
       )
   return Selection(**parts, dev_source=dev_source)
 

@@ -40,7 +40,7 @@ class Augmentation:
 
 
 def train_frame_indices(
-    num_available: int, num_frames: int, rng: np.random.Generator
+  num_available: int, num_frames: int, rng: np.random.Generator
 ) -> np.ndarray:
   """A random run of neighbouring frames: int [num_frames], ascending.
 
@@ -53,7 +53,7 @@ def train_frame_indices(
 
 
 def even_frame_indices(
-    num_available: int, num_frames: int, snippet: int, num_snippets: int
+  num_available: int, num_frames: int, snippet: int, num_snippets: int
 ) -> np.ndarray:
   """The frames of one of several evenly placed snippets: int [num_frames].
 
@@ -91,16 +91,18 @@ def crop_square(image: np.ndarray, square: tuple, size: int) -> np.ndarray:
   step = side / size
   # Output pixel centre (i + 0.5) maps to x0 + (i + 0.5) * step; pixel
   # coordinates count from the centre of the first pixel, hence the - 0.5.
-  matrix = np.array([
+  matrix = np.array(
+    [
       [step, 0.0, x0 + 0.5 * step - 0.5],
       [0.0, step, y0 + 0.5 * step - 0.5],
-  ])
+    ]
+  )
   return cv2.warpAffine(
-      image,
-      matrix,
-      (size, size),
-      flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-      borderMode=cv2.BORDER_REPLICATE,
+    image,
+    matrix,
+    (size, size),
+    flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    borderMode=cv2.BORDER_REPLICATE,
   )
 
 
@@ -156,7 +158,7 @@ def _hole(size: int, height: float, width: float, rng) -> tuple[slice, slice]:
 
 
 def augment(
-    frames: np.ndarray, augmentation: Augmentation, rng: np.random.Generator
+  frames: np.ndarray, augmentation: Augmentation, rng: np.random.Generator
 ) -> np.ndarray:
   """Colour, gamma, random erasing and cutout, alike for all frames.
 
@@ -174,7 +176,7 @@ def augment(
     area = rng.uniform(*augmentation.erase_area) * size * size
     aspect = np.exp(rng.uniform(np.log(1 / 3), np.log(3)))
     rows, columns = _hole(
-        size, np.sqrt(area * aspect), np.sqrt(area / aspect), rng
+      size, np.sqrt(area * aspect), np.sqrt(area / aspect), rng
     )
     shape = frames[0, rows, columns].shape
     frames[:, rows, columns] = rng.integers(0, 256, shape, dtype=np.uint8)
@@ -186,13 +188,13 @@ def augment(
 
 
 def make_snippet(
-    record: Mapping[str, object],
-    frame_indices: np.ndarray,
-    *,
-    image_size: int,
-    map_size: int,
-    face_scale: float,
-    flip: bool,
+  record: Mapping[str, object],
+  frame_indices: np.ndarray,
+  *,
+  image_size: int,
+  map_size: int,
+  face_scale: float,
+  flip: bool,
 ) -> dict[str, np.ndarray]:
   """Decodes and crops the chosen frames of a record, with its maps.
 
@@ -215,10 +217,10 @@ def make_snippet(
   """
   square = square_around(record['face_box'], face_scale)
   decoded = {
-      int(i): crop_square(
-          decode_png(record['frames'][int(i)]), square, image_size
-      )
-      for i in np.unique(frame_indices)
+    int(i): crop_square(
+      decode_png(record['frames'][int(i)]), square, image_size
+    )
+    for i in np.unique(frame_indices)
   }
   frames = np.stack([decoded[int(i)] for i in frame_indices])
   score_mask = face_ellipse(record['face_box'], square, map_size)
@@ -232,14 +234,14 @@ def make_snippet(
     depth = crop_square(stored.astype(np.float32) / 255.0, scaled, map_size)
   if flip:
     frames, depth, score_mask = (
-        np.flip(array, axis=-2 if array.ndim == 4 else -1)
-        for array in (frames, depth, score_mask)
+      np.flip(array, axis=-2 if array.ndim == 4 else -1)
+      for array in (frames, depth, score_mask)
     )
   return {
-      'frames': np.ascontiguousarray(frames),
-      'depth': np.ascontiguousarray(depth, np.float32),
-      'face_mask': (depth > 0).astype(np.float32),
-      'score_mask': np.ascontiguousarray(score_mask),
+    'frames': np.ascontiguousarray(frames),
+    'depth': np.ascontiguousarray(depth, np.float32),
+    'face_mask': (depth > 0).astype(np.float32),
+    'score_mask': np.ascontiguousarray(score_mask),
   }
 
 

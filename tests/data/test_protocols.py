@@ -13,12 +13,13 @@ def synthetic_rows():
   """One clip of every subject, domain and type of a small synthetic_fas."""
   rows = []
   for split, domain, kind in itertools.product(
-      records.SPLITS,
-      protocols.SYNTHETIC_DOMAINS,
-      ('live', *protocols.SYNTHETIC_TYPES),
+    records.SPLITS,
+    protocols.SYNTHETIC_DOMAINS,
+    ('live', *protocols.SYNTHETIC_TYPES),
   ):
     for subject in SUBJECTS[split].split():
-      rows.append({
+      rows.append(
+        {
           'clip_id': f'{domain}/{subject}/{kind}',
           'dataset': 'synthetic_fas',
           'subject': subject,
@@ -26,7 +27,8 @@ def synthetic_rows():
           'label': int(kind == 'live'),
           'attack_type': kind,
           'session': domain,
-      })
+        }
+      )
   return rows
 
 
@@ -67,15 +69,15 @@ def test_cross_type_tests_on_the_type_left_out(kind):
 def test_cross_domain_type_leaves_both_out():
   chosen = selection('synthetic_fas/cross_domain_type/night')
   assert values(chosen.train, 'attack_type') == {
-      'live',
-      'print',
-      'print_cut',
-      'replay',
+    'live',
+    'print',
+    'print_cut',
+    'replay',
   }
   assert values(chosen.test, 'attack_type') == {
-      'live',
-      'mask_rigid',
-      'mask_paper',
+    'live',
+    'mask_rigid',
+    'mask_paper',
   }
   assert values(chosen.test, 'session') == {'night'}
 
@@ -95,9 +97,9 @@ def test_without_dev_clips_the_threshold_comes_from_train():
 
 def test_a_test_set_without_spoofs_is_an_error():
   rows = [
-      row
-      for row in synthetic_rows()
-      if row['split'] != 'test' or row['label'] == 1
+    row
+    for row in synthetic_rows()
+    if row['split'] != 'test' or row['label'] == 1
   ]
   protocol = protocols.get_protocol('synthetic_fas/intra')
   with pytest.raises(ValueError, match=r'test set has 8 clips'):
@@ -140,9 +142,9 @@ def test_load_index_takes_the_newest_version_and_counts_positions(tmp_path):
   write_index(tmp_path / 'a/default/1.10.0', names)
   rows = index.load_index(tmp_path, 'a')
   assert [(r['clip_id'], r['position']) for r in rows] == [
-      ('x', 0),
-      ('y', 0),
-      ('z', 1),
+    ('x', 0),
+    ('y', 0),
+    ('z', 1),
   ]
   assert rows[0]['folder'].endswith('1.10.0')
 

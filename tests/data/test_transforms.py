@@ -7,7 +7,7 @@ from nasfas_jax.data import transforms
 
 def png(image):
   return cv2.imencode('.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[
-      1
+    1
   ].tobytes()
 
 
@@ -16,10 +16,10 @@ def record(num_frames=5, side=40, depth=True, seed=0):
   images = rng.integers(0, 256, (num_frames, side, side, 3), dtype=np.uint8)
   maps = rng.integers(1, 256, (num_frames, 32, 32), dtype=np.uint8)
   return {
-      'frames': [png(image) for image in images],
-      'images': images,
-      'depth': maps if depth else np.zeros((0, 32, 32), np.uint8),
-      'face_box': np.array([10.0, 8.0, 30.0, 32.0], np.float32),
+    'frames': [png(image) for image in images],
+    'images': images,
+    'depth': maps if depth else np.zeros((0, 32, 32), np.uint8),
+    'face_box': np.array([10.0, 8.0, 30.0, 32.0], np.float32),
   }
 
 
@@ -59,22 +59,22 @@ def test_crop_of_the_same_size_copies_pixels():
 
 def test_square_around_is_centred_and_scaled_by_the_larger_side():
   assert transforms.square_around(np.array([10, 8, 30, 32]), 1.5) == (
-      20 - 18,
-      20 - 18,
-      36,
+    20 - 18,
+    20 - 18,
+    36,
   )
 
 
 @pytest.mark.parametrize(
-    ('available', 'wanted', 'snippet', 'snippets', 'expected'),
-    [
-        (8, 8, 0, 1, [0, 1, 2, 3, 4, 5, 6, 7]),
-        (10, 4, 0, 1, [3, 4, 5, 6]),
-        (12, 4, 0, 2, [2, 3, 4, 5]),
-        (12, 4, 1, 2, [6, 7, 8, 9]),
-        (1, 3, 0, 1, [0, 0, 0]),
-        (3, 5, 0, 1, [0, 0, 1, 2, 2]),
-    ],
+  ('available', 'wanted', 'snippet', 'snippets', 'expected'),
+  [
+    (8, 8, 0, 1, [0, 1, 2, 3, 4, 5, 6, 7]),
+    (10, 4, 0, 1, [3, 4, 5, 6]),
+    (12, 4, 0, 2, [2, 3, 4, 5]),
+    (12, 4, 1, 2, [6, 7, 8, 9]),
+    (1, 3, 0, 1, [0, 0, 0]),
+    (3, 5, 0, 1, [0, 0, 1, 2, 2]),
+  ],
 )
 def test_even_frame_indices(available, wanted, snippet, snippets, expected):
   actual = transforms.even_frame_indices(available, wanted, snippet, snippets)
@@ -111,11 +111,11 @@ def test_face_ellipse_is_never_empty():
 
 def snippet(example, places, **changes):
   options = {
-      'image_size': 24,
-      'map_size': 16,
-      'face_scale': 1.0,
-      'flip': False,
-      **changes,
+    'image_size': 24,
+    'map_size': 16,
+    'face_scale': 1.0,
+    'flip': False,
+    **changes,
   }
   return transforms.make_snippet(example, np.array(places), **options)
 
@@ -173,7 +173,7 @@ def test_colour_change_equals_the_formula_and_is_shared_by_frames():
 def test_erasing_and_cutout_hit_the_same_place_of_every_frame():
   frames = np.full((4, 32, 32, 3), 200, np.uint8)
   strengths = transforms.Augmentation(
-      colour=0.0, gamma=(1.0, 1.0), erase=1.0, cutout=1.0
+    colour=0.0, gamma=(1.0, 1.0), erase=1.0, cutout=1.0
   )
   for seed in range(20):
     out = transforms.augment(frames, strengths, np.random.default_rng(seed))
@@ -185,7 +185,7 @@ def test_erasing_and_cutout_hit_the_same_place_of_every_frame():
 def test_zero_strengths_change_nothing():
   frames = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
   off = transforms.Augmentation(
-      colour=0.0, gamma=(1.0, 1.0), erase=0.0, cutout=0.0
+    colour=0.0, gamma=(1.0, 1.0), erase=0.0, cutout=0.0
   )
   out = transforms.augment(frames, off, np.random.default_rng(0))
   np.testing.assert_array_equal(out, frames)
