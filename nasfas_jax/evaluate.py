@@ -22,12 +22,12 @@ from nasfas_jax import (
   progress,
   report,
   run_log,
+  scoring,
   train_state,
 )
-from nasfas_jax.data import pipeline, protocols
+from nasfas_jax.data import protocols
 from nasfas_jax.data.index import Row
-from nasfas_jax.models import genotypes
-from nasfas_jax.ops import fusion, rank_pooling
+from nasfas_jax.ops import rank_pooling
 
 SCORE_COLUMNS = (
   'clip_id',
@@ -72,130 +72,17 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   merged.supervision = trained.supervision
   merged.model = trained.model
   mesh = train_state.make_mesh()
-  model = build_network(merged, source)
+  model = scoring.build_network(merged, source)
   template = jax.jit(
     functools.partial(model.init, train=False),
     out_shardings=train_state.replicated(mesh),
-  )(jax.random.key(0), example_input(merged))
+  )(jax.random.key(0), scoring.example_input(merged))
   variables = checkpoints.restore_variables(
     source / 'checkpoints' / 'train', template
   )
   run_log.start(workdir, merged)
   judge(merged, workdir, model, variables, selection, mesh)
   progress.say(f'Report: {report.write_report(workdir)}')
-
-
-def build_network(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path
-) -> nn.Module:
-  """The network of a config; a searched one reads workdir/genotype.json."""
-  network = config.network
-  chosen = config.model
-  if chosen == 'genotype':
-    chosen = genotypes.load(workdir / 'genotype.json')
-  return models.build_model(
-    chosen,
-    stem_features=tuple(network.stem_features),
-    cell_features=network.cell_features,
-    head_features=network.head_features,
-    output_size=network.output_size,
-    theta=network.theta,
-    dtype=jnp.dtype(network.dtype),
-    remat=network.remat,
-  )
-
-
-def example_input(config: ml_collections.ConfigDict) -> jax.Array:
-  """Zeros in the shape of the network's input, batch of one."""
-  size = config.data.image_size
-  channels = fusion.fusion_channels(config.input.fusion)
-  return jnp.zeros((1, size, size, channels), jnp.float32)
-
-
-def _predict(variables, batch, *, model, config):
-  """Maps, scores and the dynamic images of a batch."""
-  images = train_state.network_input(
-    batch['frames'],
-    fusion_mode=config.input.fusion,
-    rank_pooling=config.input.rank_pooling,
-  )
-  maps = model.apply(variables, images, train=False)
-  return {
-    'map': maps,
-    'score': losses.map_score(maps, batch['score_mask']),
-    'index': batch['index'],
-    'weight': batch['weight'],
-  }
-
-
-def score_clips(
-  config: ml_collections.ConfigDict,
-  model: nn.Module,
-  variables: dict,
-  rows: Sequence[Row],
-  mesh: Mesh,
-  stage: str,
-) -> np.ndarray:
-  """The score of every clip: the mean over its snippets.
-
-  Args:
-    config: of the run.
-    model: the network.
-    variables: its parameters and batch statistics.
-    rows: entries of the index.
-    mesh: devices to run on.
-    stage: what the progress bar calls it.
-
-  Returns:
-    float64 [len(rows)], higher = more evidence for live.
-  """
-  settings = config.evaluate
-  train_state.check_batch_size(
-    'config.evaluate.batch_size', settings.batch_size, mesh
-  )
-  predict = _compiled_predict(config, model, mesh)
-  batches = _batches(config, rows, config.data.num_snippets)
-  totals = np.zeros(len(rows))
-  counts = np.zeros(len(rows))
-  number = -(-len(rows) * config.data.num_snippets // settings.batch_size)
-  with progress.bar(stage, number) as bar:
-    for done, batch in enumerate(batches, 1):
-      out = predict(variables, train_state.put_batch(batch, mesh))
-      weight = np.asarray(out['weight'], np.float64)
-      place = np.asarray(out['index'])
-      np.add.at(totals, place, weight * np.asarray(out['score'], np.float64))
-      np.add.at(counts, place, weight)
-      bar.update(done)
-  return totals / counts
-
-
-def _compiled_predict(config, model, mesh):
-  return jax.jit(
-    functools.partial(_predict, model=model, config=config),
-    in_shardings=(
-      train_state.replicated(mesh),
-      train_state.batch_sharding(mesh),
-    ),
-    # Replicated, so that every process reads the scores of all clips.
-    out_shardings=train_state.replicated(mesh),
-  )
-
-
-def _batches(config, rows, num_snippets):
-  return pipeline.evaluation_batches(
-    rows,
-    shape=pipeline.SnippetShape(
-      num_frames=config.data.num_frames,
-      image_size=config.data.image_size,
-      map_size=config.network.output_size,
-    ),
-    face_scale=config.data.eval_face_scale,
-    num_snippets=num_snippets,
-    batch_size=config.evaluate.batch_size,
-    num_workers=config.data.num_workers,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-  )
 
 
 def judge(
@@ -214,11 +101,10 @@ def judge(
     The content of results.json.
   """
   protocol = protocols.get_protocol(config.protocol)
+  scorer = scoring.Scorer(config, model, variables, mesh)
   scored = {}
   for part, rows in (('dev', selection.dev), ('test', selection.test)):
-    scores = score_clips(
-      config, model, variables, rows, mesh, f'Evaluating {part}'
-    )
+    scores = scorer.score(rows, f'Evaluating {part}')
     scored[part] = _columns(rows, scores, protocol.domain_field)
   dev, test = scored['dev'], scored['test']
   threshold = float(metrics.eer_threshold(dev['score'], dev['label']))
@@ -269,7 +155,7 @@ def judge(
   if jax.process_index() == 0:
     run_log.write_json(workdir / 'results.json', results)
     _write_scores(workdir / 'scores.csv', scored)
-  _write_samples(config, workdir, model, variables, selection, scored, mesh)
+  _write_samples(config, workdir, scorer, selection, scored['test'])
   _announce(results)
   return results
 
@@ -333,17 +219,13 @@ def choose_samples(columns: dict, number: int) -> list[int]:
   return sorted(chosen)
 
 
-def _write_samples(
-  config, workdir, model, variables, selection, scored, mesh
-) -> None:
+def _write_samples(config, workdir, scorer, selection, test) -> None:
   """Writes samples.npz: test clips with their predicted and true maps."""
-  test = scored['test']
   places = choose_samples(test, config.evaluate.num_samples)
   rows = [selection.test[place] for place in places]
-  predict = _compiled_predict(config, model, mesh)
   parts = []
-  for batch in _batches(config, rows, 1):
-    maps = predict(variables, train_state.put_batch(batch, mesh))['map']
+  for batch in scorer.batches(rows, 1):
+    maps = scorer.predict(batch)['map']
     pooled = rank_pooling.dynamic_image(
       jnp.asarray((batch['frames'].astype(np.float32) - 127.5) / 128.0),
       config.input.rank_pooling,
@@ -353,7 +235,7 @@ def _write_samples(
       batch['depth'], batch['face_mask'], batch['label'], config.supervision
     )
     static = batch['frames'][:, batch['frames'].shape[1] // 2]
-    parts.append((static, pictures, np.asarray(maps), np.asarray(target)))
+    parts.append((static, pictures, maps, np.asarray(target)))
   if jax.process_count() > 1:
     # A process has only its own part of the pictures: leave them out.
     return

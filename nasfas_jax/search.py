@@ -25,10 +25,10 @@ from jax.sharding import Mesh
 
 from nasfas_jax import (
   checkpoints,
-  evaluate,
   optimizers,
   progress,
   run_log,
+  scoring,
   train,
   train_state,
 )
@@ -102,7 +102,7 @@ def initial_state(config, model, weight_optimizer, arch_optimizer):
     num_cells=config.supernet.num_cells,
     num_nodes=config.supernet.num_nodes,
   )
-  image = evaluate.example_input(config)
+  image = scoring.example_input(config)
   variables = model.init(params_key, image, arch, train=False)
   return SearchState(
     step=jnp.zeros((), jnp.int32),

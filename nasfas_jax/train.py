@@ -19,6 +19,7 @@ from nasfas_jax import (
   progress,
   report,
   run_log,
+  scoring,
   train_state,
 )
 from nasfas_jax.data import pipeline, protocols, transforms
@@ -70,7 +71,7 @@ def fit_and_judge(
 ) -> None:
   """Trains on the selection's clips, scores the others, writes the report."""
   mesh = train_state.make_mesh()
-  model = evaluate.build_network(config, workdir)
+  model = scoring.build_network(config, workdir)
   state = fit(config, workdir, model, selection, mesh)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   evaluate.judge(config, workdir, model, variables, selection, mesh)
@@ -85,7 +86,7 @@ def initial_state(
 ) -> TrainState:
   """A fresh state; depends on config.seed only."""
   key = jax.random.fold_in(jax.random.key(config.seed), 1)
-  image = evaluate.example_input(config)
+  image = scoring.example_input(config)
   variables = model.init(key, image, train=False)
   return TrainState(
     step=jnp.zeros((), jnp.int32),

@@ -1,0 +1,144 @@
+"""Scores of clips: the network of a run, applied to a protocol's clips."""
+
+import functools
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax.sharding import Mesh
+
+from nasfas_jax import losses, models, progress, train_state
+from nasfas_jax.data import pipeline
+from nasfas_jax.data.index import Row
+from nasfas_jax.models import genotypes
+from nasfas_jax.ops import fusion
+
+
+def build_network(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> nn.Module:
+  """The network of a config; a searched one reads workdir/genotype.json."""
+  network = config.network
+  chosen = config.model
+  if chosen == 'genotype':
+    chosen = genotypes.load(workdir / 'genotype.json')
+  return models.build_model(
+    chosen,
+    stem_features=tuple(network.stem_features),
+    cell_features=network.cell_features,
+    head_features=network.head_features,
+    output_size=network.output_size,
+    theta=network.theta,
+    dtype=jnp.dtype(network.dtype),
+    remat=network.remat,
+  )
+
+
+def example_input(config: ml_collections.ConfigDict) -> jax.Array:
+  """Zeros in the shape of the network's input, batch of one."""
+  size = config.data.image_size
+  channels = fusion.fusion_channels(config.input.fusion)
+  return jnp.zeros((1, size, size, channels), jnp.float32)
+
+
+def _predict(variables, batch, *, model, config):
+  """Maps and scores of a batch, with what assigns them to clips."""
+  images = train_state.network_input(
+    batch['frames'],
+    fusion_mode=config.input.fusion,
+    rank_pooling=config.input.rank_pooling,
+  )
+  maps = model.apply(variables, images, train=False)
+  return {
+    'map': maps,
+    'score': losses.map_score(maps, batch['score_mask']),
+    'index': batch['index'],
+    'weight': batch['weight'],
+  }
+
+
+class Scorer:
+  """A trained network that scores clips; compiled once."""
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    model: nn.Module,
+    variables: dict,
+    mesh: Mesh,
+  ):
+    """config: of the run; variables: 'params' and 'batch_stats'.
+
+    Raises:
+      ValueError: if the devices do not divide config.evaluate.batch_size.
+    """
+    train_state.check_batch_size(
+      'config.evaluate.batch_size', config.evaluate.batch_size, mesh
+    )
+    self._config = config
+    self._variables = variables
+    self._mesh = mesh
+    self._predict = jax.jit(
+      functools.partial(_predict, model=model, config=config),
+      in_shardings=(
+        train_state.replicated(mesh),
+        train_state.batch_sharding(mesh),
+      ),
+      # Replicated, so that every process reads the scores of all clips.
+      out_shardings=train_state.replicated(mesh),
+    )
+
+  def predict(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Maps [B, D, D], scores, clip indices and weights of a batch."""
+    out = self._predict(
+      self._variables, train_state.put_batch(batch, self._mesh)
+    )
+    return jax.tree.map(np.asarray, out)
+
+  def batches(
+    self, rows: Sequence[Row], num_snippets: int
+  ) -> Iterator[dict[str, np.ndarray]]:
+    """This process's batches of all snippets of the clips, in order."""
+    config = self._config
+    return pipeline.evaluation_batches(
+      rows,
+      shape=pipeline.SnippetShape(
+        num_frames=config.data.num_frames,
+        image_size=config.data.image_size,
+        map_size=config.network.output_size,
+      ),
+      face_scale=config.data.eval_face_scale,
+      num_snippets=num_snippets,
+      batch_size=config.evaluate.batch_size,
+      num_workers=config.data.num_workers,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+
+  def score(self, rows: Sequence[Row], stage: str) -> np.ndarray:
+    """The score of every clip: the mean over its snippets.
+
+    Args:
+      rows: entries of the index.
+      stage: what the progress bar calls it.
+
+    Returns:
+      float64 [len(rows)], higher = more evidence for live.
+    """
+    num_snippets = self._config.data.num_snippets
+    totals = np.zeros(len(rows))
+    counts = np.zeros(len(rows))
+    size = self._config.evaluate.batch_size
+    number = -(-len(rows) * num_snippets // size)
+    with progress.bar(stage, number) as bar:
+      for done, batch in enumerate(self.batches(rows, num_snippets), 1):
+        out = self.predict(batch)
+        weight = out['weight'].astype(np.float64)
+        np.add.at(totals, out['index'], weight * out['score'])
+        np.add.at(counts, out['index'], weight)
+        bar.update(done)
+    return totals / counts
