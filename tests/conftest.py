@@ -22,3 +22,13 @@ flags.FLAGS.mark_as_parsed()
 @pytest.fixture
 def key():
   return jax.random.key(0)
+
+
+@pytest.fixture(scope='session')
+def tiny_data_dir(tmp_path_factory):
+  """A folder with the small config of the embedded dataset, prepared."""
+  from nasfas_datasets import prepare
+
+  folder = tmp_path_factory.mktemp('data')
+  prepare.prepare('synthetic_fas', config='tiny', data_dir=folder)
+  return folder

@@ -1,0 +1,27 @@
+import pytest
+
+from nasfas_jax import progress
+
+
+def test_without_a_terminal_the_bar_is_plain_lines(capsys):
+  with progress.bar('Working', 10, initial=2) as bar:
+    bar.update(3, loss=0.5)
+    bar.update(10, loss=0.25)
+  lines = capsys.readouterr().err.splitlines()
+  assert lines[0] == 'Working: 2/10'
+  assert lines[-1].startswith('Working: 10/10, 0 s')
+  assert lines[-1].endswith('loss 0.25')
+  assert '\r' not in ''.join(lines)
+
+
+def test_a_stage_tells_its_time(capsys):
+  with progress.stage('Compiling'):
+    pass
+  err = capsys.readouterr().err
+  assert err == 'Compiling ...\nCompiling: 0.0 s\n'
+
+
+def test_a_failed_stage_does_not_claim_to_be_done(capsys):
+  with pytest.raises(KeyError), progress.stage('Compiling'):
+    raise KeyError('x')
+  assert capsys.readouterr().err == 'Compiling ...\n'
