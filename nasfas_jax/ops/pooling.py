@@ -1,0 +1,147 @@
+"""Central difference pooling and bilinear resizing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+
+def cd_max_pool(
+  x: jax.Array,
+  *,
+  window: int = 3,
+  strides: int = 1,
+  theta: float | jax.Array = 0.7,
+) -> jax.Array:
+  """Central difference max pooling, Max(x) - theta * x(p0).
+
+  A constant commutes with the maximum, so this is the central difference of
+  the convolution carried over to pooling. p0 is the centre of each window.
+
+  Args:
+    x: [N, H, W, C] float.
+    window: odd side of the window; `window // 2` is padded on both sides, and
+      padding never is the maximum.
+    strides: step between windows on both axes, at least 1.
+    theta: share of the centre, a float or a scalar array. 0 is max pooling.
+
+  Returns:
+    [N, ceil(H / strides), ceil(W / strides), C] in the dtype of `x`.
+
+  Raises:
+    ValueError: for an even window, a stride below 1 or an input that is not
+      [N, H, W, C].
+  """
+  _check(x, window, strides)
+  # Keyword arguments of flax's pooling: the form that ONNX export knows.
+  pooled = nn.max_pool(
+    x,
+    window_shape=(window, window),
+    strides=(strides, strides),
+    padding=((window // 2, window // 2),) * 2,
+  )
+  return _minus_centre(pooled, x, strides, theta)
+
+
+def cd_avg_pool(
+  x: jax.Array,
+  *,
+  window: int = 3,
+  strides: int = 1,
+  theta: float | jax.Array = 0.7,
+) -> jax.Array:
+  """Central difference average pooling, Mean(x) - theta * x(p0).
+
+  Args:
+    x: [N, H, W, C] float.
+    window: odd side of the window; `window // 2` is padded on both sides, and
+      padding is not counted in the average.
+    strides: step between windows on both axes, at least 1.
+    theta: share of the centre, a float or a scalar array. 0 is the average.
+
+  Returns:
+    [N, ceil(H / strides), ceil(W / strides), C] in the dtype of `x`; computed
+    in float32.
+
+  Raises:
+    ValueError: for an even window, a stride below 1 or an input that is not
+      [N, H, W, C].
+  """
+  _check(x, window, strides)
+  wide = x.astype(jnp.float32)
+  pooled = nn.avg_pool(
+    wide,
+    window_shape=(window, window),
+    strides=(strides, strides),
+    padding=((window // 2, window // 2),) * 2,
+    count_include_pad=False,
+  )
+  return _minus_centre(pooled, wide, strides, theta).astype(x.dtype)
+
+
+def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
+  """Resizes by bilinear interpolation with half-pixel centres, no antialias.
+
+  Equal to `jax.image.resize(..., antialias=False)` and to PyTorch's
+  `interpolate(mode='bilinear', align_corners=False)`. It is written as two
+  matrix products, which work under `jax.vmap` and with a symbolic batch.
+
+  Args:
+    x: [N, H, W, C] float.
+    height: rows of the result, at least 1.
+    width: columns of the result, at least 1.
+
+  Returns:
+    [N, height, width, C] in the dtype of `x`; computed in float32.
+
+  Raises:
+    ValueError: for a size below 1 or an input that is not [N, H, W, C].
+  """
+  if x.ndim != 4:
+    raise ValueError(f'Input shape {x.shape}; allowed: [N, H, W, C].')
+  if height < 1 or width < 1:
+    raise ValueError(f'Size {height} x {width}; allowed: 1 or more.')
+  y = x.astype(jnp.float32)
+  # An accelerator's default precision (bfloat16 or TF32) would blur values
+  # that only pass through.
+  if height != x.shape[1]:
+    rows = _interpolation(x.shape[1], height)
+    y = jnp.einsum('oh,nhwc->nowc', rows, y, precision='highest')
+  if width != x.shape[2]:
+    columns = _interpolation(x.shape[2], width)
+    y = jnp.einsum('pw,nowc->nopc', columns, y, precision='highest')
+  return y.astype(x.dtype)
+
+
+def _interpolation(size: int, new_size: int) -> np.ndarray:
+  """Bilinear weights [new_size, size] of half-pixel centres, edges clamped."""
+  centres = (np.arange(new_size) + 0.5) * size / new_size - 0.5
+  centres = np.clip(centres, 0, size - 1)
+  distance = np.abs(centres[:, np.newaxis] - np.arange(size)[np.newaxis])
+  return np.maximum(0, 1 - distance).astype(np.float32)
+
+
+def _check(x: jax.Array, window: int, strides: int) -> None:
+  if x.ndim != 4:
+    raise ValueError(f'Input shape {x.shape}; allowed: [N, H, W, C].')
+  if window < 1 or window % 2 == 0:
+    raise ValueError(
+      f'Pooling window {window!r}; allowed: an odd number, which has a centre.'
+    )
+  if strides < 1:
+    raise ValueError(f'strides is {strides!r}; allowed: 1 or more.')
+
+
+def _minus_centre(
+  pooled: jax.Array, x: jax.Array, strides: int, theta: float | jax.Array
+) -> jax.Array:
+  """pooled - theta * x(p0), with p0 at the window centres."""
+  if jnp.ndim(theta) != 0:
+    raise ValueError(
+      f'theta has shape {jnp.shape(theta)}; allowed: a float or a scalar.'
+    )
+  if isinstance(theta, (int, float)) and theta == 0:
+    return pooled
+  # An odd window padded by window // 2 is centred on every strides-th pixel.
+  centre = x[:, ::strides, ::strides, :]
+  return pooled - jnp.asarray(theta, x.dtype) * centre
