@@ -1,102 +1,100 @@
-"""Rank pooling: the frames of a clip as one dynamic image.
+"""Rank pooling: the motion of a clip as one image, the dynamic image.
 
-A dynamic image is a weighted sum of the frames, d = sum_i a_i x_i, whose
-weights rank later frames above earlier ones (Fernando et al. 2015; Bilen et
-al. 2016). The weights sum to 0, so what stands still vanishes.
+A weighted sum of the frames whose weights grow with time, after Fernando et
+al. ("Modeling Video Evolution for Action Recognition", CVPR 2015) and Bilen et
+al. ("Dynamic Image Networks for Action Recognition", CVPR 2016).
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-KINDS = ('approximate', 'linear')
-
-
-def _check_frames(num_frames: int) -> None:
-  if num_frames < 1:
-    raise ValueError(f'num_frames is {num_frames}; allowed: an int >= 1.')
-
 
 def approximate_coefficients(num_frames: int) -> np.ndarray:
-  """Weights of approximate rank pooling.
+  """Approximate rank pooling (Bilen et al. 2016).
 
-  Bilen et al. 2016, on the running means of the frames:
-  a_i = sum_{t = i..K} (2t - K - 1) / t, for i = 1..K.
+  a_i = sum_{t=i..K} (2 t - K - 1) / t, the first gradient step of the ranking
+  machine on the running means of the frames.
 
   Args:
-    num_frames: K >= 1.
+    num_frames: K, at least 1.
 
   Returns:
-    float32 [K], of sum 0.
+    float32 [K] of sum 0.
+
+  Raises:
+    ValueError: if there is no frame.
   """
-  _check_frames(num_frames)
-  t = np.arange(1, num_frames + 1, dtype=np.float64)
+  _check_num_frames(num_frames)
+  t = np.arange(1, num_frames + 1)
   terms = (2 * t - num_frames - 1) / t
   return np.cumsum(terms[::-1])[::-1].astype(np.float32)
 
 
 def linear_coefficients(num_frames: int) -> np.ndarray:
-  """Weights of linear rank pooling, on the frames: a_i = 2i - K - 1.
+  """Approximate rank pooling without running means: a_i = 2 i - K - 1.
 
   Args:
-    num_frames: K >= 1.
+    num_frames: K, at least 1.
 
   Returns:
-    float32 [K], of sum 0.
-  """
-  _check_frames(num_frames)
-  i = np.arange(1, num_frames + 1, dtype=np.float32)
-  return 2 * i - num_frames - 1
-
-
-def coefficients(num_frames: int, kind: str) -> np.ndarray:
-  """The weights of a kind of rank pooling, float32 [K].
+    float32 [K] of sum 0, odd under time reversal.
 
   Raises:
-    ValueError: for an unknown kind.
+    ValueError: if there is no frame.
   """
-  if kind == 'approximate':
-    return approximate_coefficients(num_frames)
-  if kind == 'linear':
-    return linear_coefficients(num_frames)
-  raise ValueError(
-    f'Unknown rank pooling {kind!r}; allowed: {", ".join(KINDS)}.'
-  )
+  _check_num_frames(num_frames)
+  return (2 * np.arange(1, num_frames + 1) - num_frames - 1).astype(np.float32)
 
 
-def rank_pool(frames: jax.Array, kind: str = 'approximate') -> jax.Array:
-  """The weighted sum of the frames, not scaled.
-
-  Args:
-    frames: float [..., K, H, W, C].
-    kind: one of `KINDS`.
-
-  Returns:
-    float [..., H, W, C].
-  """
-  weights = jnp.asarray(coefficients(frames.shape[-4], kind), frames.dtype)
-  return jnp.einsum('k,...khwc->...hwc', weights, frames)
+COEFFICIENTS = {
+  'approximate': approximate_coefficients,
+  'linear': linear_coefficients,
+}
 
 
 def dynamic_image(
   frames: jax.Array, kind: str = 'approximate', epsilon: float = 1e-5
 ) -> jax.Array:
-  """The dynamic image of each clip, min-max scaled to [-1, 1].
+  """Rank-pools the frames of each clip and scales the result to [-1, 1].
 
   Args:
-    frames: float [..., K, H, W, C].
-    kind: one of `KINDS`.
-    epsilon: a range of values below it counts as stillness.
+    frames: [..., K, H, W, C] float, K at least 1.
+    kind: 'approximate' or 'linear'.
+    epsilon: added to half the range of a clip before it divides. A range far
+      above it is stretched to [-1, 1], one far below it stays near 0.
 
   Returns:
-    float [..., H, W, C] in [-1, 1]. The scaling is one per clip, over all
-    pixels and channels. A clip that stands still gives zeros (mid-grey): its
-    pooled image is constant, so there is no range to scale.
+    [..., H, W, C] in the dtype of `frames`, computed in float32: min-max
+    scaled over H, W and C of each clip. A clip without motion is exactly 0,
+    mid-grey.
+
+  Raises:
+    ValueError: for an unknown kind or fewer than four axes.
   """
-  pooled = rank_pool(frames, kind)
-  axes = (-3, -2, -1)
-  low = jnp.min(pooled, axis=axes, keepdims=True)
-  high = jnp.max(pooled, axis=axes, keepdims=True)
-  middle = (low + high) / 2
-  half_range = jnp.maximum((high - low) / 2, jnp.asarray(epsilon, frames.dtype))
-  return (pooled - middle) / half_range
+  if kind not in COEFFICIENTS:
+    raise ValueError(
+      f'Unknown rank pooling {kind!r}; allowed: {", ".join(COEFFICIENTS)}.'
+    )
+  if frames.ndim < 4:
+    raise ValueError(
+      f'Frames have shape {frames.shape}; allowed: [..., K, H, W, C].'
+    )
+  coefficients = COEFFICIENTS[kind](frames.shape[-4])
+  wide = frames.astype(jnp.float32)
+  # The coefficients sum to 0, so the first frame can be taken off all others.
+  # Without this, rounding leaves noise in a still clip, and the scaling below
+  # blows it up.
+  motion = wide - wide[..., :1, :, :, :]
+  pooled = jnp.einsum(
+    'k,...khwc->...hwc', coefficients, motion, precision='highest'
+  )
+  low = jnp.min(pooled, axis=(-3, -2, -1), keepdims=True)
+  high = jnp.max(pooled, axis=(-3, -2, -1), keepdims=True)
+  scaled = (pooled - (high + low) / 2) / ((high - low) / 2 + epsilon)
+  return scaled.astype(frames.dtype)
+
+
+def _check_num_frames(num_frames: int) -> None:
+  if num_frames < 1:
+    raise ValueError(f'num_frames is {num_frames!r}; allowed: 1 or more.')
