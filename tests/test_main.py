@@ -77,8 +77,10 @@ def run(*arguments, cwd='.'):
 def test_a_mistake_is_one_line_and_no_traceback(
   arguments, message, tiny_data_dir, tmp_path
 ):
-  if arguments and arguments[0].startswith('--config=configs/') and (
-    'nope' not in arguments[0] and 'huge' not in arguments[0]
+  if (
+    arguments
+    and arguments[0].startswith('--config=configs/')
+    and ('nope' not in arguments[0] and 'huge' not in arguments[0])
   ):
     arguments = [
       *arguments,

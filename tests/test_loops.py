@@ -1,0 +1,205 @@
+"""The whole loops on a tiny model: search, train, evaluate, in one process."""
+
+import csv
+import json
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+
+from configs import evaluate as evaluate_config
+from configs import search as search_config
+from configs import train as train_config
+from nasfas_jax import checkpoints, evaluate, run_log, search, train
+from nasfas_jax.models import genotypes
+
+
+def tiny(config, data_dir):
+  config.data.data_dir = str(data_dir)
+  config.search.num_steps = 4
+  config.search.warmup_steps = 1
+  config.train.num_steps = 4
+  config.checkpoint_every = 2
+  config.evaluate.bootstrap_samples = 20
+  return config
+
+
+@pytest.fixture(scope='module')
+def searched(tiny_data_dir, tmp_path_factory):
+  """A finished debug search."""
+  workdir = tmp_path_factory.mktemp('search') / 'run'
+  config = tiny(search_config.get_config('debug'), tiny_data_dir)
+  search.search(config, workdir)
+  return config, workdir
+
+
+def test_search_leaves_everything_in_the_workdir(searched):
+  _, workdir = searched
+  names = {path.name for path in workdir.iterdir()}
+  assert names >= {
+    'config.json',
+    'environment.json',
+    'genotype.json',
+    'metrics.jsonl',
+    'checkpoints',
+    'results.json',
+    'scores.csv',
+    'samples.npz',
+    'report',
+    'tensorboard',
+  }
+  assert not [name for name in names if 'tmp' in name]
+  page = (workdir / 'report' / 'index.html').read_text(encoding='utf-8')
+  assert '</html>' in page
+
+
+def test_the_genotype_is_of_the_space_and_knows_its_origin(searched):
+  config, workdir = searched
+  genotype = genotypes.load(workdir / 'genotype.json')
+  assert genotype.space == 'cdcnpp'
+  document = json.loads((workdir / 'genotype.json').read_text())
+  assert document['provenance']['seed'] == config.seed
+  assert document['provenance']['protocol'] == config.protocol
+
+
+def test_metrics_hold_both_phases_and_the_alarms(searched):
+  _, workdir = searched
+  entries = run_log.read_metrics(workdir / 'metrics.jsonl')
+  steps = {
+    phase: [e['step'] for e in entries if e['phase'] == phase]
+    for phase in ('search', 'train')
+  }
+  assert steps == {'search': [2, 4], 'train': [2, 4]}
+  last = [e for e in entries if e['phase'] == 'search'][-1]
+  assert 0 < last['alpha_entropy'] <= 1
+  assert 0 < last['skip_share'] < 1
+  weights = np.array(last['alphas']['low'])
+  np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-4)
+
+
+def test_results_and_scores_agree(searched):
+  _, workdir = searched
+  results = run_log.read_json(workdir / 'results.json')
+  with open(workdir / 'scores.csv', encoding='utf-8') as file:
+    scores = list(csv.DictReader(file))
+  test = [row for row in scores if row['split'] == 'test']
+  threshold = results['threshold']['value']
+  live = [row for row in test if row['label'] == '1']
+  wrong = [row for row in live if float(row['score']) <= threshold]
+  assert results['splits']['test']['bpcer'] == len(wrong) / len(live)
+  assert results['splits']['test']['num_live'] == len(live)
+  assert set(results['per_domain']) == {row['domain'] for row in test}
+  assert results['threshold']['split'] == 'dev'
+
+
+def test_warmup_leaves_the_architecture_alone(tiny_data_dir, tmp_path):
+  config = tiny(search_config.get_config('debug'), tiny_data_dir)
+  config.search.warmup_steps = config.search.num_steps = 2
+  config.search.arch_every = 1
+  selection = search.protocols.load(
+    config.protocol, config.data.data_dir, config.data.builder_config
+  )
+  run_log.start(tmp_path, config)
+  mesh = search.train_state.make_mesh()
+  arch = search.run_search(config, tmp_path, selection, mesh)
+  model = search.build_supernet(config)
+  weight_optimizer, arch_optimizer, _ = search.make_optimizers(config.search)
+  # Under jit, as the search makes it: the same bits.
+  first = jax.jit(
+    lambda: search.initial_state(
+      config, model, weight_optimizer, arch_optimizer
+    )
+  )()
+  jax.tree.map(np.testing.assert_array_equal, arch, first.arch)
+
+
+def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
+  tiny_data_dir, tmp_path
+):
+  config = tiny(train_config.get_config('debug'), tiny_data_dir)
+  config.model = 'cdcnpp'
+  workdir = tmp_path / 'train'
+  train.train(config, workdir)
+  results = run_log.read_json(workdir / 'results.json')
+  assert results['model']['name'] == 'cdcnpp'
+
+  judged = evaluate_config.get_config()
+  judged.data.data_dir = str(tiny_data_dir)
+  judged.data.builder_config = 'tiny'
+  judged.evaluate = config.evaluate
+  judged.checkpoint = str(workdir)
+  judged.protocol = config.protocol
+  evaluate.evaluate(judged, tmp_path / 'same')
+  # The same protocol again gives the very scores of the run itself.
+  assert (tmp_path / 'same' / 'scores.csv').read_bytes() == (
+    workdir / 'scores.csv'
+  ).read_bytes()
+
+  judged = ml_collections.ConfigDict(judged.to_dict())
+  judged.protocol = 'synthetic_fas/cross_type/replay'
+  evaluate.evaluate(judged, tmp_path / 'other')
+  results = run_log.read_json(tmp_path / 'other' / 'results.json')
+  assert results['protocol'] == 'synthetic_fas/cross_type/replay'
+  assert set(results['per_type']) == {'replay'}
+
+
+def test_a_genotype_trains_with_theta_zero(searched, tiny_data_dir, tmp_path):
+  _, workdir = searched
+  config = tiny(train_config.get_config('debug'), tiny_data_dir)
+  config.genotype = str(workdir / 'genotype.json')
+  config.network.theta = 0.0
+  train.train(config, tmp_path)
+  assert (tmp_path / 'genotype.json').exists()
+  assert 'hter' in run_log.read_json(tmp_path / 'results.json')['confidence']
+
+
+def test_evaluating_what_is_no_run_is_an_error(tmp_path):
+  config = evaluate_config.get_config()
+  config.checkpoint = str(tmp_path)
+  with pytest.raises(ValueError, match='holds no run'):
+    evaluate.evaluate(config, tmp_path / 'out')
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'message'),
+  [
+    ('warmup_steps', 9, 'warmup_steps is 9; allowed: 0 to'),
+    ('batch_size', 6, 'search.batch_size is 6; it must be a positive multiple'),
+  ],
+)
+def test_bad_search_settings_are_errors(
+  field, value, message, tiny_data_dir, tmp_path
+):
+  config = tiny(search_config.get_config('debug'), tiny_data_dir)
+  config.search[field] = value
+  with pytest.raises(ValueError, match=message):
+    search.search(config, tmp_path / 'run')
+
+
+def test_divergence_is_an_error():
+  with pytest.raises(
+    FloatingPointError, match='training loss is nan at step 7'
+  ):
+    train.check_finite(float('nan'), 7, 'training')
+
+
+def test_choose_samples_takes_every_type_in_turn():
+  columns = {
+    'attack_type': np.array(['live'] * 50 + ['print'] * 3 + ['replay'] * 50),
+    'clip_id': np.arange(103).astype(str),
+  }
+  places = evaluate.choose_samples(columns, 13)
+  kinds = columns['attack_type'][places].tolist()
+  assert {kind: kinds.count(kind) for kind in set(kinds)} == {
+    'live': 5,
+    'print': 3,
+    'replay': 5,
+  }
+
+
+def test_final_checkpoints_hold_the_last_step(searched):
+  config, workdir = searched
+  for phase in ('search', 'train'):
+    with checkpoints.Checkpointer(workdir / 'checkpoints' / phase) as saver:
+      assert saver.latest_step == config[phase].num_steps
