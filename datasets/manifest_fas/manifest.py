@@ -1,0 +1,283 @@
+"""Reads manifest.csv: every row is a clip or a reason why it is not one."""
+
+import csv
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from nasfas_jax import records
+from nasfas_jax.preprocessing import crop, video
+
+REQUIRED_COLUMNS = ('path', 'label', 'attack_type', 'subject', 'split')
+DOMAIN_COLUMNS = ('session', 'camera', 'light', 'medium')
+BOX_COLUMNS = ('box_x0', 'box_y0', 'box_x1', 'box_y1')
+COLUMNS = (
+  *REQUIRED_COLUMNS,
+  *DOMAIN_COLUMNS,
+  'attack_detail',
+  *BOX_COLUMNS,
+  'depth',
+)
+LABELS = {
+  'live': records.LIVE,
+  'bonafide': records.LIVE,
+  '1': records.LIVE,
+  'spoof': records.SPOOF,
+  'attack': records.SPOOF,
+  '0': records.SPOOF,
+}
+# A manifest of a million rows has about 100 MB; more is some other file.
+MAX_BYTES = 256 * 2**20
+
+
+class RowError(ValueError):
+  """Why a row is not a clip."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """A row of the manifest that passed the checks of its text.
+
+  Attributes:
+    number: of the row as a spreadsheet counts, the header being row 1.
+    path: the file, resolved.
+    clip_id: its path from the root, without suffix.
+    label: 1 live, 0 spoof.
+    attack_type: one of `records.ATTACK_TYPES`.
+    subject: identity of the person.
+    split: one of `records.SPLITS`.
+    attack_detail: the user's own code of the attack.
+    domains: the domain columns, '' where not given.
+    box: face box in pixels of the upright frame, or None.
+    depth: the depth picture, resolved, or None.
+  """
+
+  number: int
+  path: pathlib.Path
+  clip_id: str
+  label: int
+  attack_type: str
+  subject: str
+  split: str
+  attack_detail: str
+  domains: Mapping[str, str]
+  box: tuple[float, ...] | None
+  depth: pathlib.Path | None
+
+
+@dataclasses.dataclass(frozen=True)
+class BadRow:
+  """A row that is skipped: its number, its path as written, and why."""
+
+  number: int
+  path: str
+  reason: str
+
+
+def _resolve(text: str, root: pathlib.Path, column: str) -> pathlib.Path:
+  """The file that a cell names; it must lie inside the resolved root."""
+  relative = pathlib.Path(text)
+  if relative.is_absolute() or '..' in relative.parts:
+    raise RowError(
+      f'{column} {text!r} must be relative to the folder of the data and '
+      "must not hold '..'."
+    )
+  try:
+    path = (root / relative).resolve()
+    inside = path.is_relative_to(root)
+    is_file = inside and path.is_file()
+    num_bytes = path.stat().st_size if is_file else 0
+  # A name can be too long for the file system, hold a NUL, or be a loop of
+  # symbolic links.
+  except (OSError, RuntimeError, ValueError) as error:
+    raise RowError(f'{column} {text!r} is not a path: {error}.') from error
+  if not inside:
+    raise RowError(f'{column} {text!r} is a link out of the folder.')
+  if not is_file:
+    raise RowError(f'{column} {text!r}: there is no such file.')
+  if num_bytes == 0:
+    raise RowError(f'{column} {text!r}: the file has 0 bytes.')
+  return path
+
+
+def _choose(column: str, text: str, allowed: Iterable[str]) -> str:
+  """The cell in lower case, which must be one of the allowed words."""
+  word = text.lower()
+  if word not in allowed:
+    raise RowError(f'{column} {text!r}; allowed: {", ".join(allowed)}.')
+  return word
+
+
+def _parse_box(cells: Mapping[str, str]) -> tuple[float, ...] | None:
+  texts = [cells.get(column, '') for column in BOX_COLUMNS]
+  if not any(texts):
+    return None
+  try:
+    box = [float(text) for text in texts]
+  except ValueError as error:
+    raise RowError(f'box {texts} is not four numbers.') from error
+  try:
+    # The size of the frame is not known before it is decoded.
+    return tuple(crop.check_box(box, np.inf, np.inf).tolist())
+  except ValueError as error:
+    raise RowError(str(error)) from error
+
+
+def parse_row(number: int, cells: Mapping[str, str], root: pathlib.Path) -> Row:
+  """Checks the cells of one row.
+
+  Args:
+    number: of the row.
+    cells: text by column, without blanks at its ends.
+    root: the folder of the data, resolved.
+
+  Raises:
+    RowError: saying which cell is wrong and what is allowed.
+  """
+  label = LABELS[_choose('label', cells['label'], LABELS)]
+  attack_type = cells['attack_type']
+  if not attack_type and label == records.LIVE:
+    attack_type = 'live'
+  attack_type = _choose('attack_type', attack_type, records.ATTACK_TYPES)
+  if (label == records.LIVE) != (attack_type == 'live'):
+    raise RowError(
+      f'label {cells["label"]!r} does not go with attack_type '
+      f'{attack_type!r}: live clips have the attack_type live or none, '
+      'attacks any other.'
+    )
+  split = _choose('split', cells['split'], records.SPLITS)
+  if not cells['subject']:
+    raise RowError('subject is empty.')
+  if not cells['path']:
+    raise RowError('path is empty.')
+  path = _resolve(cells['path'], root, 'path')
+  suffixes = (*video.VIDEO_SUFFIXES, *video.IMAGE_SUFFIXES)
+  if path.suffix.lower() not in suffixes:
+    raise RowError(
+      f'path {cells["path"]!r} has the suffix {path.suffix!r}; allowed: '
+      f'{", ".join(suffixes)}.'
+    )
+  depth = cells.get('depth', '')
+  return Row(
+    number=number,
+    path=path,
+    clip_id=pathlib.Path(cells['path']).with_suffix('').as_posix(),
+    label=label,
+    attack_type=attack_type,
+    subject=cells['subject'],
+    split=split,
+    attack_detail=cells.get('attack_detail', ''),
+    domains={name: cells.get(name, '') for name in DOMAIN_COLUMNS},
+    box=_parse_box(cells),
+    depth=_resolve(depth, root, 'depth') if depth else None,
+  )
+
+
+def _check_header(path: pathlib.Path, header: Sequence[str]) -> None:
+  allowed = f'allowed: {", ".join(COLUMNS)}'
+  for column in REQUIRED_COLUMNS:
+    if column not in header:
+      raise ValueError(
+        f'{path}: the column {column!r} is missing; found: '
+        f'{", ".join(header)}; {allowed}.'
+      )
+  for column in header:
+    if column not in COLUMNS:
+      raise ValueError(f'{path}: unknown column {column!r}; {allowed}.')
+    if header.count(column) > 1:
+      raise ValueError(f'{path}: the column {column!r} stands twice.')
+  given = [column for column in BOX_COLUMNS if column in header]
+  if given and len(given) < len(BOX_COLUMNS):
+    raise ValueError(
+      f'{path}: of the box only {", ".join(given)} is given; it needs all '
+      f'of {", ".join(BOX_COLUMNS)}.'
+    )
+
+
+def _read_lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
+  """The rows that are not blank, by number, cells stripped of blanks."""
+  if not path.is_file():
+    raise FileNotFoundError(
+      f'There is no manifest {path}; it is a CSV file with the columns '
+      f'{", ".join(REQUIRED_COLUMNS)} and, where known, '
+      f'{", ".join(COLUMNS[len(REQUIRED_COLUMNS) :])}.'
+    )
+  num_bytes = path.stat().st_size
+  if num_bytes > MAX_BYTES:
+    raise ValueError(
+      f'{path} has {num_bytes} bytes; a manifest has at most {MAX_BYTES}.'
+    )
+  try:
+    # utf-8-sig: spreadsheets put a byte order mark before the first column.
+    with open(path, encoding='utf-8-sig', newline='') as file:
+      lines = [
+        (number, [cell.strip() for cell in line])
+        for number, line in enumerate(csv.reader(file, strict=True), start=1)
+      ]
+  except UnicodeDecodeError as error:
+    raise ValueError(f'{path} is not UTF-8 text: {error}.') from error
+  except csv.Error as error:
+    raise ValueError(f'{path} is not a CSV file: {error}.') from error
+  return [(number, line) for number, line in lines if any(line)]
+
+
+def _check_subjects(path: pathlib.Path, rows: Sequence[Row]) -> None:
+  first = {}
+  for row in rows:
+    known = first.setdefault(row.subject, row)
+    if known.split != row.split:
+      raise ValueError(
+        f'{path}: subject {row.subject!r} is in the split {known.split!r} '
+        f'(row {known.number}) and in {row.split!r} (row {row.number}); the '
+        'clips of a subject must be in one split.'
+      )
+
+
+def read_manifest(
+  path: str | os.PathLike, root: str | os.PathLike
+) -> tuple[list[Row], list[BadRow]]:
+  """Reads a manifest and checks all that needs no decoding.
+
+  Args:
+    path: the CSV file.
+    root: the folder that paths are relative to and must stay in.
+
+  Returns:
+    The good rows and the bad ones, in the order of the file.
+
+  Raises:
+    FileNotFoundError: if there is no manifest.
+    ValueError: if it is not CSV in UTF-8, a column is missing or unknown,
+      there are no rows, or a subject is in two splits.
+  """
+  path, root = pathlib.Path(path), pathlib.Path(root).resolve()
+  lines = _read_lines(path)
+  if len(lines) < 2:
+    raise ValueError(f'{path}: there are no rows under the header.')
+  header = [column.lower() for column in lines[0][1]]
+  _check_header(path, header)
+  rows, bad, files, clips = [], [], {}, {}
+  for number, line in lines[1:]:
+    cells = dict(zip(header, line, strict=False))
+    try:
+      if len(line) != len(header):
+        raise RowError(
+          f'the row has {len(line)} cells, the header {len(header)}.'
+        )
+      row = parse_row(number, cells, root)
+      for what, seen, value in (
+        ('file', files, row.path),
+        ('path without suffix', clips, row.clip_id),
+      ):
+        if value in seen:
+          raise RowError(f'the same {what} as in row {seen[value]}.')
+      files[row.path] = clips[row.clip_id] = number
+    except RowError as error:
+      bad.append(BadRow(number, cells.get('path', ''), str(error)))
+    else:
+      rows.append(row)
+  _check_subjects(path, rows)
+  return rows, bad

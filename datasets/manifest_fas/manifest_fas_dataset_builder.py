@@ -1,0 +1,250 @@
+"""manifest_fas: a user's own videos and pictures, listed in a CSV file."""
+
+import csv
+import dataclasses
+import math
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+
+from nasfas_datasets import fas_builder
+from nasfas_datasets.manifest_fas import manifest
+from nasfas_jax import records
+from nasfas_jax.preprocessing import crop, video
+
+REPORT_FILE = 'skipped.csv'
+
+# A frame far longer than wide would take gigabytes as a square.
+_MAX_CROP_SIDE = 16384
+# How many reasons an error lists.
+_NUM_REASONS = 5
+
+
+@dataclasses.dataclass(eq=False)
+class ManifestConfig(tfds.core.BuilderConfig):
+  """Settings of a build.
+
+  Attributes:
+    size: side of the stored crops in pixels; the face box spans 1 / 1.6 of it.
+    num_frames: K, frames stored a video, evenly spread over it.
+    max_bad_share: share of rows that may be skipped, in [0, 1].
+    manifest: the CSV file; '' means manifest.csv in the manual folder, a
+      relative path counts from there.
+  """
+
+  size: int = 256
+  num_frames: int = 8
+  max_bad_share: float = 0.1
+  manifest: str = ''
+
+  def __post_init__(self):
+    if self.size < 8:
+      raise ValueError(f'size is {self.size}; it must be at least 8.')
+    if not 1 <= self.num_frames <= records.MAX_FRAMES:
+      raise ValueError(
+        f'num_frames is {self.num_frames}; allowed: 1 to {records.MAX_FRAMES}.'
+      )
+    if not 0 <= self.max_bad_share <= 1:
+      raise ValueError(
+        f'max_bad_share is {self.max_bad_share}; allowed: 0 to 1.'
+      )
+
+
+def _depth_maps(
+  row: manifest.Row,
+  box: np.ndarray,
+  square: crop.Square,
+  frame_size: tuple[int, int],
+  size: int,
+) -> np.ndarray:
+  """The map of the crop: uint8 [32, 32], from the depth picture if given.
+
+  Without one it is the ellipse in the face box, for attacks as for live
+  clips: a region that knew the label would give it away.
+  """
+  if row.depth is None:
+    inner = crop.box_in_crop(box, square, size)
+    return crop.face_ellipse(inner, size, records.DEPTH_SIZE)
+  depth = video.read_depth(row.depth)
+  width, height = frame_size
+  if not math.isclose(
+    depth.shape[1] * height, depth.shape[0] * width, rel_tol=0.02
+  ):
+    raise manifest.RowError(
+      f'depth {row.depth.name!r} has {depth.shape[1]} x {depth.shape[0]} '
+      f'pixels; it must cover the frame of {width} x {height}.'
+    )
+  depth = cv2.resize(
+    depth,
+    (width, height),
+    interpolation=cv2.INTER_AREA
+    if width < depth.shape[1]
+    else cv2.INTER_LINEAR,
+  )
+  depth = crop.cut(depth, square, records.DEPTH_SIZE, replicate=False)
+  if row.label == records.LIVE and not depth.any():
+    raise manifest.RowError(
+      f'depth {row.depth.name!r} is 0 all over the face: a live clip '
+      'without depth would be taught as an attack.'
+    )
+  return depth
+
+
+def make_clip(row: manifest.Row, config: ManifestConfig) -> dict[str, object]:
+  """Decodes one row into a record.
+
+  Raises:
+    VideoError, RowError: if the file, its box or its depth is not usable.
+  """
+  placed = []  # The box and the square, once the size of the frame is known.
+
+  def cut(frame: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
+    if not placed:
+      placed.extend(_place(row, width, height))
+    return crop.cut(frame, placed[1], config.size)
+
+  clip = video.sample_frames(row.path, config.num_frames, cut)
+  box, square, frame_size = placed
+  depth = _depth_maps(row, box, square, frame_size, config.size)
+  return fas_builder.make_record(
+    clip_id=row.clip_id,
+    dataset='manifest_fas',
+    subject=row.subject,
+    split=row.split,
+    label=row.label,
+    attack_type=row.attack_type,
+    attack_detail=row.attack_detail,
+    frames=[_encode_png(frame) for frame in clip.frames],
+    frame_index=clip.frame_index,
+    face_box=crop.box_in_crop(box, square, config.size),
+    depth=np.repeat(depth[None], len(clip.frames), axis=0),
+    fps=clip.fps,
+    **row.domains,
+  )
+
+
+def _place(row: manifest.Row, width: int, height: int):
+  """(box, square, (width, height)) of a clip in its frames."""
+  if row.box is None:
+    box = crop.default_box(width, height)
+  else:
+    try:
+      box = crop.check_box(row.box, width, height)
+    except ValueError as error:
+      raise manifest.RowError(str(error)) from error
+  square = crop.square_around(box)
+  if square.side > _MAX_CROP_SIDE:
+    raise manifest.RowError(
+      f'the crop of a frame of {width} x {height} pixels has a side of '
+      f'{square.side}; at most {_MAX_CROP_SIDE} is possible.'
+    )
+  return box, square, (width, height)
+
+
+def _encode_png(frame: np.ndarray) -> bytes:
+  done, data = cv2.imencode('.png', cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+  if not done:
+    raise RuntimeError(f'OpenCV cannot write a PNG of shape {frame.shape}.')
+  return data.tobytes()
+
+
+class Builder(fas_builder.FasBuilder):
+  """Builds records from the rows of a manifest."""
+
+  VERSION = tfds.core.Version('1.0.0')
+  RELEASE_NOTES = {'1.0.0': 'First version.'}
+  MANUAL_DOWNLOAD_INSTRUCTIONS = """
+  manual_dir is the folder of your videos and pictures. It holds manifest.csv
+  with the columns path, label, attack_type, subject, split (paths relative to
+  the folder); see datasets/manifest_fas/README.md.
+  """
+  BUILDER_CONFIGS = [
+    ManifestConfig(name='default', description='Crops of 256 pixels.'),
+    ManifestConfig(
+      name='small',
+      size=80,
+      description='Crops of 80 pixels, for training at 64.',
+    ),
+  ]
+
+  def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+    try:
+      root = pathlib.Path(dl_manager.manual_dir)
+    except AssertionError as error:  # How TFDS says that it is not there.
+      raise FileNotFoundError(str(error)) from error
+    path = root / (self.builder_config.manifest or 'manifest.csv')
+    rows, self._bad_rows = manifest.read_manifest(path, root)
+    self._num_rows = len(rows) + len(self._bad_rows)
+    self._check_bad_share()
+    by_split = {
+      split: [row for row in rows if row.split == split]
+      for split in records.SPLITS
+    }
+    return {
+      split: self._generate_examples(chosen)
+      for split, chosen in by_split.items()
+      if chosen
+    }
+
+  def _generate_examples(
+    self, rows: Sequence[manifest.Row]
+  ) -> Iterator[tuple[str, dict[str, object]]]:
+    num_clips = 0
+    for row in rows:
+      try:
+        record = make_clip(row, self.builder_config)
+      except (video.VideoError, manifest.RowError) as error:
+        path = f'{row.clip_id}{row.path.suffix}'
+        self._bad_rows.append(manifest.BadRow(row.number, path, str(error)))
+        self._check_bad_share()
+      else:
+        num_clips += 1
+        yield row.clip_id, record
+    if not num_clips:
+      self._fail(f'no clip of the split {rows[0].split!r} can be decoded')
+
+  def _download_and_prepare(self, dl_manager, download_config) -> None:
+    """Builds the shards and, beside them, the report of skipped rows."""
+    super()._download_and_prepare(
+      dl_manager=dl_manager, download_config=download_config
+    )
+    # TFDS builds in a temporary folder, which data_dir is just now, and then
+    # renames it: the report is there when the shards are.
+    self._write_report(pathlib.Path(self.data_dir))
+
+  def _check_bad_share(self) -> None:
+    share = len(self._bad_rows) / self._num_rows
+    limit = self.builder_config.max_bad_share
+    if share > limit:
+      self._fail(
+        f'{len(self._bad_rows)} of {self._num_rows} rows are bad, a share of '
+        f'{share:.3g}; max_bad_share allows {limit:g}'
+      )
+
+  def _fail(self, problem: str) -> None:
+    # The temporary folder goes, so the report lies in the one above it.
+    report = self._write_report(pathlib.Path(self.data_dir).parent)
+    reasons = '\n'.join(
+      f'  row {bad.number}: {bad.path!r}: {bad.reason}'
+      for bad in self._sorted_bad_rows()[:_NUM_REASONS]
+    )
+    raise ValueError(
+      f'manifest_fas: {problem}. The first (all found are in {report}):\n'
+      f'{reasons}'
+    )
+
+  def _sorted_bad_rows(self) -> list[manifest.BadRow]:
+    return sorted(self._bad_rows, key=lambda bad: bad.number)
+
+  def _write_report(self, folder: pathlib.Path) -> pathlib.Path:
+    path = folder / REPORT_FILE
+    with open(path, 'w', encoding='utf-8', newline='') as file:
+      writer = csv.writer(file)
+      writer.writerow(('row', 'path', 'reason'))
+      for bad in self._sorted_bad_rows():
+        writer.writerow((bad.number, bad.path, bad.reason))
+    return path

@@ -1,0 +1,179 @@
+"""One square crop per clip, and the face box and maps inside it.
+
+Boxes are x0, y0, x1, y1 in pixels; x1 and y1 are exclusive, so that the whole
+frame is (0, 0, width, height). A square lies on the pixel grid of the frame:
+the mapping between frame and crop is exact.
+"""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from nasfas_jax import records
+
+
+@dataclasses.dataclass(frozen=True)
+class Square:
+  """A square region of the frame; may reach past its border.
+
+  Attributes:
+    x0: left edge, in pixels of the frame.
+    y0: top edge.
+    side: in pixels, at least 1.
+  """
+
+  x0: int
+  y0: int
+  side: int
+
+
+def check_box(box, width: int, height: int) -> np.ndarray:
+  """Checks that a box lies in the frame: float64 [4].
+
+  Raises:
+    ValueError: if a value is not finite, the box is narrower than a pixel, or
+      it is not inside the frame.
+  """
+  box = np.asarray(box, np.float64)
+  if box.shape != (4,) or not np.all(np.isfinite(box)):
+    raise ValueError(f'Box {box.tolist()} is not four finite numbers.')
+  x0, y0, x1, y1 = box
+  if x1 - x0 < 1 or y1 - y0 < 1:
+    raise ValueError(
+      f'Box {box.tolist()} is empty: x1 - x0 and y1 - y0 must be at least 1.'
+    )
+  if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+    raise ValueError(
+      f'Box {box.tolist()} is not inside the frame of {width} x {height} '
+      'pixels.'
+    )
+  return box
+
+
+def default_box(
+  width: int, height: int, margin: float = records.WIDE_MARGIN
+) -> np.ndarray:
+  """The box of a frame without one: its middle, so that the crop is the frame.
+
+  The frame shrunk by the margin about its centre. The square of
+  `square_around` then just covers the whole frame.
+
+  Returns:
+    float64 [4].
+  """
+  centre = np.array([width, height], np.float64) / 2
+  half = centre / margin
+  return np.concatenate([centre - half, centre + half])
+
+
+def median_box(boxes) -> np.ndarray:
+  """One box for a clip: medians of centre and size over its frames.
+
+  Robust to single frames with a wrong box; frames without a face, whose box
+  is not finite or empty, are left out.
+
+  Args:
+    boxes: floats [F, 4].
+
+  Returns:
+    float64 [4].
+
+  Raises:
+    ValueError: if no frame has a box.
+  """
+  boxes = np.asarray(boxes, np.float64)
+  if boxes.ndim != 2 or boxes.shape[1] != 4:
+    raise ValueError(f'Boxes have shape {boxes.shape}; expected (frames, 4).')
+  boxes = boxes[np.all(np.isfinite(boxes), axis=1)]
+  boxes = boxes[np.all(boxes[:, 2:] > boxes[:, :2], axis=1)]
+  if not len(boxes):
+    raise ValueError('No frame of the clip has a face box.')
+  centre = np.median((boxes[:, :2] + boxes[:, 2:]) / 2, axis=0)
+  half = np.median(boxes[:, 2:] - boxes[:, :2], axis=0) / 2
+  return np.concatenate([centre - half, centre + half])
+
+
+def square_around(box, margin: float = records.WIDE_MARGIN) -> Square:
+  """The square about a box's centre, `margin` times its larger side."""
+  x0, y0, x1, y1 = (float(value) for value in box)
+  side = max(1, round(margin * max(x1 - x0, y1 - y0)))
+  return Square(
+    x0=round((x0 + x1 - side) / 2), y0=round((y0 + y1 - side) / 2), side=side
+  )
+
+
+def cut(
+  image: np.ndarray, square: Square, size: int, *, replicate: bool = True
+) -> np.ndarray:
+  """Cuts a square out and resizes it, without distortion.
+
+  Shrinks by area means (no aliasing, which would change the texture that
+  attacks are told by), enlarges bilinearly with half-pixel centres.
+
+  Args:
+    image: uint8 [H, W] or [H, W, C].
+    square: what to cut; must overlap the image.
+    size: side of the result in pixels.
+    replicate: past the border, whether to repeat the border pixel or put 0.
+
+  Returns:
+    uint8 [size, size] or [size, size, C].
+
+  Raises:
+    ValueError: if the square does not overlap the image.
+  """
+  height, width = image.shape[:2]
+  left, right = max(0, square.x0), min(width, square.x0 + square.side)
+  top, bottom = max(0, square.y0), min(height, square.y0 + square.side)
+  if left >= right or top >= bottom:
+    raise ValueError(
+      f'{square} does not overlap the image of {width} x {height} pixels.'
+    )
+  padded = cv2.copyMakeBorder(
+    image[top:bottom, left:right],
+    top - square.y0,
+    square.y0 + square.side - bottom,
+    left - square.x0,
+    square.x0 + square.side - right,
+    cv2.BORDER_REPLICATE if replicate else cv2.BORDER_CONSTANT,
+  )
+  shrinks = size < square.side
+  return cv2.resize(
+    padded,
+    (size, size),
+    interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+  )
+
+
+def box_in_crop(box, square: Square, size: int) -> np.ndarray:
+  """Maps a box of the frame into the crop: float64 [4]."""
+  offset = np.array([square.x0, square.y0] * 2, np.float64)
+  return (np.asarray(box, np.float64) - offset) * (size / square.side)
+
+
+def box_in_frame(box, square: Square, size: int) -> np.ndarray:
+  """Maps a box of the crop back into the frame: float64 [4]."""
+  offset = np.array([square.x0, square.y0] * 2, np.float64)
+  return np.asarray(box, np.float64) * (square.side / size) + offset
+
+
+def face_ellipse(box, size: int, map_size: int) -> np.ndarray:
+  """The ellipse inscribed in a face box, as a coarse map of the crop.
+
+  Args:
+    box: floats [4] in pixels of the crop.
+    size: side of the crop.
+    map_size: side of the map.
+
+  Returns:
+    uint8 [map_size, map_size], 255 at cells whose centre is inside, else 0;
+    at least one cell is 255.
+  """
+  x0, y0, x1, y1 = (float(value) for value in box)
+  centres = (np.arange(map_size) + 0.5) * size / map_size
+  u = (2 * centres - x0 - x1) / (x1 - x0)
+  v = (2 * centres - y0 - y1) / (y1 - y0)
+  distance = v[:, None] ** 2 + u[None, :] ** 2
+  inside = distance <= max(1.0, distance.min())
+  return np.where(inside, 255, 0).astype(np.uint8)
