@@ -1,0 +1,292 @@
+"""Charts of a run as SVG files in memory, drawn with Matplotlib.
+
+Every function takes plain data and returns the text of one SVG file; the same
+data gives the same text. Rates are shares in [0, 1].
+"""
+
+import contextlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+LIVE_COLOUR = '#1b7f79'
+SPOOF_COLOUR = '#c8553d'
+_DARK = '#24303a'
+_MUTED = '#7b8794'
+_LINES = ('#24557a', '#c8553d', '#1b7f79', '#8a6bb1', '#b58b00', '#7b8794')
+_STYLE = {
+  'axes.axisbelow': True,
+  'axes.edgecolor': '#b4bcc4',
+  'axes.grid': True,
+  'axes.labelcolor': _DARK,
+  'axes.prop_cycle': matplotlib.cycler(color=_LINES),
+  'axes.spines.right': False,
+  'axes.spines.top': False,
+  'axes.titlecolor': _DARK,
+  'axes.titlelocation': 'left',
+  'axes.titlesize': 9,
+  'figure.facecolor': 'none',
+  'font.family': 'DejaVu Sans',
+  'font.size': 8,
+  'grid.color': '#e6e9ec',
+  'grid.linewidth': 0.7,
+  'legend.frameon': False,
+  'lines.linewidth': 1.5,
+  'savefig.facecolor': 'none',
+  # The names of element ids; random without it.
+  'svg.hashsalt': 'nasfas_jax',
+  # Names come from data: a dollar sign is no formula.
+  'text.parse_math': False,
+  'xtick.color': _MUTED,
+  'xtick.labelcolor': _DARK,
+  'ytick.color': _MUTED,
+  'ytick.labelcolor': _DARK,
+}
+# Points of a line and snapshots of a heatmap; more could not be seen.
+_MAX_POINTS = 1000
+_MAX_SNAPSHOTS = 200
+_BINS = 40
+_EDGES_PER_ROW = 10
+
+
+def training_curves(entries: Sequence[Mapping[str, object]]) -> str:
+  """Draws every scalar of one phase over its steps.
+
+  Args:
+    entries: the phase's lines of metrics.jsonl. The losses (names that end in
+      `_loss`) share the first panel, every other number has its own.
+  """
+  names = list(dict.fromkeys(n for entry in entries for n in entry))
+  names = [
+    n
+    for n in names
+    if n != 'step' and any(_is_number(entry.get(n)) for entry in entries)
+  ]
+  losses = [n for n in names if n.endswith('_loss')]
+  panels = [losses] if losses else []
+  panels += [[n] for n in names if n not in losses]
+  columns = 3
+  rows = -(-len(panels) // columns)
+  with _figure(10.5, 2.3 * rows) as (figure, file):
+    for place, panel in enumerate(panels):
+      axes = figure.add_subplot(rows, columns, place + 1)
+      values = [_plot_line(axes, entries, name) for name in panel]
+      axes.set_title('loss' if panel is losses else _text(panel[0]))
+      axes.set_xlabel('step')
+      axes.margins(x=0.02)
+      if panel is losses:
+        axes.legend()
+        everything = np.concatenate(values)
+        if everything.min() > 0 and everything.max() > 20 * everything.min():
+          axes.set_yscale('log')
+  return file.getvalue()
+
+
+def alphas_over_time(
+  steps: Sequence[int],
+  weights: np.ndarray,
+  operations: Sequence[str],
+  edges: Sequence[str],
+  kept: Mapping[int, str],
+  highest: float,
+) -> str:
+  """Draws the operation weights of one cell, a heatmap for each edge.
+
+  Args:
+    steps: [T] rising.
+    weights: floats [T, edges, operations], softmax over the operations.
+    operations: their names.
+    edges: their names.
+    kept: the operation that the genotype keeps, by the edge's place.
+    highest: the weight at the bright end of the colours; 0 is the dark end.
+  """
+  chosen = _thin(len(steps), _MAX_SNAPSHOTS)
+  steps, weights = np.asarray(steps)[chosen], weights[chosen]
+  rows = -(-len(edges) // _EDGES_PER_ROW)
+  columns = min(len(edges), _EDGES_PER_ROW)
+  with _figure(10.5, rows * (0.7 + 0.145 * len(operations))) as (figure, file):
+    grid = figure.subplots(
+      rows, columns, sharex=True, sharey=True, squeeze=False
+    )
+    for place, axes in enumerate(grid.flat):
+      axes.grid(False)
+      if place >= len(edges):
+        axes.set_axis_off()
+        continue
+      image = axes.imshow(
+        weights[:, place].T,
+        aspect='auto',
+        interpolation='nearest',
+        vmin=0,
+        vmax=highest,
+        extent=(0, len(steps), len(operations) - 0.5, -0.5),
+      )
+      axes.set_title(_text(edges[place]), loc='center')
+      axes.set_yticks(range(len(operations)), [_text(o) for o in operations])
+      axes.set_xticks(
+        (0, len(steps)), (f'{steps[0]}', f'{steps[-1]}'), fontsize=6.5
+      )
+      for tick, side in zip(
+        axes.get_xticklabels(), ('left', 'right'), strict=True
+      ):
+        tick.set_horizontalalignment(side)
+      axes.tick_params(length=0)
+      axes.spines[:].set_visible(False)
+      if kept.get(place) in operations:
+        # An arrow head at the row of the operation that was kept.
+        axes.plot(
+          1.02,
+          operations.index(kept[place]),
+          marker='<',
+          markersize=6,
+          color=SPOOF_COLOUR,
+          transform=axes.get_yaxis_transform(),
+          clip_on=False,
+        )
+    bar = figure.colorbar(image, ax=grid, aspect=12, pad=0.015, fraction=0.02)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, labelsize=7)
+  return file.getvalue()
+
+
+def roc_curves(
+  curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+  operating_points: Mapping[str, tuple[float, float]],
+) -> str:
+  """Draws ROC curves on a linear and on a logarithmic FPR axis.
+
+  Args:
+    curves: (fpr, tpr) by the name of a split, from (0, 0) to (1, 1).
+    operating_points: (fpr, tpr) at the threshold in use, by split.
+  """
+  positive = [fpr[fpr > 0].min() for fpr, _ in curves.values()]
+  with _figure(9.5, 3.7) as (figure, file):
+    linear, logarithmic = figure.subplots(1, 2, sharey=True)
+    for axes in (linear, logarithmic):
+      for colour, (name, curve) in zip(_LINES, curves.items(), strict=False):
+        fpr, tpr = _corners(*curve)
+        axes.plot(fpr, tpr, color=colour, label=_text(name))
+        if name in operating_points:
+          axes.plot(
+            *operating_points[name],
+            'o',
+            color=colour,
+            markeredgecolor='white',
+            markersize=7,
+            label=f'{_text(name)}, at the threshold',
+            clip_on=False,
+            zorder=3,
+          )
+      axes.set_xlabel('FPR: spoof clips accepted')
+      axes.set_ylim(-0.01, 1.01)
+    linear.set_ylabel('TPR: live clips accepted')
+    linear.plot((0, 1), (0, 1), color='#c5ccd3', linestyle='--', linewidth=1)
+    linear.set_xlim(-0.01, 1.01)
+    linear.legend(loc='lower right')
+    logarithmic.set_xscale('log')
+    logarithmic.set_xlim(min(positive) / 1.5, 1)
+    logarithmic.set_title('the same, FPR on a logarithmic axis')
+  return file.getvalue()
+
+
+def score_histograms(
+  scores: Mapping[str, Mapping[str, np.ndarray]], threshold: float | None
+) -> str:
+  """Draws a histogram for every attack type (rows) and split (columns).
+
+  Args:
+    scores: float arrays by split, then by attack type; 'live' stands first.
+    threshold: live when score > threshold; drawn as a line.
+  """
+  kinds = sorted({kind for split in scores.values() for kind in split})
+  kinds.sort(key=lambda kind: kind != 'live')
+  everything = [x for split in scores.values() for x in split.values()]
+  low, high = np.min(np.hstack(everything)), np.max(np.hstack(everything))
+  if low == high:
+    low, high = low - 0.5, high + 0.5
+  bins = np.linspace(low, high, _BINS + 1)
+  with _figure(10.5, 0.5 + 0.72 * len(kinds)) as (figure, file):
+    grid = figure.subplots(len(kinds), len(scores), sharex=True, squeeze=False)
+    for column, (split, by_kind) in zip(grid.T, scores.items(), strict=True):
+      column[0].set_title(_text(split))
+      column[-1].set_xlabel('score (evidence for live)')
+      for axes, kind in zip(column, kinds, strict=True):
+        axes.grid(False, axis='y')
+        axes.set_yticks(())
+        axes.spines['left'].set_visible(False)
+        axes.set_xlim(bins[0], bins[-1])
+        if axes in grid[:, 0]:
+          axes.set_ylabel(
+            _text(kind), rotation=0, horizontalalignment='right', y=0.3
+          )
+        values = by_kind.get(kind, np.zeros(0))
+        colour = LIVE_COLOUR if kind == 'live' else SPOOF_COLOUR
+        axes.hist(values, bins, color=colour, alpha=0.85)
+        if threshold is None:
+          continue
+        axes.axvline(threshold, color=_DARK, linestyle='--', linewidth=1)
+        wrong = (values <= threshold) == (kind == 'live')
+        axes.text(
+          0.995,
+          0.9,
+          f'{wrong.sum()} of {len(values)} wrong',
+          transform=axes.transAxes,
+          horizontalalignment='right',
+          verticalalignment='top',
+          fontsize=7.5,
+          color=_DARK,
+          bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1},
+        )
+  return file.getvalue()
+
+
+@contextlib.contextmanager
+def _figure(width: float, height: float) -> Iterator[tuple]:
+  """Yields a figure and the text file that holds its SVG afterwards."""
+  with matplotlib.rc_context(_STYLE):
+    figure = Figure(figsize=(width, height), layout='constrained')
+    file = io.StringIO()
+    yield figure, file
+    figure.savefig(file, format='svg', dpi=144, metadata={'Date': None})
+
+
+def _plot_line(
+  axes: Axes, entries: Sequence[Mapping[str, object]], name: str
+) -> np.ndarray:
+  points = [(e['step'], e[name]) for e in entries if _is_number(e.get(name))]
+  points = np.asarray(points, np.float64)[_thin(len(points), _MAX_POINTS)]
+  axes.plot(points[:, 0], points[:, 1], label=_text(name))
+  if len(points) == 1:
+    axes.plot(points[:, 0], points[:, 1], 'o', color=axes.lines[-1].get_color())
+  return points[:, 1]
+
+
+def _is_number(value: object) -> bool:
+  return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _thin(length: int, most: int) -> np.ndarray:
+  """Returns at most `most` places of `length`, with both ends."""
+  return np.unique(
+    np.round(np.linspace(0, length - 1, min(length, most))).astype(int)
+  )
+
+
+def _corners(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Drops the points inside vertical and horizontal runs of a curve."""
+  inner = (
+    ((x[1:-1] == x[:-2]) & (x[1:-1] == x[2:]))
+    | ((y[1:-1] == y[:-2]) & (y[1:-1] == y[2:]))
+  )  # fmt: skip
+  keep = np.concatenate(([True], ~inner, [True]))
+  return x[keep], y[keep]
+
+
+def _text(name: object) -> str:
+  """Returns a name with the characters that every font has."""
+  text = str(name).encode('ascii', 'backslashreplace').decode()
+  return ''.join(c if c.isprintable() else '?' for c in text)
