@@ -170,7 +170,15 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     cls.pkg_dir_path = path.parent
     super().__init_subclass__(**kwargs)
 
-  def __init__(self, **kwargs):
+  def __init__(self, *, progress=None, **kwargs):
+    """Makes a builder.
+
+    Args:
+      progress: a callable (clips done, clips in all) that is called while clips
+        are made, or None. A pickled builder forgets it.
+      **kwargs: those of `tfds.core.DatasetBuilder`.
+    """
+    self.progress = progress
     super().__init__(**{'file_format': 'array_record', **kwargs})
 
   def _info(self) -> tfds.core.DatasetInfo:
