@@ -1,0 +1,129 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nasfas_jax.ops import rank_pooling
+
+
+def draw_clips(shape=(2, 5, 4, 3, 3), seed=0):
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+  'num_frames, expected',
+  [
+    (1, [0]),
+    # (2 - 3) / 1 + (4 - 3) / 2, then (4 - 3) / 2.
+    (2, [-1 / 2, 1 / 2]),
+    # Terms -2, 0, 2/3.
+    (3, [-4 / 3, 2 / 3, 2 / 3]),
+    # Terms -3, -1/2, 1/3, 3/4.
+    (4, [-29 / 12, 7 / 12, 13 / 12, 3 / 4]),
+  ],
+)
+def test_approximate_coefficients(num_frames, expected):
+  coefficients = rank_pooling.approximate_coefficients(num_frames)
+  assert coefficients.dtype == np.float32
+  np.testing.assert_allclose(coefficients, expected, rtol=1e-6)
+
+
+def test_approximate_pooling_ranks_the_running_means():
+  # Bilen et al.: sum_i a_i x_i = sum_t (2t - K - 1) v_t over running means v_t.
+  frames = draw_clips((8, 6))
+  means = [frames[: t + 1].mean(axis=0) for t in range(8)]
+  expected = sum((2 * t - 9) * v for t, v in enumerate(means, start=1))
+  pooled = rank_pooling.approximate_coefficients(8) @ frames
+  np.testing.assert_allclose(pooled, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'num_frames, expected',
+  [(1, [0]), (2, [-1, 1]), (3, [-2, 0, 2]), (4, [-3, -1, 1, 3])],
+)
+def test_linear_coefficients(num_frames, expected):
+  coefficients = rank_pooling.linear_coefficients(num_frames)
+  assert coefficients.dtype == np.float32
+  np.testing.assert_array_equal(coefficients, expected)
+
+
+@pytest.mark.parametrize('kind', ['approximate', 'linear'])
+def test_equals_loops(kind):
+  clips = draw_clips()
+  coefficients = {
+    'approximate': rank_pooling.approximate_coefficients,
+    'linear': rank_pooling.linear_coefficients,
+  }[kind](5)
+  images = rank_pooling.dynamic_image(jnp.asarray(clips), kind)
+  assert images.shape == (2, 4, 3, 3)
+  for clip, image in zip(clips, images, strict=True):
+    pooled = np.zeros((4, 3, 3))
+    for coefficient, frame in zip(coefficients, clip, strict=True):
+      pooled += float(coefficient) * frame
+    low, high = pooled.min(), pooled.max()
+    expected = 2 * (pooled - low) / (high - low) - 1
+    np.testing.assert_allclose(image, expected, atol=2e-5)
+
+
+def test_scales_each_clip_alone_to_the_full_range():
+  clips = draw_clips() * np.asarray([1, 50]).reshape(2, 1, 1, 1, 1)
+  images = rank_pooling.dynamic_image(jnp.asarray(clips, jnp.float32))
+  np.testing.assert_allclose(images.min(axis=(1, 2, 3)), -1, atol=1e-4)
+  np.testing.assert_allclose(images.max(axis=(1, 2, 3)), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize('leading', [(), (2,), (2, 3)])
+def test_takes_any_leading_axes(leading):
+  clips = jnp.asarray(draw_clips((*leading, 3, 4, 4, 3)))
+  assert rank_pooling.dynamic_image(clips).shape == (*leading, 4, 4, 3)
+
+
+@pytest.mark.parametrize('kind', ['approximate', 'linear'])
+@pytest.mark.parametrize('num_frames', [1, 2, 7, 8, 32])
+def test_a_still_clip_is_exactly_grey_with_a_finite_gradient(kind, num_frames):
+  frame = draw_clips((1, 1, 4, 4, 3)) * 0.3
+  still = jnp.asarray(np.repeat(frame, num_frames, axis=1))
+  np.testing.assert_array_equal(rank_pooling.dynamic_image(still, kind), 0)
+  weights = jnp.asarray(draw_clips((1, 4, 4, 3), seed=1))
+  gradient = jax.grad(
+    lambda clip: jnp.sum(weights * rank_pooling.dynamic_image(clip, kind))
+  )(still)
+  assert np.isfinite(gradient).all()
+
+
+def test_a_moving_clip_is_not_grey():
+  # One bright pixel walks along a row: early places dark, late ones bright.
+  clip = np.zeros((1, 4, 1, 4, 1), np.float32)
+  for t in range(4):
+    clip[0, t, 0, t] = 1
+  image = rank_pooling.dynamic_image(jnp.asarray(clip), 'linear')
+  np.testing.assert_allclose(
+    image[0, 0, :, 0], [-1, -1 / 3, 1 / 3, 1], atol=1e-4
+  )
+
+
+def test_reversed_time_flips_the_sign_of_the_linear_kind():
+  clips = jnp.asarray(draw_clips())
+  forward = rank_pooling.dynamic_image(clips, 'linear')
+  backward = rank_pooling.dynamic_image(clips[:, ::-1], 'linear')
+  np.testing.assert_allclose(forward, -backward, atol=1e-5)
+  forward = rank_pooling.dynamic_image(clips, 'approximate')
+  backward = rank_pooling.dynamic_image(clips[:, ::-1], 'approximate')
+  assert np.abs(forward + backward).max() > 0.1
+  pooled = np.einsum(
+    'k,nkhwc->nhwc', rank_pooling.linear_coefficients(5), clips
+  )
+  reverse = np.einsum(
+    'k,nkhwc->nhwc', rank_pooling.linear_coefficients(5), clips[:, ::-1]
+  )
+  np.testing.assert_allclose(pooled, -reverse, atol=1e-5)
+
+
+def test_errors_name_the_value():
+  with pytest.raises(ValueError, match="'exact'; allowed: approximate, linear"):
+    rank_pooling.dynamic_image(jnp.zeros((1, 2, 3, 3, 3)), 'exact')
+  with pytest.raises(ValueError, match=r'\(3, 3, 3\); allowed: \[..., K'):
+    rank_pooling.dynamic_image(jnp.zeros((3, 3, 3)))
+  for coefficients in rank_pooling.COEFFICIENTS.values():
+    with pytest.raises(ValueError, match='num_frames is 0; allowed: 1'):
+      coefficients(0)

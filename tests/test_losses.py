@@ -1,0 +1,203 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nasfas_jax import losses
+
+
+def draw(shape, seed):
+  return np.random.default_rng(seed).uniform(0, 1, shape).astype(np.float32)
+
+
+def contrast_kernels():
+  """Eight 3x3 kernels: 1 at one neighbour, -1 at the centre."""
+  kernels = []
+  for place in (0, 1, 2, 3, 5, 6, 7, 8):
+    kernel = np.zeros(9)
+    kernel[place], kernel[4] = 1, -1
+    kernels.append(kernel.reshape(3, 3))
+  return kernels
+
+
+def responses(image):
+  """The kernels' responses on one map, by loops, without padding."""
+  height, width = image.shape
+  return np.asarray(
+    [
+      [
+        [np.sum(kernel * image[i : i + 3, j : j + 3]) for j in range(width - 2)]
+        for i in range(height - 2)
+      ]
+      for kernel in contrast_kernels()
+    ]
+  )
+
+
+def reference_cdl(prediction, target):
+  return [
+    np.mean((responses(p) - responses(t)) ** 2)
+    for p, t in zip(prediction, target, strict=True)
+  ]
+
+
+def test_depth_target():
+  depth, mask = draw((3, 4, 4), 0), draw((3, 4, 4), 1) > 0.5
+  labels = jnp.asarray([1, 0, 1])
+  target = losses.make_target(
+    jnp.asarray(depth), jnp.asarray(mask), labels, 'depth'
+  )
+  assert target.dtype == jnp.float32
+  np.testing.assert_array_equal(target[0], depth[0])
+  np.testing.assert_array_equal(target[1], 0)
+  np.testing.assert_array_equal(target[2], depth[2])
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bool_])
+def test_binary_mask_target(dtype):
+  depth, mask = draw((2, 4, 4), 0), draw((2, 4, 4), 1) > 0.5
+  target = losses.make_target(
+    jnp.asarray(depth),
+    jnp.asarray(mask, dtype),
+    jnp.asarray([0, 1]),
+    'binary_mask',
+  )
+  assert target.dtype == jnp.float32
+  np.testing.assert_array_equal(target[0], 0)
+  np.testing.assert_array_equal(target[1], mask[1])
+
+
+def test_target_errors():
+  maps, labels = jnp.zeros((2, 4, 4)), jnp.zeros(2, jnp.int32)
+  with pytest.raises(ValueError, match="'mask'; allowed: depth, binary_mask"):
+    losses.make_target(maps, maps, labels, 'mask')
+  with pytest.raises(ValueError, match='depth is uint8; allowed: a float'):
+    losses.make_target(maps.astype(jnp.uint8), maps, labels, 'depth')
+  with pytest.raises(ValueError, match=r'labels have shape \(3,\)'):
+    losses.make_target(maps, maps, jnp.zeros(3, jnp.int32), 'depth')
+  with pytest.raises(ValueError, match=r'face_mask \(2, 5, 5\)'):
+    losses.make_target(maps, jnp.zeros((2, 5, 5)), labels, 'depth')
+
+
+def test_depth_mse_is_per_example():
+  prediction, target = draw((3, 5, 4), 0), draw((3, 5, 4), 1)
+  expected = [
+    sum((p - t) ** 2 for p, t in zip(a.flat, b.flat, strict=True)) / 20
+    for a, b in zip(prediction, target, strict=True)
+  ]
+  found = losses.depth_mse(jnp.asarray(prediction), jnp.asarray(target))
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_contrastive_depth_loss_equals_loops():
+  prediction, target = draw((3, 6, 5), 0), draw((3, 6, 5), 1)
+  found = losses.contrastive_depth_loss(
+    jnp.asarray(prediction), jnp.asarray(target)
+  )
+  expected = reference_cdl(prediction, target)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_contrastive_depth_loss_hand_worked():
+  target = jnp.zeros((1, 3, 3))
+  # An error at the centre moves all eight responses, at a corner one.
+  centre = target.at[0, 1, 1].set(2.0)
+  corner = target.at[0, 0, 0].set(2.0)
+  assert losses.contrastive_depth_loss(centre, target)[0] == 4
+  assert losses.contrastive_depth_loss(corner, target)[0] == 4 / 8
+  assert losses.contrastive_depth_loss(target, corner)[0] == 4 / 8
+  # A constant offset is no contrast.
+  assert losses.contrastive_depth_loss(target + 3, target)[0] == 0
+  with pytest.raises(ValueError, match=r'\(1, 2, 5\); allowed: sides of 3'):
+    losses.contrastive_depth_loss(jnp.zeros((1, 2, 5)), jnp.zeros((1, 2, 5)))
+
+
+def test_total_loss_is_one_to_one():
+  prediction, target = draw((2, 5, 5), 0), draw((2, 5, 5), 1)
+  expected = np.mean((prediction - target) ** 2, axis=(1, 2))
+  expected += reference_cdl(prediction, target)
+  found = losses.total_loss(jnp.asarray(prediction), jnp.asarray(target))
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_map_score_hand_worked():
+  prediction = jnp.asarray(
+    [
+      [[1.0, 2.0], [3.0, 0.0]],
+      [[1.0, 2.0], [3.0, 0.0]],
+      [[0.0, 0.0], [0.0, 0.0]],
+    ]
+  )
+  mask = jnp.asarray(
+    [
+      [[1.0, 0.0], [1.0, 0.0]],
+      [[0.0, 0.0], [0.0, 0.0]],
+      [[1.0, 1.0], [1.0, 1.0]],
+    ]
+  )
+  # The whole map over the face; the mean over all pixels without a face.
+  expected = [6 / 2, 6 / 4, 0]
+  np.testing.assert_array_equal(losses.map_score(prediction, mask), expected)
+  np.testing.assert_array_equal(
+    losses.map_score(prediction, mask > 0), expected
+  )
+  soft = losses.map_score(prediction, mask * 0.5)
+  np.testing.assert_array_equal(soft, [6 / 1, 6 / 4, 0])
+
+
+@pytest.mark.parametrize(
+  'loss',
+  [losses.depth_mse, losses.contrastive_depth_loss, losses.total_loss],
+)
+def test_losses_keep_the_contract(loss):
+  prediction = jnp.asarray(draw((3, 8, 8), 0))
+  target = jnp.asarray(draw((3, 8, 8), 1))
+  expected = loss(prediction, target)
+  assert expected.shape == (3,)
+  np.testing.assert_allclose(jax.jit(loss)(prediction, target), expected, 1e-6)
+  np.testing.assert_array_equal(loss(target, target), 0)
+  alone = jnp.stack(
+    [loss(p[None], t[None])[0] for p, t in zip(prediction, target, strict=True)]
+  )
+  np.testing.assert_allclose(alone, expected, rtol=1e-6)
+  gradient = jax.grad(lambda p: jnp.sum(loss(p, target)))(prediction)
+  assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
+  perfect = jax.grad(lambda p: jnp.sum(loss(p, target)))(target)
+  np.testing.assert_array_equal(perfect, 0)
+
+
+@pytest.mark.parametrize(
+  'function', [losses.depth_mse, losses.contrastive_depth_loss]
+)
+def test_bfloat16_maps_are_accumulated_in_float32(function):
+  prediction = jnp.asarray(draw((1, 32, 32), 0), jnp.bfloat16)
+  target = jnp.asarray(draw((1, 32, 32), 1))
+  found = function(prediction, target)
+  assert found.dtype == jnp.float32
+  expected = function(prediction.astype(jnp.float32), target)
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_bfloat16_scores_are_accumulated_in_float32():
+  # A bfloat16 sum of 1,024 ones stops at 256.
+  prediction = jnp.ones((1, 32, 32), jnp.bfloat16)
+  score = losses.map_score(prediction, jnp.ones((1, 32, 32), jnp.bfloat16))
+  assert score.dtype == jnp.float32
+  assert score[0] == 1
+  assert losses.map_score(prediction, jnp.zeros((1, 32, 32), bool))[0] == 1
+
+
+@pytest.mark.parametrize(
+  'function',
+  [
+    losses.depth_mse,
+    losses.contrastive_depth_loss,
+    losses.total_loss,
+    losses.map_score,
+  ],
+)
+@pytest.mark.parametrize('shape', [(2, 4, 4, 1), (3, 4, 4), (2, 5, 4)])
+def test_shape_errors_name_both_shapes(function, shape):
+  message = r'prediction has shape \(2, 4, 4\).*two equal shapes \[B, S, S\]'
+  with pytest.raises(ValueError, match=message):
+    function(jnp.zeros((2, 4, 4)), jnp.zeros(shape))
