@@ -83,6 +83,8 @@ def training_curves(entries: Sequence[Mapping[str, object]]) -> str:
         everything = np.concatenate(values)
         if everything.min() > 0 and everything.max() > 20 * everything.min():
           axes.set_yscale('log')
+          axes.yaxis.set_major_formatter(_plain_number)
+          axes.yaxis.set_minor_formatter('')
   return file.getvalue()
 
 
@@ -100,7 +102,7 @@ def alphas_over_time(
     steps: [T] rising.
     weights: floats [T, edges, operations], softmax over the operations.
     operations: their names.
-    edges: their names.
+    edges: their names, in characters that DejaVu Sans has.
     kept: the operation that the genotype keeps, by the edge's place.
     highest: the weight at the bright end of the colours; 0 is the dark end.
   """
@@ -125,7 +127,7 @@ def alphas_over_time(
         vmax=highest,
         extent=(0, len(steps), len(operations) - 0.5, -0.5),
       )
-      axes.set_title(_text(edges[place]), loc='center')
+      axes.set_title(edges[place], loc='center')
       axes.set_yticks(range(len(operations)), [_text(o) for o in operations])
       axes.set_xticks(
         (0, len(steps)), (f'{steps[0]}', f'{steps[-1]}'), fontsize=6.5
@@ -138,8 +140,8 @@ def alphas_over_time(
       axes.spines[:].set_visible(False)
       if kept.get(place) in operations:
         # An arrow head at the row of the operation that was kept.
-        axes.plot(
-          1.02,
+        (arrow,) = axes.plot(
+          1.03,
           operations.index(kept[place]),
           marker='<',
           markersize=6,
@@ -147,6 +149,9 @@ def alphas_over_time(
           transform=axes.get_yaxis_transform(),
           clip_on=False,
         )
+        # It stands between the panels and must not narrow its own.
+        arrow.set_in_layout(False)
+    figure.get_layout_engine().set(w_pad=0.07)
     bar = figure.colorbar(image, ax=grid, aspect=12, pad=0.015, fraction=0.02)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=7)
@@ -177,7 +182,6 @@ def roc_curves(
             color=colour,
             markeredgecolor='white',
             markersize=7,
-            label=f'{_text(name)}, at the threshold',
             clip_on=False,
             zorder=3,
           )
@@ -187,9 +191,12 @@ def roc_curves(
     linear.plot((0, 1), (0, 1), color='#c5ccd3', linestyle='--', linewidth=1)
     linear.set_xlim(-0.01, 1.01)
     linear.legend(loc='lower right')
+    linear.set_title('the dot is the threshold in use')
     logarithmic.set_xscale('log')
+    logarithmic.xaxis.set_major_formatter(_plain_number)
+    logarithmic.xaxis.set_minor_formatter('')
     logarithmic.set_xlim(min(positive) / 1.5, 1)
-    logarithmic.set_title('the same, FPR on a logarithmic axis')
+    logarithmic.set_title('the same, FPR on a logarithmic scale')
   return file.getvalue()
 
 
@@ -263,6 +270,11 @@ def _plot_line(
   if len(points) == 1:
     axes.plot(points[:, 0], points[:, 1], 'o', color=axes.lines[-1].get_color())
   return points[:, 1]
+
+
+def _plain_number(value: float, position: int) -> str:
+  """A tick label without a formula."""
+  return f'{value:g}'
 
 
 def _is_number(value: object) -> bool:

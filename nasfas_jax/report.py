@@ -13,23 +13,16 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from nasfas_jax import cell_drawing, charts, metrics, report_style, run_log
+from nasfas_jax import (
+  cell_drawing,
+  charts,
+  metrics,
+  report_style,
+  report_tables,
+  run_log,
+)
 from nasfas_jax.models import search_spaces
 
-# Name in results.json, heading, what it is.
-_METRICS = (
-  ('apcer_max', 'APCER', 'attacks accepted, worst attack type'),
-  ('apcer_pooled', 'APCER, pooled', 'attacks accepted, all types together'),
-  ('bpcer', 'BPCER', 'live clips rejected'),
-  ('acer', 'ACER', 'mean of APCER and BPCER'),
-  ('hter', 'HTER', 'mean of pooled APCER and BPCER'),
-  ('accuracy', 'Accuracy', 'clips on the right side of the threshold'),
-  ('eer', 'EER', 'error where both error rates meet'),
-  ('auc', 'AUC', 'area under the ROC curve'),
-)
-_HEADINGS = {name: heading for name, heading, _ in _METRICS}
-_HEADLINE = ('hter', 'acer', 'auc')
-_GROUP_METRICS = ('apcer_max', 'bpcer', 'acer', 'hter', 'eer', 'auc')
 _MAX_SAMPLES = 32
 _MAX_PICTURE_SIDE = 112
 
@@ -57,17 +50,23 @@ def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
   threshold = results.get('threshold', {}).get('value')
 
   sections = {
-    'Results': _results(results),
+    'Results': report_tables.results_table(results),
     'Searched cells': _cells(genotype),
     'Operation weights over time': _alphas(entries, genotype, config),
     'Training curves': _curves(entries),
     'ROC': _roc(scores, threshold),
     'Scores by attack type': _histograms(scores, threshold),
     'Clips and depth maps': _samples(workdir / 'samples.npz', threshold),
-    'By attack type': _groups(results.get('per_type'), 'attack type'),
-    'By domain': _groups(results.get('per_domain'), 'domain'),
-    'Config': _fields(config),
-    'Environment': _fields(_read_json(workdir / 'environment.json')),
+    'By attack type': report_tables.groups_table(
+      results.get('per_type'), 'attack type'
+    ),
+    'By domain': report_tables.groups_table(
+      results.get('per_domain'), 'domain'
+    ),
+    'Config': report_tables.fields_table(config, 'Every field'),
+    'Environment': report_tables.fields_table(
+      _read_json(workdir / 'environment.json'), 'Versions and devices'
+    ),
   }
   sections = {title: body for title, body in sections.items() if body}
   names = (config.get('experiment'), results.get('protocol'))
@@ -101,73 +100,6 @@ def _read_scores(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
   }
 
 
-def _results(results: Mapping) -> str:
-  """The figures that count, as tiles, and every metric as a table."""
-  splits = results.get('splits', {})
-  if not splits:
-    return ''
-  confidence = results.get('confidence', {})
-  judged = 'test' if 'test' in splits else next(iter(splits))
-  headline = dict.fromkeys((*results.get('headline', ()), *_HEADLINE))
-  tiles = [
-    (
-      _HEADINGS.get(name, name),
-      _percent(splits[judged].get(name)) + ' %',
-      _interval(confidence.get(name)),
-    )
-    for name in headline
-  ]
-  model = results.get('model', {})
-  if model.get('num_parameters') is not None:
-    gmac = model.get('gmac')
-    tiles.append(
-      (
-        'Parameters',
-        f'{model["num_parameters"]:,}',
-        '' if gmac is None else f'{gmac:.4g} GMAC',
-      )
-    )
-  threshold = results.get('threshold', {})
-  level = 100 * confidence.get('level', 0.95)
-  heads = ['metric (%)', *splits, f'{level:g} % interval ({judged})', 'meaning']
-  rows = [
-    [
-      heading,
-      *(_percent(summary.get(name)) for summary in splits.values()),
-      _interval(confidence.get(name)),
-      meaning,
-    ]
-    for name, heading, meaning in _METRICS
-  ]
-  limits = dict.fromkeys(
-    fpr for summary in splits.values() for fpr in summary.get('tpr_at_fpr', {})
-  )
-  for fpr in limits:
-    rates = (s.get('tpr_at_fpr', {}).get(fpr) for s in splits.values())
-    heading = f'TPR at FPR {100 * float(fpr):g} %'
-    meaning = 'live clips accepted when so few attacks are'
-    rows.append([heading, *map(_percent, rates), '', meaning])
-  for name in ('num_live', 'num_spoof'):
-    counts = (str(summary.get(name, '–')) for summary in splits.values())
-    kind = name.removeprefix('num_')
-    rows.append([f'{kind} clips', *counts, '', 'number of clips'])
-  facts = [f'Model {model["name"]}.'] if 'name' in model else []
-  if threshold.get('value') is not None:
-    facts.append(
-      f'Live when the score exceeds {threshold["value"]:.6g} '
-      f'({threshold.get("rule", "")}).'
-    )
-  facts.append(
-    f'The large figures are of the {judged} split; intervals are a bootstrap '
-    'over subjects.'
-  )
-  return (
-    report_style.tiles(tiles)
-    + report_style.paragraph(' '.join(facts))
-    + report_style.table(heads, rows)
-  )
-
-
 def _cells(genotype: Mapping) -> str:
   parts = []
   for level, cells in genotype.get('cells', {}).items():
@@ -181,7 +113,9 @@ def _cells(genotype: Mapping) -> str:
     return ''
   facts = {k: genotype[k] for k in ('space', 'theta') if k in genotype}
   facts |= genotype.get('provenance', {})
-  return ''.join(parts) + _fields(facts)
+  return ''.join(parts) + report_tables.fields_table(
+    facts, 'Origin of the cells'
+  )
 
 
 def _alphas(
@@ -260,7 +194,7 @@ def _roc(scores: Mapping[str, Mapping], threshold: float | None) -> str:
     if curve is None:
       continue
     area = metrics.auc(columns['score'], columns['label'])
-    name = f'{split}, AUC {_percent(area)} %'
+    name = f'{split}, AUC {report_tables.percent(area)} %'
     curves[name] = curve[:2]
     areas.append(name)
     if threshold is not None:
@@ -270,7 +204,7 @@ def _roc(scores: Mapping[str, Mapping], threshold: float | None) -> str:
   if not curves:
     return ''
   chart = charts.roc_curves(curves, points)
-  return report_style.chart(chart, 'ROC', '; '.join(areas) + '.')
+  return report_style.chart(chart, '', f'ROC curves: {"; ".join(areas)}.')
 
 
 def _histograms(scores: Mapping[str, Mapping], threshold: float | None) -> str:
@@ -291,8 +225,8 @@ def _histograms(scores: Mapping[str, Mapping], threshold: float | None) -> str:
   )
   return report_style.paragraph(
     'Number of clips by score. Live clips belong right of the dashed '
-    'threshold, attacks left of it.'
-  ) + report_style.chart(chart, 'score histograms', spoken + '.')
+    'threshold, attacks left of it. Every row has its own height scale.'
+  ) + report_style.chart(chart, '', f'Histograms: {spoken}.')
 
 
 def _samples(path: pathlib.Path, threshold: float | None) -> str:
@@ -345,48 +279,3 @@ def _map_png(depth: np.ndarray) -> str:
   """Returns a float map [S, S] in false colours; above 1 is as bright as 1."""
   levels = np.round(255 * np.clip(np.nan_to_num(depth), 0, 1)).astype(np.uint8)
   return _png(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1])
-
-
-def _groups(groups: Mapping[str, Mapping] | None, kind: str) -> str:
-  if not groups:
-    return ''
-  names = [
-    name
-    for name in _GROUP_METRICS
-    if any(name in summary for summary in groups.values())
-  ]
-  heads = [kind, 'live', 'spoof', *(f'{_HEADINGS[name]} (%)' for name in names)]
-  rows = [
-    [
-      group or '(none)',
-      *(str(summary.get(count, '–')) for count in ('num_live', 'num_spoof')),
-      *(_percent(summary.get(name)) for name in names),
-    ]
-    for group, summary in groups.items()
-  ]
-  note = ''
-  if kind == 'attack type':
-    note = report_style.paragraph('Each type against all live test clips.')
-  return note + report_style.table(heads, rows)
-
-
-def _fields(content: Mapping) -> str:
-  rows = []
-
-  def walk(value, name):
-    if isinstance(value, Mapping):
-      for key, item in value.items():
-        walk(item, f'{name}.{key}' if name else str(key))
-    else:
-      rows.append([name, '–' if value is None else str(value)])
-
-  walk(content, '')
-  return report_style.folded(len(rows), rows) if rows else ''
-
-
-def _percent(rate: float | None) -> str:
-  return '–' if rate is None else f'{100 * rate:.2f}'
-
-
-def _interval(bounds: Sequence[float] | None) -> str:
-  return '–' if bounds is None else ' to '.join(map(_percent, bounds))

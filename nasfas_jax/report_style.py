@@ -30,9 +30,10 @@ a:hover, a:focus { text-decoration: underline; }
 .tiles { display: flex; flex-wrap: wrap; gap: 12px; margin: 0 0 14px; }
 .tiles div { flex: 1 1 150px; background: var(--card); padding: 12px 16px;
   border: 1px solid var(--line); border-radius: 8px; }
-.tiles dt, .tiles .range { color: var(--soft); font-size: 13px; margin: 0; }
+.tiles dt { color: var(--soft); font-size: 13px; }
 .tiles dd { margin: 0; font-size: 25px; font-weight: 650;
   font-variant-numeric: tabular-nums; }
+.tiles dd.range { color: var(--soft); font-size: 13px; font-weight: 400; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14px;
   font-variant-numeric: tabular-nums; }
@@ -148,17 +149,18 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
   )
 
 
-def folded(number: int, rows: Sequence[Sequence[str]]) -> str:
+def folded(label: str, rows: Sequence[Sequence[str]]) -> str:
   """Returns a table of fields that opens on a click."""
   return (
-    f'<details><summary>{number} fields</summary>'
+    f'<details><summary>{_escape(label)}</summary>'
     f'{table(("field", "value"), rows)}</details>\n'
   )
 
 
 def figure(svg: str, caption: str) -> str:
-  """Returns an SVG drawing that says itself what it shows."""
-  return f'<figure><figcaption>{_escape(caption)}</figcaption>{svg}</figure>\n'
+  """Returns a drawing that says itself what it shows; '' is no caption."""
+  head = f'<figcaption>{_escape(caption)}</figcaption>' if caption else ''
+  return f'<figure>{head}{svg}</figure>\n'
 
 
 def chart(svg: str, caption: str, spoken: str) -> str:
@@ -166,13 +168,13 @@ def chart(svg: str, caption: str, spoken: str) -> str:
 
   Args:
     svg: text of an SVG file.
-    caption: above the chart.
+    caption: above the chart; '' for none.
     spoken: what the chart shows, for those who cannot see it.
   """
   data = base64.b64encode(svg.encode()).decode()
   return figure(
     f'<img class="chart" src="data:image/svg+xml;base64,{data}" '
-    f'alt="{_escape(f"{caption}. {spoken}")}">',
+    f'alt="{_escape(f"{caption} {spoken}".strip())}">',
     caption,
   )
 
