@@ -60,7 +60,7 @@ def search(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   path = workdir / 'genotype.json'
   if not path.exists():
     arch = run_search(config, workdir, selection, train_state.make_mesh())
-    genotypes.save(derive(config, arch, selection), path)
+    derive(config, arch, selection).save(path)
   progress.say(f'Genotype: {path}')
   train.fit_and_judge(config, workdir, selection)
 

@@ -60,7 +60,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   )
   run_log.start(workdir, config)
   if genotype is not None:
-    genotypes.save(genotype, workdir / 'genotype.json')
+    genotype.save(workdir / 'genotype.json')
   fit_and_judge(config, workdir, selection)
 
 

@@ -1,0 +1,108 @@
+"""Architecture parameters: a pytree apart from the weights, and its statistics.
+
+The tree is {'alphas', 'betas', 'nodes'}, each a dict over the levels: alphas
+[num_cells, num_edges, num_ops] weigh the operations of an edge, betas
+[num_cells, num_edges] the edges that enter a node (edge normalization,
+PC-DARTS), nodes [num_cells, num_nodes] the nodes of a cell (node attention).
+All are float32 logits.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from nasfas_jax.models.search_spaces import (
+  LEVELS,
+  SKIP_CONNECT,
+  SPACES,
+  check_space,
+  num_edges,
+)
+
+Arch = dict[str, dict[str, Any]]
+
+_INIT_SCALE = 1e-3
+# The same in every space (a test holds this).
+_SKIP_INDEX = SPACES['cdcnpp'].index(SKIP_CONNECT)
+
+
+def init_arch(
+  key: jax.Array, *, space: str, num_cells: int, num_nodes: int
+) -> Arch:
+  """Returns logits near 0, drawn from a normal distribution of scale 1e-3."""
+  check_space(space)
+  edges = num_edges(num_nodes)
+  shapes = {
+    'alphas': (num_cells, edges, len(SPACES[space])),
+    'betas': (num_cells, edges),
+    'nodes': (num_cells, num_nodes),
+  }
+  keys = iter(jax.random.split(key, len(shapes) * len(LEVELS)))
+  return {
+    name: {
+      level: _INIT_SCALE * jax.random.normal(next(keys), shape, jnp.float32)
+      for level in LEVELS
+    }
+    for name, shape in shapes.items()
+  }
+
+
+def _normalize_edges(betas: jax.Array, num_nodes: int) -> jax.Array:
+  """Softmax over the incoming edges of each node; edges ordered by target."""
+  starts = [num_edges(node) for node in range(1, num_nodes)]
+  parts = jnp.split(betas, starts, axis=-1)
+  return jnp.concatenate([jax.nn.softmax(p, axis=-1) for p in parts], axis=-1)
+
+
+def mixing_weights(
+  arch: Arch,
+  *,
+  num_nodes: int,
+  key: jax.Array | None = None,
+  temperature: float | jax.Array = 1.0,
+) -> Arch:
+  """Returns the weights with which the supernet mixes, in the tree of `arch`.
+
+  Args:
+    arch: logits, see the module's docstring.
+    num_nodes: intermediate nodes of a cell.
+    key: given, the alphas are a Gumbel-softmax sample; None, a softmax.
+    temperature: divides the alphas' logits (after the Gumbel noise).
+  """
+  alphas = dict(arch['alphas'])
+  if key is not None:
+    for level, level_key in zip(LEVELS, jax.random.split(key, 3), strict=True):
+      noise = jax.random.gumbel(level_key, alphas[level].shape, jnp.float32)
+      alphas[level] = alphas[level] + noise
+  return {
+    'alphas': {k: jax.nn.softmax(v / temperature) for k, v in alphas.items()},
+    'betas': {
+      k: _normalize_edges(v, num_nodes) for k, v in arch['betas'].items()
+    },
+    'nodes': {k: jax.nn.softmax(v) for k, v in arch['nodes'].items()},
+  }
+
+
+def _edges(arch: Arch) -> jax.Array:
+  """All edges' operation logits, [levels * num_cells * num_edges, num_ops]."""
+  alphas = [arch['alphas'][level] for level in LEVELS]
+  return jnp.concatenate([a.reshape(-1, a.shape[-1]) for a in alphas])
+
+
+def alpha_entropy(arch: Arch) -> jax.Array:
+  """Mean entropy of the edges' operations over its maximum, in [0, 1]."""
+  log_weights = jax.nn.log_softmax(_edges(arch))
+  entropy = -jnp.sum(jnp.exp(log_weights) * log_weights, axis=-1)
+  return jnp.mean(entropy) / jnp.log(float(log_weights.shape[-1]))
+
+
+def skip_share(arch: Arch) -> jax.Array:
+  """Mean over the edges of the weight of 'skip_connect', in [0, 1]."""
+  return jnp.mean(jax.nn.softmax(_edges(arch))[:, _SKIP_INDEX])
+
+
+def skip_edge_share(arch: Arch) -> jax.Array:
+  """Share of edges whose strongest operation but 'none' is 'skip_connect'."""
+  best = 1 + jnp.argmax(_edges(arch)[:, 1:], axis=-1)
+  return jnp.mean((best == _SKIP_INDEX).astype(jnp.float32))

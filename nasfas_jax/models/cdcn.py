@@ -1,0 +1,64 @@
+"""CDCN (arXiv 2003.04092): the hand-made network beside the searched ones."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from nasfas_jax.models.layers import CDConvBlock, FusionHead, halve
+from nasfas_jax.models.search_spaces import LEVELS
+
+
+class CDCN(nn.Module):
+  """A stem, three blocks of three CDCs, fusion without attention, a head.
+
+  The defaults are the published sizes, 2.245 M parameters.
+
+  Attributes:
+    stem_features: channels of the stem.
+    block_features: channels of the three CDCs of each block.
+    head_features: channels of the head's two blocks.
+    output_size: side of the map.
+    theta: strength of the central difference.
+    dtype: of the computation.
+  """
+
+  stem_features: int = 64
+  block_features: tuple[int, int, int] = (128, 196, 128)
+  head_features: tuple[int, int] = (128, 64)
+  output_size: int = 32
+  theta: float = 0.7
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """Predicts a map.
+
+    Args:
+      x: float [N, H, W, C], the fused input.
+      train: whether batch normalization uses the batch.
+
+    Returns:
+      float32 [N, output_size, output_size], at least 0.
+    """
+    x = CDConvBlock(
+      self.stem_features, theta=self.theta, dtype=self.dtype, name='stem_0'
+    )(x, train=train)
+    self.sow('intermediates', 'stem', x)
+    outputs = []
+    for level in LEVELS:
+      for i, features in enumerate(self.block_features):
+        x = CDConvBlock(
+          features, theta=self.theta, dtype=self.dtype, name=f'{level}_{i}'
+        )(x, train=train)
+      x = halve(x)
+      self.sow('intermediates', level, x)
+      outputs.append(x)
+    return FusionHead(
+      self.head_features,
+      self.output_size,
+      self.theta,
+      dtype=self.dtype,
+      name='head',
+    )(tuple(outputs), train=train)

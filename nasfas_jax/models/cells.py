@@ -1,0 +1,296 @@
+"""Cells: mixed operations while searching, chosen ones afterwards."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from nasfas_jax.models import genotypes, operations
+from nasfas_jax.models.layers import batch_norm, kernel_param
+from nasfas_jax.models.operations import Operation, Separable
+from nasfas_jax.models.search_spaces import (
+  SKIP_CONNECT,
+  SPACES,
+  cell_edges,
+)
+from nasfas_jax.ops import central_difference
+
+
+def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
+  """Interleaves the channels of `groups` equal parts of x [..., C]."""
+  shape = x.shape
+  x = x.reshape(*shape[:-1], groups, shape[-1] // groups)
+  return jnp.swapaxes(x, -1, -2).reshape(shape)
+
+
+def block_diagonal(kernels: Sequence[jax.Array]) -> jax.Array:
+  """One kernel that applies each of several to its own channels.
+
+  Args:
+    kernels: [k, k, I_i, O_i].
+
+  Returns:
+    [k, k, sum of I_i, sum of O_i], zero off the diagonal blocks.
+  """
+  total = sum(kernel.shape[3] for kernel in kernels)
+  rows = []
+  before = 0
+  for kernel in kernels:
+    after = total - before - kernel.shape[3]
+    rows.append(jnp.pad(kernel, ((0, 0), (0, 0), (0, 0), (before, after))))
+    before += kernel.shape[3]
+  return jnp.concatenate(rows, axis=2)
+
+
+class OutgoingEdges(nn.Module):
+  """The mixed operations of all edges that leave one node.
+
+  They share their input, so the convolutions of one form, over all edges and
+  operations, are one wide convolution with one batch normalization (which is
+  without parameters in a search, hence per channel). This equals applying
+  each operation by itself, in a fraction of the time to run and compile. The
+  second convolutions of an edge's cdc_2_r are one block-diagonal convolution.
+
+  Attributes:
+    targets: the nodes that the edges enter.
+    space: key of `SPACES`.
+    theta: strength of the central difference.
+    dtype: of the computation.
+  """
+
+  targets: tuple[int, ...]
+  space: str
+  theta: float = 0.7
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, weights: jax.Array, *, train: bool
+  ) -> list[jax.Array]:
+    """Applies the mixed operations.
+
+    Args:
+      x: [N, H, W, C].
+      weights: [len(targets), num_ops], of the operations of each edge.
+      train: whether batch normalization uses the batch.
+
+    Returns:
+      For each target the weighted sum of its operations, [N, H, W, C].
+    """
+    names = SPACES[self.space]
+    weights = weights.astype(self.dtype)
+    weight = {name: weights[:, i] for i, name in enumerate(names)}
+    # 'none' adds zero whatever its weight.
+    sums = [weight[SKIP_CONNECT][e] * x for e in range(len(self.targets))]
+    for term in (
+      *self._convolutions(x, weight, train),
+      self._expansions(x, weight, train),
+      *self._others(x, weight, train),
+    ):
+      sums = [total + part for total, part in zip(sums, term, strict=True)]
+    return sums
+
+  def _convolve(self, x, kernels, name, train, *, dilation=1):
+    """Concatenated kernels as one CDC, batch normalization and ReLU."""
+    kernel = kernels[0]
+    if len(kernels) > 1:
+      kernel = jnp.concatenate(kernels, axis=-1)
+    y = central_difference.central_difference_conv(
+      x, kernel, theta=self.theta, dilation=dilation
+    )
+    norm = batch_norm(
+      train=train, affine=False, dtype=self.dtype, name=f'{name}_norm'
+    )
+    return nn.relu(norm(y))
+
+  def _kernel(self, target, name, in_features, features, **form):
+    return kernel_param(
+      self,
+      f'to_{target}_{name}',
+      in_features=in_features,
+      features=features,
+      **{'window': 3, **form},
+    )
+
+  def _convolutions(self, x, weight, train):
+    """Terms of the single convolutions, one wide convolution a form."""
+    forms = {}
+    for name in SPACES[self.space]:
+      if name in operations.CONVOLUTIONS:
+        form = operations.CONVOLUTIONS[name]
+        forms.setdefault((form.window, form.dilation), []).append(name)
+    features = x.shape[-1]
+    for (window, dilation), names in forms.items():
+      kernels = [
+        self._kernel(
+          target,
+          name,
+          features,
+          features,
+          window=window,
+          variant=operations.CONVOLUTIONS[name].variant,
+        )
+        for target in self.targets
+        for name in names
+      ]
+      y = self._convolve(
+        x, kernels, f'conv_{window}_{dilation}', train, dilation=dilation
+      )
+      y = y.reshape(*x.shape[:3], len(self.targets), len(names), features)
+      mix = jnp.stack([weight[name] for name in names], axis=-1)
+      mixed = jnp.einsum('nhweoc,eo->enhwc', y, mix)
+      yield [mixed[e] for e in range(len(self.targets))]
+
+  def _expansions(self, x, weight, train):
+    """Term of all cdc_2_r: one wide first convolution, one second an edge."""
+    names = [
+      name
+      for name in SPACES[self.space]
+      if operations.expansion(name) is not None
+    ]
+    features = x.shape[-1]
+    widths = [
+      operations.middle_features(features, operations.expansion(name))
+      for name in names
+    ]
+    kernels = [
+      self._kernel(target, f'{name}_first', features, width)
+      for target in self.targets
+      for name, width in zip(names, widths, strict=True)
+    ]
+    middle = self._convolve(x, kernels, 'first', train)
+    term = []
+    for e, target in enumerate(self.targets):
+      part = middle[..., e * sum(widths) : (e + 1) * sum(widths)]
+      kernel = block_diagonal(
+        [
+          self._kernel(target, f'{name}_second', width, features)
+          for name, width in zip(names, widths, strict=True)
+        ]
+      )
+      y = self._convolve(part, [kernel], f'to_{target}_second', train)
+      y = y.reshape(*x.shape[:3], len(names), features)
+      mix = jnp.stack([weight[name][e] for name in names])
+      term.append(jnp.einsum('nhwoc,o->nhwc', y, mix))
+    return term
+
+  def _others(self, x, weight, train):
+    """Terms of the pools, which all edges share, and of the separable CDC."""
+    edges = range(len(self.targets))
+    for name in SPACES[self.space]:
+      if name in operations.POOLS:
+        y = operations.POOLS[name](x, theta=self.theta)
+        y = batch_norm(
+          train=train, affine=False, dtype=self.dtype, name=f'{name}_norm'
+        )(y)
+        yield [weight[name][e] * y for e in edges]
+      elif name == operations.SEPARABLE:
+        yield [
+          weight[name][e]
+          * Separable(
+            self.theta,
+            affine=False,
+            dtype=self.dtype,
+            name=f'to_{self.targets[e]}_{name}',
+          )(x, train=train)
+          for e in edges
+        ]
+
+
+class SearchCell(nn.Module):
+  """A cell of the supernet: every operation on every edge.
+
+  Attributes:
+    space: key of `SPACES`.
+    num_nodes: intermediate nodes.
+    theta: strength of the central difference.
+    partial_channels: only the first 1 / partial_channels of the channels pass
+      the mixed operations (PC-DARTS); the rest goes by, and all are shuffled.
+    dtype: of the computation.
+  """
+
+  space: str
+  num_nodes: int
+  theta: float = 0.7
+  partial_channels: int = 1
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    x: jax.Array,
+    op_weights: jax.Array,
+    edge_weights: jax.Array,
+    node_weights: jax.Array,
+    train: bool,
+  ) -> jax.Array:
+    """Applies the cell.
+
+    Args:
+      x: [N, H, W, C], the cell's input, node 0.
+      op_weights: [num_edges, num_ops], edges in the order of `cell_edges`.
+      edge_weights: [num_edges].
+      node_weights: [num_nodes].
+      train: whether batch normalization uses the batch.
+
+    Returns:
+      [N, H, W, C], the weighted sum of the nodes.
+
+    Raises:
+      ValueError: if partial_channels does not divide C.
+    """
+    features = x.shape[-1]
+    if self.partial_channels < 1 or features % self.partial_channels:
+      raise ValueError(
+        f'partial_channels is {self.partial_channels}; it must divide the '
+        f"cell's {features} channels."
+      )
+    kept = features // self.partial_channels
+    places = {edge: i for i, edge in enumerate(cell_edges(self.num_nodes))}
+    edge_weights = edge_weights.astype(self.dtype)
+    node_weights = node_weights.astype(self.dtype)
+    state = x.astype(self.dtype)
+    sums = {target: 0.0 for target in range(1, self.num_nodes + 1)}
+    output = 0.0
+    for source in range(self.num_nodes):
+      targets = tuple(range(source + 1, self.num_nodes + 1))
+      rows = jnp.stack([op_weights[places[source, t]] for t in targets])
+      mixed = OutgoingEdges(
+        targets, self.space, self.theta, self.dtype, name=f'from_{source}'
+      )(state[..., :kept], rows, train=train)
+      for target, y in zip(targets, mixed, strict=True):
+        if self.partial_channels > 1:
+          y = jnp.concatenate([y, state[..., kept:]], axis=-1)
+          y = channel_shuffle(y, self.partial_channels)
+        sums[target] += edge_weights[places[source, target]] * y
+      # Every edge into the next node has been added by now.
+      state = sums[source + 1]
+      output += node_weights[source] * state
+    return output
+
+
+class DerivedCell(nn.Module):
+  """A cell of a derived network: the genotype's operations only."""
+
+  cell: genotypes.Cell
+  theta: float = 0.7
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """x: [N, H, W, C]; returns the same shape in `dtype`."""
+    states = {0: x.astype(self.dtype)}
+    for edge in sorted(self.cell.edges, key=lambda e: (e.target, e.source)):
+      y = Operation(
+        edge.operation,
+        self.theta,
+        self.dtype,
+        name=f'from_{edge.source}_to_{edge.target}',
+      )(states[edge.source], train=train)
+      states[edge.target] = states.get(edge.target, 0.0) + y
+    return sum(
+      jnp.asarray(weight, self.dtype) * states[node]
+      for node, weight in self.cell.outputs
+    )

@@ -1,0 +1,194 @@
+"""Layers that the supernet, the derived network and CDCN share.
+
+Feature maps are [N, H, W, C]. Convolutions have no bias; kernels start He
+normal. `dtype` is the dtype of computation, parameters are float32.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from nasfas_jax.ops import central_difference, pooling
+
+kernel_init = nn.initializers.he_normal()
+
+
+def batch_norm(
+  *, train: bool, affine: bool = True, dtype: Any = jnp.float32, name: str
+) -> nn.BatchNorm:
+  """The batch normalization of every module: PyTorch's momentum of 0.1."""
+  return nn.BatchNorm(
+    use_running_average=not train,
+    momentum=0.9,
+    epsilon=1e-5,
+    use_bias=affine,
+    use_scale=affine,
+    use_fast_variance=False,
+    dtype=dtype,
+    name=name,
+  )
+
+
+def kernel_param(
+  module: nn.Module,
+  name: str,
+  *,
+  window: int,
+  in_features: int,
+  features: int,
+  variant: str = '',
+) -> jax.Array:
+  """Makes or reads a convolution kernel of a module.
+
+  Args:
+    module: the owner, inside its compact method.
+    name: of the parameter.
+    window: side of the kernel.
+    in_features: input channels per group.
+    features: output channels.
+    variant: '' for all taps; 'hv' or 'dg' for the 5 taps of a cross.
+
+  Returns:
+    float32 [window, window, in_features, features].
+  """
+  if variant:
+    shape = (5, in_features, features)
+    weights = module.param(name, kernel_init, shape, jnp.float32)
+    return central_difference.expand_cross(weights, variant)
+  shape = (window, window, in_features, features)
+  return module.param(name, kernel_init, shape, jnp.float32)
+
+
+class CDConv(nn.Module):
+  """Central difference convolution (arXiv 2003.04092, equation 4), stride 1.
+
+  Attributes:
+    features: output channels.
+    window: side of the kernel.
+    theta: strength of the central difference; 0: a vanilla convolution.
+    dilation: step between taps.
+    variant: '', 'hv' or 'dg', see `kernel_param`.
+    depthwise: one kernel a channel; features must equal the input's.
+    dtype: of the computation.
+  """
+
+  features: int
+  window: int = 3
+  theta: float = 0.7
+  dilation: int = 1
+  variant: str = ''
+  depthwise: bool = False
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """x: [N, H, W, C]; returns [N, H, W, features] in `dtype`."""
+    groups = x.shape[-1] if self.depthwise else 1
+    kernel = kernel_param(
+      self,
+      'kernel',
+      window=self.window,
+      in_features=x.shape[-1] // groups,
+      features=self.features,
+      variant=self.variant,
+    )
+    # The kernel stays float32 until it is folded.
+    return central_difference.central_difference_conv(
+      x.astype(self.dtype),
+      kernel,
+      theta=self.theta,
+      dilation=self.dilation,
+      groups=groups,
+    )
+
+
+class CDConvBlock(nn.Module):
+  """CDC, batch normalization, ReLU; fields as in `CDConv`."""
+
+  features: int
+  window: int = 3
+  theta: float = 0.7
+  dilation: int = 1
+  variant: str = ''
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """x: [N, H, W, C]; returns [N, H, W, features] in `dtype`."""
+    x = CDConv(
+      self.features,
+      window=self.window,
+      theta=self.theta,
+      dilation=self.dilation,
+      variant=self.variant,
+      dtype=self.dtype,
+      name='conv',
+    )(x)
+    return nn.relu(batch_norm(train=train, dtype=self.dtype, name='norm')(x))
+
+
+class SpatialAttention(nn.Module):
+  """Scales each position by a gate seen from its channel mean and maximum.
+
+  The gate is a vanilla window x window convolution 2 -> 1 and a sigmoid.
+  """
+
+  window: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    summary = jnp.concatenate(
+      [x.mean(axis=-1, keepdims=True), x.max(axis=-1, keepdims=True)], axis=-1
+    )
+    gate = CDConv(
+      1, window=self.window, theta=0.0, dtype=self.dtype, name='conv'
+    )(summary)
+    return x * nn.sigmoid(gate)
+
+
+class FusionHead(nn.Module):
+  """Resizes the levels' outputs, concatenates them and predicts one map.
+
+  Attributes:
+    features: channels of the CDC blocks before the last CDC.
+    output_size: side of the predicted map.
+    attention_windows: window of each level's spatial attention; None: none.
+  """
+
+  features: tuple[int, ...]
+  output_size: int = 32
+  theta: float = 0.7
+  attention_windows: tuple[int, ...] | None = None
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, levels: tuple[jax.Array, ...], *, train: bool
+  ) -> jax.Array:
+    if self.attention_windows is not None:
+      levels = [
+        SpatialAttention(window, self.dtype, name=f'attention_{i}')(x)
+        for i, (x, window) in enumerate(
+          zip(levels, self.attention_windows, strict=True)
+        )
+      ]
+    size = self.output_size
+    x = jnp.concatenate(
+      [pooling.resize_bilinear(x, size, size) for x in levels], axis=-1
+    )
+    for i, features in enumerate(self.features):
+      x = CDConvBlock(
+        features, theta=self.theta, dtype=self.dtype, name=f'block_{i}'
+      )(x, train=train)
+    x = CDConv(1, theta=self.theta, dtype=self.dtype, name='conv')(x)
+    return nn.relu(x)[..., 0].astype(jnp.float32)
+
+
+def halve(x: jax.Array) -> jax.Array:
+  """Max-pooling 3x3 with stride 2, padded by 1: half the height and width."""
+  return nn.max_pool(
+    x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1))
+  )
