@@ -1,5 +1,6 @@
 """Reads manifest.csv: every row is a clip or a reason why it is not one."""
 
+import collections
 import csv
 import dataclasses
 import os
@@ -43,8 +44,9 @@ class Row:
 
   Attributes:
     number: of the row as a spreadsheet counts, the header being row 1.
+    name: the path from the root, as written.
     path: the file, resolved.
-    clip_id: its path from the root, without suffix.
+    clip_id: its path from the root, without suffix where that names it alone.
     label: 1 live, 0 spoof.
     attack_type: one of `records.ATTACK_TYPES`.
     subject: identity of the person.
@@ -56,6 +58,7 @@ class Row:
   """
 
   number: int
+  name: str
   path: pathlib.Path
   clip_id: str
   label: int
@@ -163,8 +166,9 @@ def parse_row(number: int, cells: Mapping[str, str], root: pathlib.Path) -> Row:
   depth = cells.get('depth', '')
   return Row(
     number=number,
+    name=cells['path'],
     path=path,
-    clip_id=pathlib.Path(cells['path']).with_suffix('').as_posix(),
+    clip_id=pathlib.Path(cells['path']).as_posix(),
     label=label,
     attack_type=attack_type,
     subject=cells['subject'],
@@ -236,6 +240,16 @@ def _check_subjects(path: pathlib.Path, rows: Sequence[Row]) -> None:
       )
 
 
+def _shorten_clip_ids(rows: Sequence[Row]) -> list[Row]:
+  """Drops suffixes, but for clips that they tell apart."""
+  short = [pathlib.Path(row.clip_id).with_suffix('').as_posix() for row in rows]
+  taken = collections.Counter((*short, *(row.clip_id for row in rows)))
+  return [
+    dataclasses.replace(row, clip_id=name) if taken[name] == 1 else row
+    for row, name in zip(rows, short, strict=True)
+  ]
+
+
 def read_manifest(
   path: str | os.PathLike, root: str | os.PathLike
 ) -> tuple[list[Row], list[BadRow]]:
@@ -259,7 +273,7 @@ def read_manifest(
     raise ValueError(f'{path}: there are no rows under the header.')
   header = [column.lower() for column in lines[0][1]]
   _check_header(path, header)
-  rows, bad, files, clips = [], [], {}, {}
+  rows, bad, files = [], [], {}
   for number, line in lines[1:]:
     cells = dict(zip(header, line, strict=False))
     try:
@@ -268,16 +282,12 @@ def read_manifest(
           f'the row has {len(line)} cells, the header {len(header)}.'
         )
       row = parse_row(number, cells, root)
-      for what, seen, value in (
-        ('file', files, row.path),
-        ('path without suffix', clips, row.clip_id),
-      ):
-        if value in seen:
-          raise RowError(f'the same {what} as in row {seen[value]}.')
-      files[row.path] = clips[row.clip_id] = number
+      if row.path in files:
+        raise RowError(f'the same file as in row {files[row.path]}.')
+      files[row.path] = number
     except RowError as error:
       bad.append(BadRow(number, cells.get('path', ''), str(error)))
     else:
       rows.append(row)
   _check_subjects(path, rows)
-  return rows, bad
+  return _shorten_clip_ids(rows), bad

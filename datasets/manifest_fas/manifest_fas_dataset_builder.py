@@ -105,6 +105,10 @@ def make_clip(row: manifest.Row, config: ManifestConfig) -> dict[str, object]:
     height, width = frame.shape[:2]
     if not placed:
       placed.extend(_place(row, width, height))
+    if placed[2] != (width, height):
+      raise manifest.RowError(
+        f'the frame changes from {placed[2]} to {(width, height)} pixels.'
+      )
     return crop.cut(frame, placed[1], config.size)
 
   clip = video.sample_frames(row.path, config.num_frames, cut)
@@ -179,6 +183,7 @@ class Builder(fas_builder.FasBuilder):
     path = root / (self.builder_config.manifest or 'manifest.csv')
     rows, self._bad_rows = manifest.read_manifest(path, root)
     self._num_rows = len(rows) + len(self._bad_rows)
+    self._num_done = len(self._bad_rows)
     self._check_bad_share()
     by_split = {
       split: [row for row in rows if row.split == split]
@@ -198,12 +203,14 @@ class Builder(fas_builder.FasBuilder):
       try:
         record = make_clip(row, self.builder_config)
       except (video.VideoError, manifest.RowError) as error:
-        path = f'{row.clip_id}{row.path.suffix}'
-        self._bad_rows.append(manifest.BadRow(row.number, path, str(error)))
+        self._bad_rows.append(manifest.BadRow(row.number, row.name, str(error)))
         self._check_bad_share()
       else:
         num_clips += 1
         yield row.clip_id, record
+      self._num_done += 1
+      if self.progress is not None:
+        self.progress(self._num_done, self._num_rows)
     if not num_clips:
       self._fail(f'no clip of the split {rows[0].split!r} can be decoded')
 
@@ -214,7 +221,9 @@ class Builder(fas_builder.FasBuilder):
     )
     # TFDS builds in a temporary folder, which data_dir is just now, and then
     # renames it: the report is there when the shards are.
-    self._write_report(pathlib.Path(self.data_dir))
+    folder = pathlib.Path(self.data_dir)
+    self._write_report(folder)
+    (folder.parent / REPORT_FILE).unlink(missing_ok=True)
 
   def _check_bad_share(self) -> None:
     share = len(self._bad_rows) / self._num_rows

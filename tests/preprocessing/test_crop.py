@@ -1,0 +1,186 @@
+"""Crops against explicit loops; the box mapping against its inverse."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nasfas_jax import records
+from nasfas_jax.preprocessing import crop
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+
+
+def reference_cut(image, square, size, replicate=True):
+  """Area means when shrinking, half-pixel bilinear when enlarging, in loops."""
+  height, width = image.shape[:2]
+
+  def pixel(y, x):
+    y, x = y + square.y0, x + square.x0
+    if not replicate and not (0 <= y < height and 0 <= x < width):
+      return np.zeros(image.shape[2:])
+    return image[min(max(y, 0), height - 1), min(max(x, 0), width - 1)] * 1.0
+
+  def weights(i):
+    """Shares of the square's pixels in output pixel i along one axis."""
+    step = square.side / size
+    if step > 1:
+      low, high = i * step, (i + 1) * step
+      for p in range(int(low), min(math.ceil(high), square.side)):
+        yield p, (min(high, p + 1) - max(low, p)) / step
+    else:
+      place = (i + 0.5) * step - 0.5
+      low = math.floor(place)
+      last = square.side - 1
+      yield min(max(low, 0), last), low + 1 - place
+      yield min(max(low + 1, 0), last), place - low
+
+  result = np.zeros((size, size, *image.shape[2:]))
+  for i in range(size):
+    for j in range(size):
+      for y, wy in weights(i):
+        for x, wx in weights(j):
+          result[i, j] += wy * wx * pixel(y, x)
+  return result
+
+
+@pytest.mark.parametrize('replicate', [True, False])
+@pytest.mark.parametrize(
+  'square',
+  [
+    crop.Square(4, 3, 16),  # inside
+    crop.Square(-5, 2, 18),  # past the left border
+    crop.Square(14, 10, 24),  # past the lower right corner
+    crop.Square(-8, -12, 48),  # all around
+  ],
+)
+@pytest.mark.parametrize('size', [8, 16, 27])
+def test_cut_matches_loops(square, size, replicate):
+  result = crop.cut(IMAGE, square, size, replicate=replicate)
+  expected = reference_cut(IMAGE, square, size, replicate)
+  assert result.shape == (size, size, 3) and result.dtype == np.uint8
+  np.testing.assert_allclose(result, expected, atol=1.01)
+
+
+def test_cut_at_the_same_size_is_a_slice():
+  result = crop.cut(IMAGE, crop.Square(4, 3, 16), 16)
+  np.testing.assert_array_equal(result, IMAGE[3:19, 4:20])
+
+
+def test_cut_of_a_map_has_no_channel():
+  assert crop.cut(IMAGE[..., 0], crop.Square(0, 0, 20), 7).shape == (7, 7)
+
+
+def test_cut_outside():
+  with pytest.raises(ValueError, match='does not overlap.* 32 x 24'):
+    crop.cut(IMAGE, crop.Square(40, 0, 10), 8)
+
+
+def test_square_around_hand_worked():
+  # Larger side 20, times 1.6 = 32, about the centre (20, 40).
+  assert crop.square_around((10, 35, 30, 45)) == crop.Square(4, 24, 32)
+  assert crop.square_around((0, 0, 1, 1), 0.1).side == 1
+
+
+@pytest.mark.parametrize('width, height', [(64, 48), (48, 64), (50, 50)])
+def test_default_box_makes_the_crop_the_frame(width, height):
+  box = crop.default_box(width, height)
+  square = crop.square_around(box)
+  side = max(width, height)
+  assert square == crop.Square((width - side) // 2, (height - side) // 2, side)
+  np.testing.assert_allclose(
+    (box[2:] - box[:2]) * records.WIDE_MARGIN, (width, height)
+  )
+
+
+def test_marked_face_lands_in_the_mapped_box():
+  image = np.zeros((90, 120), np.uint8)
+  image[30:50, 70:100] = 255
+  box = (70, 30, 100, 50)
+  square = crop.square_around(box)
+  inner = crop.box_in_crop(box, square, 96)
+  np.testing.assert_allclose(inner, [18, 28, 78, 68])
+  expected = np.zeros((96, 96), np.uint8)
+  expected[28:68, 18:78] = 255
+  # Enlarged twice, so that the edges are blended: compared at half height.
+  result = np.where(crop.cut(image, square, 96) > 127, 255, 0)
+  np.testing.assert_array_equal(result, expected)
+
+
+boxes = st.tuples(
+  st.floats(0, 500), st.floats(0, 500), st.floats(1, 300), st.floats(1, 300)
+).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
+
+
+@given(boxes, st.integers(8, 300))
+def test_box_maps_there_and_back(box, size):
+  square = crop.square_around(box)
+  inner = crop.box_in_crop(box, square, size)
+  np.testing.assert_allclose(
+    crop.box_in_frame(inner, square, size), box, atol=1e-9, rtol=1e-12
+  )
+  # Rounding to the pixel grid moves it by at most a pixel of the frame.
+  centre = (inner[:2] + inner[2:]) / 2
+  np.testing.assert_allclose(centre, size / 2, atol=1.01 * size / square.side)
+  larger = np.max(inner[2:] - inner[:2])
+  assert abs(larger * records.WIDE_MARGIN - size) <= 0.51 * size / square.side
+
+
+@pytest.mark.parametrize(
+  'box, message',
+  [
+    ((0, 0, math.nan, 5), 'finite'),
+    ((0, 0, math.inf, 5), 'finite'),
+    ((0, 0, 5), 'four'),
+    ((5, 0, 5, 5), 'empty'),
+    ((6, 0, 5, 5), 'empty'),
+    ((0, 0, 0.5, 5), 'empty'),
+    ((-1, 0, 5, 5), 'not inside the frame of 20 x 10'),
+    ((0, -0.1, 5, 5), 'not inside'),
+    ((0, 0, 21, 5), 'not inside'),
+    ((0, 0, 5, 10.5), 'not inside'),
+  ],
+)
+def test_check_box(box, message):
+  with pytest.raises(ValueError, match=message):
+    crop.check_box(box, 20, 10)
+
+
+def test_check_box_accepts_the_whole_frame():
+  assert crop.check_box((0, 0, 20, 10), 20, 10).tolist() == [0, 0, 20, 10]
+
+
+def test_median_box_ignores_wrong_and_missing_boxes():
+  found = [
+    (10, 20, 30, 60),
+    (12, 20, 32, 60),
+    (300, 300, 310, 310),  # A false detection.
+    (math.nan,) * 4,  # No face in this frame.
+    (14, 20, 34, 60),
+    (5, 5, 5, 5),
+    (12, 22, 32, 62),
+  ]
+  # Centres (20|22|305|24|22, 40|40|305|40|42), sizes (20, 40), one of 10.
+  assert crop.median_box(found).tolist() == [12, 20, 32, 60]
+  with pytest.raises(ValueError, match='No frame'):
+    crop.median_box([(math.nan,) * 4])
+  with pytest.raises(ValueError, match='shape'):
+    crop.median_box((1, 2, 3, 4))
+
+
+@pytest.mark.parametrize('box', [(20, 10, 60, 70), (15, 15, 65, 65)])
+def test_face_ellipse_matches_loops(box):
+  mask = crop.face_ellipse(box, 80, 32)
+  x0, y0, x1, y1 = box
+  for i in range(32):
+    for j in range(32):
+      y, x = (i + 0.5) * 2.5, (j + 0.5) * 2.5
+      u = (x - (x0 + x1) / 2) / ((x1 - x0) / 2)
+      v = (y - (y0 + y1) / 2) / ((y1 - y0) / 2)
+      assert mask[i, j] == (255 if u * u + v * v <= 1 else 0)
+
+
+def test_face_ellipse_is_never_empty():
+  assert crop.face_ellipse((10.1, 10.1, 10.2, 10.2), 80, 32).sum() >= 255
