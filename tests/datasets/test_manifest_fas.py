@@ -324,3 +324,15 @@ def test_frames_of_two_sizes(root, tmp_path, monkeypatch):
     ValueError, match=r'changes from \(64, 48\) to \(32, 24\)'
   ):
     build(root, tmp_path / 'data')
+
+
+def test_depth_is_scaled_to_the_frame_and_zero_past_its_border(root, tmp_path):
+  # Half the frame's resolution; the box fills the upper left corner.
+  cv2.imwrite(str(root / 'depth.png'), np.full((24, 32), 200, np.uint8))
+  header = (*HEADER, *manifest.BOX_COLUMNS, 'depth')
+  write_manifest(root, [(*GOOD[0], 0, 0, 20, 20, 'depth.png')], header)
+  (clip,) = build(root, tmp_path / 'data').as_data_source('train')
+  # The crop is 32 pixels from (-6, -6): one pixel a cell of the map.
+  expected = np.zeros((4, 32, 32), np.uint8)
+  expected[:, 6:, 6:] = 200
+  np.testing.assert_array_equal(clip['depth'], expected)
