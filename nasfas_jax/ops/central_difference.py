@@ -102,8 +102,8 @@ def central_difference_conv(
 
   Args:
     x: [N, H, W, C] float.
-    kernel: [kh, kw, C // groups, O] float, kh and kw odd. It is folded first (in
-      float32), then cast to the dtype of `x`.
+    kernel: [kh, kw, C // groups, O] float, kh and kw odd. It is folded in
+      float32 first, then cast to the dtype of `x`.
     theta: share of the central difference, a float or a scalar array.
     strides: step between outputs on both axes, at least 1.
     dilation: step between taps on both axes, at least 1.
