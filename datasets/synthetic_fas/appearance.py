@@ -15,16 +15,22 @@ def _colour(*rgb: float) -> jax.Array:
   return jnp.array(rgb, jnp.float32)
 
 
-def skin_colour(identity: face.Identity) -> jax.Array:
-  """[3], from light to dark skin."""
+def sample_person(key: jax.Array) -> face.Identity:
+  """Draws a person: `face.sample_identity`, and the skin and hair colour."""
+  identity = face.sample_identity(key)
   light, dark = _colour(0.86, 0.62, 0.50), _colour(0.23, 0.13, 0.085)
-  return light * (dark / light) ** identity['melanin']
-
-
-def hair_colour(identity: face.Identity) -> jax.Array:
-  """[3], from black over brown to fair; dark skin goes with dark hair."""
+  # Dark skin goes with dark hair.
   tone = identity['hair_tone'] * (1.0 - 0.9 * identity['melanin'])
-  return _colour(0.02, 0.017, 0.015) + tone * _colour(0.42, 0.27, 0.13)
+  return {
+    **identity,
+    'skin': light * (dark / light) ** identity['melanin'],
+    'hair': _colour(0.02, 0.017, 0.015) + tone * _colour(0.42, 0.27, 0.13),
+  }
+
+
+def sample_room(key: jax.Array) -> dict[str, jax.Array]:
+  """Draws what is behind a person."""
+  return draws.draw(key, BACKGROUND_RANGES)
 
 
 def almond(identity: face.Identity, x, y, openness, grow=0.0):
@@ -87,7 +93,7 @@ def albedo(identity: face.Identity, hit, look, skin_gain) -> jax.Array:
   """
   x, y, soft, mouth = hit['x'], hit['y'], look['soft'], look['mouth']
   seed = identity['noise_seed'].astype(jnp.int32)
-  skin = skin_colour(identity)
+  skin = identity['skin']
   image = jnp.broadcast_to(skin[:, None, None], (3, *x.shape))
 
   # Blood under the skin: cheeks, nose, lips' surround.
@@ -152,7 +158,7 @@ def albedo(identity: face.Identity, hit, look, skin_gain) -> jax.Array:
   image = paint(image, ball_image, ball)
   image = image * (1.0 - lash)[None]
 
-  hair = hair_colour(identity)
+  hair = identity['hair']
   bow = identity['brow_y'] + 0.9 * (side - 0.30) ** 2 - 0.06 * side
   brow = step(identity['brow_thickness'] - jnp.abs(y - bow), 0.03) * step(
     0.17 - jnp.abs(side - 0.30), 0.06
@@ -221,7 +227,7 @@ def body(identity: face.Identity, image, u, v, yaw, pitch) -> jax.Array:
   u, v: float32 [H, W], camera coordinates in head units, head at the origin.
   """
   seed = identity['noise_seed'].astype(jnp.int32)
-  hair = hair_colour(identity)
+  hair = identity['hair']
   volume = identity['hair_volume']
   wide = identity['half_width'] + volume
   top = jnp.sqrt(
@@ -238,7 +244,7 @@ def body(identity: face.Identity, image, u, v, yaw, pitch) -> jax.Array:
     hair[:, None, None] * strand[None],
     step(jnp.maximum(upper, fall), 0.06),
   )
-  skin = skin_colour(identity)
+  skin = identity['skin']
   neck = 0.5 * identity['half_width'] - jnp.abs(u - 0.1 * yaw)
   under = 0.35 + 0.3 * jnp.clip((v - 1.0 - pitch) / 0.4, 0.0, 1.0)
   round_off = 1.0 - 0.5 * (u / 0.5) ** 2
@@ -257,9 +263,9 @@ def body(identity: face.Identity, image, u, v, yaw, pitch) -> jax.Array:
 
 
 BACKGROUND_RANGES: draws.Ranges = {
-  'r': (0.1, 0.8),
-  'g': (0.1, 0.8),
-  'b': (0.1, 0.8),
+  'tone': (0.12, 0.75),
+  'red': (-0.22, 0.22),
+  'blue': (-0.22, 0.22),
   'slope_x': (-0.25, 0.25),
   'slope_y': (-0.25, 0.25),
   'box_x': (-1.5, 1.5),
@@ -277,7 +283,9 @@ BACKGROUND_RANGES: draws.Ranges = {
 
 def background(room: dict[str, jax.Array], x, y) -> jax.Array:
   """A wall with a window or picture, a post and a shelf; [3, H, W]."""
-  wall = jnp.stack([room['r'], room['g'], room['b']])
+  wall = room['tone'] * (
+    1.0 + jnp.stack([room['red'], jnp.zeros_like(room['red']), room['blue']])
+  )
   light = 1.0 + room['slope_x'] * x + room['slope_y'] * y
   seed = room['noise_seed'].astype(jnp.int32)
   light = light * (1.0 + 0.12 * value_noise(2.5 * x, 2.5 * y, seed))

@@ -16,6 +16,7 @@ from nasfas_datasets.synthetic_fas import draws
 
 SIZE = 80  # pixels, of the side of a clip
 FACE_PIXELS = 50  # of the side of a face box: SIZE / records.WIDE_MARGIN
+PIXELS_PER_UNIT = 27.0  # of head coordinates, at zoom 1
 LUMA = (0.299, 0.587, 0.114)
 
 

@@ -40,12 +40,12 @@ IDENTITY_RANGES = {
   'hair_tone': (0.0, 1.0),
   'iris_tone': (0.0, 1.0),
   'beard': (-1.0, 1.0),
-  'pores': (0.07, 0.13),
+  'pores': (0.10, 0.17),
   'freckles': (-0.1, 0.12),
   'noise_seed': (0.0, 1e6),
-  'cloth_r': (0.05, 0.8),
-  'cloth_g': (0.05, 0.8),
-  'cloth_b': (0.05, 0.8),
+  'cloth_r': (0.08, 0.6),
+  'cloth_g': (0.08, 0.5),
+  'cloth_b': (0.08, 0.6),
 }
 
 EYE_Y = -0.12
@@ -138,7 +138,12 @@ def relief(identity: Identity, mouth, gain, x: jax.Array, y: jax.Array):
   return (height, slope_x, slope_y)
 
 
-def trace(identity: Identity, rotation, mouth, gain, u, v, iterations=3):
+def front(z: jax.Array) -> jax.Array:
+  """Weight of the relief: 1 on the front of the head, 0 at its back."""
+  return jnp.clip(4.0 * z, 0.0, 1.0)
+
+
+def trace(identity: Identity, rotation, mouth, gain, u, v, iterations=4):
   """Where the rays of sight meet the head.
 
   The ray through (u, v) meets the ellipsoid shifted by the relief: solved
@@ -166,21 +171,27 @@ def trace(identity: Identity, rotation, mouth, gain, u, v, iterations=3):
   dx, dy, dz = rotation[2, 0], rotation[2, 1], rotation[2, 2]
   quadratic = (dx / a) ** 2 + (dy / b) ** 2 + (dz / c) ** 2
 
-  height = jnp.zeros_like(u)
-  for k in range(iterations + 1):
+  def meet(height):
     px, py, pz = ox / a, (oy - CENTRE_Y) / b, (oz - height) / c
     linear = px * dx / a + py * dy / b + pz * dz / c
     constant = px * px + py * py + pz * pz - 1.0
     inside = (linear * linear - quadratic * constant) / (quadratic**2)
     # Rays that pass the head by keep the point nearest to it.
     depth = -linear / quadratic + jnp.sqrt(jnp.maximum(inside, 1e-6))
-    x, y = ox + depth * dx, oy + depth * dy
-    if k < iterations:
-      height, _, _ = relief(identity, mouth, gain, x, y)
+    return inside, depth, ox + depth * dx, oy + depth * dy, oz + depth * dz
+
+  def improve(_, height):
+    _, _, x, y, z = meet(height)
+    bump, _, _ = relief(identity, mouth, gain, x, y)
+    return front(z) * bump
+
+  # A loop and not its unrolled steps: XLA keeps the height between the steps.
+  height = jax.lax.fori_loop(0, iterations, improve, jnp.zeros_like(u))
+  inside, depth, x, y, z = meet(height)
   _, slope_x, slope_y = relief(identity, mouth, gain, x, y)
 
   # Gradient of (x/a)^2 + ((y-cy)/b)^2 + ((z-height(x,y))/c)^2.
-  nz = (oz + depth * dz - height) / (c * c)
+  nz = (z - height) / (c * c)
   nx = x / (a * a) - nz * slope_x
   ny = (y - CENTRE_Y) / (b * b) - nz * slope_y
   norm = jax.lax.rsqrt(nx * nx + ny * ny + nz * nz + 1e-6)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from nasfas_datasets.synthetic_fas import draws
+from nasfas_datasets.synthetic_fas import draws, face
 
 # Angles in radians; head_x, head_y, plane_x, plane_y in head units; shake_x,
 # shake_y in pixels. (name, middle +- , amplitude from, to)
@@ -32,7 +32,7 @@ PLANE = ('plane_yaw', 'plane_pitch', 'plane_roll', 'plane_x', 'plane_y',
 GAZE = ('gaze_x', 'gaze_y')
 
 
-def sample_motion(key, kind, variant, num_frames) -> dict[str, jax.Array]:
+def sample_motion(key, kind, num_frames) -> dict[str, jax.Array]:
   """Draws the motion of a clip.
 
   Live heads and masks turn, planes keep still; a print shows one still
@@ -43,14 +43,13 @@ def sample_motion(key, kind, variant, num_frames) -> dict[str, jax.Array]:
   Args:
     key: PRNG key.
     kind: int32 scalar, index into plan.KINDS.
-    variant: int32 scalar.
     num_frames: F.
 
   Returns:
     float32 [F] arrays by name, with `openness` and `attacker_openness` of the
-    eyes and `mouth` in [0, 1], and `phase` in [0, 1) of the flicker.
+    eyes and `mouth` in [0, 1], and `phase` in [0, 1) of the flicker,
+    and the rotations `head_turn`, `plane_turn` [F, 3, 3].
   """
-  del variant
   live, still, cut, replay = kind == 0, kind == 1, kind == 2, kind == 3
   picture = still | cut
   planar = picture | replay
@@ -96,4 +95,11 @@ def sample_motion(key, kind, variant, num_frames) -> dict[str, jax.Array]:
   # A mask has its mouth shut.
   motion['mouth'] = jnp.where(kind >= 4, 0.0, mouth)
   motion['phase'] = drawn['phase'] + drawn['beat'] * frame
+  # Here and not where they are used: there XLA would work the sines and cosines
+  # out again for every pixel.
+  turn = jax.vmap(face.rotation_matrix)
+  motion['head_turn'] = turn(motion['yaw'], motion['pitch'], motion['roll'])
+  motion['plane_turn'] = turn(
+    motion['plane_yaw'], motion['plane_pitch'], motion['plane_roll']
+  )
   return motion

@@ -3,15 +3,15 @@
 import jax
 import jax.numpy as jnp
 
-from nasfas_datasets.synthetic_fas import appearance, draws, face
+from nasfas_datasets.synthetic_fas import appearance, camera, draws, face
 from nasfas_datasets.synthetic_fas.draws import mix, step, value_noise
 
 MEDIUM_RANGES: draws.Ranges = {
-  'dot_strength': (0.14, 0.34),
-  'dot_period': (2.3, 3.6),  # pixels
+  'dot_strength': (0.20, 0.42),
+  'dot_period': (2.5, 4.0),  # pixels
   'dot_angle': (0.0, 1.57),
-  'grid_strength': (0.14, 0.34),
-  'grid_period': (2.2, 4.2),
+  'grid_strength': (0.20, 0.42),
+  'grid_period': (2.4, 4.4),
   'grid_angle': (-0.12, 0.12),
   'moire_strength': (0.05, 0.16),
   'moire_period': (8.0, 24.0),
@@ -36,13 +36,19 @@ MEDIUM_RANGES: draws.Ranges = {
   'band': (0.01, 0.05),
   'tint': (-0.12, 0.12),
   'screen_gamma': (0.85, 1.3),
-  'gloss': (0.15, 0.35),
-  'shininess': (10.0, 30.0),
+  'gloss': (0.30, 0.60),
+  'shininess': (12.0, 30.0),
   'print_soft': (0.05, 0.085),
   'screen_soft': (0.045, 0.07),
   'eye_shift': (-0.03, 0.03),
   'noise_seed': (0.0, 1e6),
 }
+
+
+def _wave(period, angle) -> jax.Array:
+  """Wave vector [2, ...], radians a head unit, of a period in pixels."""
+  rate = 2.0 * jnp.pi * camera.PIXELS_PER_UNIT / period
+  return rate * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
 
 
 def sample_medium(key, kind, variant) -> dict[str, jax.Array]:
@@ -93,6 +99,14 @@ def sample_medium(key, kind, variant) -> dict[str, jax.Array]:
       'shininess': per_kind(8.0, 8.0, 8.0, drawn['shininess'], 5.0),
       'flicker': replay * drawn['flicker'],
       'band': replay * drawn['band'],
+      'bend_across': jnp.cos(drawn['bend_axis']),
+      'bend_along': jnp.sin(drawn['bend_axis']),
+      'dot_wave': _wave(
+          drawn['dot_period'],
+          drawn['dot_angle'] + jnp.array([0.0, 0.52, 1.05], jnp.float32),
+      ),
+      'grid_wave': _wave(drawn['grid_period'], drawn['grid_angle']),
+      'moire_wave': _wave(drawn['moire_period'], drawn['moire_angle']),
   }  # fmt: skip
 
 
@@ -111,14 +125,12 @@ def plane(medium, frame, x, y):
     (u, v, depth, slope): coordinates of the picture (lengths along the bent
     paper), camera z, and slope of the bend.
   """
-  turn = face.rotation_matrix(
-    frame['plane_yaw'], frame['plane_pitch'], frame['plane_roll']
-  )
+  turn = frame['plane_turn']
   zoom = 1.0 + frame['plane_zoom']
   x = (x - frame['plane_x']) / zoom
   y = (y - frame['plane_y']) / zoom
   determinant = turn[0, 0] * turn[1, 1] - turn[0, 1] * turn[1, 0]
-  across, along = (jnp.cos(medium['bend_axis']), jnp.sin(medium['bend_axis']))
+  across, along = medium['bend_across'], medium['bend_along']
   height = jnp.zeros_like(x)
   for _ in range(3):
     left, up = x - turn[0, 2] * height, y - turn[1, 2] * height
@@ -143,11 +155,9 @@ def print_texture(medium, image, u, v, strength, grain) -> jax.Array:
     strength: of the dots; 0 leaves the image as it is.
     grain: of the paper.
   """
-  rate = 2.0 * jnp.pi * 27.0 / medium['dot_period']
   inks = []
   for k in range(3):
-    angle = medium['dot_angle'] + (0.0, 0.52, 1.05)[k]
-    c, s = (jnp.cos(angle) * rate, jnp.sin(angle) * rate)
+    c, s = medium['dot_wave'][0, k], medium['dot_wave'][1, k]
     dots = jnp.cos(c * u + s * v) * jnp.cos(c * v - s * u)
     inks.append(image[k] * (1.0 + strength * dots))
   seed = medium['noise_seed'].astype(jnp.int32)
@@ -165,12 +175,8 @@ def _pale(medium, image) -> jax.Array:
 
 def _screen(medium, image, u, v) -> jax.Array:
   """A display photographed: sub-pixel grid, moire, gamma and tint."""
-  rate = 2.0 * jnp.pi * 27.0 / medium['grid_period']
-  c = jnp.cos(medium['grid_angle']) * rate
-  s = jnp.sin(medium['grid_angle']) * rate
-  slow = 2.0 * jnp.pi * 27.0 / medium['moire_period']
-  mc = jnp.cos(medium['moire_angle']) * slow
-  ms = jnp.sin(medium['moire_angle']) * slow
+  c, s = medium['grid_wave'][0], medium['grid_wave'][1]
+  mc, ms = medium['moire_wave'][0], medium['moire_wave'][1]
   arc = medium['moire_bend'] * (u * u + v * v)
   rows = 0.65 + 0.35 * jnp.cos(c * v - s * u)
   colours = []
@@ -194,8 +200,7 @@ def show_on_paper(clip, image, seen) -> jax.Array:
   medium = clip['medium']
   # Bent paper is darker where it turns off the lamp.
   lamp = clip['lamp']
-  across = jnp.cos(medium['bend_axis'])
-  along = jnp.sin(medium['bend_axis'])
+  across, along = medium['bend_across'], medium['bend_along']
   tilt = seen['plane_slope'] * (lamp[0] * across + lamp[1] * along)
   lit = jnp.maximum(1.0 + 0.8 * tilt, 0.2) + medium['paper_gloss'] * jnp.exp(
     -(((tilt - 0.2) / 0.15) ** 2)
@@ -262,7 +267,7 @@ def mask_rim(medium, identity, image, seen) -> jax.Array:
   """Darkens the edge of a mask."""
   oval = mask_oval(identity, seen)
   rim = jnp.exp(-(((oval - 1.0) / 0.035) ** 2))
-  return image * (1.0 - 0.55 * medium['mask'] * rim)[None]
+  return image * (1.0 - 0.6 * medium['mask'] * rim)[None]
 
 
 def eye_holes(clip, frame, image, seen) -> jax.Array:
@@ -280,7 +285,7 @@ def eye_holes(clip, frame, image, seen) -> jax.Array:
       near, x + medium['eye_shift'], y, frame['attacker_openness'],
       -frame['gaze_x'], frame['gaze_y'], 0.04,
   )  # fmt: skip
-  skin = appearance.skin_colour(attacker)[:, None, None]
+  skin = attacker['skin'][:, None, None]
   behind = mix(skin, ball_image, ball[None]) * (1.0 - lash)[None]
   ring = appearance.almond(clip['identity'], x, y, 1.0, grow=0.028)
   shadow = 0.55 * (1.0 - 0.5 * jnp.exp(-((ring / 0.02) ** 2)))

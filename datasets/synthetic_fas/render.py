@@ -7,19 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasfas_datasets.synthetic_fas import camera, plan, scene
+from nasfas_datasets.synthetic_fas import (
+  appearance,
+  camera,
+  motion,
+  plan,
+  recapture,
+  scene,
+)
 
 BATCH_SIZE = 8
-# Subjects and clips draw from streams of their own.
-_SUBJECTS, _CLIPS = 0, 1
-
-
-def sample_clip(seed, index, subject, domain, kind, variant) -> scene.Clip:
-  """Draws a clip; all arguments are int32 scalars (see `plan.Clip`)."""
-  key = jax.random.key(seed)
-  subject_key = jax.random.fold_in(jax.random.fold_in(key, _SUBJECTS), subject)
-  clip_key = jax.random.fold_in(jax.random.fold_in(key, _CLIPS), index)
-  return scene.sample_clip(clip_key, subject_key, domain, kind, variant)
 
 
 def _over_frames(function):
@@ -38,11 +35,22 @@ def _programs() -> dict[str, Callable]:
   def see(clip, frame):
     return scene.surface(clip, frame, *scene.grid(camera.SIZE))
 
+  def move(key, kind):
+    return motion.sample_motion(key, kind, scene.NUM_FRAMES)
+
   def capture(clip, light):
     return camera.capture(clip['noise_key'], light, clip['camera'])
 
   return {
-    'sample': jax.jit(jax.vmap(sample_clip, in_axes=(None, 0, 0, 0, 0, 0))),
+    'keys': jax.jit(jax.vmap(scene.clip_keys, in_axes=(None, 0, 0))),
+    'person': jax.jit(jax.vmap(appearance.sample_person)),
+    'camera': jax.jit(jax.vmap(camera.sample_camera)),
+    'studio': jax.jit(jax.vmap(scene.sample_studio)),
+    'room_look': jax.jit(jax.vmap(appearance.sample_room)),
+    'motion': jax.jit(jax.vmap(move)),
+    'place': jax.jit(jax.vmap(scene.sample_place)),
+    'medium': jax.jit(jax.vmap(recapture.sample_medium)),
+    'join': jax.jit(jax.vmap(scene.join)),
     'see': _over_frames(see),
     'depth': _over_frames(scene.render_depth),
     'box': jax.jit(jax.vmap(scene.face_box)),
@@ -55,7 +63,7 @@ def render_batch(clips: scene.Clip):
   """Renders a batch of drawn clips.
 
   Args:
-    clips: `sample_clip` mapped over a batch of N.
+    clips: from `sample_batch`, N clips.
 
   Returns:
     (frames uint8 [N, F, 80, 80, 3], depth uint8 [N, F, 32, 32], face_box
@@ -71,13 +79,27 @@ def render_batch(clips: scene.Clip):
 
 
 def sample_batch(seed: int, clips: Sequence[plan.Clip]) -> scene.Clip:
-  """Draws planned clips: `sample_clip` mapped over a batch."""
-  return _programs()['sample'](jnp.int32(seed), *_fields(clips))
-
-
-def _fields(clips: Sequence[plan.Clip]) -> tuple[jax.Array, ...]:
-  rows = [(c.index, c.subject, c.domain, c.kind, c.variant) for c in clips]
-  return tuple(jnp.asarray(np.array(rows, np.int32)).T)
+  """Draws planned clips: the pytree of `scene.join` with a leading axis."""
+  run = _programs()
+  index, subject, domain, kind, variant = (
+    jnp.asarray([getattr(clip, name) for clip in clips], jnp.int32)
+    for name in ('index', 'subject', 'domain', 'kind', 'variant')
+  )
+  keys = run['keys'](jnp.int32(seed), index, subject)
+  studio_domain = run['studio'](keys['studio_domain'])
+  parts = {
+    'identity': run['person'](keys['subject']),
+    'attacker': run['person'](keys['attacker']),
+    'camera': run['camera'](keys['camera'], domain),
+    'studio': run['camera'](keys['studio'], studio_domain),
+    'room': run['room_look'](keys['room']),
+    'shown_room': run['room_look'](keys['shown_room']),
+    'motion': run['motion'](keys['motion'], kind),
+    'place': run['place'](keys['place']),
+    'medium': run['medium'](keys['medium'], kind, variant),
+    'noise_key': keys['noise'],
+  }
+  return run['join'](kind, parts)
 
 
 def render(

@@ -13,13 +13,11 @@ from nasfas_datasets.synthetic_fas import (
   camera,
   draws,
   face,
-  motion,
   recapture,
 )
 from nasfas_datasets.synthetic_fas.draws import mix, paint, step
 
 NUM_FRAMES = 8
-PIXELS_PER_UNIT = 27.0  # at zoom 1
 DEPTH_SIZE = 32
 DEPTH_RANGE = 1.1  # head units from the nearest point down to depth 1
 
@@ -36,44 +34,64 @@ PLACE_RANGES: draws.Ranges = {
 Clip = dict[str, jax.Array]
 
 
-def sample_clip(key, subject_key, domain, kind, variant) -> Clip:
-  """Draws everything that a clip is made of.
+def clip_keys(seed, index, subject) -> dict[str, jax.Array]:
+  """The PRNG keys of a clip, one for each thing that is drawn.
 
   Args:
-    key: PRNG key of the clip.
-    subject_key: PRNG key of the subject.
-    domain: int32 scalar, index into camera.DOMAINS.
+    seed: int32 scalar, of the dataset.
+    index: int32 scalar, of the clip.
+    subject: int32 scalar; all clips of a subject draw the same identity.
+  """
+  key = jax.random.key(seed)
+  # Subjects and clips draw from streams of their own.
+  subjects, clips = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+  names = (
+    'attacker', 'camera', 'studio', 'studio_domain', 'room', 'shown_room',
+    'motion', 'place', 'medium', 'noise',
+  )  # fmt: skip
+  split = jax.random.split(jax.random.fold_in(clips, index), len(names))
+  keys = {name: split[k] for k, name in enumerate(names)}
+  keys['subject'] = jax.random.fold_in(subjects, subject)
+  return keys
+
+
+def sample_studio(key: jax.Array) -> jax.Array:
+  """The domain (int32) under whose light a shown picture was taken."""
+  return jax.random.randint(key, (), 0, len(camera.DOMAINS))
+
+
+def sample_place(key: jax.Array) -> dict[str, jax.Array]:
+  """Where the face is in the crop."""
+  return draws.draw(key, PLACE_RANGES)
+
+
+def join(kind, parts) -> Clip:
+  """The clip of what was drawn.
+
+  A picture that is shown was taken elsewhere, under other light.
+
+  Args:
     kind: int32 scalar, index into plan.KINDS.
-    variant: int32 scalar, index into plan.VARIANTS of the kind.
+    parts: identity, attacker, camera, studio (a camera), room, shown_room,
+      motion, place, medium, noise_key.
 
   Returns:
-    A pytree of float32 arrays. 'motion' holds [F] arrays, one a frame.
+    A pytree of float32 arrays. 'motion' holds [F, ...] arrays, one a frame.
   """
-  keys = iter(jax.random.split(key, 10))
+  parts = dict(parts)
+  studio, shown_room = parts.pop('studio'), parts.pop('shown_room')
   planar = (kind == PRINT) | (kind == PRINT_CUT) | (kind == REPLAY)
-  lens = camera.sample_camera(next(keys), domain)
-  # The photograph that is shown was taken elsewhere, under other light.
-  studio_key, room_key = jax.random.split(next(keys))
-  studio = camera.sample_camera(
-    studio_key, jax.random.randint(room_key, (), 0, len(camera.DOMAINS))
-  )
-  light = {name: lens[name] for name in ('direction', 'ambient')}
-  shown = {name: studio[name] for name in ('direction', 'ambient')}
-  room = draws.draw(next(keys), appearance.BACKGROUND_RANGES)
-  shown_room = draws.draw(next(keys), appearance.BACKGROUND_RANGES)
-  pick = lambda a, b: jnp.where(planar, b, a)  # noqa: E731
+
+  def pick(seen, shown):
+    return jnp.where(planar, shown, seen)
+
+  names = ('direction', 'ambient')
+  lamp = {name: parts['camera'][name] for name in names}
   return {
-    'identity': face.sample_identity(subject_key),
-    'attacker': face.sample_identity(next(keys)),
-    'camera': lens,
-    'room': room,
-    'light': jax.tree.map(pick, light, shown),
-    'lamp': light['direction'],
-    'head_room': jax.tree.map(pick, room, shown_room),
-    'motion': motion.sample_motion(next(keys), kind, variant, NUM_FRAMES),
-    'place': draws.draw(next(keys), PLACE_RANGES),
-    'medium': recapture.sample_medium(next(keys), kind, variant),
-    'noise_key': next(keys),
+    **parts,
+    'lamp': lamp['direction'],
+    'light': jax.tree.map(pick, lamp, {name: studio[name] for name in names}),
+    'head_room': jax.tree.map(pick, parts['room'], shown_room),
   }
 
 
@@ -96,7 +114,7 @@ def surface(clip: Clip, frame, px, py) -> dict[str, jax.Array]:
   """What the pixels see: the carrier plane and the head shown there.
 
   Args:
-    clip: from `sample_clip`.
+    clip: from `join`.
     frame: clip['motion'] of one frame (scalars).
     px: float32 [H, W], pixels of the crop.
     py: the same.
@@ -107,7 +125,7 @@ def surface(clip: Clip, frame, px, py) -> dict[str, jax.Array]:
     pixel is in the room, head units) and `face` (bool, the face region).
   """
   place = clip['place']
-  scale = PIXELS_PER_UNIT * place['zoom']
+  scale = camera.PIXELS_PER_UNIT * place['zoom']
   x = px - camera.SIZE / 2 - jnp.round(place['box_x']) - place['error_x']
   y = py - camera.SIZE / 2 - jnp.round(place['box_y']) - place['error_y']
   at_x = (x - frame['shake_x']) / scale
@@ -117,12 +135,11 @@ def surface(clip: Clip, frame, px, py) -> dict[str, jax.Array]:
   )
   v = v + face.FACE_Y
   zoom = 1.0 + frame['head_zoom']
-  rotation = face.rotation_matrix(frame['yaw'], frame['pitch'], frame['roll'])
   head_u = (u - frame['head_x']) / zoom
   head_v = (v - face.FACE_Y - frame['head_y']) / zoom + face.FACE_Y
   hit = face.trace(
     clip['identity'],
-    rotation,
+    frame['head_turn'],
     frame['mouth'],
     clip['medium']['relief'],
     head_u,
