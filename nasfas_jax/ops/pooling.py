@@ -19,7 +19,7 @@ def cd_max_pool(
   the convolution carried over to pooling. p0 is the centre of each window.
 
   Args:
-    x: [N, H, W, C] float.
+    x: [N, H, W, C] float. A NaN stays one.
     window: odd side of the window; `window // 2` is padded on both sides, and
       padding never is the maximum.
     strides: step between windows on both axes, at least 1.
@@ -33,13 +33,9 @@ def cd_max_pool(
       [N, H, W, C].
   """
   _check(x, window, strides)
-  # Keyword arguments of flax's pooling: the form that ONNX export knows.
-  pooled = nn.max_pool(
-    x,
-    window_shape=(window, window),
-    strides=(strides, strides),
-    padding=((window // 2, window // 2),) * 2,
-  )
+  # A square window is the maximum over rows of the maximum over columns.
+  pooled = _max_along(x, 2, window, strides)
+  pooled = _max_along(pooled, 1, window, strides)
   return _minus_centre(pooled, x, strides, theta)
 
 
@@ -111,6 +107,28 @@ def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
     columns = _interpolation(x.shape[2], width)
     y = jnp.einsum('pw,nowc->nopc', columns, y, precision='highest')
   return y.astype(x.dtype)
+
+
+def _max_along(x: jax.Array, axis: int, window: int, strides: int) -> jax.Array:
+  """Sliding maximum along one axis, as a chain of elementwise choices.
+
+  Among equal values the first gets the gradient. The gradient of XLA's own
+  windowed maximum (select and scatter) is 5 to 25 times slower on CPU.
+  """
+  half = window // 2
+  size = x.shape[axis]
+  padding = [(0, 0)] * x.ndim
+  padding[axis] = (half, half)
+  padded = jnp.pad(x, padding, constant_values=-jnp.inf)
+  last = (size - 1) // strides * strides
+  best = jax.lax.slice_in_dim(padded, 0, last + 1, strides, axis)
+  for offset in range(1, window):
+    shifted = jax.lax.slice_in_dim(
+      padded, offset, offset + last + 1, strides, axis
+    )
+    wins = (shifted > best) | jnp.isnan(shifted)
+    best = jnp.where(wins, shifted, best)
+  return best
 
 
 def _interpolation(size: int, new_size: int) -> np.ndarray:

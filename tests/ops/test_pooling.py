@@ -75,6 +75,25 @@ def test_max_gradient_goes_to_the_maximum_and_the_centre():
   np.testing.assert_allclose(gradient, expected)
 
 
+def test_one_of_equal_values_gets_the_gradient():
+  # As after a ReLU, where most windows hold several zeros.
+  x = jnp.zeros((1, 4, 4, 1))
+  gradient = jax.grad(
+    lambda x: pooling.cd_max_pool(x, strides=2, theta=0).sum()
+  )(x)[0, :, :, 0]
+  expected = np.zeros((4, 4))
+  # The first pixel of the windows around (0, 0), (0, 2), (2, 0) and (2, 2).
+  expected[0, 0] = expected[0, 1] = expected[1, 0] = expected[1, 1] = 1
+  np.testing.assert_array_equal(gradient, expected)
+
+
+@pytest.mark.parametrize('place', [0, 2, 4])
+def test_max_does_not_swallow_a_nan(place):
+  x = jnp.arange(5.0).at[place].set(jnp.nan).reshape(1, 1, 5, 1)
+  y = pooling.cd_max_pool(x, window=5, theta=0)
+  assert np.isnan(y[0, 0, 2, 0])
+
+
 def test_learned_theta():
   x = jnp.arange(16.0).reshape(1, 4, 4, 1)
   gradient = jax.grad(lambda theta: pooling.cd_max_pool(x, theta=theta).sum())
