@@ -8,26 +8,13 @@ import contextlib
 import io
 import pathlib
 import sys
-import time
 from collections.abc import Callable
 
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
 from nasfas_datasets import fas_builder
-
-_DATASET = flags.DEFINE_string('dataset', None, 'Name of the dataset.')
-_CONFIG = flags.DEFINE_string(
-  'config', None, 'Builder config, such as tiny; default: the first.'
-)
-_DATA_DIR = flags.DEFINE_string(
-  'data_dir',
-  None,
-  'Where datasets are kept; default: $TFDS_DATA_DIR or ~/tensorflow_datasets.',
-)
-_MANUAL_DIR = flags.DEFINE_string(
-  'manual_dir', None, 'Folder of files that you got by hand.'
-)
+from nasfas_jax import progress as progress_lib
 
 Progress = Callable[[int, int], None]
 
@@ -87,47 +74,42 @@ def prepare(
   return pathlib.Path(builder.data_dir)
 
 
-class _Line:
-  """Says on stderr how far it is: one line, or a line every tenth."""
-
-  def __init__(self, name: str):
-    self._name = name
-    self._start = time.monotonic()
-    self._shown = -1
-    self._on_terminal = sys.stderr.isatty()
-
-  def __call__(self, done: int, total: int) -> None:
-    share = 100 * done // total
-    if not self._on_terminal:
-      share -= share % 10
-    if share == self._shown:
-      return
-    self._shown = share
-    seconds = time.monotonic() - self._start
-    text = f'{self._name}: {done}/{total} clips, {seconds:.0f} s'
-    if self._on_terminal:
-      end = '\n' if done == total else ''
-      print(f'\r{text}', end=end, file=sys.stderr, flush=True)
-    else:
-      print(text, file=sys.stderr, flush=True)
+def _define_flags() -> None:
+  # Not at import: nasfas_jax.main, which imports this, has flags of its own.
+  flags.DEFINE_string('dataset', '', 'Name of the dataset.')
+  flags.DEFINE_string(
+    'config', None, 'Builder config, such as tiny; default: the first.'
+  )
+  flags.DEFINE_string(
+    'data_dir',
+    None,
+    'Where datasets are kept; default: $TFDS_DATA_DIR or '
+    '~/tensorflow_datasets.',
+  )
+  flags.DEFINE_string(
+    'manual_dir', None, 'Folder of files that you got by hand.'
+  )
 
 
 def main(argv) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   logging.set_verbosity(logging.WARNING)
+  options = flags.FLAGS
   try:
-    folder = prepare(
-      _DATASET.value or '',
-      config=_CONFIG.value,
-      data_dir=_DATA_DIR.value,
-      manual_dir=_MANUAL_DIR.value,
-      progress=_Line(_DATASET.value),
-    )
+    with progress_lib.lazy_bar('Preparing') as report:
+      folder = prepare(
+        options.dataset,
+        config=options.config,
+        data_dir=options.data_dir,
+        manual_dir=options.manual_dir,
+        progress=report,
+      )
   except (ValueError, OSError) as error:
-    sys.exit(f'Error: {error}')
+    sys.exit(f'error: {error}')
   print(folder)
 
 
 if __name__ == '__main__':
+  _define_flags()
   app.run(main)

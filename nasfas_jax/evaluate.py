@@ -74,7 +74,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   mesh = train_state.make_mesh()
   model = scoring.build_network(merged, source)
   template = jax.jit(
-    functools.partial(model.init, train=False),
+    functools.partial(models.initialize, model),
     out_shardings=train_state.replicated(mesh),
   )(jax.random.key(0), scoring.example_input(merged))
   variables = checkpoints.restore_variables(

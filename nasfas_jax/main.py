@@ -9,7 +9,7 @@ import re
 import sys
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from nasfas_jax import evaluate, progress, search, train
@@ -62,21 +62,13 @@ def prepare_embedded(config) -> None:
   from nasfas_datasets import prepare
 
   progress.say(f'Preparing {EMBEDDED_DATASET} in {folder}')
-  bars = []
-
-  def update(done: int, total: int) -> None:
-    if not bars:
-      bars.append(progress.Bar('Preparing', total))
-    bars[0].update(done)
-
-  prepare.prepare(
-    EMBEDDED_DATASET,
-    config=builder_config or None,
-    data_dir=folder,
-    progress=update,
-  )
-  for bar in bars:
-    bar.close()
+  with progress.lazy_bar('Preparing') as report:
+    prepare.prepare(
+      EMBEDDED_DATASET,
+      config=builder_config or None,
+      data_dir=folder,
+      progress=report,
+    )
 
 
 def run(config, workdir: pathlib.Path) -> None:
@@ -98,6 +90,8 @@ def run(config, workdir: pathlib.Path) -> None:
 def main(argv) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  # Orbax tells every step of every save at the level of information.
+  logging.set_verbosity(logging.WARNING)
   if _CACHE.value:
     cache = pathlib.Path(_CACHE.value).expanduser()
     jax.config.update('jax_compilation_cache_dir', str(cache))

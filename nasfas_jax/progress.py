@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tqdm
 
@@ -67,6 +67,23 @@ def bar(stage: str, total: int, initial: int = 0) -> Iterator[Bar]:
     yield counter
   finally:
     counter.close()
+
+
+@contextlib.contextmanager
+def lazy_bar(stage: str) -> Iterator[Callable[[int, int], None]]:
+  """A callable (done, total) that opens a Bar when the total is known."""
+  bars = []
+
+  def update(done: int, total: int) -> None:
+    if not bars:
+      bars.append(Bar(stage, total))
+    bars[0].update(done)
+
+  try:
+    yield update
+  finally:
+    for counter in bars:
+      counter.close()
 
 
 def say(text: str) -> None:

@@ -25,6 +25,7 @@ from jax.sharding import Mesh
 
 from nasfas_jax import (
   checkpoints,
+  models,
   optimizers,
   progress,
   run_log,
@@ -103,7 +104,7 @@ def initial_state(config, model, weight_optimizer, arch_optimizer):
     num_nodes=config.supernet.num_nodes,
   )
   image = scoring.example_input(config)
-  variables = model.init(params_key, image, arch, train=False)
+  variables = models.initialize(model, params_key, image, arch)
   return SearchState(
     step=jnp.zeros((), jnp.int32),
     params=variables['params'],

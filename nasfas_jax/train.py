@@ -15,6 +15,7 @@ from nasfas_jax import (
   checkpoints,
   evaluate,
   losses,
+  models,
   optimizers,
   progress,
   report,
@@ -87,7 +88,7 @@ def initial_state(
   """A fresh state; depends on config.seed only."""
   key = jax.random.fold_in(jax.random.key(config.seed), 1)
   image = scoring.example_input(config)
-  variables = model.init(key, image, train=False)
+  variables = models.initialize(model, key, image)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=variables['params'],

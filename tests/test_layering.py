@@ -80,7 +80,7 @@ MAY_IMPORT = {
   'records': [],
   'ops': [],
   'datasets': ['prepare', 'preprocessing', 'records'],
-  'prepare': ['datasets', 'preprocessing', 'records'],
+  'prepare': ['datasets', 'preprocessing', 'progress', 'records'],
 }
 
 # Packages from outside that only these groups may import.
