@@ -46,9 +46,9 @@ DOMAINS = (
     Domain('window', 'phone', 'daylight_side', -0.8, -0.25, 0.6, 0.30,
            0.42, 0.008, 0.012, 0.45, 0.60, 0.24, 0.075, -0.06),
     Domain('corridor', 'surveillance', 'overhead_dim', 0.0, -0.9, 0.5, 0.55,
-           0.72, 0.020, 0.030, 0.60, 0.42, 0.15, 0.035, -0.02),
+           0.62, 0.016, 0.024, 0.60, 0.42, 0.16, 0.035, -0.02),
     Domain('night', 'laptop', 'desk_lamp', 0.65, 0.25, 0.7, 0.25,
-           0.60, 0.028, 0.024, 0.55, 0.36, 0.21, 0.060, 0.10),
+           0.58, 0.022, 0.020, 0.55, 0.38, 0.21, 0.060, 0.10),
 )  # fmt: skip
 
 # Draws of a clip around the values of its domain.
@@ -59,7 +59,7 @@ CAMERA_RANGES: draws.Ranges = {
   'blur': (0.85, 1.2),
   'noise': (0.6, 1.4),
   'quality': (0.6, 1.5),
-  'gamma': (0.9, 1.1),
+  'gamma': (0.7, 1.35),
   'mean': (-0.10, 0.10),
   'contrast': (0.75, 1.3),
   'saturation': (0.6, 1.5),
@@ -178,7 +178,7 @@ def compress(image: jax.Array, camera: Camera) -> jax.Array:
   shift_y = camera['block_y'].astype(jnp.int32)
   rows, columns = jnp.roll(dct, shift_y, axis=1), jnp.roll(dct, shift_x, axis=1)
   frequency = jnp.arange(size) % 8
-  slope = 1.0 + 0.5 * (frequency[:, None] + frequency[None, :]).astype(
+  slope = 1.0 + 0.3 * (frequency[:, None] + frequency[None, :]).astype(
     jnp.float32
   )
 

@@ -18,7 +18,7 @@ MEDIUM_RANGES: draws.Ranges = {
   'moire_angle': (0.0, 3.14),
   'moire_bend': (-0.6, 0.6),
   'grain': (0.03, 0.08),
-  'ink_black': (0.03, 0.12),
+  'ink_black': (0.01, 0.05),
   'ink_fade': (0.0, 0.5),
   'bend': (0.35, 0.9),
   'bend_axis': (0.0, 3.14),
@@ -35,13 +35,15 @@ MEDIUM_RANGES: draws.Ranges = {
   'flicker': (0.02, 0.08),
   'band': (0.01, 0.05),
   'tint': (-0.12, 0.12),
-  'screen_gamma': (0.85, 1.3),
+  'screen_gamma': (0.7, 1.15),
   'gloss': (0.30, 0.60),
   'shininess': (12.0, 30.0),
   'print_soft': (0.05, 0.085),
   'screen_soft': (0.045, 0.07),
   'eye_shift': (-0.03, 0.03),
   'noise_seed': (0.0, 1e6),
+  'ink_gamma': (0.7, 1.05),
+  'white': (0.35, 0.8),
 }
 
 
@@ -170,7 +172,8 @@ def _pale(medium, image) -> jax.Array:
   grey = sum((0.3, 0.55, 0.15)[k] * image[k] for k in range(3))
   image = mix(image, grey[None], 0.5 * medium['ink_fade'])
   black = medium['ink_black']
-  return black + (0.85 - black) * jnp.clip(image, 0.0, 1.1)
+  image = jnp.clip(image, 1e-3, 1.1) ** medium['ink_gamma']
+  return black + (0.85 - black) * image
 
 
 def _screen(medium, image, u, v) -> jax.Array:
@@ -234,7 +237,7 @@ def place_carrier(clip, image, on_paper, on_screen, seen) -> jax.Array:
   )
   room = appearance.background(clip['room'], seen['at_x'], seen['at_y'])
   # Paper has a white margin, a screen its bezel; both end at the room.
-  border = mix(0.75, 0.02, medium['screen'])
+  border = mix(medium['white'], 0.02, medium['screen'])
   carrier = mix(room, border, step(inside + medium['bezel'], 0.05)[None])
   picture = mix(carrier, picture, step(inside, 0.05)[None])
   return mix(image, picture, medium['planar'])
@@ -288,6 +291,6 @@ def eye_holes(clip, frame, image, seen) -> jax.Array:
   skin = attacker['skin'][:, None, None]
   behind = mix(skin, ball_image, ball[None]) * (1.0 - lash)[None]
   ring = appearance.almond(clip['identity'], x, y, 1.0, grow=0.028)
-  shadow = 0.55 * (1.0 - 0.5 * jnp.exp(-((ring / 0.02) ** 2)))
+  shadow = 0.5 * (1.0 - 0.7 * jnp.exp(-((ring / 0.02) ** 2)))
   behind = behind * shadow[None]
   return mix(image, behind, (amount * hole)[None])
