@@ -9,7 +9,7 @@ rate on their dev split, and it is tested on the fourth domain (test split).
 
 import cv2
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from skimage import feature
 from sklearn import linear_model, metrics, pipeline, preprocessing
 
@@ -17,9 +17,6 @@ from nasfas_datasets import prepare
 from nasfas_datasets.synthetic_fas import camera, synthetic_fas_dataset_builder
 from nasfas_jax import records
 
-_DATA_DIR = flags.DEFINE_string(
-  'difficulty_data_dir', None, 'Where datasets are kept; default: TFDS.'
-)
 _SIDE = 64  # of the crop: face scale 1.28
 
 
@@ -145,7 +142,8 @@ def measure(data: dict[str, np.ndarray], name: str, domain: str):
 def main(argv) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
-  data = load(_DATA_DIR.value)
+  logging.set_verbosity(logging.WARNING)
+  data = load(flags.FLAGS.data_dir)
   domains = [d.name for d in camera.DOMAINS]
   print(f'| AUC / HTER | {" | ".join(domains)} | mean |')
   print('|' + '---|' * (len(domains) + 2))
@@ -157,4 +155,5 @@ def main(argv) -> None:
 
 
 if __name__ == '__main__':
+  flags.DEFINE_string('data_dir', None, 'Where datasets are kept.')
   app.run(main)

@@ -132,5 +132,5 @@ def test_command_says_what_is_wrong_in_one_line():
   assert done.returncode == 1
   assert done.stdout == ''
   assert done.stderr.strip() == (
-    "Error: Unknown dataset 'oulu'; allowed: manifest_fas, synthetic_fas."
+    "error: Unknown dataset 'oulu'; allowed: manifest_fas, synthetic_fas."
   )
