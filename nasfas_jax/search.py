@@ -115,27 +115,24 @@ def initial_state(config, model, weight_optimizer, arch_optimizer):
   )
 
 
-def _loss(model, config, params, batch_stats, arch, batch, key):
-  """(loss, batch statistics) of the supernet on a batch."""
-  variables = {'params': params, 'batch_stats': batch_stats}
-  rngs = {'gumbel': key} if config.search.gumbel else None
+def _loss(model, config, params, state, arch, batch, purpose):
+  """(loss, batch statistics) of the supernet on a batch.
+
+  The Gumbel key is a function of seed, step and purpose, so never saved.
+  """
+  variables = {'params': params, 'batch_stats': state.batch_stats}
+  rngs = None
+  if config.search.gumbel:
+    key = jax.random.fold_in(jax.random.key(config.seed), 2 + purpose)
+    rngs = {'gumbel': jax.random.fold_in(key, state.step)}
   return train.batch_loss(model, config, variables, batch, arch, rngs=rngs)
-
-
-def _step_key(config, step, purpose: int) -> jax.Array:
-  """The key of one step; a function of seed and step, so never saved."""
-  key = jax.random.fold_in(jax.random.key(config.seed), 2 + purpose)
-  return jax.random.fold_in(key, step)
 
 
 def weight_step(state, batch, *, model, config, optimizer):
   """Updates the weights on a batch of the first half; returns the loss."""
-  key = _step_key(config, state.step, 0)
 
   def loss_fn(params):
-    return _loss(
-      model, config, params, state.batch_stats, state.arch, batch, key
-    )
+    return _loss(model, config, params, state, state.arch, batch, 0)
 
   (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
     state.params
@@ -170,19 +167,17 @@ def arch_step(
     (state, loss on the second half). Batch statistics are left as they were:
     they belong to the weights.
   """
-  key = _step_key(config, state.step, 1)
-  loss_of = functools.partial(_loss, model, config)
 
   def loss_fn(arch):
     params = state.params
     if config.search.second_order:
       gradients = jax.grad(
-        lambda p: loss_of(p, state.batch_stats, arch, weight_batch, key)[0]
+        lambda p: _loss(model, config, p, state, arch, weight_batch, 1)[0]
       )(params)
       params = jax.tree.map(
         lambda p, g: p - rate(state.step) * g, params, gradients
       )
-    return loss_of(params, state.batch_stats, arch, arch_batch, key)[0]
+    return _loss(model, config, params, state, arch, arch_batch, 1)[0]
 
   loss, gradients = jax.value_and_grad(loss_fn)(state.arch)
   updates, opt_state = optimizer.update(
@@ -307,11 +302,8 @@ def _loop(config, workdir, model, state, start, selection, saver, mesh):
 
 def _arch_figures(arch) -> dict[str, float]:
   """Alarms of a collapsing search: entropy and share of skip-connect."""
-  return {
-    'alpha_entropy': float(architecture.alpha_entropy(arch)),
-    'skip_share': float(architecture.skip_share(arch)),
-    'skip_edge_share': float(architecture.skip_edge_share(arch)),
-  }
+  alarms = ('alpha_entropy', 'skip_share', 'skip_edge_share')
+  return {name: float(getattr(architecture, name)(arch)) for name in alarms}
 
 
 def _mixing_weights(config, arch) -> dict:

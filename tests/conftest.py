@@ -1,6 +1,7 @@
 """Strict settings under which every test runs."""
 
 import os
+import tempfile
 
 # Before the first import of jax: several fake devices on the host.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
@@ -14,6 +15,11 @@ from absl import flags
 
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+# What one test compiled, another need not; nothing outlives the session.
+_CACHE = tempfile.TemporaryDirectory(prefix='nasfas_xla_')
+jax.config.update('jax_compilation_cache_dir', _CACHE.name)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 # grain's worker processes read absl flags, which pytest never parses.
 flags.FLAGS.mark_as_parsed()

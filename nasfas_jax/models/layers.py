@@ -189,6 +189,4 @@ class FusionHead(nn.Module):
 
 def halve(x: jax.Array) -> jax.Array:
   """Max-pooling 3x3 with stride 2, padded by 1: half the height and width."""
-  return nn.max_pool(
-    x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1))
-  )
+  return pooling.cd_max_pool(x, strides=2, theta=0.0)
