@@ -95,7 +95,7 @@ def get_config() -> ml_collections.ConfigDict:
       'output_size': 16,
       'theta': 0.7,
       # Only 1 / partial_channels of the channels pass the mixed operations.
-      'partial_channels': 2,
+      'partial_channels': 4,
       'edge_normalization': True,
       'node_attention': True,
       'remat': False,
@@ -105,10 +105,10 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.search = ml_collections.ConfigDict(
     {
-      'num_steps': 160,
-      'batch_size': 12,
+      'num_steps': 120,
+      'batch_size': 8,
       # Steps at the start that update the weights only.
-      'warmup_steps': 40,
+      'warmup_steps': 30,
       # False: first order. True: through one step of the weights (unrolled).
       'second_order': False,
       # Gumbel-softmax samples of the operations instead of the plain softmax.
