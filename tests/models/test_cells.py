@@ -1,0 +1,248 @@
+"""Mixed operations against each operation by itself, by other code."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nasfas_jax.models import cells, operations
+from nasfas_jax.models.search_spaces import SPACES, cell_edges, num_edges
+from nasfas_jax.ops import central_difference, pooling
+
+
+def conv_bn_relu(x, kernel, theta, dilation=1, groups=1):
+  """CDC in the two-convolution form, batch statistics, ReLU."""
+  pad = dilation * (kernel.shape[0] // 2)
+  y = jax.lax.conv_general_dilated(
+    x,
+    kernel,
+    (1, 1),
+    ((pad, pad), (pad, pad)),
+    rhs_dilation=(dilation, dilation),
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    feature_group_count=groups,
+  )
+  difference = jax.lax.conv_general_dilated(
+    x,
+    kernel.sum((0, 1), keepdims=True),
+    (1, 1),
+    'VALID',
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    feature_group_count=groups,
+  )
+  return np.maximum(normalize(y - theta * difference), 0)
+
+
+def normalize(y):
+  y = np.asarray(y, np.float64)
+  mean = y.mean((0, 1, 2))
+  variance = ((y - mean) ** 2).mean((0, 1, 2))
+  return (y - mean) / np.sqrt(variance + 1e-5)
+
+
+def reference(name, x, params, target, theta):
+  """One operation from the parameters of `OutgoingEdges`."""
+  p = {
+    key.removeprefix(f'to_{target}_{name}'): value
+    for key, value in params.items()
+    if key.startswith(f'to_{target}_{name}')
+  }
+  if name == 'none':
+    return np.zeros(x.shape)
+  if name == 'skip_connect':
+    return np.asarray(x)
+  if name.startswith('cdc_2_'):
+    middle = conv_bn_relu(x, p['_first'], theta)
+    return conv_bn_relu(jnp.asarray(middle, x.dtype), p['_second'], theta)
+  if name.startswith('cdc_cross'):
+    kernel = central_difference.expand_cross(p[''], name[-2:])
+    return conv_bn_relu(x, kernel, theta)
+  if name in ('cdc_3x3', 'cdc_5x5'):
+    return conv_bn_relu(x, p[''], theta)
+  if name == 'dil_cdc_3x3':
+    return conv_bn_relu(x, p[''], theta, dilation=2)
+  if name == 'cd_max_pool_3x3':
+    return normalize(pooling.cd_max_pool(x, theta=theta))
+  if name == 'cd_avg_pool_3x3':
+    return normalize(pooling.cd_avg_pool(x, theta=theta))
+  assert name == 'sep_cdc_3x3'
+  depthwise = p['']['depthwise']['kernel']
+  y = central_difference.central_difference_conv(
+    x, depthwise, theta=theta, groups=x.shape[-1]
+  )
+  return conv_bn_relu(y, p['']['pointwise']['kernel'], 0.0)
+
+
+@pytest.mark.parametrize('space', ['cdcnpp', 'nasfas'])
+def test_mixed_operations_equal_each_operation_by_itself(space, key):
+  theta, targets = 0.7, (2, 3)
+  x = jax.random.normal(key, (2, 6, 6, 5))
+  module = cells.OutgoingEdges(targets, space, theta)
+  weights = jax.nn.softmax(
+    jax.random.normal(jax.random.key(1), (2, len(SPACES[space])))
+  )
+  variables = module.init(jax.random.key(2), x, weights, train=False)
+  actual, _ = module.apply(
+    variables, x, weights, train=True, mutable=['batch_stats']
+  )
+  for e, target in enumerate(targets):
+    expected = sum(
+      float(weights[e, i])
+      * reference(name, x, variables['params'], target, theta)
+      for i, name in enumerate(SPACES[space])
+    )
+    np.testing.assert_allclose(actual[e], expected, atol=2e-5)
+
+
+def test_channel_shuffle_interleaves():
+  x = jnp.arange(6.0)[None]
+  assert cells.channel_shuffle(x, 2).tolist() == [[0, 3, 1, 4, 2, 5]]
+  assert cells.channel_shuffle(x, 3).tolist() == [[0, 2, 4, 1, 3, 5]]
+
+
+def test_block_diagonal_applies_each_kernel_to_its_own_channels(key):
+  keys = jax.random.split(key, 3)
+  first = jax.random.normal(keys[0], (3, 3, 2, 4))
+  second = jax.random.normal(keys[1], (3, 3, 3, 1))
+  x = jax.random.normal(keys[2], (1, 5, 5, 5))
+  both = central_difference.central_difference_conv(
+    x, cells.block_diagonal([first, second])
+  )
+  expected = jnp.concatenate(
+    [
+      central_difference.central_difference_conv(x[..., :2], first),
+      central_difference.central_difference_conv(x[..., 2:], second),
+    ],
+    axis=-1,
+  )
+  np.testing.assert_allclose(both, expected, atol=1e-5)
+
+
+def search_cell(key, partial_channels=2, num_nodes=2):
+  cell = cells.SearchCell('cdcnpp', num_nodes, 0.7, partial_channels)
+  x = jax.random.normal(key, (2, 6, 6, 4))
+  count = num_edges(num_nodes)
+  weights = (
+    jnp.full((count, 8), 0.125),
+    jnp.linspace(0.5, 1.0, count),
+    jnp.full(num_nodes, 1 / num_nodes),
+  )
+  variables = cell.init(jax.random.key(3), x, *weights, False)
+  return cell, variables, x, weights
+
+
+def apply_cell(cell, variables, x, weights):
+  return cell.apply(variables, x, *weights, True, mutable=['batch_stats'])[0]
+
+
+def test_a_cell_of_skips_is_worked_out_by_hand(key):
+  """With all weight on skip_connect a cell only shuffles and adds."""
+  cell, variables, x, (_, edges, nodes) = search_cell(key)
+  skip = jnp.zeros((3, 8)).at[:, 1].set(1.0)
+  actual = apply_cell(cell, variables, x, (skip, edges, nodes))
+  order = [0, 2, 1, 3]
+  node_1 = 0.5 * np.asarray(x)[..., order]
+  node_2 = 0.75 * np.asarray(x)[..., order] + node_1[..., order]
+  np.testing.assert_allclose(actual, 0.5 * (node_1 + node_2), rtol=1e-6)
+
+
+def test_channels_past_the_partial_ones_pass_no_operation(key):
+  cell, variables, x, weights = search_cell(key, num_nodes=1)
+  base = apply_cell(cell, variables, x, weights)
+  changed = apply_cell(cell, variables, x.at[..., 2:].add(1.0), weights)
+  difference = np.asarray(changed - base)
+  # Shuffled: places 0 and 2 hold the mixed channels, 1 and 3 the others.
+  np.testing.assert_allclose(difference[..., [0, 2]], 0, atol=1e-6)
+  np.testing.assert_allclose(
+    difference[..., [1, 3]], float(weights[1][0]), atol=1e-5
+  )
+
+
+def test_all_weights_get_a_gradient(key):
+  cell, variables, x, weights = search_cell(key)
+
+  def loss(weights):
+    return jnp.sum(jnp.square(apply_cell(cell, variables, x, weights)))
+
+  ops, edges, nodes = jax.grad(loss)(weights)
+  assert np.all(np.abs(edges) > 1e-6)
+  assert np.all(np.abs(nodes) > 1e-6)
+  assert np.all(np.abs(ops[:, 1:]) > 1e-6)
+  # 'none' adds zero.
+  np.testing.assert_array_equal(ops[:, 0], 0)
+
+
+def test_partial_channels_must_divide_the_channels(key):
+  with pytest.raises(ValueError, match="must divide the cell's 4 channels"):
+    search_cell(key, partial_channels=3)
+
+
+@pytest.mark.parametrize('name', operations.OPERATIONS)
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_contract_of_every_operation(name, dtype, key):
+  module = operations.Operation(name, dtype=dtype)
+  x = jax.random.normal(key, (2, 6, 7, 4))
+  variables = module.init(key, x, train=False)
+  params = variables.get('params', {})
+
+  def loss(params, x):
+    y, updates = module.apply(
+      {**variables, 'params': params},
+      x,
+      train=True,
+      mutable=['batch_stats'],
+    )
+    assert y.shape == x.shape and y.dtype == dtype
+    return jnp.sum(jnp.sin(y.astype(jnp.float32))), updates
+
+  gradients, updates = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x)
+  for leaf in jax.tree.leaves(gradients):
+    assert leaf.dtype == jnp.float32
+    assert np.all(np.isfinite(leaf))
+  for leaf in jax.tree.leaves(updates):
+    assert leaf.dtype == jnp.float32
+  for leaf in jax.tree.leaves(params):
+    assert leaf.dtype == jnp.float32
+  # Evaluation mode does not depend on the other clips of a batch.
+  alone = module.apply(variables, x[:1], train=False)
+  together = module.apply(variables, x, train=False)
+  np.testing.assert_allclose(
+    alone[0].astype(jnp.float32),
+    together[0].astype(jnp.float32),
+    atol=1e-5 if dtype == jnp.float32 else 0.05,
+  )
+
+
+def test_an_unknown_operation_names_the_known_ones(key):
+  with pytest.raises(ValueError, match="'conv'; allowed: none, skip_connect"):
+    operations.Operation('conv').init(key, jnp.ones((1, 4, 4, 2)), train=False)
+
+
+def test_theta_zero_is_a_vanilla_convolution(key):
+  x = jax.random.normal(key, (2, 6, 6, 4))
+  module = operations.Operation('cdc_3x3', theta=0.0)
+  variables = module.init(key, x, train=False)
+  actual, _ = module.apply(variables, x, train=True, mutable=['batch_stats'])
+  kernel = variables['params']['block']['conv']['kernel']
+  y = jax.lax.conv_general_dilated(
+    x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+  )
+  np.testing.assert_allclose(actual, np.maximum(normalize(y), 0), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('name', 'ratio'), [('cdc_2_1.6', 1.6), ('cdc_2_0.8', 0.8), ('cdc_3x3', None)]
+)
+def test_expansion(name, ratio):
+  assert operations.expansion(name) == ratio
+
+
+@pytest.mark.parametrize(
+  ('ratio', 'features'), [(0.8, 102), (1.2, 153), (1.4, 179), (1.6, 204)]
+)
+def test_middle_features_of_128(ratio, features):
+  assert operations.middle_features(128, ratio) == features
+
+
+def test_edges_of_four_nodes():
+  assert len(cell_edges(4)) == num_edges(4) == 10
