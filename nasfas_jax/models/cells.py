@@ -100,10 +100,10 @@ class OutgoingEdges(nn.Module):
     y = central_difference.central_difference_conv(
       x, kernel, theta=self.theta, dilation=dilation
     )
-    norm = batch_norm(
-      train=train, affine=False, dtype=self.dtype, name=f'{name}_norm'
+    y = batch_norm(
+      y, train=train, affine=False, dtype=self.dtype, name=f'{name}_norm'
     )
-    return nn.relu(norm(y))
+    return nn.relu(y)
 
   def _kernel(self, target, name, in_features, features, **form):
     return kernel_param(
@@ -183,8 +183,8 @@ class OutgoingEdges(nn.Module):
       if name in operations.POOLS:
         y = operations.POOLS[name](x, theta=self.theta)
         y = batch_norm(
-          train=train, affine=False, dtype=self.dtype, name=f'{name}_norm'
-        )(y)
+          y, train=train, affine=False, dtype=self.dtype, name=f'{name}_norm'
+        )
         yield [weight[name][e] * y for e in edges]
       elif name == operations.SEPARABLE:
         yield [

@@ -16,10 +16,26 @@ kernel_init = nn.initializers.he_normal()
 
 
 def batch_norm(
-  *, train: bool, affine: bool = True, dtype: Any = jnp.float32, name: str
-) -> nn.BatchNorm:
-  """The batch normalization of every module: PyTorch's momentum of 0.1."""
-  return nn.BatchNorm(
+  x: jax.Array,
+  *,
+  train: bool,
+  affine: bool = True,
+  dtype: Any = jnp.float32,
+  name: str,
+) -> jax.Array:
+  """The batch normalization of every module: PyTorch's momentum of 0.1.
+
+  Args:
+    x: [N, H, W, C].
+    train: whether to use the batch's statistics and to move the running ones.
+    affine: whether to learn a scale and a bias.
+    dtype: of the result; statistics are float32.
+    name: of the submodule.
+
+  Returns:
+    [N, H, W, C] in `dtype`.
+  """
+  norm = nn.BatchNorm(
     use_running_average=not train,
     momentum=0.9,
     epsilon=1e-5,
@@ -29,6 +45,9 @@ def batch_norm(
     dtype=dtype,
     name=name,
   )
+  # Flax subtracts float32 statistics from x of any dtype.
+  with jax.numpy_dtype_promotion('standard'):
+    return norm(x)
 
 
 def kernel_param(
@@ -126,7 +145,7 @@ class CDConvBlock(nn.Module):
       dtype=self.dtype,
       name='conv',
     )(x)
-    return nn.relu(batch_norm(train=train, dtype=self.dtype, name='norm')(x))
+    return nn.relu(batch_norm(x, train=train, dtype=self.dtype, name='norm'))
 
 
 class SpatialAttention(nn.Module):

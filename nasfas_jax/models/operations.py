@@ -108,7 +108,7 @@ class Operation(nn.Module):
       )
     if name in POOLS:
       x = POOLS[name](x, theta=self.theta)
-      return batch_norm(train=train, dtype=self.dtype, name='norm')(x)
+      return batch_norm(x, train=train, dtype=self.dtype, name='norm')
     raise ValueError(
       f'Unknown operation {name!r}; allowed: {", ".join(OPERATIONS)}.'
     )
@@ -135,7 +135,7 @@ class Separable(nn.Module):
     x = CDConv(
       features, window=1, theta=0.0, dtype=self.dtype, name='pointwise'
     )(x)
-    norm = batch_norm(
-      train=train, affine=self.affine, dtype=self.dtype, name='norm'
+    x = batch_norm(
+      x, train=train, affine=self.affine, dtype=self.dtype, name='norm'
     )
-    return nn.relu(norm(x))
+    return nn.relu(x)

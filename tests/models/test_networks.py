@@ -236,8 +236,7 @@ def test_a_one_hot_supernet_is_the_derived_network(key):
   np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize('space', SPACES)
-@pytest.mark.parametrize('num_cells', [1, 2])
+@pytest.mark.parametrize(('space', 'num_cells'), [('cdcnpp', 2), ('nasfas', 1)])
 def test_supernet_gradients_reach_every_weight_and_logit(space, num_cells, key):
   net = tiny_supernet(space, num_cells=num_cells, partial_channels=2)
   arch = architecture.init_arch(

@@ -1,0 +1,144 @@
+"""The result table of the README: what the default search is worth.
+
+python -m benchmarks.default_table --workdir=runs/table
+
+For each seed: the searched network, the same genotype with theta 0 (vanilla
+convolutions) and CDCN++ at the same width, all trained alike on the default
+cross-domain protocol of synthetic_fas, and logistic regression on colour and
+contrast statistics, which has no seed. Needs the [test] extra. Runs are
+resumable: what is finished is not run again. About 25 minutes on two CPU
+cores. Prints a Markdown table and writes it as JSON into the workdir.
+"""
+
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+from absl import app, flags
+from sklearn import linear_model, pipeline, preprocessing
+
+from configs import search as search_config
+from nasfas_datasets.synthetic_fas import difficulty
+from nasfas_jax import metrics
+from nasfas_jax.data import index
+
+_WORKDIR = flags.DEFINE_string('workdir', 'runs/table', 'Folder of the runs.')
+_SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds.')
+_DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of datasets.')
+
+TRAIN = '--config=configs/train.py'
+
+
+def jobs(seed: str, folder: pathlib.Path) -> dict[str, list[str]]:
+  """The command-line arguments of each row's run."""
+  genotype = f'--config.genotype={folder / "searched" / "genotype.json"}'
+  return {
+    'searched': ['--config=configs/search.py'],
+    'theta0': [TRAIN, genotype, '--config.network.theta=0.0'],
+    'cdcnpp': [TRAIN, '--config.model=cdcnpp'],
+  }
+
+
+ROWS = {
+  'searched': 'searched network',
+  'theta0': 'the same genotype, theta 0',
+  'cdcnpp': 'CDCN++ at the same width',
+}
+
+
+def run(name: str, arguments: list[str], seed: str, folder) -> dict:
+  """Runs one job unless it is finished; returns its results."""
+  workdir = folder / name
+  if not (workdir / 'results.json').exists():
+    command = [
+      sys.executable,
+      '-m',
+      'nasfas_jax.main',
+      *arguments,
+      f'--workdir={workdir}',
+      f'--config.seed={seed}',
+      f'--config.data.data_dir={_DATA_DIR.value}',
+    ]
+    subprocess.run(command, check=True)
+  return json.loads((workdir / 'results.json').read_text(encoding='utf-8'))
+
+
+def colour_baseline(protocol: str) -> dict[str, float]:
+  """Test HTER and AUC of logistic regression on colour statistics."""
+  domain = protocol.rpartition('/')[2]
+  data = difficulty.load(index.resolve_data_dir(_DATA_DIR.value))
+  features = data['colour and contrast']
+  seen = data['session'] != domain
+  parts = {
+    split: (data['split'] == split) & (~seen if split == 'test' else seen)
+    for split in ('train', 'dev', 'test')
+  }
+  model = pipeline.make_pipeline(
+    preprocessing.StandardScaler(),
+    linear_model.LogisticRegression(max_iter=5000, class_weight='balanced'),
+  ).fit(features[parts['train']], data['label'][parts['train']])
+  scores = {
+    split: model.decision_function(features[part])
+    for split, part in parts.items()
+  }
+  threshold = metrics.eer_threshold(scores['dev'], data['label'][parts['dev']])
+  return metrics.summarise(
+    scores['test'],
+    data['label'][parts['test']],
+    data['attack_type'][parts['test']],
+    threshold,
+  )
+
+
+def spread(values: list[float]) -> str:
+  """Mean and standard deviation over the seeds, and each value."""
+  each = ', '.join(f'{value:.3f}' for value in values)
+  if len(values) == 1:
+    return each
+  mean, deviation = statistics.mean(values), statistics.stdev(values)
+  return f'{mean:.3f} ± {deviation:.3f} ({each})'
+
+
+def main(argv) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  protocol = search_config.get_config().protocol
+  found = {name: [] for name in ROWS}
+  for seed in _SEEDS.value:
+    folder = pathlib.Path(_WORKDIR.value) / f'seed{seed}'
+    for name, arguments in jobs(seed, folder).items():
+      found[name].append(run(name, arguments, seed, folder))
+  table = {
+    title: {
+      'test_hter': [r['splits']['test']['hter'] for r in found[name]],
+      'test_auc': [r['splits']['test']['auc'] for r in found[name]],
+      'dev_eer': [r['splits']['dev']['eer'] for r in found[name]],
+      'parameters': [r['model']['num_parameters'] for r in found[name]],
+    }
+    for name, title in ROWS.items()
+  }
+  colour = colour_baseline(protocol)
+  table['logistic regression on colour statistics'] = {
+    'test_hter': [colour['hter']],
+    'test_auc': [colour['auc']],
+  }
+  path = pathlib.Path(_WORKDIR.value) / 'table.json'
+  path.write_text(
+    json.dumps({'protocol': protocol, 'rows': table}, indent=2) + '\n',
+    encoding='utf-8',
+  )
+  print(f'{protocol}, seeds {", ".join(_SEEDS.value)}\n')
+  print('| | test HTER | test AUC | parameters |')
+  print('|---|---|---|---|')
+  for title, row in table.items():
+    sizes = sorted(set(row.get('parameters', [])))
+    print(
+      f'| {title} | {spread(row["test_hter"])} | {spread(row["test_auc"])} | '
+      f'{", ".join(f"{size:,}" for size in sizes)} |'
+    )
+
+
+if __name__ == '__main__':
+  app.run(main)
