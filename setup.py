@@ -25,6 +25,7 @@ REQUIRES = [
 TEST = [
   'hypothesis>=6.100',
   'pytest>=8.0',
+  'pytest-xdist>=3.6',
   'scikit-image>=0.24',
   'scikit-learn>=1.5',
 ]

@@ -64,6 +64,8 @@ def get_config() -> ml_collections.ConfigDict:
       'fusion': 'blend',
       # 'approximate' or 'linear'.
       'rank_pooling': 'approximate',
+      # 'fixed', as in CDCN, or 'clip': without each clip's colour and contrast.
+      'normalization': 'fixed',
     }
   )
 

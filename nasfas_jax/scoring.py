@@ -51,6 +51,7 @@ def _predict(variables, batch, *, model, config):
     batch['frames'],
     fusion_mode=config.input.fusion,
     rank_pooling=config.input.rank_pooling,
+    normalization=config.input.normalization,
   )
   maps = model.apply(variables, images, train=False)
   return {

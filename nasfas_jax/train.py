@@ -115,6 +115,7 @@ def batch_loss(model, config, variables, batch, *model_args, rngs=None):
     batch['frames'],
     fusion_mode=config.input.fusion,
     rank_pooling=config.input.rank_pooling,
+    normalization=config.input.normalization,
   )
   target = losses.make_target(
     batch['depth'], batch['face_mask'], batch['label'], config.supervision

@@ -69,8 +69,11 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict:
   }
 
 
+NORMALIZATIONS = ('fixed', 'clip')
+
+
 def network_input(
-  frames: jax.Array, *, fusion_mode: str, rank_pooling: str
+  frames: jax.Array, *, fusion_mode: str, rank_pooling: str, normalization: str
 ) -> jax.Array:
   """Normalises frames and fuses them into the network's input.
 
@@ -78,10 +81,25 @@ def network_input(
     frames: uint8 [B, K, H, W, 3].
     fusion_mode: one of `fusion.FUSIONS`.
     rank_pooling: 'approximate' or 'linear'.
+    normalization: 'fixed', (x - 127.5) / 128 as in CDCN; or 'clip', which
+      also takes out each clip's own colour and contrast: each channel's mean
+      over the clip, and the standard deviation over all of it, brought to 0.5.
 
   Returns:
-    float32 [B, H, W, 3 or 6]; a static frame is (x - 127.5) / 128, as in
-    CDCN.
+    float32 [B, H, W, 3 or 6].
+
+  Raises:
+    ValueError: for an unknown fusion, rank pooling or normalization.
   """
   normalised = (frames.astype(jnp.float32) - 127.5) / 128.0
+  if normalization == 'clip':
+    centred = normalised - jnp.mean(normalised, axis=(1, 2, 3), keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=(1, 2, 3, 4), keepdims=True)
+    # One grey level of 128 is the least contrast: a flat clip stays finite.
+    normalised = 0.5 * centred / jnp.sqrt(variance + 1.0 / 128.0**2)
+  elif normalization != 'fixed':
+    raise ValueError(
+      f'Unknown normalization {normalization!r}; allowed: '
+      f'{", ".join(NORMALIZATIONS)}.'
+    )
   return fusion.fuse(normalised, fusion_mode, rank_pooling=rank_pooling)
