@@ -64,8 +64,16 @@ def _debug(config: ml_collections.ConfigDict) -> None:
 def _paper(config: ml_collections.ConfigDict) -> None:
   steps_per_epoch = 600 // 12
   config.data.image_size = 256
+  config.data.eval_face_scale = 1.3
   config.data.num_snippets = 4
   config.data.num_workers = 8
+  config.augmentation.face_scale = (1.2, 1.4)
+  config.augmentation.colour = 40.0
+  config.augmentation.gamma = (0.5, 1.5)
+  config.augmentation.erase = 0.5
+  config.augmentation.cutout = 0.5
+  config.input.fusion = 'blend'
+  config.input.normalization = 'fixed'
   config.checkpoint_every = 10 * steps_per_epoch
   config.network.stem_features = (64, 128)
   config.network.cell_features = 128
