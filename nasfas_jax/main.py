@@ -124,7 +124,9 @@ def parse_flags(argv: list[str]) -> list[str]:
     # A config override of a field that the config does not have.
     fail(_unknown_field(argv) or str(error))
   except flags.Error as error:
-    fail(f'{error} (--help lists the flags)')
+    # An error inside the config file comes with its traceback as text.
+    inner = re.findall(r'^\s*\w+Error: (.+)$', str(error), re.MULTILINE)
+    fail(inner[-1] if inner else f'{error} (--help lists the flags)')
   if _CONFIG.value is None:
     fail('Give --config=FILE, such as --config=configs/search.py.')
   return rest
@@ -134,7 +136,12 @@ def _unknown_field(argv: list[str]) -> str:
   """Names the first override whose field is unknown, and the known ones."""
   plain = [arg for arg in argv if not arg.lstrip('-').startswith('config.')]
   FLAGS.unparse_flags()
-  FLAGS(plain)
+  # ml_collections looks for overrides in sys.argv, whatever is parsed.
+  given, sys.argv = sys.argv, plain
+  try:
+    FLAGS(plain)
+  finally:
+    sys.argv = given
   for arg in argv:
     match = re.fullmatch(r'--?config\.([\w.]+)(=.*)?', arg, re.DOTALL)
     node = _CONFIG.value
