@@ -129,6 +129,11 @@ def parse_flags(argv: list[str]) -> list[str]:
     fail(inner[-1] if inner else f'{error} (--help lists the flags)')
   if _CONFIG.value is None:
     fail('Give --config=FILE, such as --config=configs/search.py.')
+  try:
+    # A file that cannot be read is reported at the first use.
+    _CONFIG.value.experiment  # noqa: B018
+  except OSError as error:
+    fail(f'--config: {error}')
   return rest
 
 
