@@ -37,12 +37,16 @@ def build_model(
     theta: strength of the central difference; None keeps the genotype's (0.7
       for the named networks).
     dtype: of the computation.
-    remat: recompute the cells' activations in the backward pass.
+    remat: recompute the cells' activations in the backward pass; CDCN has
+      no cells and does not take it.
 
   Raises:
-    ValueError: for an unknown name; lists the known ones.
+    ValueError: for an unknown name, which lists the known ones, or for CDCN
+      with remat.
   """
   if chosen == 'cdcn':
+    if remat:
+      raise ValueError('remat is True; cdcn has no cells and allows False.')
     return CDCN(
       stem_features=stem_features[0],
       block_features=(cell_features, cell_features * 196 // 128, cell_features),

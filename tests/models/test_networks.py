@@ -48,6 +48,11 @@ def test_an_unknown_network_names_the_known_ones():
     models.build_model('resnet')
 
 
+def test_cdcn_takes_no_remat():
+  with pytest.raises(ValueError, match='cdcn has no cells'):
+    models.build_model('cdcn', remat=True)
+
+
 @pytest.mark.parametrize('name', ['cdcn', 'cdcnpp'])
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
 def test_networks_predict_maps(name, dtype, key):

@@ -1,0 +1,28 @@
+"""The search on real video files, from a CSV to a report."""
+
+from configs import search as search_config
+from nasfas_datasets import prepare
+from nasfas_datasets.manifest_fas import astronaut_example
+from nasfas_jax import run_log, search
+
+
+def test_search_on_videos_of_a_manifest(tmp_path):
+  videos = tmp_path / 'videos'
+  astronaut_example.write_example(videos)
+  prepare.prepare(
+    'manifest_fas',
+    config='small',
+    data_dir=tmp_path / 'data',
+    manual_dir=videos,
+  )
+  config = search_config.get_config('debug')
+  config.protocol = 'manifest_fas/official'
+  config.data.builder_config = 'small'
+  config.data.data_dir = str(tmp_path / 'data')
+  config.search.num_steps = config.train.num_steps = 2
+  config.search.warmup_steps = 1
+  search.search(config, tmp_path / 'run')
+  results = run_log.read_json(tmp_path / 'run' / 'results.json')
+  assert results['splits']['test']['num_live'] == 4
+  assert set(results['per_type']) == {'print', 'replay'}
+  assert (tmp_path / 'run' / 'report' / 'index.html').exists()

@@ -1,0 +1,181 @@
+"""The two steps of the bilevel search, against finite differences."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import search as search_config
+from nasfas_jax import search, train
+
+
+def small_config(**changes):
+  config = search_config.get_config('debug')
+  config.data.image_size = 16
+  config.data.num_frames = 2
+  for part in (config.supernet, config.network):
+    part.stem_features = (2, 4)
+    part.cell_features = 4
+    part.head_features = 4
+    part.output_size = 4
+  config.supernet.partial_channels = 1
+  # One edge a cell: the steps are the same, the compiling is not.
+  config.supernet.num_nodes = 1
+  config.search.update(changes)
+  return config
+
+
+def make_batch(seed, size=4):
+  rng = np.random.default_rng(seed)
+  batch = {
+    'frames': rng.integers(0, 256, (size, 2, 16, 16, 3), dtype=np.uint8),
+    'depth': rng.random((size, 4, 4), dtype=np.float32),
+    'face_mask': np.ones((size, 4, 4), np.float32),
+    'label': np.arange(size, dtype=np.int32) % 2,
+  }
+  return jax.tree.map(jnp.asarray, batch)
+
+
+class Setting:
+  """A supernet in mid-search, with plain descent as both optimizers."""
+
+  def __init__(self, **changes):
+    self.config = small_config(**changes)
+    self.model = search.build_supernet(self.config)
+    self.descent = optax.sgd(1.0)
+    self.state = jax.jit(
+      lambda: search.initial_state(
+        self.config, self.model, self.descent, self.descent
+      )
+    )()
+    self.first, self.second = make_batch(1), make_batch(2)
+
+  def loss(self, params, arch, batch):
+    variables = {'params': params, 'batch_stats': self.state.batch_stats}
+    return train.batch_loss(self.model, self.config, variables, batch, arch)[0]
+
+  def arch_step(self, rate=0.05):
+    step = functools.partial(
+      search.arch_step,
+      model=self.model,
+      config=self.config,
+      optimizer=self.descent,
+      rate=lambda _: rate,
+    )
+    return jax.jit(step)(self.state, self.first, self.second)
+
+  def weight_step(self):
+    step = functools.partial(
+      search.weight_step,
+      model=self.model,
+      config=self.config,
+      optimizer=self.descent,
+    )
+    return jax.jit(step)(self.state, self.first)
+
+
+def slope(function, tree, direction, size):
+  """Central difference of a function along a direction of a pytree."""
+  ends = [
+    function(jax.tree.map(lambda a, d, s=s: a + s * d, tree, direction))
+    for s in (size, -size)
+  ]
+  return (float(ends[0]) - float(ends[1])) / (2 * size)
+
+
+def inner(a, b):
+  products = jax.tree.map(lambda x, y: float(jnp.vdot(x, y)), a, b)
+  return sum(jax.tree.leaves(products))
+
+
+def difference(before, after):
+  """What plain descent subtracted: the gradient."""
+  return jax.tree.map(lambda a, b: a - b, before, after)
+
+
+def test_the_weight_step_descends_the_loss_of_the_first_half():
+  setting = Setting()
+  state, loss = setting.weight_step()
+  value = jax.jit(lambda p: setting.loss(p, setting.state.arch, setting.first))
+  assert float(loss) == pytest.approx(float(value(setting.state.params)))
+  gradient = difference(setting.state.params, state.params)
+  # Along the gradient itself, where the slope is steepest.
+  length = np.sqrt(inner(gradient, gradient))
+  unit = jax.tree.map(lambda g: g / length, gradient)
+  measured = slope(value, setting.state.params, unit, 2e-3)
+  assert measured == pytest.approx(length, rel=0.05)
+  assert int(state.step) == 1
+  jax.tree.map(np.testing.assert_array_equal, state.arch, setting.state.arch)
+  moved = jax.tree.map(
+    lambda a, b: bool(np.any(a != b)),
+    state.batch_stats,
+    setting.state.batch_stats,
+  )
+  assert all(jax.tree.leaves(moved))
+
+
+@pytest.mark.parametrize('second_order', [False, True])
+def test_the_architecture_step_descends_the_loss_of_the_second_half(
+  second_order,
+):
+  rate = 0.5
+  setting = Setting(second_order=second_order)
+  state, loss = setting.arch_step(rate)
+
+  def objective(arch):
+    params = setting.state.params
+    if second_order:
+      gradients = jax.grad(setting.loss)(params, arch, setting.first)
+      params = jax.tree.map(lambda p, g: p - rate * g, params, gradients)
+    return setting.loss(params, arch, setting.second)
+
+  objective = jax.jit(objective)
+  assert float(loss) == pytest.approx(
+    float(objective(setting.state.arch)), rel=1e-5
+  )
+  gradient = difference(setting.state.arch, state.arch)
+  length = np.sqrt(inner(gradient, gradient))
+  unit = jax.tree.map(lambda g: g / length, gradient)
+  measured = slope(objective, setting.state.arch, unit, 5e-3)
+  assert measured == pytest.approx(length, rel=0.05)
+  for name in ('params', 'batch_stats'):
+    jax.tree.map(
+      np.testing.assert_array_equal,
+      getattr(state, name),
+      getattr(setting.state, name),
+    )
+
+
+def test_the_orders_differ_and_meet_at_inner_rate_zero():
+  first, _ = Setting(second_order=False).arch_step()
+  second, _ = Setting(second_order=True).arch_step(rate=0.5)
+  zero, _ = Setting(second_order=True).arch_step(rate=0.0)
+  apart = inner(*[difference(first.arch, second.arch)] * 2)
+  assert apart > 1e-12
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+    first.arch,
+    zero.arch,
+  )
+
+
+def test_gumbel_draws_are_new_at_each_step_and_the_same_for_a_seed():
+  setting = Setting(gumbel=True)
+  _, loss = setting.arch_step()
+  _, again = setting.arch_step()
+  assert float(loss) == float(again)
+  setting.state = setting.state.replace(step=setting.state.step + 1)
+  _, later = setting.arch_step()
+  assert float(loss) != float(later)
+
+
+def test_derive_records_where_the_genotype_comes_from():
+  setting = Setting()
+  selection = search.protocols.Selection([], [], [], 'dev')
+  found = search.derive(setting.config, setting.state.arch, selection)
+  assert found.theta == setting.config.supernet.theta
+  assert found.provenance['protocol'] == setting.config.protocol
+  assert len(found.provenance['data']) == 16
