@@ -91,6 +91,7 @@ def _paper(config: ml_collections.ConfigDict) -> None:
   config.search.weight_learning_rate = 1e-4
   config.search.weight_schedule = 'constant'
   config.search.arch_learning_rate = 6e-4
+  config.search.arch_weight_decay = 1e-3
   config.search.arch_every = steps_per_epoch
   config.search.gradient_clip = 0.0
   # Retraining: 1,300 epochs over 1,200 clips, the rate halved every 500.

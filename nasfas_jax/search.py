@@ -320,8 +320,8 @@ def _arch_snapshot(config, arch, step: int) -> dict:
   alphas = _mixing_weights(config, arch)['alphas']
   return {
     'alphas': {
-      level: np.round(array.astype(np.float64), 6).tolist()
-      for level, array in alphas.items()
+      level: np.round(alphas[level].astype(np.float64), 6).tolist()
+      for level in search_spaces.LEVELS
     }
   }
 
