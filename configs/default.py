@@ -136,6 +136,8 @@ def get_config() -> ml_collections.ConfigDict:
       'num_steps': 900,
       'batch_size': 16,
       'learning_rate': 1e-2,
+      # Steps over which the rate rises from 0.
+      'warmup_steps': 100,
       # 'constant', 'cosine' or 'step'.
       'schedule': 'cosine',
       # For 'step': the rate is halved after every so many steps.

@@ -56,6 +56,7 @@ def _debug(config: ml_collections.ConfigDict) -> None:
   config.search.arch_every = 2
   config.train.num_steps = 8
   config.train.batch_size = 8
+  config.train.warmup_steps = 2
   config.evaluate.batch_size = 8
   config.evaluate.bootstrap_samples = 100
   config.evaluate.num_samples = 8
@@ -99,6 +100,7 @@ def _paper(config: ml_collections.ConfigDict) -> None:
   config.train.batch_size = 12
   config.train.num_steps = 1300 * epoch
   config.train.learning_rate = 1e-4
+  config.train.warmup_steps = 0
   config.train.schedule = 'step'
   config.train.step_size = 500 * epoch
   config.train.gradient_clip = 0.0

@@ -11,6 +11,7 @@ def schedule(
   learning_rate: float,
   num_steps: int,
   *,
+  warmup_steps: int = 0,
   step_size: int = 0,
   factor: float = 0.5,
   final_fraction: float = 0.0,
@@ -23,6 +24,9 @@ def schedule(
       paper halves the rate every 500 epochs).
     learning_rate: the rate at step 0.
     num_steps: length of the run.
+    warmup_steps: the rate rises linearly over so many steps, on top of the
+      schedule. A map whose last ReLU dies early, under a high rate, is zero
+      for good.
     step_size: see 'step'.
     factor: see 'step'.
     final_fraction: see 'cosine'.
@@ -30,6 +34,18 @@ def schedule(
   Raises:
     ValueError: for an unknown name or a step_size below 1 with 'step'.
   """
+  base = _base(
+    name, learning_rate, num_steps, step_size, factor, final_fraction
+  )
+  if not warmup_steps:
+    return base
+  ramp = optax.schedules.linear_schedule(
+    1.0 / (warmup_steps + 1), 1.0, warmup_steps
+  )
+  return lambda step: ramp(step) * base(step)
+
+
+def _base(name, learning_rate, num_steps, step_size, factor, final_fraction):
   if name == 'constant':
     return optax.schedules.constant_schedule(learning_rate)
   if name == 'cosine':

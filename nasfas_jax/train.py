@@ -205,6 +205,7 @@ def fit(
     settings.schedule,
     settings.learning_rate,
     settings.num_steps,
+    warmup_steps=settings.warmup_steps,
     step_size=settings.step_size,
   )
   optimizer = optimizers.adam_l2(

@@ -52,6 +52,12 @@ def test_schedules_hand_worked(name, expected):
   np.testing.assert_allclose(actual, expected, atol=1e-7)
 
 
+def test_warmup_rises_linearly_on_top_of_the_schedule():
+  schedule = optimizers.schedule('step', 0.8, 10, step_size=5, warmup_steps=3)
+  actual = [float(schedule(step)) for step in (0, 1, 2, 3, 4, 5)]
+  np.testing.assert_allclose(actual, [0.2, 0.4, 0.6, 0.8, 0.8, 0.4], rtol=1e-6)
+
+
 def test_unknown_schedule_names_the_known_ones():
   with pytest.raises(ValueError, match="'linear'; allowed: constant, cosine"):
     optimizers.schedule('linear', 0.1, 10)
