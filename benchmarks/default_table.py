@@ -13,12 +13,11 @@ cores. Prints a Markdown table and writes it as JSON into the workdir.
 import json
 import pathlib
 import statistics
-import subprocess
-import sys
 
 from absl import app, flags
 from sklearn import linear_model, pipeline, preprocessing
 
+from benchmarks import jobs
 from configs import search as search_config
 from nasfas_datasets.synthetic_fas import difficulty
 from nasfas_jax import metrics
@@ -31,7 +30,7 @@ _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of datasets.')
 TRAIN = '--config=configs/train.py'
 
 
-def jobs(seed: str, folder: pathlib.Path) -> dict[str, list[str]]:
+def rows_of(folder: pathlib.Path) -> dict[str, list[str]]:
   """The command-line arguments of each row's run."""
   genotype = f'--config.genotype={folder / "searched" / "genotype.json"}'
   return {
@@ -46,23 +45,6 @@ ROWS = {
   'theta0': 'the same genotype, theta 0',
   'cdcnpp': 'CDCN++ at the same width',
 }
-
-
-def run(name: str, arguments: list[str], seed: str, folder) -> dict:
-  """Runs one job unless it is finished; returns its results."""
-  workdir = folder / name
-  if not (workdir / 'results.json').exists():
-    command = [
-      sys.executable,
-      '-m',
-      'nasfas_jax.main',
-      *arguments,
-      f'--workdir={workdir}',
-      f'--config.seed={seed}',
-      f'--config.data.data_dir={_DATA_DIR.value}',
-    ]
-    subprocess.run(command, check=True)
-  return json.loads((workdir / 'results.json').read_text(encoding='utf-8'))
 
 
 def colour_baseline(protocol: str) -> dict[str, float]:
@@ -108,8 +90,9 @@ def main(argv) -> None:
   found = {name: [] for name in ROWS}
   for seed in _SEEDS.value:
     folder = pathlib.Path(_WORKDIR.value) / f'seed{seed}'
-    for name, arguments in jobs(seed, folder).items():
-      found[name].append(run(name, arguments, seed, folder))
+    for name, arguments in rows_of(folder).items():
+      arguments = [*arguments, f'--config.seed={seed}']
+      found[name].append(jobs.run(arguments, folder / name, _DATA_DIR.value))
   table = {
     title: {
       'test_hter': [r['splits']['test']['hter'] for r in found[name]],
