@@ -175,9 +175,12 @@ def roc_curves(
       for colour, (name, curve) in zip(_LINES, curves.items(), strict=False):
         fpr, tpr = _corners(*curve)
         axes.plot(fpr, tpr, color=colour, label=_text(name))
-        if name in operating_points:
+        # A logarithmic axis has no place for a rate of 0, and a marker that
+        # is not clipped there would stretch the figure without end.
+        point = operating_points.get(name)
+        if point and (axes is linear or point[0] > 0):
           axes.plot(
-            *operating_points[name],
+            *point,
             'o',
             color=colour,
             markeredgecolor='white',

@@ -62,8 +62,9 @@ def start(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
         f'({"; ".join(changed)}). Choose another --workdir, or delete it.'
       )
     return
-  write_json(path, content)
+  # The config last: with it there, nothing of this is done again.
   write_json(workdir / 'environment.json', environment())
+  write_json(path, content)
 
 
 def environment() -> dict[str, str]:

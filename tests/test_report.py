@@ -13,7 +13,7 @@ import fabricated_run
 import numpy as np
 import pytest
 
-from nasfas_jax import report
+from nasfas_jax import charts, report
 from nasfas_jax.models import search_spaces
 
 
@@ -239,3 +239,10 @@ def test_scores_that_are_not_finite_are_an_error(tmp_path):
   (tmp_path / 'scores.csv').write_text(lines, encoding='utf-8')
   with pytest.raises(ValueError, match='1 of 2 scores are not finite'):
     report.write_report(tmp_path)
+
+
+def test_a_threshold_that_accepts_no_spoof_is_drawn():
+  """FPR 0 has no place on the logarithmic axis (a warning is an error)."""
+  curve = (np.array([0.0, 0.5, 1.0]), np.array([0.2, 0.6, 1.0]))
+  svg = charts.roc_curves({'dev': curve}, {'dev': (0.0, 0.2)})
+  assert svg.rstrip().endswith('</svg>')
