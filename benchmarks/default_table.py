@@ -6,7 +6,7 @@ For each seed: the searched network, the same genotype with theta 0 (vanilla
 convolutions) and CDCN++ at the same width, all trained alike on the default
 cross-domain protocol of synthetic_fas, and logistic regression on colour and
 contrast statistics, which has no seed. Needs the [test] extra. Runs are
-resumable: what is finished is not run again. About 25 minutes on two CPU
+resumable: what is finished is not run again. About 45 minutes on two CPU
 cores. Prints a Markdown table and writes it as JSON into the workdir.
 """
 

@@ -1,7 +1,8 @@
 """Search, then train and evaluate the derived network.
 
 python -m nasfas_jax.main --config=configs/search.py --workdir=runs/search
-  64x64, CPU size: about five minutes on two CPU cores.
+  64x64, CPU size: about seven minutes on two CPU cores, one of them to render
+  the embedded dataset the first time.
 --config=configs/search.py:debug
   The smallest whole run, on the builder config 'tiny': about a minute, most of
   it compiling.
