@@ -16,18 +16,7 @@ import tensorflow_datasets as tfds
 
 from nasfas_jax import records
 
-_TEXT_FIELDS = (
-  'clip_id',
-  'dataset',
-  'subject',
-  'split',
-  'attack_type',
-  'attack_detail',
-  'session',
-  'camera',
-  'light',
-  'medium',
-)
+_TEXT_FIELDS = tuple(name for name in records.INDEX_FIELDS if name != 'label')
 
 
 def record_features() -> tfds.features.FeaturesDict:

@@ -30,9 +30,6 @@ ATTACK_TYPES = (
 
 SPLITS = ('train', 'dev', 'test')
 
-# Fields that can serve as the domain of a clip; '' where a dataset has none.
-DOMAIN_FIELDS = ('dataset', 'session', 'camera', 'light', 'medium')
-
 # Metadata that protocols select on. A copy of them stands in INDEX_FILE beside
 # the shards, one JSON object a line in the order of the records, so that no
 # frame is read to select clips.
