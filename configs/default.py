@@ -15,9 +15,12 @@ def get_config() -> ml_collections.ConfigDict:
   config.seed = 0
   # Which clips train, set the threshold and test; a wrong name lists them all.
   config.protocol = 'synthetic_fas/cross_domain/night'
+  # Whose equal error rate sets the threshold: 'dev', 'train', or '' for the
+  # protocol's own rule.
+  config.threshold_source = ''
   # 'depth' or 'binary_mask': the map that live clips are trained towards.
   config.supervision = 'depth'
-  # Steps between checkpoints.
+  # Steps between checkpoints; 0 saves at the end only.
   config.checkpoint_every = 100
   # Steps between lines of metrics.jsonl.
   config.log_every = 10
@@ -59,6 +62,8 @@ def get_config() -> ml_collections.ConfigDict:
       'erase_area': (0.01, 0.05),
       'cutout': 0.0,
       'cutout_side': 0.2,
+      'noise': 0.0,
+      'blur': 0.0,
     }
   )
   config.input = ml_collections.ConfigDict(

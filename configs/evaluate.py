@@ -3,10 +3,12 @@
 python -m nasfas_jax.main --config=configs/evaluate.py \
     --config.checkpoint=runs/search \
     --config.protocol=synthetic_fas/cross_domain/office
-  The network, its input and its size are read from the run's own config.
+  The network, its input and its size are read from the run's own config, and
+  so are the crop and the number of snippets unless they are given.
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 from configs import default as default_lib
 
@@ -15,4 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
   """Returns the config."""
   config = default_lib.get_config()
   config.experiment = 'evaluate'
+  del config.data.eval_face_scale, config.data.num_snippets
+  config.data.eval_face_scale = config_dict.placeholder(float)
+  config.data.num_snippets = config_dict.placeholder(int)
   return config

@@ -87,7 +87,9 @@ def save_due(step: int, every: int, num_steps: int) -> bool:
   return step == num_steps or (every > 0 and step % every == 0)
 
 
-def restore_variables(directory: pathlib.Path, variables: State) -> State:
+def restore_variables(
+  directory: pathlib.Path, variables: State
+) -> tuple[State, int]:
   """Restores only the parameters and batch statistics of a training run.
 
   Args:
@@ -95,7 +97,7 @@ def restore_variables(directory: pathlib.Path, variables: State) -> State:
     variables: dict with 'params' and 'batch_stats'; gives shapes and dtypes.
 
   Returns:
-    The same tree, with the newest checkpoint's values.
+    (the same tree with the newest checkpoint's values, its step).
 
   Raises:
     FileNotFoundError: if there is no checkpoint.
@@ -105,7 +107,7 @@ def restore_variables(directory: pathlib.Path, variables: State) -> State:
   if not steps:
     raise FileNotFoundError(f'There is no checkpoint in {str(directory)!r}.')
   target = jax.tree.map(_abstract, variables)
-  return ocp.PyTreeCheckpointer().restore(
+  restored = ocp.PyTreeCheckpointer().restore(
     directory / str(steps[-1]) / 'state',
     args=ocp.args.PyTreeRestore(
       item=target,
@@ -113,6 +115,7 @@ def restore_variables(directory: pathlib.Path, variables: State) -> State:
       partial_restore=True,
     ),
   )
+  return restored, steps[-1]
 
 
 def _committed_steps(directory: pathlib.Path) -> Iterator[int]:

@@ -1,6 +1,7 @@
 """Scoring of a trained network by a protocol, with ISO/IEC 30107-3 metrics."""
 
 import csv
+import dataclasses
 import functools
 import io
 import os
@@ -16,6 +17,7 @@ from jax.sharding import Mesh
 
 from nasfas_jax import (
   checkpoints,
+  config_checks,
   losses,
   metrics,
   models,
@@ -25,7 +27,7 @@ from nasfas_jax import (
   scoring,
   train_state,
 )
-from nasfas_jax.data import protocols
+from nasfas_jax.data import index, protocols
 from nasfas_jax.data.index import Row
 from nasfas_jax.ops import rank_pooling
 
@@ -40,14 +42,31 @@ SCORE_COLUMNS = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """What a training run made.
+
+  Attributes:
+    variables: dict with 'params' and 'batch_stats'.
+    step: steps trained.
+    protocol: name of the protocol it was trained on.
+  """
+
+  variables: dict
+  step: int
+  protocol: str
+
+
 def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """Evaluates the run in config.checkpoint on config.protocol.
 
-  The network, its input and its size are those of the run; the protocol, the
-  data folder and the evaluation settings are this config's.
+  The network, its input and its size are those of the run, and so are the
+  crop and the snippets unless this config sets them; the protocol, the data
+  folder and the evaluation settings are this config's.
 
   Raises:
-    ValueError: if config.checkpoint is not given or not a run.
+    ValueError: if config.checkpoint is not given, is not a finished run, or
+      was trained on subjects that the protocol tests.
     FileNotFoundError: if the run has no checkpoint or the data is missing.
   """
   if not config.checkpoint:
@@ -61,68 +80,107 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       'no config.json.'
     )
   trained = ml_collections.ConfigDict(run_log.read_json(source / 'config.json'))
+  merged = _merge(config, trained)
+  config_checks.check(merged)
+  config_checks.check_batch_sizes(merged, 'evaluate.batch_size')
   selection = protocols.load(
-    config.protocol, config.data.data_dir, config.data.builder_config
+    merged.protocol,
+    merged.data.data_dir,
+    merged.data.builder_config,
+    merged.threshold_source,
   )
+  _check_subjects(source, selection, merged.protocol)
+  mesh = train_state.make_mesh()
+  model = scoring.build_network(merged, scoring.choose_network(merged, source))
+  with progress.stage('Making the network'):
+    template = jax.jit(
+      functools.partial(models.initialize, model),
+      out_shardings=train_state.replicated(mesh),
+    )(jax.random.key(0), scoring.example_input(merged))
+  variables, step = checkpoints.restore_variables(
+    source / 'checkpoints' / 'train', template
+  )
+  if step < trained.train.num_steps:
+    raise ValueError(
+      f'The run in {str(source)!r} is not finished: its newest checkpoint is '
+      f'of step {step} of {trained.train.num_steps}. The command that began '
+      'it goes on.'
+    )
+  run_log.start(workdir, merged, selection)
+  made = Trained(variables, step, trained.protocol)
+  judge(merged, workdir, model, made, selection, mesh)
+  progress.say(f'Report: {report.write_report(workdir)}')
+
+
+def _merge(config, trained) -> ml_collections.ConfigDict:
+  """This config, with the fields that the training fixed."""
   merged = ml_collections.ConfigDict(config.to_dict())
   for name in ('image_size', 'num_frames'):
     merged.data[name] = trained.data[name]
-  merged.network = trained.network
-  merged.input = trained.input
-  merged.supervision = trained.supervision
-  merged.model = trained.model
-  mesh = train_state.make_mesh()
-  model = scoring.build_network(merged, source)
-  template = jax.jit(
-    functools.partial(models.initialize, model),
-    out_shardings=train_state.replicated(mesh),
-  )(jax.random.key(0), scoring.example_input(merged))
-  variables = checkpoints.restore_variables(
-    source / 'checkpoints' / 'train', template
-  )
-  run_log.start(workdir, merged)
-  judge(merged, workdir, model, variables, selection, mesh)
-  progress.say(f'Report: {report.write_report(workdir)}')
+  for name in ('eval_face_scale', 'num_snippets'):
+    if merged.data[name] is None:
+      merged.data[name] = trained.data[name]
+  for name in ('network', 'input', 'supervision', 'model'):
+    merged[name] = trained[name]
+  return merged
+
+
+def _check_subjects(source, selection, protocol: str) -> None:
+  """Refuses to test on subjects that the run was trained on."""
+  seen = set(run_log.read_json(source / 'data.json')['train_subjects'])
+  shared = seen & index.subjects(selection.test)
+  if shared:
+    raise ValueError(
+      f'Protocol {protocol!r} tests {len(shared)} subjects that the run in '
+      f'{str(source)!r} was trained on, such as {min(shared)!r}.'
+    )
 
 
 def judge(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
   model: nn.Module,
-  variables: dict,
+  trained: Trained,
   selection: protocols.Selection,
   mesh: Mesh,
 ) -> dict:
   """Scores dev and test, sets the threshold on dev only, writes the results.
 
-  Writes results.json, scores.csv and samples.npz into the workdir.
+  Writes results.json, scores.csv and, unless config.evaluate.num_samples is
+  0, samples.npz into the workdir.
 
   Returns:
     The content of results.json.
   """
   protocol = protocols.get_protocol(config.protocol)
-  scorer = scoring.Scorer(config, model, variables, mesh)
-  scored = {}
-  for part, rows in (('dev', selection.dev), ('test', selection.test)):
+  scorer = scoring.Scorer(config, model, trained.variables, mesh)
+  source = selection.dev_source
+  scored, zero_share = {}, {}
+  for part, rows in ((source, selection.dev), ('test', selection.test)):
     scores = scorer.score(rows, f'Evaluating {part}')
     scored[part] = _columns(rows, scores, protocol.domain_field)
-  dev, test = scored['dev'], scored['test']
+    zero_share[part] = float(np.mean(scores == 0.0))
+  dev, test = scored[source], scored['test']
   threshold = float(metrics.eer_threshold(dev['score'], dev['label']))
   results = {
     'protocol': protocol.name,
     'headline': list(protocol.headline),
     'model': {
       'name': config.model,
-      'num_parameters': models.count_parameters(variables['params']),
+      'num_parameters': models.count_parameters(trained.variables['params']),
+      'step': trained.step,
+      'trained_on': trained.protocol,
     },
     'threshold': {
       'value': threshold,
-      'rule': f'EER point of the {selection.dev_source} clips',
-      'split': selection.dev_source,
+      'rule': f'EER point of the {source} clips',
+      'split': source,
     },
     'splits': {
       part: _summary(columns, threshold) for part, columns in scored.items()
     },
+    # A map that is zero everywhere: a network whose last ReLU has died.
+    'zero_score_share': zero_share,
     'confidence': {
       'level': 0.95,
       'samples': config.evaluate.bootstrap_samples,
@@ -155,7 +213,8 @@ def judge(
   if jax.process_index() == 0:
     run_log.write_json(workdir / 'results.json', results)
     _write_scores(workdir / 'scores.csv', scored)
-  _write_samples(config, workdir, scorer, selection, scored['test'])
+  if config.evaluate.num_samples:
+    _write_samples(config, workdir, scorer, selection, scored['test'])
   _announce(results)
   return results
 
@@ -261,6 +320,13 @@ def _write_samples(config, workdir, scorer, selection, test) -> None:
 
 
 def _announce(results: dict) -> None:
+  for part, share in results['zero_score_share'].items():
+    if share > 0.9:
+      progress.say(
+        f'Warning: the map is zero for {share:.0%} of the {part} clips. The '
+        'network is dead: train it again with a lower learning rate or a '
+        'longer warm-up.'
+      )
   test = results['splits']['test']
   figures = ', '.join(
     f'{name.upper().replace("_MAX", "")} '

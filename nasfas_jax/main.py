@@ -104,6 +104,14 @@ def main(argv) -> None:
     if _TRACEBACK.value:
       raise
     fail(f'{error} (--traceback shows where)')
+  except Exception as error:
+    # Not foreseen, so its kind and the way to report it are part of the line.
+    if _TRACEBACK.value:
+      raise
+    fail(
+      f'{type(error).__name__}: {error} (unexpected: --traceback shows where; '
+      'please report it)'
+    )
 
 
 def fail(message: str) -> None:

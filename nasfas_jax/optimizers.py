@@ -13,30 +13,23 @@ def schedule(
   *,
   warmup_steps: int = 0,
   step_size: int = 0,
-  factor: float = 0.5,
-  final_fraction: float = 0.0,
 ) -> optax.Schedule:
   """A learning-rate schedule.
 
   Args:
-    name: 'constant'; 'cosine' from the rate down to final_fraction of it;
-      'step', multiplied by `factor` after every `step_size` steps (the CDCN
-      paper halves the rate every 500 epochs).
+    name: 'constant'; 'cosine' from the rate down to 0; 'step', halved after
+      every `step_size` steps (CDCN: every 500 epochs).
     learning_rate: the rate at step 0.
     num_steps: length of the run.
     warmup_steps: the rate rises linearly over so many steps, on top of the
       schedule. A map whose last ReLU dies early, under a high rate, is zero
       for good.
     step_size: see 'step'.
-    factor: see 'step'.
-    final_fraction: see 'cosine'.
 
   Raises:
     ValueError: for an unknown name or a step_size below 1 with 'step'.
   """
-  base = _base(
-    name, learning_rate, num_steps, step_size, factor, final_fraction
-  )
+  base = _base(name, learning_rate, num_steps, step_size)
   if not warmup_steps:
     return base
   ramp = optax.schedules.linear_schedule(
@@ -45,12 +38,12 @@ def schedule(
   return lambda step: ramp(step) * base(step)
 
 
-def _base(name, learning_rate, num_steps, step_size, factor, final_fraction):
+def _base(name, learning_rate, num_steps, step_size):
   if name == 'constant':
     return optax.schedules.constant_schedule(learning_rate)
   if name == 'cosine':
     return optax.schedules.cosine_decay_schedule(
-      learning_rate, max(num_steps, 1), alpha=final_fraction
+      learning_rate, max(num_steps, 1)
     )
   if name == 'step':
     if step_size < 1:
@@ -58,7 +51,7 @@ def _base(name, learning_rate, num_steps, step_size, factor, final_fraction):
         f'The step schedule needs step_size >= 1; got {step_size}.'
       )
     return optax.schedules.exponential_decay(
-      learning_rate, step_size, factor, staircase=True
+      learning_rate, step_size, 0.5, staircase=True
     )
   raise ValueError(
     f'Unknown schedule {name!r}; allowed: {", ".join(SCHEDULES)}.'

@@ -10,6 +10,8 @@ import jax
 import ml_collections
 import tensorboardX
 
+from nasfas_jax.data import index, protocols
+
 # Fields that change how fast a run goes or what it prints, never its result.
 _FREE_FIELDS = ('data.num_workers', 'data.data_dir', 'checkpoint_every')
 
@@ -39,14 +41,21 @@ def _flatten(content: dict, prefix: str = '') -> dict[str, object]:
   return flat
 
 
-def start(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
-  """Claims a workdir for a config; a second start with it resumes.
+def start(
+  workdir: pathlib.Path,
+  config: ml_collections.ConfigDict,
+  selection: protocols.Selection,
+) -> None:
+  """Claims a workdir for a config and its clips; a second start resumes.
+
+  Writes config.json, environment.json and data.json.
 
   Raises:
-    ValueError: if the workdir holds a run of another config; names the
-      fields that differ.
+    ValueError: if the workdir holds a run of another config or other clips;
+      names what differs.
   """
   path = workdir / 'config.json'
+  data = describe(selection)
   # Through JSON, so that tuples compare equal to the lists they become.
   content = json.loads(json.dumps(config.to_dict()))
   if path.exists():
@@ -61,10 +70,41 @@ def start(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
         f'{str(workdir)!r} holds a run of another config '
         f'({"; ".join(changed)}). Choose another --workdir, or delete it.'
       )
+    then = read_json(workdir / 'data.json')
+    changed = [
+      f'{name}: {then.get(name)!r} there, {data[name]!r} now'
+      for name in data
+      if then.get(name) != data[name]
+    ]
+    if changed:
+      raise ValueError(
+        f'{str(workdir)!r} holds a run on other clips ({"; ".join(changed)}). '
+        'Choose another --workdir, or delete it.'
+      )
     return
   # The config last: with it there, nothing of this is done again.
   write_json(workdir / 'environment.json', environment())
+  write_json(workdir / 'data.json', data)
   write_json(path, content)
+
+
+def describe(selection: protocols.Selection) -> dict[str, object]:
+  """What a run's clips are: counts, fingerprints, versions, subjects."""
+  parts = {name: getattr(selection, name) for name in ('train', 'dev', 'test')}
+  # A row's folder ends in DATASET/CONFIG/VERSION; the rest is this machine's.
+  versions = {
+    '/'.join(pathlib.PurePath(row['folder']).parts[-3:])
+    for rows in parts.values()
+    for row in rows
+  }
+  return {
+    'versions': sorted(versions),
+    'num_clips': {name: len(rows) for name, rows in parts.items()},
+    'fingerprints': {
+      name: index.fingerprint(rows) for name, rows in parts.items()
+    },
+    'train_subjects': sorted(index.subjects(selection.train)),
+  }
 
 
 def environment() -> dict[str, str]:

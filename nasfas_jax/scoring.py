@@ -18,14 +18,20 @@ from nasfas_jax.models import genotypes
 from nasfas_jax.ops import fusion
 
 
-def build_network(
+def choose_network(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> str | genotypes.Genotype:
+  """What config.model names; a genotype is read from workdir/genotype.json."""
+  if config.model == 'genotype':
+    return genotypes.load(workdir / 'genotype.json')
+  return config.model
+
+
+def build_network(
+  config: ml_collections.ConfigDict, chosen: str | genotypes.Genotype
 ) -> nn.Module:
-  """The network of a config; a searched one reads workdir/genotype.json."""
+  """The network of a name or genotype, in the sizes of config.network."""
   network = config.network
-  chosen = config.model
-  if chosen == 'genotype':
-    chosen = genotypes.load(workdir / 'genotype.json')
   return models.build_model(
     chosen,
     stem_features=tuple(network.stem_features),
@@ -72,17 +78,11 @@ class Scorer:
     variables: dict,
     mesh: Mesh,
   ):
-    """config: of the run; variables: 'params' and 'batch_stats'.
-
-    Raises:
-      ValueError: if the devices do not divide config.evaluate.batch_size.
-    """
-    train_state.check_batch_size(
-      'config.evaluate.batch_size', config.evaluate.batch_size, mesh
-    )
+    """config: of the run; variables: 'params' and 'batch_stats'."""
     self._config = config
     self._variables = variables
     self._mesh = mesh
+    self._compiled = None
     self._predict = jax.jit(
       functools.partial(_predict, model=model, config=config),
       in_shardings=(
@@ -95,9 +95,12 @@ class Scorer:
 
   def predict(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Maps [B, D, D], scores, clip indices and weights of a batch."""
-    out = self._predict(
-      self._variables, train_state.put_batch(batch, self._mesh)
-    )
+    batch = train_state.put_batch(batch, self._mesh)
+    if self._compiled is None:
+      with progress.stage('Compiling the network'):
+        lowered = self._predict.lower(self._variables, batch)
+        self._compiled = lowered.compile()
+    out = self._compiled(self._variables, batch)
     return jax.tree.map(np.asarray, out)
 
   def batches(

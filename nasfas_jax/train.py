@@ -13,17 +13,18 @@ from jax.sharding import Mesh
 
 from nasfas_jax import (
   checkpoints,
+  config_checks,
   evaluate,
-  losses,
   models,
   optimizers,
   progress,
   report,
   run_log,
   scoring,
+  supervised,
   train_state,
 )
-from nasfas_jax.data import pipeline, protocols, transforms
+from nasfas_jax.data import protocols
 from nasfas_jax.models import genotypes
 from nasfas_jax.train_state import TrainState
 
@@ -39,6 +40,31 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     ValueError: for a config that makes no sense; names the field.
     FileNotFoundError: if the dataset or the genotype is missing.
   """
+  check(config)
+  chosen = config.model
+  if chosen == 'genotype':
+    chosen = _find_genotype(config, workdir)
+  config_checks.check_model(
+    'network', lambda: scoring.build_network(config, chosen), config
+  )
+  selection = protocols.load(
+    config.protocol,
+    config.data.data_dir,
+    config.data.builder_config,
+    config.threshold_source,
+  )
+  run_log.start(workdir, config, selection)
+  if config.model == 'genotype':
+    chosen.save(workdir / 'genotype.json')
+  fit_and_judge(config, workdir, selection)
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Checks the config of a training run before anything is written.
+
+  Raises:
+    ValueError: names the field, its value and what is allowed.
+  """
   if config.model not in MODELS:
     raise ValueError(
       f'config.model is {config.model!r}; allowed: {", ".join(MODELS)}.'
@@ -53,16 +79,29 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       f'config.genotype is given, but config.model is {config.model!r}, '
       'which has none.'
     )
-  genotype = None
-  if config.model == 'genotype':
-    genotype = genotypes.load(config.genotype)
-  selection = protocols.load(
-    config.protocol, config.data.data_dir, config.data.builder_config
+  config_checks.check(config)
+  config_checks.check_batch_sizes(
+    config, 'train.batch_size', 'evaluate.batch_size'
   )
-  run_log.start(workdir, config)
-  if genotype is not None:
-    genotype.save(workdir / 'genotype.json')
-  fit_and_judge(config, workdir, selection)
+
+
+def _find_genotype(config, workdir: pathlib.Path) -> genotypes.Genotype:
+  """The genotype of the config, or the copy that a resumed run has of it.
+
+  Raises:
+    ValueError: if the file has changed since the run began.
+  """
+  copy = workdir / 'genotype.json'
+  if not copy.exists():
+    return genotypes.load(config.genotype)
+  kept = genotypes.load(copy)
+  source = pathlib.Path(config.genotype)
+  if source.exists() and genotypes.load(source) != kept:
+    raise ValueError(
+      f'config.genotype {config.genotype!r} has changed since the run in '
+      f'{str(workdir)!r} began. Choose another --workdir.'
+    )
+  return kept
 
 
 def fit_and_judge(
@@ -72,10 +111,11 @@ def fit_and_judge(
 ) -> None:
   """Trains on the selection's clips, scores the others, writes the report."""
   mesh = train_state.make_mesh()
-  model = scoring.build_network(config, workdir)
+  model = scoring.build_network(config, scoring.choose_network(config, workdir))
   state = fit(config, workdir, model, selection, mesh)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
-  evaluate.judge(config, workdir, model, variables, selection, mesh)
+  trained = evaluate.Trained(variables, int(state.step), config.protocol)
+  evaluate.judge(config, workdir, model, trained, selection, mesh)
   page = report.write_report(workdir)
   progress.say(f'Report: {page}')
 
@@ -85,7 +125,7 @@ def initial_state(
   model: nn.Module,
   optimizer: optax.GradientTransformation,
 ) -> TrainState:
-  """A fresh state; depends on config.seed only."""
+  """A fresh state; the same for the same config."""
   key = jax.random.fold_in(jax.random.key(config.seed), 1)
   image = scoring.example_input(config)
   variables = models.initialize(model, key, image)
@@ -95,41 +135,6 @@ def initial_state(
     batch_stats=variables['batch_stats'],
     opt_state=optimizer.init(variables['params']),
   )
-
-
-def batch_loss(model, config, variables, batch, *model_args, rngs=None):
-  """Mean loss of a batch in training mode.
-
-  Args:
-    model: network or supernet.
-    config: gives the input's fusion and the supervision.
-    variables: dict with 'params' and 'batch_stats'.
-    batch: as `pipeline.train_batches` yields it.
-    *model_args: further arguments of the model (the supernet's architecture).
-    rngs: keys for the model.
-
-  Returns:
-    (loss, new batch statistics).
-  """
-  images = train_state.network_input(
-    batch['frames'],
-    fusion_mode=config.input.fusion,
-    rank_pooling=config.input.rank_pooling,
-    normalization=config.input.normalization,
-  )
-  target = losses.make_target(
-    batch['depth'], batch['face_mask'], batch['label'], config.supervision
-  )
-  prediction, updates = model.apply(
-    variables,
-    images,
-    *model_args,
-    train=True,
-    mutable=['batch_stats'],
-    rngs=rngs,
-  )
-  loss = jnp.mean(losses.total_loss(prediction, target))
-  return loss, updates['batch_stats']
 
 
 def train_step(
@@ -144,7 +149,7 @@ def train_step(
 
   def loss_fn(params):
     variables = {'params': params, 'batch_stats': state.batch_stats}
-    return batch_loss(model, config, variables, batch)
+    return supervised.batch_loss(model, config, variables, batch)
 
   (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
     state.params
@@ -161,34 +166,6 @@ def train_step(
   return state, loss
 
 
-def train_stream(config, rows, *, batch_size, map_size, seed, step):
-  """This process's part of an endless stream of training batches."""
-  return pipeline.train_batches(
-    rows,
-    shape=pipeline.SnippetShape(
-      num_frames=config.data.num_frames,
-      image_size=config.data.image_size,
-      map_size=map_size,
-    ),
-    augmentation=transforms.Augmentation(**config.augmentation),
-    batch_size=batch_size,
-    seed=seed,
-    step=step,
-    num_workers=config.data.num_workers,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-  )
-
-
-def check_finite(loss: float, step: int, stage: str) -> None:
-  """Raises FloatingPointError if training has diverged."""
-  if not jnp.isfinite(loss):
-    raise FloatingPointError(
-      f'The {stage} loss is {loss} at step {step}. Lower the learning rate '
-      'or raise config gradient_clip; the last checkpoint is kept.'
-    )
-
-
 def fit(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
@@ -198,9 +175,6 @@ def fit(
 ) -> TrainState:
   """Trains for config.train.num_steps, from the newest checkpoint on."""
   settings = config.train
-  train_state.check_batch_size(
-    'config.train.batch_size', settings.batch_size, mesh
-  )
   learning_rate = optimizers.schedule(
     settings.schedule,
     settings.learning_rate,
@@ -214,10 +188,11 @@ def fit(
     gradient_clip=settings.gradient_clip,
   )
   replicated = train_state.replicated(mesh)
-  state = jax.jit(
-    functools.partial(initial_state, config, model, optimizer),
-    out_shardings=replicated,
-  )()
+  with progress.stage('Making the network'):
+    state = jax.jit(
+      functools.partial(initial_state, config, model, optimizer),
+      out_shardings=replicated,
+    )()
   with checkpoints.Checkpointer(workdir / 'checkpoints' / 'train') as saver:
     state, start = saver.restore_or(state)
     if start >= settings.num_steps:
@@ -230,7 +205,7 @@ def fit(
       out_shardings=replicated,
       donate_argnums=0,
     )
-    batches = train_stream(
+    batches = supervised.train_stream(
       config,
       selection.train,
       batch_size=settings.batch_size,
@@ -252,7 +227,7 @@ def fit(
           batch = train_state.put_batch(next(batches), mesh)
         if step % config.log_every == 0 or step == settings.num_steps:
           loss = float(loss)
-          check_finite(loss, step, 'training')
+          supervised.check_finite(loss, step, 'training')
           rate = float(learning_rate(step - 1))
           writer.write(step, {'train_loss': loss, 'learning_rate': rate})
           seconds = time.monotonic() - began
@@ -261,6 +236,8 @@ def fit(
         if checkpoints.save_due(
           step, config.checkpoint_every, settings.num_steps
         ):
+          # A checkpoint of a diverged run would be where a resume ends.
+          supervised.check_finite(float(loss), step, 'training')
           saver.save(step, state)
     batches.close()
   return state

@@ -72,7 +72,8 @@ def test_variables_alone_can_be_restored(tmp_path):
     'params': make_state(0.0).params,
     'batch_stats': make_state(0.0).batch_stats,
   }
-  variables = checkpoints.restore_variables(tmp_path, template)
+  variables, step = checkpoints.restore_variables(tmp_path, template)
+  assert step == 2
   assert_equal(variables['params'], make_state(2.0).params)
   assert_equal(variables['batch_stats'], make_state(2.0).batch_stats)
 

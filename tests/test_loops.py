@@ -11,7 +11,17 @@ import pytest
 from configs import evaluate as evaluate_config
 from configs import search as search_config
 from configs import train as train_config
-from nasfas_jax import checkpoints, evaluate, run_log, search, train
+from nasfas_jax import (
+  bilevel,
+  checkpoints,
+  evaluate,
+  run_log,
+  search,
+  supervised,
+  train,
+  train_state,
+)
+from nasfas_jax.data import index, protocols
 from nasfas_jax.models import genotypes
 
 
@@ -97,17 +107,17 @@ def test_warmup_leaves_the_architecture_alone(tiny_data_dir, tmp_path):
   config = tiny(search_config.get_config('debug'), tiny_data_dir)
   config.search.warmup_steps = config.search.num_steps = 2
   config.search.arch_every = 1
-  selection = search.protocols.load(
+  selection = protocols.load(
     config.protocol, config.data.data_dir, config.data.builder_config
   )
-  run_log.start(tmp_path, config)
-  mesh = search.train_state.make_mesh()
-  arch = search.run_search(config, tmp_path, selection, mesh)
-  model = search.build_supernet(config)
-  weight_optimizer, arch_optimizer, _ = search.make_optimizers(config.search)
+  run_log.start(tmp_path, config, selection)
+  halves = index.split_halves(selection.train)
+  arch = search.run_search(config, tmp_path, halves, train_state.make_mesh())
+  model = bilevel.build_supernet(config)
+  weight_optimizer, arch_optimizer, _ = bilevel.make_optimizers(config.search)
   # Under jit, as the search makes it: the same bits.
   first = jax.jit(
-    lambda: search.initial_state(
+    lambda: bilevel.initial_state(
       config, model, weight_optimizer, arch_optimizer
     )
   )()
@@ -136,12 +146,40 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
     workdir / 'scores.csv'
   ).read_bytes()
 
+  # Neither a run on the tested subjects nor an unfinished one is judged.
+  selection = protocols.load(config.protocol, tiny_data_dir, 'tiny')
+  seen = sorted(index.subjects(selection.test))
+  for name, change, message in (
+    (
+      'data.json',
+      lambda data: data['train_subjects'].extend(seen),
+      'tests 2 subjects that the run',
+    ),
+    (
+      'config.json',
+      lambda saved: saved['train'].update(num_steps=5),
+      'not finished: its newest checkpoint is of step 4 of 5',
+    ),
+  ):
+    content = run_log.read_json(workdir / name)
+    changed = json.loads(json.dumps(content))
+    change(changed)
+    run_log.write_json(workdir / name, changed)
+    with pytest.raises(ValueError, match=message):
+      evaluate.evaluate(judged, tmp_path / 'refused')
+    run_log.write_json(workdir / name, content)
+  assert not (tmp_path / 'refused').exists()
+
   judged = ml_collections.ConfigDict(judged.to_dict())
+  judged.evaluate.num_samples = 0
   judged.protocol = 'synthetic_fas/cross_type/replay'
   evaluate.evaluate(judged, tmp_path / 'other')
   results = run_log.read_json(tmp_path / 'other' / 'results.json')
   assert results['protocol'] == 'synthetic_fas/cross_type/replay'
   assert set(results['per_type']) == {'replay'}
+  assert results['model']['trained_on'] == config.protocol
+  assert results['model']['step'] == 4
+  assert not (tmp_path / 'other' / 'samples.npz').exists()
 
 
 def test_a_genotype_trains_with_theta_zero(searched, tiny_data_dir, tmp_path):
@@ -154,6 +192,22 @@ def test_a_genotype_trains_with_theta_zero(searched, tiny_data_dir, tmp_path):
   assert 'hter' in run_log.read_json(tmp_path / 'results.json')['confidence']
 
 
+def test_a_resumed_run_keeps_its_own_genotype(
+  searched, tiny_data_dir, tmp_path
+):
+  _, workdir = searched
+  config = tiny(train_config.get_config('debug'), tiny_data_dir)
+  config.genotype = str(tmp_path / 'genotype.json')
+  genotype = genotypes.load(workdir / 'genotype.json')
+  (tmp_path / 'run').mkdir()
+  genotype.save(tmp_path / 'run' / 'genotype.json')
+  genotypes.CDCNPP.save(tmp_path / 'genotype.json')
+  with pytest.raises(ValueError, match='has changed since the run'):
+    train.train(config, tmp_path / 'run')
+  (tmp_path / 'genotype.json').unlink()
+  assert train._find_genotype(config, tmp_path / 'run') == genotype
+
+
 def test_evaluating_what_is_no_run_is_an_error(tmp_path):
   config = evaluate_config.get_config()
   config.checkpoint = str(tmp_path)
@@ -161,27 +215,11 @@ def test_evaluating_what_is_no_run_is_an_error(tmp_path):
     evaluate.evaluate(config, tmp_path / 'out')
 
 
-@pytest.mark.parametrize(
-  ('field', 'value', 'message'),
-  [
-    ('warmup_steps', 9, 'warmup_steps is 9; allowed: 0 to'),
-    ('batch_size', 6, 'search.batch_size is 6; it must be a positive multiple'),
-  ],
-)
-def test_bad_search_settings_are_errors(
-  field, value, message, tiny_data_dir, tmp_path
-):
-  config = tiny(search_config.get_config('debug'), tiny_data_dir)
-  config.search[field] = value
-  with pytest.raises(ValueError, match=message):
-    search.search(config, tmp_path / 'run')
-
-
 def test_divergence_is_an_error():
   with pytest.raises(
     FloatingPointError, match='training loss is nan at step 7'
   ):
-    train.check_finite(float('nan'), 7, 'training')
+    supervised.check_finite(float('nan'), 7, 'training')
 
 
 def test_choose_samples_takes_every_type_in_turn():

@@ -5,6 +5,7 @@ import ml_collections
 import pytest
 
 from nasfas_jax import run_log
+from nasfas_jax.data import protocols
 
 
 def config(**changes):
@@ -16,24 +17,59 @@ def config(**changes):
   return ml_collections.ConfigDict({**base, **changes})
 
 
+def chosen(label=1, version='1.0.0'):
+  def row(subject):
+    return {
+      'folder': f'/somewhere/synthetic_fas/tiny/{version}',
+      'dataset': 'synthetic_fas',
+      'clip_id': f'clip-{subject}',
+      'label': label,
+      'split': 'train',
+      'subject': subject,
+    }
+
+  return protocols.Selection([row('a')], [row('b')], [row('c')], 'dev')
+
+
 def test_the_same_config_resumes(tmp_path):
-  run_log.start(tmp_path, config())
-  run_log.start(tmp_path, config())
+  run_log.start(tmp_path, config(), chosen())
+  run_log.start(tmp_path, config(), chosen())
   saved = run_log.read_json(tmp_path / 'config.json')
   assert saved['data']['size'] == [1, 2]
   assert 'jax' in run_log.read_json(tmp_path / 'environment.json')
 
 
 def test_another_config_is_an_error_that_names_the_field(tmp_path):
-  run_log.start(tmp_path, config())
+  run_log.start(tmp_path, config(), chosen())
   with pytest.raises(ValueError, match='seed: 0 there, 1 now'):
-    run_log.start(tmp_path, config(seed=1))
+    run_log.start(tmp_path, config(seed=1), chosen())
+
+
+def test_the_clips_of_a_run_are_written_down(tmp_path):
+  run_log.start(tmp_path, config(), chosen())
+  data = run_log.read_json(tmp_path / 'data.json')
+  assert data['versions'] == ['synthetic_fas/tiny/1.0.0']
+  assert data['num_clips'] == {'train': 1, 'dev': 1, 'test': 1}
+  assert data['train_subjects'] == ['synthetic_fas/a']
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'label': 0}, 'other clips .*fingerprints'),
+    ({'version': '1.0.1'}, r'other clips .*tiny/1\.0\.0.* there, .*1\.0\.1'),
+  ],
+)
+def test_other_clips_are_an_error(changes, message, tmp_path):
+  run_log.start(tmp_path, config(), chosen())
+  with pytest.raises(ValueError, match=message):
+    run_log.start(tmp_path, config(), chosen(**changes))
 
 
 def test_fields_that_do_not_change_the_result_may_differ(tmp_path):
-  run_log.start(tmp_path, config())
+  run_log.start(tmp_path, config(), chosen())
   data = {'num_workers': 2, 'data_dir': 'b', 'size': (1, 2)}
-  run_log.start(tmp_path, config(data=data))
+  run_log.start(tmp_path, config(data=data), chosen())
 
 
 def test_metrics_of_the_other_phase_stay_and_later_steps_go(tmp_path):

@@ -108,19 +108,33 @@ def split_halves(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     (weights half, architecture half).
 
   Raises:
-    ValueError: if there are fewer than two subjects.
+    ValueError: if there are fewer than two subjects, or a half lacks live or
+      spoof clips.
   """
-  subjects = sorted({(row['dataset'], row['subject']) for row in rows})
-  if len(subjects) < 2:
+  names = sorted({(row['dataset'], row['subject']) for row in rows})
+  if len(names) < 2:
     raise ValueError(
       f'A search needs at least 2 subjects for disjoint halves; got '
-      f'{len(subjects)}: {", ".join(subject for _, subject in subjects)}.'
+      f'{len(names)}: {", ".join(subject for _, subject in names)}.'
     )
-  first = set(subjects[0::2])
+  first = set(names[0::2])
   halves = ([], [])
   for row in rows:
     halves[(row['dataset'], row['subject']) not in first].append(row)
+  for half in halves:
+    labels = {row['label'] for row in half}
+    if labels != {0, 1}:
+      raise ValueError(
+        'A search needs live (1) and spoof (0) clips in both halves; the '
+        f'half of the subjects {", ".join(sorted(subjects(half)))} has the '
+        f'labels {sorted(labels)}.'
+      )
   return halves
+
+
+def subjects(rows: Sequence[Row]) -> set[str]:
+  """The subjects of clips, as 'dataset/subject'."""
+  return {f'{row["dataset"]}/{row["subject"]}' for row in rows}
 
 
 def fingerprint(rows: Sequence[Row]) -> str:

@@ -14,6 +14,8 @@ from nasfas_jax.data.index import Predicate, Row
 
 SYNTHETIC_DOMAINS = ('office', 'window', 'corridor', 'night')
 SYNTHETIC_TYPES = ('print', 'print_cut', 'replay', 'mask_rigid', 'mask_paper')
+# Which clips may set the threshold.
+THRESHOLD_SOURCES = ('dev', 'train')
 _FLAT_TYPES = ('live', 'print', 'print_cut', 'replay')
 
 
@@ -29,6 +31,7 @@ class Protocol:
     test: predicate of the clips that are scored.
     domain_field: the metadata field that names a clip's domain.
     headline: the metrics that the protocol's tables print.
+    threshold_source: 'dev', or 'train' for a protocol without a dev set.
   """
 
   name: str
@@ -38,6 +41,7 @@ class Protocol:
   test: Predicate
   domain_field: str
   headline: tuple[str, ...]
+  threshold_source: str = 'dev'
 
 
 def _in_split(split: str, **conditions) -> Predicate:
@@ -150,8 +154,8 @@ class Selection:
     train: rows of the index that train.
     dev: rows that set the threshold.
     test: rows that are scored.
-    dev_source: 'dev', or 'train' where the data has no dev split and the
-      threshold has to come from the training clips.
+    dev_source: 'dev', or 'train' where the threshold comes from the training
+      clips, which `dev` then repeats.
   """
 
   train: list[Row]
@@ -160,46 +164,68 @@ class Selection:
   dev_source: str
 
 
-def select(protocol: Protocol, rows: Sequence[Row]) -> Selection:
+def select(
+  protocol: Protocol, rows: Sequence[Row], threshold_source: str = ''
+) -> Selection:
   """Applies a protocol to the index.
 
+  Args:
+    protocol: the protocol.
+    rows: of the index.
+    threshold_source: one of `THRESHOLD_SOURCES`; '' is the protocol's own.
+
   Raises:
-    ValueError: if the training or test set lacks live or spoof clips, or one
-      subject is in the training or dev set and in the test set.
+    ValueError: if a set lacks live or spoof clips, or one subject is in two
+      of the sets.
   """
+  source = threshold_source or protocol.threshold_source
+  if source not in THRESHOLD_SOURCES:
+    raise ValueError(
+      f'threshold_source is {source!r}; allowed: '
+      f'{", ".join(THRESHOLD_SOURCES)}.'
+    )
   parts = {
     part: index.select(rows, getattr(protocol, part))
     for part in ('train', 'dev', 'test')
   }
-  for part in ('train', 'test'):
+  if source == 'train':
+    parts['dev'] = parts['train']
+  for part in ('train', 'dev', 'test'):
     labels = {row['label'] for row in parts[part]}
     if labels != {0, 1}:
       raise ValueError(
         f'Protocol {protocol.name!r}: the {part} set has {len(parts[part])} '
         f'clips with labels {sorted(labels)}; it needs live (1) and spoof '
         '(0) clips.'
+        + (
+          ' Without a dev set --config.threshold_source=train sets the '
+          'threshold on the training clips.'
+          if part == 'dev'
+          else ''
+        )
       )
-  dev_source = 'dev'
-  if {row['label'] for row in parts['dev']} != {0, 1}:
-    parts['dev'], dev_source = parts['train'], 'train'
-  tested = {(row['dataset'], row['subject']) for row in parts['test']}
-  for part in ('train', 'dev'):
-    shared = tested & {(row['dataset'], row['subject']) for row in parts[part]}
+  subjects = {part: index.subjects(rows) for part, rows in parts.items()}
+  pairs = [('train', 'test'), ('dev', 'test'), ('train', 'dev')]
+  for first, second in pairs[: 2 if source == 'train' else 3]:
+    shared = subjects[first] & subjects[second]
     if shared:
       raise ValueError(
         f'Protocol {protocol.name!r}: {len(shared)} subjects are both in '
-        f'{part} and in test, such as {sorted(shared)[0][1]!r}.'
+        f'{first} and in {second}, such as {min(shared)!r}.'
       )
-  return Selection(**parts, dev_source=dev_source)
+  return Selection(**parts, dev_source=source)
 
 
-def load(name: str, data_dir: str, builder_config: str) -> Selection:
+def load(
+  name: str, data_dir: str, builder_config: str, threshold_source: str = ''
+) -> Selection:
   """The clips of a protocol, from the indices of the prepared datasets.
 
   Args:
     name: of the protocol.
     data_dir: folder of prepared datasets; '' is the default one.
     builder_config: config of the dataset builder; '' is its default.
+    threshold_source: see `select`.
 
   Raises:
     ValueError: for an unknown protocol, or one whose clips do not suffice.
@@ -210,4 +236,4 @@ def load(name: str, data_dir: str, builder_config: str) -> Selection:
   rows = []
   for dataset in protocol.datasets:
     rows += index.load_index(folder, dataset, builder_config)
-  return select(protocol, rows)
+  return select(protocol, rows, threshold_source)

@@ -27,6 +27,9 @@ class Augmentation:
     erase_area: (low, high) share of the picture that is erased.
     cutout: probability of a square hole of zeros (mid-grey when normalised).
     cutout_side: largest side of the hole as a share of the picture's side.
+    noise: largest standard deviation of sensor noise in grey levels; the
+      strength is drawn per snippet, the noise per pixel and frame.
+    blur: largest standard deviation of a Gaussian blur in pixels.
   """
 
   face_scale: tuple[float, float] = (1.2, 1.4)
@@ -37,6 +40,8 @@ class Augmentation:
   erase_area: tuple[float, float] = (0.01, 0.05)
   cutout: float = 0.5
   cutout_side: float = 0.2
+  noise: float = 0.0
+  blur: float = 0.0
 
 
 def train_frame_indices(
@@ -160,7 +165,9 @@ def _hole(size: int, height: float, width: float, rng) -> tuple[slice, slice]:
 def augment(
   frames: np.ndarray, augmentation: Augmentation, rng: np.random.Generator
 ) -> np.ndarray:
-  """Colour, gamma, random erasing and cutout, alike for all frames.
+  """Colour, gamma, blur, noise, random erasing and cutout.
+
+  All but the noise's own pixels are alike for all frames.
 
   Args:
     frames: uint8 [K, S, S, 3].
@@ -172,6 +179,17 @@ def augment(
   """
   size = frames.shape[1]
   frames = _change_colour(frames, augmentation, rng)
+  if augmentation.blur:
+    sigma = rng.uniform(0.0, augmentation.blur)
+    # Below a third of a pixel a blur changes nothing that is seen.
+    if sigma > 0.3:
+      frames = np.stack(
+        [cv2.GaussianBlur(frame, (0, 0), sigma) for frame in frames]
+      )
+  if augmentation.noise:
+    noise = rng.standard_normal(frames.shape, np.float32)
+    noise *= rng.uniform(0.0, augmentation.noise)
+    frames = np.clip(np.rint(frames + noise), 0, 255).astype(np.uint8)
   if rng.uniform() < augmentation.erase:
     area = rng.uniform(*augmentation.erase_area) * size * size
     aspect = np.exp(rng.uniform(np.log(1 / 3), np.log(3)))

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nasfas_jax.models import genotypes
+from nasfas_jax.models import genotypes, layers
 from nasfas_jax.models.cdcn import CDCN
 from nasfas_jax.models.network import Network
 
@@ -89,8 +89,9 @@ def initialize(module: nn.Module, key: jax.Array, *inputs: Any) -> Any:
 
   Returns:
     The tree of `module.init`: kernels He normal (a normal truncated at two
-    standard deviations and scaled back to a variance of 2 / fan in), scales
-    and variances 1, biases and means 0.
+    standard deviations and scaled back to a variance of 2 / fan in; the last
+    one smaller, see `layers.LAST_INIT_SCALE`), scales and variances 1, biases
+    and means 0.
   """
   shapes = jax.eval_shape(
     lambda: module.init(jax.random.key(0), *inputs, train=False)
@@ -105,9 +106,11 @@ def initialize(module: nn.Module, key: jax.Array, *inputs: Any) -> Any:
   place = 0
   for path, leaf in leaves:
     if leaf.ndim > 1:
-      fan_in = leaf.size // leaf.shape[-1]
+      deviation = math.sqrt(2.0 / (leaf.size // leaf.shape[-1]))
+      if [entry.key for entry in path[1:]] == ['head', 'conv', 'kernel']:
+        deviation *= layers.LAST_INIT_SCALE
       part = draw[place : place + leaf.size].reshape(leaf.shape)
-      values.append(part * math.sqrt(2.0 / fan_in))
+      values.append(part * deviation)
       place += leaf.size
     elif path[-1].key in ('scale', 'var'):
       values.append(jnp.ones(leaf.shape, leaf.dtype))

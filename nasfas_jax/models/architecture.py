@@ -84,6 +84,12 @@ def mixing_weights(
   }
 
 
+def temper(arch: Arch, temperature: float) -> Arch:
+  """The logits with the alphas divided by a temperature."""
+  alphas = {k: v / temperature for k, v in arch['alphas'].items()}
+  return {**arch, 'alphas': alphas}
+
+
 def _edges(arch: Arch) -> jax.Array:
   """All edges' operation logits, [levels * num_cells * num_edges, num_ops]."""
   alphas = [arch['alphas'][level] for level in LEVELS]

@@ -13,6 +13,10 @@ import jax.numpy as jnp
 from nasfas_jax.ops import central_difference, pooling
 
 kernel_init = nn.initializers.he_normal()
+# The last convolution's share of He's standard deviation. At the full one the
+# first maps lie far above the mostly empty targets, and a high first rate
+# pushes the last ReLU below zero everywhere, where it has no gradient.
+LAST_INIT_SCALE = 0.1
 
 
 def batch_norm(
@@ -58,6 +62,7 @@ def kernel_param(
   in_features: int,
   features: int,
   variant: str = '',
+  init_scale: float = 1.0,
 ) -> jax.Array:
   """Makes or reads a convolution kernel of a module.
 
@@ -68,16 +73,21 @@ def kernel_param(
     in_features: input channels per group.
     features: output channels.
     variant: '' for all taps; 'hv' or 'dg' for the 5 taps of a cross.
+    init_scale: share of He's standard deviation that the kernel starts with.
 
   Returns:
     float32 [window, window, in_features, features].
   """
+
+  def init(key, shape, dtype):
+    return init_scale * kernel_init(key, shape, dtype)
+
   if variant:
     shape = (5, in_features, features)
-    weights = module.param(name, kernel_init, shape, jnp.float32)
+    weights = module.param(name, init, shape, jnp.float32)
     return central_difference.expand_cross(weights, variant)
   shape = (window, window, in_features, features)
-  return module.param(name, kernel_init, shape, jnp.float32)
+  return module.param(name, init, shape, jnp.float32)
 
 
 class CDConv(nn.Module):
@@ -90,6 +100,7 @@ class CDConv(nn.Module):
     dilation: step between taps.
     variant: '', 'hv' or 'dg', see `kernel_param`.
     depthwise: one kernel a channel; features must equal the input's.
+    init_scale: see `kernel_param`.
     dtype: of the computation.
   """
 
@@ -99,6 +110,7 @@ class CDConv(nn.Module):
   dilation: int = 1
   variant: str = ''
   depthwise: bool = False
+  init_scale: float = 1.0
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -112,6 +124,7 @@ class CDConv(nn.Module):
       in_features=x.shape[-1] // groups,
       features=self.features,
       variant=self.variant,
+      init_scale=self.init_scale,
     )
     # The kernel stays float32 until it is folded.
     return central_difference.central_difference_conv(
@@ -202,7 +215,13 @@ class FusionHead(nn.Module):
       x = CDConvBlock(
         features, theta=self.theta, dtype=self.dtype, name=f'block_{i}'
       )(x, train=train)
-    x = CDConv(1, theta=self.theta, dtype=self.dtype, name='conv')(x)
+    x = CDConv(
+      1,
+      theta=self.theta,
+      init_scale=LAST_INIT_SCALE,
+      dtype=self.dtype,
+      name='conv',
+    )(x)
     return nn.relu(x)[..., 0].astype(jnp.float32)
 
 

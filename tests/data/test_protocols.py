@@ -87,10 +87,16 @@ def test_an_unknown_protocol_names_the_known_ones():
     protocols.get_protocol('synthetic_fas/nope')
 
 
-def test_without_dev_clips_the_threshold_comes_from_train():
+def test_without_dev_clips_the_threshold_comes_from_train_if_asked():
   rows = [row for row in synthetic_rows() if row['split'] != 'dev']
   protocol = protocols.get_protocol('synthetic_fas/intra')
-  chosen = protocols.select(protocol, rows)
+  with pytest.raises(
+    ValueError, match='dev set has 0 .*threshold_source=train'
+  ):
+    protocols.select(protocol, rows)
+  with pytest.raises(ValueError, match="'test'; allowed: dev, train"):
+    protocols.select(protocol, rows, 'test')
+  chosen = protocols.select(protocol, rows, 'train')
   assert chosen.dev_source == 'train'
   assert chosen.dev == chosen.train
 
@@ -112,8 +118,28 @@ def test_a_subject_in_train_and_test_is_an_error():
     if row['subject'] == 's6':
       row['subject'] = 's0'
   protocol = protocols.get_protocol('synthetic_fas/intra')
-  with pytest.raises(ValueError, match="both in train and in test.*'s0'"):
+  with pytest.raises(ValueError, match="both in train and in test.*s0'"):
     protocols.select(protocol, rows)
+
+
+def test_a_subject_in_train_and_dev_is_an_error():
+  rows = synthetic_rows()
+  for row in rows:
+    if row['subject'] == 's4':
+      row['subject'] = 's0'
+  protocol = protocols.get_protocol('synthetic_fas/intra')
+  with pytest.raises(ValueError, match="both in train and in dev.*s0'"):
+    protocols.select(protocol, rows)
+
+
+def test_a_half_without_spoofs_is_an_error():
+  rows = [
+    row
+    for row in selection('synthetic_fas/intra').train
+    if row['label'] or row['subject'] in ('s0', 's2')
+  ]
+  with pytest.raises(ValueError, match=r's1, synthetic_fas/s3 .*labels \[1\]'):
+    index.split_halves(rows)
 
 
 def test_halves_have_disjoint_subjects_and_all_clips():

@@ -97,6 +97,11 @@ def test_initialize_has_the_shapes_and_spreads_of_init(key):
   np.testing.assert_allclose(
     np.abs(kernel).max(), np.abs(drawn).max(), rtol=0.01
   )
+  drawn = model.init(key, x, train=False)['params']['head']['conv']['kernel']
+  assert drawn.shape == (3, 3, 128, 1)
+  # A normal of He's deviation, at a tenth: 0.1 * sqrt(2 / 1152).
+  for kernel in (drawn, variables['params']['head']['conv']['kernel']):
+    np.testing.assert_allclose(kernel.std(), 0.0041667, rtol=0.08)
   norm = variables['params']['stem_0']['norm']
   np.testing.assert_array_equal(norm['scale'], 1)
   np.testing.assert_array_equal(norm['bias'], 0)

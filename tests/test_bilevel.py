@@ -9,7 +9,8 @@ import optax
 import pytest
 
 from configs import search as search_config
-from nasfas_jax import search, train
+from nasfas_jax import bilevel, search, supervised
+from nasfas_jax.data import protocols
 
 
 def small_config(**changes):
@@ -44,10 +45,10 @@ class Setting:
 
   def __init__(self, **changes):
     self.config = small_config(**changes)
-    self.model = search.build_supernet(self.config)
+    self.model = bilevel.build_supernet(self.config)
     self.descent = optax.sgd(1.0)
     self.state = jax.jit(
-      lambda: search.initial_state(
+      lambda: bilevel.initial_state(
         self.config, self.model, self.descent, self.descent
       )
     )()
@@ -55,11 +56,13 @@ class Setting:
 
   def loss(self, params, arch, batch):
     variables = {'params': params, 'batch_stats': self.state.batch_stats}
-    return train.batch_loss(self.model, self.config, variables, batch, arch)[0]
+    return supervised.batch_loss(
+      self.model, self.config, variables, batch, arch
+    )[0]
 
   def arch_step(self, rate=0.05):
     step = functools.partial(
-      search.arch_step,
+      bilevel.arch_step,
       model=self.model,
       config=self.config,
       optimizer=self.descent,
@@ -69,7 +72,7 @@ class Setting:
 
   def weight_step(self):
     step = functools.partial(
-      search.weight_step,
+      bilevel.weight_step,
       model=self.model,
       config=self.config,
       optimizer=self.descent,
@@ -198,7 +201,7 @@ def test_gumbel_draws_are_new_at_each_step_and_the_same_for_a_seed():
 
 def test_derive_records_where_the_genotype_comes_from():
   setting = Setting()
-  selection = search.protocols.Selection([], [], [], 'dev')
+  selection = protocols.Selection([], [], [], 'dev')
   found = search.derive(setting.config, setting.state.arch, selection)
   assert found.theta == setting.config.supernet.theta
   assert found.provenance['protocol'] == setting.config.protocol

@@ -1,0 +1,190 @@
+"""The two steps of the bilevel search (DARTS), and what they need.
+
+The supernet's weights w and its architecture parameters alpha descend in
+turns, on batches of two halves of the training clips:
+
+  alpha <- alpha - a * grad_alpha L(w, alpha; second half)
+  w     <- w - b * grad_w L(w, alpha; first half)
+
+First order holds w fixed in the first line; second order puts
+w - b * grad_w L(w, alpha; first half) in its place and differentiates through
+it (one unrolled step of plain gradient descent, the weights' own rate b).
+"""
+
+import concurrent.futures
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from nasfas_jax import (
+  models,
+  optimizers,
+  progress,
+  scoring,
+  supervised,
+  train_state,
+)
+from nasfas_jax.models import architecture, supernet
+from nasfas_jax.train_state import SearchState
+
+
+def build_supernet(config: ml_collections.ConfigDict) -> nn.Module:
+  """The supernet of a config."""
+  fields = dict(config.supernet)
+  fields['dtype'] = jnp.dtype(fields['dtype'])
+  return supernet.Supernet(**fields, temperature=config.search.temperature)
+
+
+def make_optimizers(settings: ml_collections.ConfigDict):
+  """(weights' optimizer, architecture's optimizer, weights' schedule)."""
+  rate = optimizers.schedule(
+    settings.weight_schedule,
+    settings.weight_learning_rate,
+    settings.num_steps,
+  )
+  weights = optimizers.adam_l2(
+    rate,
+    weight_decay=settings.weight_decay,
+    gradient_clip=settings.gradient_clip,
+  )
+  arch = optimizers.adam_l2(
+    settings.arch_learning_rate,
+    weight_decay=settings.arch_weight_decay,
+    b1=0.5,
+  )
+  return weights, arch, rate
+
+
+def initial_state(config, model, weight_optimizer, arch_optimizer):
+  """A fresh state; the same for the same config."""
+  key = jax.random.fold_in(jax.random.key(config.seed), 0)
+  arch_key, params_key = jax.random.split(key)
+  arch = architecture.init_arch(
+    arch_key,
+    space=config.supernet.space,
+    num_cells=config.supernet.num_cells,
+    num_nodes=config.supernet.num_nodes,
+  )
+  image = scoring.example_input(config)
+  variables = models.initialize(model, params_key, image, arch)
+  return SearchState(
+    step=jnp.zeros((), jnp.int32),
+    params=variables['params'],
+    batch_stats=variables['batch_stats'],
+    arch=arch,
+    weight_opt_state=weight_optimizer.init(variables['params']),
+    arch_opt_state=arch_optimizer.init(arch),
+  )
+
+
+def _loss(model, config, params, state, arch, batch, purpose):
+  """(loss, batch statistics) of the supernet on a batch.
+
+  The Gumbel key is a function of seed, step and purpose, so never saved.
+  """
+  variables = {'params': params, 'batch_stats': state.batch_stats}
+  rngs = None
+  if config.search.gumbel:
+    key = jax.random.fold_in(jax.random.key(config.seed), 2 + purpose)
+    rngs = {'gumbel': jax.random.fold_in(key, state.step)}
+  return supervised.batch_loss(model, config, variables, batch, arch, rngs=rngs)
+
+
+def weight_step(state, batch, *, model, config, optimizer):
+  """Updates the weights on a batch of the first half; returns the loss."""
+
+  def loss_fn(params):
+    return _loss(model, config, params, state, state.arch, batch, 0)
+
+  (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+    state.params
+  )
+  updates, opt_state = optimizer.update(
+    gradients, state.weight_opt_state, state.params
+  )
+  state = state.replace(
+    step=state.step + 1,
+    params=optax.apply_updates(state.params, updates),
+    batch_stats=batch_stats,
+    weight_opt_state=opt_state,
+  )
+  return state, loss
+
+
+def arch_step(
+  state, weight_batch, arch_batch, *, model, config, optimizer, rate
+):
+  """Updates the architecture on a batch of the second half.
+
+  Args:
+    state: SearchState.
+    weight_batch: batch of the first half; used by the second order only.
+    arch_batch: batch of the second half.
+    model: the supernet.
+    config: of the run.
+    optimizer: the architecture's.
+    rate: schedule of the weights' learning rate, for the unrolled step.
+
+  Returns:
+    (state, loss on the second half). Batch statistics are left as they were:
+    they belong to the weights.
+  """
+
+  def loss_fn(arch):
+    params = state.params
+    if config.search.second_order:
+      gradients = jax.grad(
+        lambda p: _loss(model, config, p, state, arch, weight_batch, 1)[0]
+      )(params)
+      params = jax.tree.map(
+        lambda p, g: p - rate(state.step) * g, params, gradients
+      )
+    return _loss(model, config, params, state, arch, arch_batch, 1)[0]
+
+  loss, gradients = jax.value_and_grad(loss_fn)(state.arch)
+  updates, opt_state = optimizer.update(
+    gradients, state.arch_opt_state, state.arch
+  )
+  state = state.replace(
+    arch=optax.apply_updates(state.arch, updates), arch_opt_state=opt_state
+  )
+  return state, loss
+
+
+def compile_steps(config, model, mesh, state, batch):
+  """Compiles both steps; returns (weight step, architecture step, rate)."""
+  weight_optimizer, arch_optimizer, rate = make_optimizers(config.search)
+  replicated = train_state.replicated(mesh)
+  sharded = train_state.batch_sharding(mesh)
+  weight_fn = jax.jit(
+    functools.partial(
+      weight_step, model=model, config=config, optimizer=weight_optimizer
+    ),
+    in_shardings=(replicated, sharded),
+    out_shardings=replicated,
+    donate_argnums=0,
+  )
+  arch_fn = jax.jit(
+    functools.partial(
+      arch_step,
+      model=model,
+      config=config,
+      optimizer=arch_optimizer,
+      rate=rate,
+    ),
+    in_shardings=(replicated, sharded, sharded),
+    out_shardings=replicated,
+    donate_argnums=0,
+  )
+  with progress.stage('Compiling the search steps'):
+    lowered = [weight_fn.lower(state, batch)]
+    if config.search.warmup_steps < config.search.num_steps:
+      lowered.append(arch_fn.lower(state, batch, batch))
+    # XLA compiles without Python's lock: each step on a core of its own.
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+      compiled = list(pool.map(lambda step: step.compile(), lowered))
+  return compiled[0], compiled[-1], rate

@@ -1,0 +1,136 @@
+"""Checks of a run's config before anything is written or compiled."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import ml_collections
+
+from nasfas_jax import losses, optimizers, scoring, train_state
+from nasfas_jax.data import protocols
+from nasfas_jax.models import search_spaces
+from nasfas_jax.ops import fusion, rank_pooling
+
+DTYPES = ('float32', 'bfloat16')
+
+CHOICES = {
+  'supervision': losses.SUPERVISIONS,
+  'threshold_source': ('', *protocols.THRESHOLD_SOURCES),
+  'input.fusion': fusion.FUSIONS,
+  'input.rank_pooling': tuple(rank_pooling.COEFFICIENTS),
+  'input.normalization': train_state.NORMALIZATIONS,
+  'network.dtype': DTYPES,
+  'supernet.dtype': DTYPES,
+  'supernet.space': tuple(search_spaces.SPACES),
+  'search.weight_schedule': optimizers.SCHEDULES,
+  'train.schedule': optimizers.SCHEDULES,
+}
+# (least, greatest) value of numbers; None: no bound.
+RANGES = {
+  'checkpoint_every': (0, None),
+  'log_every': (1, None),
+  'data.image_size': (8, 4096),
+  'data.num_frames': (1, 512),
+  'data.num_snippets': (1, 1024),
+  'data.num_workers': (0, 256),
+  'network.cell_features': (1, None),
+  'network.head_features': (1, None),
+  'network.output_size': (3, 4096),
+  'supernet.num_cells': (1, 64),
+  'supernet.num_nodes': (1, 16),
+  'supernet.cell_features': (1, None),
+  'supernet.head_features': (1, None),
+  'supernet.output_size': (3, 4096),
+  'supernet.partial_channels': (1, None),
+  'search.num_steps': (1, None),
+  'search.batch_size': (1, None),
+  'search.warmup_steps': (0, None),
+  'search.arch_every': (1, None),
+  'search.weight_decay': (0.0, None),
+  'search.arch_weight_decay': (0.0, None),
+  'search.gradient_clip': (0.0, None),
+  'train.num_steps': (1, None),
+  'train.batch_size': (1, None),
+  'train.warmup_steps': (0, None),
+  'train.weight_decay': (0.0, None),
+  'train.gradient_clip': (0.0, None),
+  'evaluate.batch_size': (1, None),
+  'evaluate.bootstrap_samples': (1, 1_000_000),
+  'evaluate.num_samples': (0, 10_000),
+}
+ABOVE_ZERO = (
+  'data.eval_face_scale',
+  'search.temperature',
+  'search.weight_learning_rate',
+  'search.arch_learning_rate',
+  'train.learning_rate',
+)
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Checks every field that has a known set or range of values.
+
+  Raises:
+    ValueError: names the field, its value and what is allowed.
+  """
+  for path, allowed in CHOICES.items():
+    value = _value(config, path)
+    if value not in allowed:
+      names = ', '.join(name or "''" for name in allowed)
+      raise ValueError(f'config.{path} is {value!r}; allowed: {names}.')
+  for path, (low, high) in RANGES.items():
+    value = _value(config, path)
+    if not (value >= low and (high is None or value <= high)):
+      text = f'{low} or more' if high is None else f'{low} to {high}'
+      raise ValueError(f'config.{path} is {value}; allowed: {text}.')
+  for path in ABOVE_ZERO:
+    value = _value(config, path)
+    if value is not None and not (value > 0 and math.isfinite(value)):
+      raise ValueError(f'config.{path} is {value}; allowed: above 0.')
+  settings = config.search
+  if settings.warmup_steps > settings.num_steps:
+    raise ValueError(
+      f'config.search.warmup_steps is {settings.warmup_steps}; allowed: 0 '
+      f'to config.search.num_steps, {settings.num_steps}.'
+    )
+
+
+def _value(config, path: str):
+  for name in path.split('.'):
+    config = config[name]
+  return config
+
+
+def check_batch_sizes(config, *paths: str) -> None:
+  """Checks that this machine's devices divide the batches."""
+  mesh = train_state.make_mesh()
+  for path in paths:
+    train_state.check_batch_size(f'config.{path}', _value(config, path), mesh)
+
+
+def check_model(
+  field: str,
+  build: Callable[[], object],
+  config: ml_collections.ConfigDict,
+  *model_args,
+) -> None:
+  """Builds a model and infers its shapes, without computing anything.
+
+  Args:
+    field: the part of the config that sizes it, for the message.
+    build: makes the model.
+    config: of the run; gives the input's shape.
+    *model_args: further arguments of the model.
+
+  Raises:
+    ValueError: if the sizes do not fit.
+  """
+  try:
+    model = build()
+    jax.eval_shape(
+      lambda x, *rest: model.init(jax.random.key(0), x, *rest, train=False),
+      scoring.example_input(config),
+      *model_args,
+    )
+  except (ValueError, TypeError, ZeroDivisionError) as error:
+    raise ValueError(f'config.{field}: {error}') from error

@@ -1,0 +1,78 @@
+import re
+
+import pytest
+
+from configs import search as search_config
+from configs import train as train_config
+from nasfas_jax import config_checks, search, train
+
+
+def set_field(config, path, value):
+  *parents, name = path.split('.')
+  for parent in parents:
+    config = config[parent]
+  config[name] = value
+
+
+@pytest.mark.parametrize('variant', search_config.VARIANTS)
+def test_the_shipped_configs_pass(variant):
+  config = search_config.get_config(variant)
+  # Fake devices may not divide the published batch of 12.
+  config.search.batch_size = config.train.batch_size = 16
+  search.check(config)
+  config = train_config.get_config(variant)
+  config.model = 'cdcn'
+  config.train.batch_size = 16
+  train.check(config)
+
+
+@pytest.mark.parametrize(
+  ('path', 'value', 'allowed'),
+  [
+    ('supervision', 'colour', 'depth, binary_mask'),
+    ('input.fusion', 'sum', 'static, dynamic, blend, concat'),
+    ('input.rank_pooling', 'none', 'approximate, linear'),
+    ('input.normalization', 'batch', 'fixed, clip'),
+    ('supernet.dtype', 'float16', 'float32, bfloat16'),
+    ('supernet.space', 'darts', 'cdcnpp, nasfas, vanilla'),
+    ('train.schedule', 'linear', 'constant, cosine, step'),
+    ('threshold_source', 'test', "'', dev, train"),
+    ('log_every', 0, '1 or more'),
+    ('supernet.num_nodes', 17, '1 to 16'),
+    ('train.num_steps', 0, '1 or more'),
+    ('evaluate.bootstrap_samples', 0, '1 to 1000000'),
+    ('search.temperature', 0.0, 'above 0'),
+    ('train.learning_rate', float('nan'), 'above 0'),
+    ('search.warmup_steps', 99, '0 to config.search.num_steps, 8'),
+    ('search.batch_size', 6, 'a positive multiple of the number of devices, 4'),
+    ('model', 'cdcn', "'genotype'"),
+    ('genotype', 'x.json', "''"),
+  ],
+)
+def test_a_bad_value_is_named_with_what_is_allowed(path, value, allowed):
+  config = search_config.get_config('debug')
+  set_field(config, path, value)
+  with pytest.raises(ValueError, match=re.escape(allowed)) as caught:
+    search.check(config)
+  assert f'config.{path}' in str(caught.value)
+  assert str(value) in str(caught.value)
+
+
+def test_channels_that_do_not_divide_are_found_before_anything_is_computed():
+  config = search_config.get_config('debug')
+  config.supernet.partial_channels = 3
+  with pytest.raises(
+    ValueError, match='config.supernet: partial_channels is 3'
+  ):
+    search.check(config)
+
+
+def test_every_checked_field_exists():
+  config = search_config.get_config()
+  config_checks.check(config)
+  paths = (*config_checks.CHOICES, *config_checks.RANGES)
+  for path in (*paths, *config_checks.ABOVE_ZERO):
+    node = config
+    for name in path.split('.'):
+      assert name in node, path
+      node = node[name]
