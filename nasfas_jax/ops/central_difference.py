@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nasfas_jax.ops import convolution
+
 # Places of the five weights in the 3x3 window, row by row (Yu et al., "Dual-
 # Cross Central Difference Network", IJCAI 2021, arXiv:2105.01290).
 CROSS_TAPS = {
@@ -138,15 +140,6 @@ def central_difference_conv(
       f'{features} output channels in {groups} groups; allowed: a multiple '
       'of the groups.'
     )
-  # Explicit, never 'SAME': with a stride 'SAME' pads one side more, which
-  # moves the centre tap off the window centre.
-  padding = [(dilation * (side // 2),) * 2 for side in kernel.shape[:2]]
-  return jax.lax.conv_general_dilated(
-    x,
-    folded,
-    window_strides=(strides, strides),
-    padding=padding,
-    rhs_dilation=(dilation, dilation),
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    feature_group_count=groups,
+  return convolution.convolve(
+    x, folded, strides=strides, dilation=dilation, groups=groups
   )

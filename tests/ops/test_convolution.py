@@ -1,0 +1,107 @@
+"""The closed family of CPU convolutions against XLA's own, in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nasfas_jax.ops import convolution
+
+TASKS = 3
+
+
+def reference(x, kernel, dilation):
+  pad = dilation * (kernel.shape[0] // 2)
+  return jax.lax.conv_general_dilated(
+    x,
+    kernel,
+    (1, 1),
+    [(pad, pad)] * 2,
+    rhs_dilation=(dilation, dilation),
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  )
+
+
+def loss(kernel, x, convolve):
+  """Two convolutions with one kernel, so that every factor is shared."""
+  return jnp.sum(jnp.sin(convolve(jnp.tanh(convolve(x, kernel)), kernel)))
+
+
+def after_a_step(kernel, x, convolve):
+  moved = kernel - 0.1 * jax.grad(loss)(kernel, x, convolve)
+  return loss(moved, x, convolve)
+
+
+def mean_over(in_axes):
+  def function(kernel, x, convolve):
+    def task(kernel, x):
+      return after_a_step(kernel, x, convolve)
+
+    return jnp.mean(jax.vmap(task, in_axes)(kernel, x))
+
+  return function
+
+
+def third_order(kernel, x, convolve):
+  gradient = jax.grad(after_a_step)(kernel, x, convolve)
+  return jnp.sum(jnp.square(gradient))
+
+
+CASES = {
+  'plain': (loss, (), ()),
+  'second_order': (after_a_step, (), ()),
+  'third_order': (third_order, (), ()),
+  'tasks_with_kernels': (mean_over((0, 0)), (TASKS,), (TASKS,)),
+  'tasks_share_kernel': (mean_over((None, 0)), (), (TASKS,)),
+  'tasks_share_input': (mean_over((0, None)), (TASKS,), ()),
+}
+
+
+@pytest.mark.parametrize('dilation', [1, 2])
+@pytest.mark.parametrize('form', ['library', 'shifted'])
+@pytest.mark.parametrize('case', CASES)
+def test_every_order_equals_the_library(case, form, dilation, monkeypatch):
+  if form == 'shifted':
+    monkeypatch.setattr(convolution, 'SHIFTED_POSITIONS', 1)
+  function, kernel_axes, x_axes = CASES[case]
+  with jax.enable_x64(True):
+    rng = np.random.default_rng(0)
+    kernel = jnp.asarray(rng.normal(size=(*kernel_axes, 3, 3, 4, 4)))
+    x = jnp.asarray(rng.normal(size=(*x_axes, 2, 5, 6, 4)))
+    found, expected = (
+      jax.jit(
+        jax.value_and_grad(
+          lambda k, x, convolve=convolve: function(k, x, convolve),
+          argnums=(0, 1),
+        )
+      )(kernel, x)
+      for convolve in (
+        lambda x, k: convolution.convolve(x, k, dilation=dilation),
+        lambda x, k: reference(x, k, dilation),
+      )
+    )
+  scale = jax.tree.map(lambda a: np.abs(a).max(), expected)
+  jax.tree.map(
+    lambda a, b, s: np.testing.assert_allclose(a, b, atol=1e-11 * s),
+    found,
+    expected,
+    scale,
+  )
+
+
+def test_a_window_that_is_not_square_keeps_its_shape():
+  x = jnp.ones((1, 4, 4, 2))
+  kernel = jnp.ones((3, 1, 2, 3))
+  gradient = jax.grad(lambda k: jnp.sum(convolution.convolve(x, k)))(kernel)
+  # Rows 0 and 2 see three of the four rows of ones, row 1 all four.
+  np.testing.assert_array_equal(gradient[:, 0, 0, 0], [12, 16, 12])
+
+
+def test_bfloat16_stays_bfloat16():
+  x = jnp.ones((1, 4, 4, 2), jnp.bfloat16)
+  kernel = jnp.ones((3, 3, 2, 3), jnp.bfloat16)
+  y, gradients = jax.value_and_grad(
+    lambda x, k: jnp.sum(convolution.convolve(x, k)), argnums=(0, 1)
+  )(x, kernel)
+  assert y.dtype == jnp.bfloat16
+  assert [g.dtype for g in gradients] == [jnp.bfloat16] * 2
