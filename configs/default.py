@@ -53,11 +53,12 @@ def get_config() -> ml_collections.ConfigDict:
   )
   config.augmentation = ml_collections.ConfigDict(
     {
-      # Mild, for a run of minutes; `search.py:paper` has the published one.
+      # The published colours and gamma; erasing and cutout take more steps
+      # than a run of minutes has.
       'face_scale': (1.28, 1.28),
       'flip': 0.5,
-      'colour': 20.0,
-      'gamma': (0.7, 1.4),
+      'colour': 40.0,
+      'gamma': (0.5, 1.5),
       'erase': 0.0,
       'erase_area': (0.01, 0.05),
       'cutout': 0.0,
@@ -70,7 +71,7 @@ def get_config() -> ml_collections.ConfigDict:
     {
       # 'static', 'dynamic', 'blend' or 'concat'.
       'fusion': 'concat',
-      # 'approximate' or 'linear'.
+      # 'approximate', 'linear' or 'exact'.
       'rank_pooling': 'approximate',
       # 'fixed', as in CDCN, or 'clip': without each clip's colour and contrast.
       'normalization': 'clip',
@@ -115,11 +116,15 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.search = ml_collections.ConfigDict(
     {
-      'num_steps': 120,
+      # 'none': a plain search. 'domain', 'type', 'domain_type': a search over
+      # tasks that hold out a domain, an attack type, or one of each.
+      'tasks': 'domain',
+      'num_steps': 100,
+      # Clips of a step on each half, of a plain search.
       'batch_size': 8,
       # Steps at the start that update the weights only.
       'warmup_steps': 30,
-      # False: first order. True: through one step of the weights (unrolled).
+      # False: first order. True: through the inner steps of the weights.
       'second_order': False,
       # Gumbel-softmax samples of the operations instead of the plain softmax.
       'gumbel': False,
@@ -136,9 +141,27 @@ def get_config() -> ml_collections.ConfigDict:
     }
   )
 
+  # The search over tasks: what config.search.tasks needs.
+  config.meta = ml_collections.ConfigDict(
+    {
+      'num_tasks': 2,
+      # Clips a task.
+      'support_size': 4,
+      'query_size': 4,
+      # Steps of descent on the support set, and their rate.
+      'inner_steps': 1,
+      'inner_rate': 1e-2,
+      # Learn a rate for every tensor, from inner_rate on.
+      'learn_rates': False,
+      'rate_learning_rate': 1e-2,
+      # Split the weights' optimizer state over the devices.
+      'shard_optimizer': False,
+    }
+  )
+
   config.train = ml_collections.ConfigDict(
     {
-      'num_steps': 900,
+      'num_steps': 800,
       'batch_size': 16,
       'learning_rate': 1e-2,
       # Steps over which the rate rises from 0.

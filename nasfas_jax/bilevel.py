@@ -13,6 +13,7 @@ it (one unrolled step of plain gradient descent, the weights' own rate b).
 
 import concurrent.futures
 import functools
+import math
 
 import flax.linen as nn
 import jax
@@ -21,13 +22,14 @@ import ml_collections
 import optax
 
 from nasfas_jax import (
+  meta,
   models,
   optimizers,
-  progress,
   scoring,
   supervised,
   train_state,
 )
+from nasfas_jax.data import index
 from nasfas_jax.models import architecture, supernet
 from nasfas_jax.train_state import SearchState
 
@@ -50,17 +52,30 @@ def make_optimizers(settings: ml_collections.ConfigDict):
     rate,
     weight_decay=settings.weight_decay,
     gradient_clip=settings.gradient_clip,
+    flat=True,
   )
   arch = optimizers.adam_l2(
     settings.arch_learning_rate,
     weight_decay=settings.arch_weight_decay,
     b1=0.5,
+    flat=True,
   )
   return weights, arch, rate
 
 
-def initial_state(config, model, weight_optimizer, arch_optimizer):
-  """A fresh state; the same for the same config."""
+def make_rate_optimizer(config) -> optax.GradientTransformation:
+  """The optimizer of the learned inner rates' logarithms."""
+  return optimizers.adam_l2(config.meta.rate_learning_rate)
+
+
+def initial_state(
+  config: ml_collections.ConfigDict, model: nn.Module
+) -> SearchState:
+  """A fresh state; the same for the same config.
+
+  Inner rates, as logarithms, are in it where the meta-search learns them.
+  """
+  weight_optimizer, arch_optimizer, _ = make_optimizers(config.search)
   key = jax.random.fold_in(jax.random.key(config.seed), 0)
   arch_key, params_key = jax.random.split(key)
   arch = architecture.init_arch(
@@ -71,8 +86,15 @@ def initial_state(config, model, weight_optimizer, arch_optimizer):
   )
   image = scoring.example_input(config)
   variables = models.initialize(model, params_key, image, arch)
+  log_rates = {}
+  if config.search.tasks != 'none' and config.meta.learn_rates:
+    log_rates = meta.constant_rates(
+      variables['params'], math.log(config.meta.inner_rate)
+    )
   return SearchState(
     step=jnp.zeros((), jnp.int32),
+    log_rates=log_rates,
+    rate_opt_state=make_rate_optimizer(config).init(log_rates),
     params=variables['params'],
     batch_stats=variables['batch_stats'],
     arch=arch,
@@ -81,7 +103,7 @@ def initial_state(config, model, weight_optimizer, arch_optimizer):
   )
 
 
-def _loss(model, config, params, state, arch, batch, purpose):
+def supernet_loss(model, config, params, state, arch, batch, purpose):
   """(loss, batch statistics) of the supernet on a batch.
 
   The Gumbel key is a function of seed, step and purpose, so never saved.
@@ -98,7 +120,7 @@ def weight_step(state, batch, *, model, config, optimizer):
   """Updates the weights on a batch of the first half; returns the loss."""
 
   def loss_fn(params):
-    return _loss(model, config, params, state, state.arch, batch, 0)
+    return supernet_loss(model, config, params, state, state.arch, batch, 0)
 
   (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
     state.params
@@ -138,12 +160,14 @@ def arch_step(
     params = state.params
     if config.search.second_order:
       gradients = jax.grad(
-        lambda p: _loss(model, config, p, state, arch, weight_batch, 1)[0]
+        lambda p: supernet_loss(model, config, p, state, arch, weight_batch, 1)[
+          0
+        ]
       )(params)
       params = jax.tree.map(
         lambda p, g: p - rate(state.step) * g, params, gradients
       )
-    return _loss(model, config, params, state, arch, arch_batch, 1)[0]
+    return supernet_loss(model, config, params, state, arch, arch_batch, 1)[0]
 
   loss, gradients = jax.value_and_grad(loss_fn)(state.arch)
   updates, opt_state = optimizer.update(
@@ -155,36 +179,103 @@ def arch_step(
   return state, loss
 
 
-def compile_steps(config, model, mesh, state, batch):
-  """Compiles both steps; returns (weight step, architecture step, rate)."""
-  weight_optimizer, arch_optimizer, rate = make_optimizers(config.search)
-  replicated = train_state.replicated(mesh)
-  sharded = train_state.batch_sharding(mesh)
-  weight_fn = jax.jit(
-    functools.partial(
-      weight_step, model=model, config=config, optimizer=weight_optimizer
-    ),
-    in_shardings=(replicated, sharded),
-    out_shardings=replicated,
-    donate_argnums=0,
-  )
-  arch_fn = jax.jit(
-    functools.partial(
-      arch_step,
-      model=model,
-      config=config,
-      optimizer=arch_optimizer,
-      rate=rate,
-    ),
-    in_shardings=(replicated, sharded, sharded),
-    out_shardings=replicated,
-    donate_argnums=0,
-  )
-  with progress.stage('Compiling the search steps'):
+class Bilevel:
+  """The plain search: two streams of clips and two compiled steps.
+
+  The two halves of the subjects are the two streams.
+
+  Attributes:
+    model: the supernet.
+    mesh: of the devices.
+  """
+
+  def __init__(self, config: ml_collections.ConfigDict, rows: list[index.Row]):
+    """config: of the run; rows: the training clips.
+
+    Raises:
+      ValueError: if the clips do not make two halves.
+    """
+    self.model = build_supernet(config)
+    self.mesh = train_state.make_mesh()
+    self._config = config
+    self._halves = index.split_halves(rows)
+    self._batches = None
+    self._arch_loss = None
+
+  def begin(self, state: SearchState, start: int) -> SearchState:
+    """Opens the streams after `start` steps and compiles; returns the state."""
+    config = self._config
+    self._streams = [
+      supervised.train_stream(
+        config,
+        half,
+        batch_size=config.search.batch_size,
+        map_size=config.supernet.output_size,
+        seed=config.seed + number,
+        step=start,
+      )
+      for number, half in enumerate(self._halves, 1)
+    ]
+    weight_optimizer, arch_optimizer, rate = make_optimizers(config.search)
+    replicated = train_state.replicated(self.mesh)
+    sharded = train_state.batch_sharding(self.mesh)
+    weight_fn = jax.jit(
+      functools.partial(
+        weight_step,
+        model=self.model,
+        config=config,
+        optimizer=weight_optimizer,
+      ),
+      in_shardings=(replicated, sharded),
+      out_shardings=replicated,
+      donate_argnums=0,
+    )
+    arch_fn = jax.jit(
+      functools.partial(
+        arch_step,
+        model=self.model,
+        config=config,
+        optimizer=arch_optimizer,
+        rate=rate,
+      ),
+      in_shardings=(replicated, sharded, sharded),
+      out_shardings=replicated,
+      donate_argnums=0,
+    )
+    batch = self._next()[0]
     lowered = [weight_fn.lower(state, batch)]
     if config.search.warmup_steps < config.search.num_steps:
       lowered.append(arch_fn.lower(state, batch, batch))
     # XLA compiles without Python's lock: each step on a core of its own.
     with concurrent.futures.ThreadPoolExecutor() as pool:
       compiled = list(pool.map(lambda step: step.compile(), lowered))
-  return compiled[0], compiled[-1], rate
+    self._weight_fn, self._arch_fn = compiled[0], compiled[-1]
+    return state
+
+  def _next(self) -> list[dict]:
+    """The batches of the next step, one a stream; kept until `run` uses it."""
+    if self._batches is None:
+      self._batches = [
+        train_state.put_batch(next(stream), self.mesh)
+        for stream in self._streams
+      ]
+    return self._batches
+
+  def run(
+    self, state: SearchState, step: int
+  ) -> tuple[SearchState, dict[str, jax.Array]]:
+    """Runs one step, counted from 1; returns the state and the losses."""
+    # Both streams advance at every step, so that one number is their state.
+    weight_batch, arch_batch = self._next()
+    self._batches = None
+    if step > self._config.search.warmup_steps:
+      state, self._arch_loss = self._arch_fn(state, weight_batch, arch_batch)
+    state, loss = self._weight_fn(state, weight_batch)
+    figures = {'train_loss': loss}
+    if self._arch_loss is not None:
+      figures['val_loss'] = self._arch_loss
+    return state, figures
+
+  def close(self) -> None:
+    for stream in self._streams:
+      stream.close()

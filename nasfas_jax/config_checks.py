@@ -7,7 +7,7 @@ import jax
 import ml_collections
 
 from nasfas_jax import losses, optimizers, scoring, train_state
-from nasfas_jax.data import protocols
+from nasfas_jax.data import episodes, protocols
 from nasfas_jax.models import search_spaces
 from nasfas_jax.ops import fusion, rank_pooling
 
@@ -17,13 +17,14 @@ CHOICES = {
   'supervision': losses.SUPERVISIONS,
   'threshold_source': ('', *protocols.THRESHOLD_SOURCES),
   'input.fusion': fusion.FUSIONS,
-  'input.rank_pooling': tuple(rank_pooling.COEFFICIENTS),
+  'input.rank_pooling': rank_pooling.KINDS,
   'input.normalization': train_state.NORMALIZATIONS,
   'network.dtype': DTYPES,
   'supernet.dtype': DTYPES,
   'supernet.space': tuple(search_spaces.SPACES),
   'search.weight_schedule': optimizers.SCHEDULES,
   'train.schedule': optimizers.SCHEDULES,
+  'search.tasks': ('none', *episodes.HOLD_OUTS),
 }
 # (least, greatest) value of numbers; None: no bound.
 RANGES = {
@@ -49,6 +50,10 @@ RANGES = {
   'search.weight_decay': (0.0, None),
   'search.arch_weight_decay': (0.0, None),
   'search.gradient_clip': (0.0, None),
+  'meta.num_tasks': (1, 1024),
+  'meta.support_size': (1, None),
+  'meta.query_size': (1, None),
+  'meta.inner_steps': (1, 64),
   'train.num_steps': (1, None),
   'train.batch_size': (1, None),
   'train.warmup_steps': (0, None),
@@ -63,6 +68,8 @@ ABOVE_ZERO = (
   'search.temperature',
   'search.weight_learning_rate',
   'search.arch_learning_rate',
+  'meta.inner_rate',
+  'meta.rate_learning_rate',
   'train.learning_rate',
 )
 
@@ -106,6 +113,20 @@ def check_batch_sizes(config, *paths: str) -> None:
   mesh = train_state.make_mesh()
   for path in paths:
     train_state.check_batch_size(f'config.{path}', _value(config, path), mesh)
+
+
+def check_tasks(config) -> None:
+  """Checks that this machine's devices divide the sets of the tasks."""
+  mesh = train_state.make_mesh(config.meta.num_tasks)
+  data_devices = mesh.shape['data']
+  for name in ('support_size', 'query_size'):
+    size = config.meta[name]
+    if size % data_devices:
+      raise ValueError(
+        f'config.meta.{name} is {size}; it must be a multiple of the '
+        f'{data_devices} devices of a task ({mesh.size} devices, '
+        f'{config.meta.num_tasks} tasks).'
+      )
 
 
 def check_model(

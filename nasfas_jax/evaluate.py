@@ -168,6 +168,8 @@ def judge(
     'model': {
       'name': config.model,
       'num_parameters': models.count_parameters(trained.variables['params']),
+      # Multiply-accumulates for one input, in units of 10^9.
+      'gmac': scorer.count_macs() / 1e9,
       'step': trained.step,
       'trained_on': trained.protocol,
     },

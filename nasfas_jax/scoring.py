@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from nasfas_jax import losses, models, progress, train_state
 from nasfas_jax.data import pipeline
 from nasfas_jax.data.index import Row
-from nasfas_jax.models import genotypes
+from nasfas_jax.models import cost, genotypes
 from nasfas_jax.ops import fusion
 
 
@@ -80,6 +80,7 @@ class Scorer:
   ):
     """config: of the run; variables: 'params' and 'batch_stats'."""
     self._config = config
+    self._model = model
     self._variables = variables
     self._mesh = mesh
     self._compiled = None
@@ -102,6 +103,14 @@ class Scorer:
         self._compiled = lowered.compile()
     out = self._compiled(self._variables, batch)
     return jax.tree.map(np.asarray, out)
+
+  def count_macs(self) -> int:
+    """Multiply-accumulates for one input."""
+    return cost.count_macs(
+      functools.partial(self._model.apply, train=False),
+      self._variables,
+      example_input(self._config),
+    )
 
   def batches(
     self, rows: Sequence[Row], num_snippets: int

@@ -1,7 +1,8 @@
 """The main experiment: bilevel architecture search, then train and evaluate.
 
-The steps are those of `bilevel`. The supernet's weights are trained on one
-half of the training subjects, its architecture on the other.
+Two searches: over tasks (`meta_search`), and the plain one (`bilevel`), which
+trains the supernet's weights on one half of the training subjects and its
+architecture on the other.
 """
 
 import functools
@@ -11,12 +12,12 @@ import time
 import jax
 import ml_collections
 import numpy as np
-from jax.sharding import Mesh
 
 from nasfas_jax import (
   bilevel,
   checkpoints,
   config_checks,
+  meta_search,
   progress,
   run_log,
   scoring,
@@ -44,11 +45,11 @@ def search(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     config.data.builder_config,
     config.threshold_source,
   )
-  halves = index.split_halves(selection.train)
+  method = make_method(config, selection)
   run_log.start(workdir, config, selection)
   path = workdir / 'genotype.json'
   if not path.exists():
-    arch = run_search(config, workdir, halves, train_state.make_mesh())
+    arch = run_search(config, workdir, method)
     derive(config, arch, selection).save(path)
   progress.say(f'Genotype: {path}')
   train.fit_and_judge(config, workdir, selection)
@@ -69,8 +70,12 @@ def check(config: ml_collections.ConfigDict) -> None:
         'trains a given network.'
       )
   config_checks.check_batch_sizes(
-    config, 'search.batch_size', 'train.batch_size', 'evaluate.batch_size'
+    config, 'train.batch_size', 'evaluate.batch_size'
   )
+  if config.search.tasks == 'none':
+    config_checks.check_batch_sizes(config, 'search.batch_size')
+  else:
+    config_checks.check_tasks(config)
   arch = jax.eval_shape(
     lambda: architecture.init_arch(
       jax.random.key(0),
@@ -88,64 +93,55 @@ def check(config: ml_collections.ConfigDict) -> None:
   )
 
 
+def make_method(
+  config: ml_collections.ConfigDict, selection: protocols.Selection
+) -> bilevel.Bilevel | meta_search.MetaSearch:
+  """The search that config.search.tasks names.
+
+  Raises:
+    ValueError: if the training clips do not make its tasks or halves.
+  """
+  if config.search.tasks == 'none':
+    return bilevel.Bilevel(config, selection.train)
+  domain_field = protocols.get_protocol(config.protocol).domain_field
+  return meta_search.MetaSearch(config, selection.train, domain_field)
+
+
 def run_search(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  halves: tuple[list[index.Row], list[index.Row]],
-  mesh: Mesh,
+  method: bilevel.Bilevel | meta_search.MetaSearch,
 ) -> dict:
-  """Runs the bilevel search; returns the final architecture parameters."""
+  """Runs the search; returns the final architecture parameters."""
   settings = config.search
-  model = bilevel.build_supernet(config)
-  weight_optimizer, arch_optimizer, _ = bilevel.make_optimizers(settings)
   with progress.stage('Making the supernet'):
     state = jax.jit(
-      functools.partial(
-        bilevel.initial_state, config, model, weight_optimizer, arch_optimizer
-      ),
-      out_shardings=train_state.replicated(mesh),
+      functools.partial(bilevel.initial_state, config, method.model),
+      out_shardings=train_state.replicated(method.mesh),
     )()
   with checkpoints.Checkpointer(workdir / 'checkpoints' / 'search') as saver:
     state, start = saver.restore_or(state)
     if start < settings.num_steps:
-      state = _loop(config, workdir, model, state, start, halves, saver, mesh)
+      with progress.stage('Compiling the search'):
+        state = method.begin(state, start)
+      state = _loop(config, workdir, method, state, start, saver)
+      method.close()
   return state.arch
 
 
-def _loop(config, workdir, model, state, start, halves, saver, mesh):
+def _loop(config, workdir, method, state, start, saver):
   """Steps from `start` to the end, logging and saving."""
   settings = config.search
-  streams = [
-    supervised.train_stream(
-      config,
-      rows,
-      batch_size=settings.batch_size,
-      map_size=config.supernet.output_size,
-      seed=config.seed + number,
-      step=start,
-    )
-    for number, rows in enumerate(halves, 1)
-  ]
-  weight_batch = train_state.put_batch(next(streams[0]), mesh)
-  weight_fn, arch_fn, rate = bilevel.compile_steps(
-    config, model, mesh, state, weight_batch
-  )
-  arch_loss = None
+  rate = bilevel.make_optimizers(settings)[2]
   began = time.monotonic()
   with (
     run_log.MetricWriter(workdir, 'search', start) as writer,
     progress.bar('Searching', settings.num_steps, start) as bar,
   ):
     for step in range(start + 1, settings.num_steps + 1):
-      # Both streams advance at every step, so that one number is their state.
-      arch_batch = train_state.put_batch(next(streams[1]), mesh)
-      if step > settings.warmup_steps:
-        state, arch_loss = arch_fn(state, weight_batch, arch_batch)
-      state, loss = weight_fn(state, weight_batch)
-      if step < settings.num_steps:
-        weight_batch = train_state.put_batch(next(streams[0]), mesh)
+      state, losses = method.run(state, step)
       if step % config.log_every == 0 or step == settings.num_steps:
-        figures = _losses(loss, arch_loss, step)
+        figures = _finite(losses, step)
         bar.update(step, **figures)
         figures['learning_rate'] = float(rate(step - 1))
         figures.update(_arch_figures(config, state.arch))
@@ -155,22 +151,18 @@ def _loop(config, workdir, model, state, start, halves, saver, mesh):
         step, config.checkpoint_every, settings.num_steps
       ):
         # A checkpoint of a diverged search would be where a resume ends.
-        _losses(loss, arch_loss, step)
+        _finite(losses, step)
         saver.save(step, state)
-  for stream in streams:
-    stream.close()
   return state
 
 
-def _losses(loss, arch_loss, step: int) -> dict[str, float]:
+def _finite(losses: dict[str, jax.Array], step: int) -> dict[str, float]:
   """The losses as numbers.
 
   Raises:
     FloatingPointError: if one is not finite.
   """
-  figures = {'train_loss': float(loss)}
-  if arch_loss is not None:
-    figures['val_loss'] = float(arch_loss)
+  figures = {name: float(loss) for name, loss in losses.items()}
   for name, value in figures.items():
     supervised.check_finite(value, step, f'search ({name})')
   return figures

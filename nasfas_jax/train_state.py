@@ -1,5 +1,6 @@
 """What a run carries from step to step, and where it lives."""
 
+import math
 from typing import Any
 
 import flax.struct
@@ -26,7 +27,11 @@ class TrainState:
 
 @flax.struct.dataclass
 class SearchState:
-  """State of a search: the supernet's weights and its architecture."""
+  """State of a search: the supernet's weights and its architecture.
+
+  log_rates and rate_opt_state are those of learned inner rates, {} and empty
+  where a search has none.
+  """
 
   step: jax.Array
   params: PyTree
@@ -34,12 +39,21 @@ class SearchState:
   arch: PyTree
   weight_opt_state: optax.OptState
   arch_opt_state: optax.OptState
+  log_rates: PyTree
+  rate_opt_state: optax.OptState
 
 
-def make_mesh() -> Mesh:
-  """All devices in one mesh with the axes ('task', 'data')."""
-  devices = np.asarray(jax.devices()).reshape(1, -1)
-  return Mesh(devices, ('task', 'data'))
+def make_mesh(num_tasks: int = 1) -> Mesh:
+  """All devices in one mesh with the axes ('task', 'data').
+
+  Args:
+    num_tasks: tasks of a step; as many devices as divide both them and the
+      number of devices make up the task axis, so any number of tasks works.
+  """
+  devices = np.asarray(jax.devices())
+  return Mesh(
+    devices.reshape(math.gcd(num_tasks, devices.size), -1), ('task', 'data')
+  )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -49,6 +63,44 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def batch_sharding(mesh: Mesh) -> NamedSharding:
   """The leading axis of a batch, split over all devices."""
   return NamedSharding(mesh, PartitionSpec(('task', 'data')))
+
+
+def task_sharding(mesh: Mesh) -> NamedSharding:
+  """The leading axis over the task axis of the devices."""
+  return NamedSharding(mesh, PartitionSpec('task'))
+
+
+def clip_sharding(mesh: Mesh) -> NamedSharding:
+  """Tasks over the task axis, each task's clips over the data axis."""
+  return NamedSharding(mesh, PartitionSpec('task', 'data'))
+
+
+def spread(tree: PyTree, mesh: Mesh) -> PyTree:
+  """Shardings that split each array over all devices where one axis allows.
+
+  For optimizer states, which every device else holds whole.
+
+  Args:
+    tree: arrays or their shapes.
+    mesh: of the devices.
+
+  Returns:
+    A NamedSharding for each array: its longest axis that the devices divide is
+    split, or it is replicated.
+  """
+
+  def of(leaf):
+    axes = [
+      axis for axis, size in enumerate(leaf.shape) if size % mesh.size == 0
+    ]
+    if not axes:
+      return replicated(mesh)
+    chosen = max(axes, key=lambda axis: leaf.shape[axis])
+    spec = [None] * len(leaf.shape)
+    spec[chosen] = ('task', 'data')
+    return NamedSharding(mesh, PartitionSpec(*spec))
+
+  return jax.tree.map(of, tree)
 
 
 def check_batch_size(name: str, batch_size: int, mesh: Mesh) -> None:

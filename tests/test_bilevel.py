@@ -7,37 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from small_search import make_batch, small_config
 
-from configs import search as search_config
 from nasfas_jax import bilevel, search, supervised
 from nasfas_jax.data import protocols
-
-
-def small_config(**changes):
-  config = search_config.get_config('debug')
-  config.data.image_size = 16
-  config.data.num_frames = 2
-  for part in (config.supernet, config.network):
-    part.stem_features = (2, 4)
-    part.cell_features = 4
-    part.head_features = 4
-    part.output_size = 4
-  config.supernet.partial_channels = 1
-  # One edge a cell: the steps are the same, the compiling is not.
-  config.supernet.num_nodes = 1
-  config.search.update(changes)
-  return config
-
-
-def make_batch(seed, size=4):
-  rng = np.random.default_rng(seed)
-  batch = {
-    'frames': rng.integers(0, 256, (size, 2, 16, 16, 3), dtype=np.uint8),
-    'depth': rng.random((size, 4, 4), dtype=np.float32),
-    'face_mask': np.ones((size, 4, 4), np.float32),
-    'label': np.arange(size, dtype=np.int32) % 2,
-  }
-  return jax.tree.map(jnp.asarray, batch)
 
 
 class Setting:
@@ -47,11 +20,11 @@ class Setting:
     self.config = small_config(**changes)
     self.model = bilevel.build_supernet(self.config)
     self.descent = optax.sgd(1.0)
-    self.state = jax.jit(
-      lambda: bilevel.initial_state(
-        self.config, self.model, self.descent, self.descent
-      )
-    )()
+    state = jax.jit(lambda: bilevel.initial_state(self.config, self.model))()
+    self.state = state.replace(
+      weight_opt_state=self.descent.init(state.params),
+      arch_opt_state=self.descent.init(state.arch),
+    )
     self.first, self.second = make_batch(1), make_batch(2)
 
   def loss(self, params, arch, batch):

@@ -19,7 +19,6 @@ from nasfas_jax import (
   search,
   supervised,
   train,
-  train_state,
 )
 from nasfas_jax.data import index, protocols
 from nasfas_jax.models import genotypes
@@ -103,24 +102,19 @@ def test_results_and_scores_agree(searched):
   assert results['threshold']['split'] == 'dev'
 
 
-def test_warmup_leaves_the_architecture_alone(tiny_data_dir, tmp_path):
+@pytest.mark.parametrize('tasks', ['none', 'domain'])
+def test_warmup_leaves_the_architecture_alone(tasks, tiny_data_dir, tmp_path):
   config = tiny(search_config.get_config('debug'), tiny_data_dir)
   config.search.warmup_steps = config.search.num_steps = 2
   config.search.arch_every = 1
+  config.search.tasks = tasks
   selection = protocols.load(
     config.protocol, config.data.data_dir, config.data.builder_config
   )
-  run_log.start(tmp_path, config, selection)
-  halves = index.split_halves(selection.train)
-  arch = search.run_search(config, tmp_path, halves, train_state.make_mesh())
-  model = bilevel.build_supernet(config)
-  weight_optimizer, arch_optimizer, _ = bilevel.make_optimizers(config.search)
+  method = search.make_method(config, selection)
+  arch = search.run_search(config, tmp_path, method)
   # Under jit, as the search makes it: the same bits.
-  first = jax.jit(
-    lambda: bilevel.initial_state(
-      config, model, weight_optimizer, arch_optimizer
-    )
-  )()
+  first = jax.jit(lambda: bilevel.initial_state(config, method.model))()
   jax.tree.map(np.testing.assert_array_equal, arch, first.arch)
 
 

@@ -39,7 +39,7 @@ def run(*arguments, cwd='.'):
     ),
     (
       ['--config=configs/search.py:huge'],
-      "Unknown variant 'huge' of configs/search.py; allowed: default, debug",
+      "Unknown variant 'huge' of configs/search.py; allowed: default, domain",
     ),
     (
       ['--config=configs/search.py', '--config.protocol=synthetic_fas/x'],

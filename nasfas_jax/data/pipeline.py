@@ -14,7 +14,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from nasfas_jax.data import transforms
+from nasfas_jax.data.episodes import Episodes
 from nasfas_jax.data.index import Row
+
+# More steps than any search takes.
+MAX_STEPS = 10**9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +207,39 @@ def train_batches(
   return _iterate(dataset[step:], num_workers)
 
 
+def episode_batches(
+  rows: Sequence[Row],
+  *,
+  episodes: Episodes,
+  shape: SnippetShape,
+  augmentation: transforms.Augmentation,
+  seed: int,
+  step: int = 0,
+  num_workers: int = 0,
+) -> Iterator[dict[str, np.ndarray]]:
+  """An endless stream of episodes, from a step on.
+
+  Args:
+    rows: entries of the index, those that the episodes number.
+    episodes: which clips a step holds.
+    shape: sizes of a snippet.
+    augmentation: strengths of the augmentation.
+    seed: of the augmentation.
+    step: number of the first episode; episode n is the same whatever the
+      first.
+    num_workers: see `train_batches`.
+
+  Returns:
+    As `train_batches`, with a leading axis of `episodes.size`: the tasks one
+    after the other, each one's support set before its query set.
+  """
+  dataset = grain.MapDataset.source(_EpisodeSource(ClipSource(rows), episodes))
+  dataset = dataset.seed(seed)
+  dataset = dataset.random_map(TrainSnippet(shape, augmentation))
+  dataset = dataset.batch(episodes.size, drop_remainder=True)
+  return _iterate(dataset[step:], num_workers)
+
+
 def evaluation_batches(
   rows: Sequence[Row],
   *,
@@ -239,6 +276,20 @@ def evaluation_batches(
       yield {**batch, 'weight': part}
   finally:
     batches.close()
+
+
+class _EpisodeSource:
+  """The clips of the episodes in a row, as good as without end."""
+
+  def __init__(self, clips: ClipSource, episodes: Episodes):
+    self._clips = clips
+    self._episodes = episodes
+
+  def __len__(self) -> int:
+    return MAX_STEPS * self._episodes.size
+
+  def __getitem__(self, i: int):
+    return self._clips[self._episodes.row(i)]
 
 
 class _Places:

@@ -26,21 +26,21 @@ def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
 
 
 def block_diagonal(kernels: Sequence[jax.Array]) -> jax.Array:
-  """One kernel that applies each of several to its own channels.
+  """Kernels that apply each of several to its own channels.
 
   Args:
-    kernels: [k, k, I_i, O_i].
+    kernels: [k, k, I_i, E, O_i], those of E edges.
 
   Returns:
-    [k, k, sum of I_i, sum of O_i], zero off the diagonal blocks.
+    [k, k, sum of I_i, E, sum of O_i], zero off the diagonal blocks.
   """
-  total = sum(kernel.shape[3] for kernel in kernels)
+  total = sum(kernel.shape[-1] for kernel in kernels)
   rows = []
   before = 0
   for kernel in kernels:
-    after = total - before - kernel.shape[3]
-    rows.append(jnp.pad(kernel, ((0, 0), (0, 0), (0, 0), (before, after))))
-    before += kernel.shape[3]
+    after = total - before - kernel.shape[-1]
+    rows.append(jnp.pad(kernel, ((0, 0),) * 4 + ((before, after),)))
+    before += kernel.shape[-1]
   return jnp.concatenate(rows, axis=2)
 
 
@@ -52,6 +52,8 @@ class OutgoingEdges(nn.Module):
   without parameters in a search, hence per channel). This equals applying
   each operation by itself, in a fraction of the time to run and compile. The
   second convolutions of an edge's cdc_2_r are one block-diagonal convolution.
+  An operation's kernels of all edges are one parameter, edge after edge in its
+  last axis: few tensors keep the optimizers' part of a step small.
 
   Attributes:
     targets: the nodes that the edges enter.
@@ -92,27 +94,41 @@ class OutgoingEdges(nn.Module):
       sums = [total + part for total, part in zip(sums, term, strict=True)]
     return sums
 
-  def _convolve(self, x, kernels, name, train, *, dilation=1):
-    """Concatenated kernels as one CDC, batch normalization and ReLU."""
-    kernel = kernels[0]
-    if len(kernels) > 1:
-      kernel = jnp.concatenate(kernels, axis=-1)
-    y = central_difference.central_difference_conv(
-      x, kernel, theta=self.theta, dilation=dilation
+  def _kernel(self, name, in_features, features, **form):
+    """The kernels of an operation: [k, k, in_features, edges, features]."""
+    edges = len(self.targets)
+    kernel = kernel_param(
+      self,
+      name,
+      in_features=in_features,
+      features=edges * features,
+      **{'window': 3, **form},
     )
+    return kernel.reshape(*kernel.shape[:3], edges, features)
+
+  def _normalize(self, y, name, train):
+    """Batch normalization without parameters, then ReLU."""
     y = batch_norm(
       y, train=train, affine=False, dtype=self.dtype, name=f'{name}_norm'
     )
     return nn.relu(y)
 
-  def _kernel(self, target, name, in_features, features, **form):
-    return kernel_param(
-      self,
-      f'to_{target}_{name}',
-      in_features=in_features,
-      features=features,
-      **{'window': 3, **form},
+  def _wide(self, x, kernels, dilation=1):
+    """One CDC of x with kernels [k, k, C, ...]; the rest is features."""
+    return central_difference.central_difference_conv(
+      x,
+      kernels.reshape(*kernels.shape[:3], -1),
+      theta=self.theta,
+      dilation=dilation,
     )
+
+  def _mix(self, y, names, weight):
+    """Sums y [N, H, W, edges * operations * C] over the operations."""
+    edges = len(self.targets)
+    y = y.reshape(*y.shape[:3], edges, len(names), -1)
+    mix = jnp.stack([weight[name] for name in names], axis=-1)
+    mixed = jnp.einsum('nhweoc,eo->enhwc', y, mix)
+    return [mixed[e] for e in range(edges)]
 
   def _convolutions(self, x, weight, train):
     """Terms of the single convolutions, one wide convolution a form."""
@@ -125,23 +141,17 @@ class OutgoingEdges(nn.Module):
     for (window, dilation), names in forms.items():
       kernels = [
         self._kernel(
-          target,
           name,
           features,
           features,
           window=window,
           variant=operations.CONVOLUTIONS[name].variant,
         )
-        for target in self.targets
         for name in names
       ]
-      y = self._convolve(
-        x, kernels, f'conv_{window}_{dilation}', train, dilation=dilation
-      )
-      y = y.reshape(*x.shape[:3], len(self.targets), len(names), features)
-      mix = jnp.stack([weight[name] for name in names], axis=-1)
-      mixed = jnp.einsum('nhweoc,eo->enhwc', y, mix)
-      yield [mixed[e] for e in range(len(self.targets))]
+      y = self._wide(x, jnp.stack(kernels, axis=-2), dilation)
+      y = self._normalize(y, f'conv_{window}_{dilation}', train)
+      yield self._mix(y, names, weight)
 
   def _expansions(self, x, weight, train):
     """Term of all cdc_2_r: one wide first convolution, one second an edge."""
@@ -150,31 +160,30 @@ class OutgoingEdges(nn.Module):
       for name in SPACES[self.space]
       if operations.expansion(name) is not None
     ]
+    edges = len(self.targets)
     features = x.shape[-1]
     widths = [
       operations.middle_features(features, operations.expansion(name))
       for name in names
     ]
-    kernels = [
-      self._kernel(target, f'{name}_first', features, width)
-      for target in self.targets
+    first = [
+      self._kernel(f'{name}_first', features, width)
       for name, width in zip(names, widths, strict=True)
     ]
-    middle = self._convolve(x, kernels, 'first', train)
-    term = []
-    for e, target in enumerate(self.targets):
-      part = middle[..., e * sum(widths) : (e + 1) * sum(widths)]
-      kernel = block_diagonal(
-        [
-          self._kernel(target, f'{name}_second', width, features)
-          for name, width in zip(names, widths, strict=True)
-        ]
-      )
-      y = self._convolve(part, [kernel], f'to_{target}_second', train)
-      y = y.reshape(*x.shape[:3], len(names), features)
-      mix = jnp.stack([weight[name][e] for name in names])
-      term.append(jnp.einsum('nhwoc,o->nhwc', y, mix))
-    return term
+    second = block_diagonal(
+      [
+        self._kernel(f'{name}_second', width, features)
+        for name, width in zip(names, widths, strict=True)
+      ]
+    )
+    middle = self._wide(x, jnp.concatenate(first, axis=-1))
+    middle = self._normalize(middle, 'first', train)
+    middle = middle.reshape(*middle.shape[:3], edges, -1)
+    y = jnp.concatenate(
+      [self._wide(middle[..., e, :], second[..., e, :]) for e in range(edges)],
+      axis=-1,
+    )
+    return self._mix(self._normalize(y, 'second', train), names, weight)
 
   def _others(self, x, weight, train):
     """Terms of the pools, which all edges share, and of the separable CDC."""

@@ -40,37 +40,40 @@ def normalize(y):
   return (y - mean) / np.sqrt(variance + 1e-5)
 
 
-def reference(name, x, params, target, theta):
-  """One operation from the parameters of `OutgoingEdges`."""
-  p = {
-    key.removeprefix(f'to_{target}_{name}'): value
-    for key, value in params.items()
-    if key.startswith(f'to_{target}_{name}')
-  }
+def reference(name, x, params, edge, targets, theta):
+  """One operation of one edge from the parameters of `OutgoingEdges`."""
+
+  def own(key):
+    """The edge's part of a parameter of all edges."""
+    return jnp.split(params[key], len(targets), axis=-1)[edge]
+
   if name == 'none':
     return np.zeros(x.shape)
   if name == 'skip_connect':
     return np.asarray(x)
   if name.startswith('cdc_2_'):
-    middle = conv_bn_relu(x, p['_first'], theta)
-    return conv_bn_relu(jnp.asarray(middle, x.dtype), p['_second'], theta)
+    middle = conv_bn_relu(x, own(f'{name}_first'), theta)
+    return conv_bn_relu(
+      jnp.asarray(middle, x.dtype), own(f'{name}_second'), theta
+    )
   if name.startswith('cdc_cross'):
-    kernel = central_difference.expand_cross(p[''], name[-2:])
+    kernel = central_difference.expand_cross(own(name), name[-2:])
     return conv_bn_relu(x, kernel, theta)
   if name in ('cdc_3x3', 'cdc_5x5'):
-    return conv_bn_relu(x, p[''], theta)
+    return conv_bn_relu(x, own(name), theta)
   if name == 'dil_cdc_3x3':
-    return conv_bn_relu(x, p[''], theta, dilation=2)
+    return conv_bn_relu(x, own(name), theta, dilation=2)
   if name == 'cd_max_pool_3x3':
     return normalize(pooling.cd_max_pool(x, theta=theta))
   if name == 'cd_avg_pool_3x3':
     return normalize(pooling.cd_avg_pool(x, theta=theta))
   assert name == 'sep_cdc_3x3'
-  depthwise = p['']['depthwise']['kernel']
+  separable = params[f'to_{targets[edge]}_{name}']
+  depthwise = separable['depthwise']['kernel']
   y = central_difference.central_difference_conv(
     x, depthwise, theta=theta, groups=x.shape[-1]
   )
-  return conv_bn_relu(y, p['']['pointwise']['kernel'], 0.0)
+  return conv_bn_relu(y, separable['pointwise']['kernel'], 0.0)
 
 
 @pytest.mark.parametrize('space', ['cdcnpp', 'nasfas'])
@@ -85,10 +88,10 @@ def test_mixed_operations_equal_each_operation_by_itself(space, key):
   actual, _ = module.apply(
     variables, x, weights, train=True, mutable=['batch_stats']
   )
-  for e, target in enumerate(targets):
+  for e in range(len(targets)):
     expected = sum(
       float(weights[e, i])
-      * reference(name, x, variables['params'], target, theta)
+      * reference(name, x, variables['params'], e, targets, theta)
       for i, name in enumerate(SPACES[space])
     )
     np.testing.assert_allclose(actual[e], expected, atol=2e-5)
@@ -105,9 +108,13 @@ def test_block_diagonal_applies_each_kernel_to_its_own_channels(key):
   first = jax.random.normal(keys[0], (3, 3, 2, 4))
   second = jax.random.normal(keys[1], (3, 3, 3, 1))
   x = jax.random.normal(keys[2], (1, 5, 5, 5))
-  both = central_difference.central_difference_conv(
-    x, cells.block_diagonal([first, second])
+  # Two edges, of which the second is the negative of the first.
+  kernels = cells.block_diagonal(
+    [jnp.stack([kernel, -kernel], axis=3) for kernel in (first, second)]
   )
+  assert kernels.shape == (3, 3, 5, 2, 5)
+  np.testing.assert_array_equal(kernels[..., 0, :], -kernels[..., 1, :])
+  both = central_difference.central_difference_conv(x, kernels[..., 0, :])
   expected = jnp.concatenate(
     [
       central_difference.central_difference_conv(x[..., :2], first),

@@ -230,13 +230,14 @@ def test_a_one_hot_supernet_is_the_derived_network(key):
   for level in LEVELS:
     edges = variables['params'][f'{level}_0']
     cell_params = jax.tree.map(lambda a: a, params[f'{level}_0'])
-    cell_params['from_0_to_1']['block']['conv']['kernel'] = edges['from_0'][
-      'to_1_cdc_3x3'
-    ]
+    # The edges 0 -> 1 and 0 -> 2 leave node 0; the former comes first.
+    cell_params['from_0_to_1']['block']['conv']['kernel'] = jnp.split(
+      edges['from_0']['cdc_3x3'], 2, axis=-1
+    )[0]
     for i, part in enumerate(('first', 'second')):
       cell_params['from_1_to_2'][f'block_{i}']['conv']['kernel'] = edges[
         'from_1'
-      ][f'to_2_cdc_2_1.2_{part}']
+      ][f'cdc_2_1.2_{part}']
     params[f'{level}_0'] = cell_params
   expected, _ = derived.apply(
     {**fresh, 'params': params}, x, train=True, mutable=['batch_stats']

@@ -120,10 +120,72 @@ def test_reversed_time_flips_the_sign_of_the_linear_kind():
 
 
 def test_errors_name_the_value():
-  with pytest.raises(ValueError, match="'exact'; allowed: approximate, linear"):
-    rank_pooling.dynamic_image(jnp.zeros((1, 2, 3, 3, 3)), 'exact')
+  with pytest.raises(ValueError, match="'svm'; allowed: approximate, linear, exact"):
+    rank_pooling.dynamic_image(jnp.zeros((1, 2, 3, 3, 3)), 'svm')
   with pytest.raises(ValueError, match=r'\(3, 3, 3\); allowed: \[..., K'):
     rank_pooling.dynamic_image(jnp.zeros((3, 3, 3)))
   for coefficients in rank_pooling.COEFFICIENTS.values():
     with pytest.raises(ValueError, match='num_frames is 0; allowed: 1'):
       coefficients(0)
+
+
+def walk(seed, scale, frames=6):
+  """A clip that drifts, with noise: [frames, 5, 4, 3]."""
+  rng = np.random.default_rng(seed)
+  steps = rng.normal(size=(frames, 5, 4, 3)) * scale
+  return (np.cumsum(steps, axis=0) + 0.3).astype(np.float32)
+
+
+def ranking_machine(frames, cost):
+  """The dual by coordinate ascent in float64, one pair after the other."""
+  flat = frames.reshape(len(frames), -1).astype(np.float64)
+  flat /= np.sqrt(flat.shape[1])
+  means = [flat[: t + 1].mean(axis=0) for t in range(len(flat))]
+  pairs = [means[i] - means[j] for i in range(len(flat)) for j in range(i)]
+  dual = np.zeros(len(pairs))
+  image = np.zeros(flat.shape[1])
+  for _ in range(20_000):
+    largest = 0.0
+    for p, difference in enumerate(pairs):
+      slope = 1.0 - image @ difference
+      new = np.clip(dual[p] + slope / (difference @ difference), 0.0, cost)
+      image += (new - dual[p]) * difference
+      largest = max(largest, abs(new - dual[p]))
+      dual[p] = new
+    if largest < 1e-11:
+      break
+  return image, means
+
+
+@pytest.mark.parametrize('cost', [1.0, 100.0])
+@pytest.mark.parametrize(('seed', 'scale'), [(0, 0.05), (1, 0.3), (2, 1.0)])
+def test_exact_rank_pooling_is_the_ranking_machine(seed, scale, cost):
+  clip = walk(seed, scale)
+  expected, means = ranking_machine(clip, cost)
+  coefficients = rank_pooling.exact_coefficients(jnp.asarray(clip), cost=cost)
+  flat = clip.reshape(len(clip), -1) / np.sqrt(60)
+  found = np.asarray(coefficients) @ flat
+  np.testing.assert_allclose(
+    found, expected, atol=1e-3 * np.abs(expected).max()
+  )
+  if cost == 100.0 and scale == 1.0:
+    # Costly mistakes on frames this far apart: it puts all means in order.
+    assert np.all(np.diff([found @ mean for mean in means]) > 0.9)
+
+
+def test_exact_rank_pooling_takes_clips_of_a_batch_apart():
+  clips = jnp.stack([walk(3, 0.2), walk(4, 0.02)])
+  together = rank_pooling.exact_coefficients(clips)
+  alone = [rank_pooling.exact_coefficients(clip) for clip in clips]
+  np.testing.assert_allclose(together, jnp.stack(alone), rtol=1e-3)
+  np.testing.assert_allclose(together.sum(axis=-1), 0, atol=1e-3)
+
+
+def test_exact_rank_pooling_of_a_still_clip_is_mid_grey():
+  clip = jnp.full((5, 4, 4, 3), 0.3)
+  image = rank_pooling.dynamic_image(clip, 'exact')
+  np.testing.assert_array_equal(image, 0)
+  gradient = jax.grad(
+    lambda x: jnp.sum(rank_pooling.dynamic_image(x, 'exact'))
+  )(jnp.asarray(walk(5, 0.1)))
+  assert np.all(np.isfinite(gradient))

@@ -1,0 +1,218 @@
+"""Episodes of the meta-search: which clips are support, which are query.
+
+A task holds out one domain, one attack type, or one of each. Its query set is
+of the held-out part, its support set of the rest, and no subject is in both.
+An episode is a fixed number of tasks; the held-out parts take turns.
+
+Everything is a function of the seed and the step, so a stream resumes from one
+number.
+"""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from nasfas_jax import records
+from nasfas_jax.data.index import Row
+
+HOLD_OUTS = ('domain', 'type', 'domain_type')
+# Other tasks to try for a held-out part whose sets are too small, by message.
+_ADVICE = (
+  "choose --config.search.tasks=none for a plain search, or '{other}' to hold "
+  'out the other'
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+  """A held-out part, and the clips of its two sets on each half of subjects.
+
+  Attributes:
+    domain: the held-out domain, '' if none is.
+    attack_type: the held-out type, '' if none is.
+    support: for each half of the subjects, row numbers of the support set.
+    query: for each half, row numbers of the query set.
+  """
+
+  domain: str
+  attack_type: str
+  support: tuple[np.ndarray, np.ndarray]
+  query: tuple[np.ndarray, np.ndarray]
+
+
+def subject_halves(rows: Sequence[Row], domain_field: str) -> np.ndarray:
+  """Deals every subject to one of two halves: int [len(rows)], 0 or 1.
+
+  Subjects that share the same set of domains and labels are dealt out in turn,
+  so that both halves hold as much of everything as there is.
+  """
+  traits = collections.defaultdict(set)
+  for row in rows:
+    name = f'{row["dataset"]}/{row["subject"]}'
+    traits[name].add((str(row[domain_field]), row['label']))
+  order = sorted(traits, key=lambda name: (sorted(traits[name]), name))
+  half = {name: place % 2 for place, name in enumerate(order)}
+  return np.array([half[f'{r["dataset"]}/{r["subject"]}'] for r in rows])
+
+
+def make_tasks(
+  rows: Sequence[Row], hold_out: str, domain_field: str
+) -> list[Task]:
+  """Every task that the clips allow.
+
+  Args:
+    rows: the training clips.
+    hold_out: one of `HOLD_OUTS`.
+    domain_field: the field that names a clip's domain.
+
+  Returns:
+    The tasks, in the order of their names. With 'domain_type', a pair whose
+    query would lack live or spoof clips is left out.
+
+  Raises:
+    ValueError: for an unknown hold_out, or clips that allow less than two
+      tasks: says what to choose instead.
+  """
+  if hold_out not in HOLD_OUTS:
+    raise ValueError(
+      f'Unknown tasks {hold_out!r}; allowed: {", ".join(HOLD_OUTS)}.'
+    )
+  domains = np.array([str(row[domain_field]) for row in rows])
+  types = np.array([str(row['attack_type']) for row in rows])
+  live = np.array([row['label'] == records.LIVE for row in rows])
+  halves = subject_halves(rows, domain_field)
+  all_domains = sorted(set(domains))
+  all_types = sorted(set(types[~live]))
+  _check_enough(hold_out, all_domains, all_types, domain_field)
+  pairs = {
+    'domain': [(domain, '') for domain in all_domains],
+    'type': [('', kind) for kind in all_types],
+    'domain_type': [(d, kind) for d in all_domains for kind in all_types],
+  }[hold_out]
+  tasks = []
+  for domain, kind in pairs:
+    support = domains != domain
+    query = domains == domain if domain else np.ones(len(rows), bool)
+    if kind:
+      support &= types != kind
+      query &= live | (types == kind)
+    sets = [
+      tuple(np.flatnonzero(part & (halves == half)) for half in (0, 1))
+      for part in (support, query)
+    ]
+    lacking = [
+      name
+      for name, parts in zip(('support', 'query'), sets, strict=True)
+      for part in parts
+      if len(set(live[part])) < 2
+    ]
+    if not lacking:
+      tasks.append(Task(domain, kind, *sets))
+    elif hold_out != 'domain_type':
+      held = domain or kind
+      raise ValueError(
+        f'The {lacking[0]} set of the task that holds out {held!r} lacks live '
+        'or spoof clips in one half of the subjects: more subjects are '
+        f'needed, or {_other(hold_out)}.'
+      )
+  if len(tasks) < 2:
+    raise ValueError(
+      f'The clips allow {len(tasks)} tasks of {hold_out!r}; at least 2 are '
+      f'needed: {_other(hold_out)}.'
+    )
+  return tasks
+
+
+def _check_enough(hold_out, domains, types, domain_field):
+  if 'domain' in hold_out and len(domains) < 2:
+    raise ValueError(
+      f'Tasks over domains need at least 2 domains; the training clips have '
+      f'{len(domains)} ({", ".join(map(repr, domains))} in the field '
+      f'{domain_field!r}): {_other("domain")}.'
+    )
+  if 'type' in hold_out and len(types) < 2:
+    raise ValueError(
+      f'Tasks over attack types need at least 2 types; the training clips '
+      f'have {len(types)} ({", ".join(types)}): {_other("type")}.'
+    )
+
+
+def _other(hold_out: str) -> str:
+  other = 'domain' if hold_out == 'type' else 'type'
+  return _ADVICE.format(other=other)
+
+
+# Compared by identity: it holds arrays.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Episodes:
+  """A stream of episodes: `episode(step)` is a pure function.
+
+  Attributes:
+    tasks: see `make_tasks`.
+    num_tasks: tasks an episode.
+    support_size: clips of a task's support set.
+    query_size: clips of a task's query set.
+    seed: same seed, same stream.
+  """
+
+  tasks: tuple[Task, ...]
+  num_tasks: int
+  support_size: int
+  query_size: int
+  seed: int
+
+  @property
+  def size(self) -> int:
+    """Clips an episode."""
+    return self.num_tasks * (self.support_size + self.query_size)
+
+  def held_out(self, step: int) -> list[Task]:
+    """The tasks of an episode: a new permutation whenever all had a turn."""
+    places = range(step * self.num_tasks, (step + 1) * self.num_tasks)
+    total = len(self.tasks)
+    return [
+      self.tasks[self._permutation(place // total)[place % total]]
+      for place in places
+    ]
+
+  def _permutation(self, turn: int) -> np.ndarray:
+    rng = np.random.default_rng((self.seed, 0, turn))
+    return rng.permutation(len(self.tasks))
+
+  def episode(self, step: int) -> np.ndarray:
+    """Row numbers: int [num_tasks, support_size + query_size].
+
+    The halves of the subjects swap sides from step to step.
+    """
+    chosen = []
+    for place, task in enumerate(self.held_out(step)):
+      rng = np.random.default_rng((self.seed, 1, step, place))
+      half = (step + place) % 2
+      chosen.append(
+        np.concatenate(
+          [
+            _draw(task.support[half], self.support_size, rng),
+            _draw(task.query[1 - half], self.query_size, rng),
+          ]
+        )
+      )
+    return np.stack(chosen)
+
+  def row(self, place: int) -> int:
+    """The row number at a place of the endless, flat stream of clips."""
+    step, within = divmod(place, self.size)
+    return int(_episode(self, step).reshape(-1)[within])
+
+
+@functools.lru_cache(maxsize=64)
+def _episode(episodes: Episodes, step: int) -> np.ndarray:
+  return episodes.episode(step)
+
+
+def _draw(pool: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+  """`size` of the pool; none twice unless the pool is too small."""
+  rounds = [rng.permutation(pool) for _ in range(-(-size // len(pool)))]
+  return np.concatenate(rounds)[:size]

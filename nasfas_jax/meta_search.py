@@ -1,0 +1,318 @@
+"""The search over tasks: held-out domains, attack types, or both.
+
+Per step, with the T tasks of an episode (see `meta` and `data.episodes`):
+
+  w_i   <- w - r * grad_w L(w, alpha; support_i)
+  alpha <- Adam(grad_alpha mean_i L(w_i, alpha; query_i))
+  w     <- Adam(grad_w mean_i [L(w, alpha; support_i) + L(w_i, alpha; query_i)])
+
+both from one backward pass. During the warm-up alpha stays.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+
+from nasfas_jax import bilevel, meta, train_state
+from nasfas_jax.data import episodes, pipeline, transforms
+from nasfas_jax.data.index import Row
+from nasfas_jax.train_state import SearchState
+
+
+def loss_of(state, model, config):
+  """The loss that `meta` works on; see there."""
+
+  def loss_fn(params, arch, batch):
+    return bilevel.supernet_loss(model, config, params, state, arch, batch, 0)
+
+  return loss_fn
+
+
+def inner_rates(state: SearchState, config) -> meta.PyTree:
+  """One rate a tensor: learned, or the config's."""
+  if config.meta.learn_rates:
+    return jax.tree.map(jnp.exp, state.log_rates)
+  return meta.constant_rates(state.params, config.meta.inner_rate)
+
+
+def meta_step(
+  state: SearchState,
+  tasks: dict[str, dict[str, jax.Array]],
+  *,
+  model: nn.Module,
+  config: ml_collections.ConfigDict,
+) -> tuple[SearchState, dict[str, jax.Array]]:
+  """One step on one episode, as one function.
+
+  Args:
+    state: SearchState.
+    tasks: 'support' and 'query', batches with a leading axis of tasks.
+    model: the supernet.
+    config: of the run.
+
+  Returns:
+    As `update`.
+  """
+  means, gradients = meta.meta_gradients(
+    loss_of(state, model, config),
+    state.params,
+    state.arch,
+    inner_rates(state, config),
+    tasks,
+    num_steps=config.meta.inner_steps,
+    first_order=not config.search.second_order,
+    support_weight=1.0,
+  )
+  return update(state, means, gradients, config)
+
+
+def update(
+  state: SearchState,
+  means: meta.Meta,
+  gradients: tuple[meta.PyTree, meta.PyTree, meta.PyTree],
+  config: ml_collections.ConfigDict,
+) -> tuple[SearchState, dict[str, jax.Array]]:
+  """Moves weights, architecture and rates by the meta-gradients.
+
+  Returns:
+    (state, losses: 'train_loss' of the support sets before adaptation,
+    'val_loss' of the query sets after it). The batch statistics are the mean
+    over the tasks of those of the support sets at the unadapted weights.
+  """
+  weight_gradients, arch_gradients, rate_gradients = gradients
+  weight_optimizer, arch_optimizer, _ = bilevel.make_optimizers(config.search)
+  if config.meta.learn_rates:
+    # Of the logarithms, which keep the rates above 0.
+    rate_gradients = jax.tree.map(
+      jnp.multiply, rate_gradients, inner_rates(state, config)
+    )
+  else:
+    rate_gradients = {}
+  updates, weight_opt_state = weight_optimizer.update(
+    weight_gradients, state.weight_opt_state, state.params
+  )
+  params = optax.apply_updates(state.params, updates)
+  # One compiled step for the warm-up and after it: compiling is what costs.
+  searching = state.step >= config.search.warmup_steps
+  arch, arch_opt_state = _update_if(
+    searching, arch_optimizer, arch_gradients, state.arch_opt_state, state.arch
+  )
+  log_rates, rate_opt_state = _update_if(
+    searching,
+    bilevel.make_rate_optimizer(config),
+    rate_gradients,
+    state.rate_opt_state,
+    state.log_rates,
+  )
+  state = state.replace(
+    step=state.step + 1,
+    params=params,
+    batch_stats=means.aux,
+    weight_opt_state=weight_opt_state,
+    arch=arch,
+    arch_opt_state=arch_opt_state,
+    log_rates=log_rates,
+    rate_opt_state=rate_opt_state,
+  )
+  losses = {'train_loss': means.support_loss, 'val_loss': means.query_loss}
+  return state, losses
+
+
+def _update_if(condition, optimizer, gradients, opt_state, values):
+  """One step of an optimizer, or none at all."""
+  updates, new_state = optimizer.update(gradients, opt_state, values)
+  moved = optax.apply_updates(values, updates)
+  return jax.tree.map(
+    lambda new, old: jnp.where(condition, new, old),
+    (moved, new_state),
+    (values, opt_state),
+  )
+
+
+def split_tasks(
+  batch: dict[str, np.ndarray], num_tasks: int, support_size: int
+) -> dict[str, dict[str, np.ndarray]]:
+  """Splits a flat batch [T * (S + Q), ...] into 'support' and 'query'."""
+  shaped = {
+    name: array.reshape(num_tasks, -1, *array.shape[1:])
+    for name, array in batch.items()
+  }
+  return {
+    'support': {name: a[:, :support_size] for name, a in shaped.items()},
+    'query': {name: a[:, support_size:] for name, a in shaped.items()},
+  }
+
+
+class MetaSearch:
+  """The search over tasks: one stream of episodes and one compiled step.
+
+  Attributes:
+    model: the supernet.
+    mesh: of the devices.
+  """
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    rows: list[Row],
+    domain_field: str,
+  ):
+    """Plans the episodes.
+
+    Args:
+      config: of the run.
+      rows: the training clips.
+      domain_field: the field that names a clip's domain.
+
+    Raises:
+      ValueError: if the clips do not make tasks.
+    """
+    settings = config.meta
+    self.model = bilevel.build_supernet(config)
+    self.mesh = train_state.make_mesh(settings.num_tasks)
+    self._config = config
+    self._rows = rows
+    self._episodes = episodes.Episodes(
+      tasks=tuple(episodes.make_tasks(rows, config.search.tasks, domain_field)),
+      num_tasks=settings.num_tasks,
+      support_size=settings.support_size,
+      query_size=settings.query_size,
+      seed=config.seed + 1,
+    )
+    self._batch = None
+
+  def begin(self, state: SearchState, start: int) -> SearchState:
+    """Opens the stream after `start` steps and compiles.
+
+    Returns:
+      The state, laid out over the devices as the step takes it.
+    """
+    config = self._config
+    self._stream = pipeline.episode_batches(
+      self._rows,
+      episodes=self._episodes,
+      shape=pipeline.SnippetShape(
+        num_frames=config.data.num_frames,
+        image_size=config.data.image_size,
+        map_size=config.supernet.output_size,
+      ),
+      augmentation=transforms.Augmentation(**config.augmentation),
+      seed=config.seed + 1,
+      step=start,
+      num_workers=config.data.num_workers,
+    )
+    replicated = train_state.replicated(self.mesh)
+    shardings = jax.tree.map(lambda _: replicated, state)
+    if config.meta.shard_optimizer:
+      shardings = shardings.replace(
+        weight_opt_state=train_state.spread(state.weight_opt_state, self.mesh)
+      )
+    state = jax.device_put(state, shardings)
+    tasks = self._next()
+    if config.search.second_order:
+      step = jax.jit(
+        functools.partial(meta_step, model=self.model, config=config),
+        in_shardings=(shardings, train_state.clip_sharding(self.mesh)),
+        out_shardings=(shardings, replicated),
+        donate_argnums=0,
+      )
+      self._step = step.lower(state, tasks).compile()
+    else:
+      self._step = FirstOrderStep(self.model, config, self.mesh, shardings)
+      self._step.compile(state, tasks)
+    return state
+
+  def _next(self) -> dict:
+    """The tasks of the next step; kept until `run` uses them."""
+    if self._batch is None:
+      settings = self._config.meta
+      tasks = split_tasks(
+        next(self._stream), settings.num_tasks, settings.support_size
+      )
+      self._batch = jax.device_put(tasks, train_state.clip_sharding(self.mesh))
+    return self._batch
+
+  def run(
+    self, state: SearchState, step: int
+  ) -> tuple[SearchState, dict[str, jax.Array]]:
+    """Runs one step, counted from 1; returns the state and the losses."""
+    del step
+    tasks, self._batch = self._next(), None
+    return self._step(state, tasks)
+
+  def close(self) -> None:
+    self._stream.close()
+
+
+class FirstOrderStep:
+  """`meta_step` of first order, in pieces.
+
+  The gradient of a set, nearly all there is to compile, is compiled once and
+  run for support and query sets in turn; nothing waits for the host.
+  """
+
+  def __init__(self, model, config, mesh, shardings):
+    """shardings: of the state."""
+    self._num_steps = config.meta.inner_steps
+    replicated = train_state.replicated(mesh)
+    by_task = train_state.task_sharding(mesh)
+
+    def gradients(state, adapted, batches):
+      loss_fn = loss_of(state, model, config)
+      return meta.set_gradients(loss_fn, adapted, state.arch, batches)
+
+    def finish(state, inner, query):
+      means, gradients = meta.first_order_gradients(inner, query, 1.0)
+      return update(state, means, gradients, config)
+
+    self._spread = jax.jit(
+      lambda state: meta.per_task(state.params, config.meta.num_tasks),
+      in_shardings=(shardings,),
+      out_shardings=by_task,
+    )
+    self._gradients = jax.jit(
+      gradients,
+      in_shardings=(shardings, by_task, train_state.clip_sharding(mesh)),
+      out_shardings=by_task,
+    )
+    self._descend = jax.jit(
+      lambda state, adapted, gradients: meta.descend(
+        adapted, inner_rates(state, config), gradients
+      ),
+      in_shardings=(shardings, by_task, by_task),
+      out_shardings=by_task,
+      donate_argnums=1,
+    )
+    self._finish = jax.jit(
+      finish,
+      in_shardings=(shardings, by_task, by_task),
+      out_shardings=(shardings, replicated),
+      donate_argnums=0,
+    )
+
+  def compile(self, state, tasks) -> None:
+    """Compiles the gradients; the other pieces are small."""
+    adapted = self._spread(state)
+    by_size = {}
+    for name in ('support', 'query'):
+      size = tasks[name]['label'].shape
+      if size not in by_size:
+        lowered = self._gradients.lower(state, adapted, tasks[name])
+        by_size[size] = lowered.compile()
+    self._of = {
+      name: by_size[tasks[name]['label'].shape] for name in ('support', 'query')
+    }
+
+  def __call__(self, state, tasks):
+    adapted = self._spread(state)
+    inner = []
+    for _ in range(self._num_steps):
+      inner.append(self._of['support'](state, adapted, tasks['support']))
+      adapted = self._descend(state, adapted, inner[-1].params)
+    query = self._of['query'](state, adapted, tasks['query'])
+    return self._finish(state, inner, query)

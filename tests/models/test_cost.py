@@ -1,0 +1,36 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from nasfas_jax import models
+from nasfas_jax.models import cost
+from nasfas_jax.ops import central_difference
+
+
+def test_a_convolution_and_a_product_counted_by_hand():
+  x = jnp.zeros((2, 8, 6, 4))
+  kernel = jnp.zeros((3, 3, 4, 5))
+  conv = cost.count_macs(central_difference.central_difference_conv, x, kernel)
+  assert conv == 2 * 8 * 6 * 5 * (3 * 3 * 4)
+  depthwise = cost.count_macs(
+    lambda x, k: central_difference.central_difference_conv(x, k, groups=4),
+    x,
+    jnp.zeros((3, 3, 1, 4)),
+  )
+  assert depthwise == 2 * 8 * 6 * 4 * 9
+  product = cost.count_macs(jnp.matmul, jnp.zeros((3, 4)), jnp.zeros((4, 5)))
+  assert product == 3 * 4 * 5
+
+
+@pytest.mark.parametrize(
+  ('name', 'published'), [('cdcn', 47.3), ('cdcnpp', 50.8)]
+)
+def test_published_cost_of_the_networks(name, published):
+  model = models.build_model(name)
+  x = jnp.zeros((1, 256, 256, 3))
+  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))
+  macs = cost.count_macs(
+    lambda variables: model.apply(variables, x, train=False), shapes
+  )
+  # Resizing is written as matrix products: a little on top.
+  assert macs / 1e9 == pytest.approx(published, rel=0.01)
