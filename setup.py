@@ -2,7 +2,19 @@
 
 import setuptools
 
-DATASETS = ('synthetic_fas', 'manifest_fas')
+DATASETS = (
+  'synthetic_fas',
+  'manifest_fas',
+  'oulu_npu',
+  'siw',
+  'siw_m',
+  'casia_mfsd',
+  'replay_attack',
+  'msu_mfsd',
+  'three_d_mad',
+  'hkbu_mars_v2',
+  'casia_surf_3dmask',
+)
 
 REQUIRES = [
   'absl-py>=2.1',
@@ -23,6 +35,7 @@ REQUIRES = [
 ]
 
 TEST = [
+  'h5py>=3.11',
   'hypothesis>=6.100',
   'pytest>=8.0',
   'pytest-xdist>=3.6',
@@ -43,6 +56,7 @@ setuptools.setup(
   python_requires='>=3.11',
   install_requires=REQUIRES,
   extras_require={
+    'prepare': ['h5py>=3.11'],
     'test': TEST,
     'dev': [*TEST, 'ruff>=0.8'],
     'cuda': ['jax[cuda13]>=0.10.2,<0.11'],

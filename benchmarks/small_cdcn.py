@@ -13,7 +13,7 @@ import statistics
 from absl import app, flags
 
 from benchmarks import jobs
-from nasfas_jax.data import protocols
+from nasfas_jax.data import families
 
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/small_cdcn', 'Folder.')
 _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of datasets.')
@@ -24,7 +24,7 @@ def main(argv) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   pairs = []
-  for domain in protocols.SYNTHETIC_DOMAINS:
+  for domain in families.SYNTHETIC_DOMAINS:
     results = jobs.run(
       [
         '--config=configs/train.py',

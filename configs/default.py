@@ -69,7 +69,7 @@ def get_config() -> ml_collections.ConfigDict:
   )
   config.input = ml_collections.ConfigDict(
     {
-      # 'static', 'dynamic', 'blend' or 'concat'.
+      # 'static', 'dynamic', 'blend', 'concat' or 'two_stream'.
       'fusion': 'concat',
       # 'approximate', 'linear' or 'exact'.
       'rank_pooling': 'approximate',

@@ -11,6 +11,7 @@ import json
 import pathlib
 import sys
 
+import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -140,6 +141,14 @@ def make_record(
     'fps': float(fps),
     'depth': depth,
   }
+
+
+def encode_png(frame: np.ndarray) -> bytes:
+  """A frame, uint8 RGB [H, W, 3], as a PNG file."""
+  done, data = cv2.imencode('.png', cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+  if not done:
+    raise RuntimeError(f'OpenCV cannot write a PNG of shape {frame.shape}.')
+  return data.tobytes()
 
 
 class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):

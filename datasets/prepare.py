@@ -2,10 +2,13 @@
 
 python -m nasfas_datasets.prepare --dataset=synthetic_fas
 python -m nasfas_datasets.prepare --dataset=manifest_fas --manual_dir=VIDEOS
+python -m nasfas_datasets.prepare --dataset=oulu_npu --manual_dir=OULU --list
+  --list decodes nothing and prints what is there as one JSON object.
 """
 
 import contextlib
 import io
+import json
 import pathlib
 import sys
 from collections.abc import Callable
@@ -13,14 +16,19 @@ from collections.abc import Callable
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
-from nasfas_datasets import fas_builder
+from nasfas_datasets import fas_builder, video_builder
 from nasfas_jax import progress as progress_lib
 
 Progress = Callable[[int, int], None]
 
 
-def _make_builder(name, config, data_dir, progress) -> fas_builder.FasBuilder:
+def _make_builder(
+  name, config, data_dir, progress, num_workers, allow_missing
+) -> fas_builder.FasBuilder:
   builder_class = fas_builder.builder_class(name)
+  options = {}
+  if issubclass(builder_class, video_builder.VideoBuilder):
+    options = {'num_workers': num_workers, 'allow_missing': allow_missing}
   names = [c.name for c in builder_class.BUILDER_CONFIGS]
   if config is not None and config not in names:
     raise ValueError(
@@ -29,7 +37,23 @@ def _make_builder(name, config, data_dir, progress) -> fas_builder.FasBuilder:
     )
   if data_dir is not None:
     data_dir = pathlib.Path(data_dir).expanduser()
-  return builder_class(config=config, data_dir=data_dir, progress=progress)
+  return builder_class(
+    config=config, data_dir=data_dir, progress=progress, **options
+  )
+
+
+def list_clips(name: str, manual_dir: str | pathlib.Path) -> dict[str, object]:
+  """What a dataset's folder holds, by its names alone: plain JSON content.
+
+  Raises:
+    ValueError: if there is no such dataset, or it is not a folder of videos.
+    FileNotFoundError: if its folders are missing.
+  """
+  builder_class = fas_builder.builder_class(name)
+  if not issubclass(builder_class, video_builder.VideoBuilder):
+    raise ValueError(f'Dataset {name!r} has no folder of videos to list.')
+  found = builder_class.list_clips(pathlib.Path(manual_dir).expanduser())
+  return {'dataset': name, **found.summary()}
 
 
 def prepare(
@@ -39,6 +63,8 @@ def prepare(
   data_dir: str | pathlib.Path | None = None,
   manual_dir: str | pathlib.Path | None = None,
   progress: Progress | None = None,
+  num_workers: int = 1,
+  allow_missing: bool = False,
 ) -> pathlib.Path:
   """Prepares a dataset; does only what is missing, and prints nothing.
 
@@ -48,6 +74,9 @@ def prepare(
     data_dir: where datasets are kept; None is the default of TFDS.
     manual_dir: folder of files that the user got by hand.
     progress: called with (clips done, clips in all) as clips are made.
+    num_workers: processes that decode videos.
+    allow_missing: build although clips that the dataset should hold are
+      missing.
 
   Returns:
     The folder of the shards and of `records.INDEX_FILE`.
@@ -63,7 +92,12 @@ def prepare(
       progress(done, total)
 
   builder = _make_builder(
-    name, config, data_dir, None if progress is None else report
+    name,
+    config,
+    data_dir,
+    None if progress is None else report,
+    num_workers,
+    allow_missing,
   )
   download_config = tfds.download.DownloadConfig(
     manual_dir=manual_dir and pathlib.Path(manual_dir).expanduser()
@@ -89,6 +123,13 @@ def _define_flags() -> None:
   flags.DEFINE_string(
     'manual_dir', None, 'Folder of files that you got by hand.'
   )
+  flags.DEFINE_integer(
+    'workers', 1, 'Processes that decode videos.', lower_bound=1
+  )
+  flags.DEFINE_bool(
+    'allow_missing', False, 'Build although clips of the dataset are missing.'
+  )
+  flags.DEFINE_bool('list', False, 'Print what is there as JSON, no more.')
 
 
 def main(argv) -> None:
@@ -97,6 +138,12 @@ def main(argv) -> None:
   logging.set_verbosity(logging.WARNING)
   options = flags.FLAGS
   try:
+    if options.list:
+      if options.manual_dir is None:
+        raise ValueError('--list needs --manual_dir.')
+      found = list_clips(options.dataset, options.manual_dir)
+      print(json.dumps(found, indent=2))
+      return
     with progress_lib.lazy_bar('Preparing') as report:
       folder = prepare(
         options.dataset,
@@ -104,8 +151,10 @@ def main(argv) -> None:
         data_dir=options.data_dir,
         manual_dir=options.manual_dir,
         progress=report,
+        num_workers=options.workers,
+        allow_missing=options.allow_missing,
       )
-  except (ValueError, OSError) as error:
+  except (ValueError, OSError, ImportError) as error:
     sys.exit(f'error: {error}')
   print(folder)
 

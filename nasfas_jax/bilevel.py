@@ -38,7 +38,11 @@ def build_supernet(config: ml_collections.ConfigDict) -> nn.Module:
   """The supernet of a config."""
   fields = dict(config.supernet)
   fields['dtype'] = jnp.dtype(fields['dtype'])
-  return supernet.Supernet(**fields, temperature=config.search.temperature)
+  return supernet.Supernet(
+    **fields,
+    temperature=config.search.temperature,
+    two_stream=config.input.fusion == 'two_stream',
+  )
 
 
 def make_optimizers(settings: ml_collections.ConfigDict):

@@ -12,13 +12,14 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from nasfas_jax import evaluate, progress, search, train
+from nasfas_jax import evaluate, list_protocols, progress, search, train
 from nasfas_jax.data import index, protocols
 
 EXPERIMENTS = {
   'search': search.search,
   'train': train.train,
   'evaluate': evaluate.evaluate,
+  'protocols': list_protocols.list_protocols,
 }
 # Rendered, not licensed: made on the spot when it is missing.
 EMBEDDED_DATASET = 'synthetic_fas'
@@ -82,6 +83,10 @@ def run(config, workdir: pathlib.Path) -> None:
       f'config.experiment is {config.experiment!r}; allowed: '
       f'{", ".join(EXPERIMENTS)}.'
     )
+  if config.experiment == 'protocols':
+    # Nothing is run, so nothing is made.
+    list_protocols.list_protocols(config, workdir)
+    return
   prepare_embedded(config)
   EXPERIMENTS[config.experiment](config, workdir)
   progress.say(f'Everything is in {workdir}')

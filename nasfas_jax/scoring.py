@@ -41,6 +41,7 @@ def build_network(
     theta=network.theta,
     dtype=jnp.dtype(network.dtype),
     remat=network.remat,
+    two_stream=config.input.fusion == 'two_stream',
   )
 
 

@@ -34,14 +34,20 @@ class Setting:
     )[0]
 
   def arch_step(self, rate=0.05):
-    step = functools.partial(
-      bilevel.arch_step,
-      model=self.model,
-      config=self.config,
-      optimizer=self.descent,
-      rate=lambda _: rate,
-    )
-    return jax.jit(step)(self.state, self.first, self.second)
+    # The rate as an argument: one program for every rate.
+    @jax.jit
+    def step(state, first, second, rate):
+      return bilevel.arch_step(
+        state,
+        first,
+        second,
+        model=self.model,
+        config=self.config,
+        optimizer=self.descent,
+        rate=lambda _: rate,
+      )
+
+    return step(self.state, self.first, self.second, rate)
 
   def weight_step(self):
     step = functools.partial(

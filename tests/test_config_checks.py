@@ -30,7 +30,7 @@ def test_the_shipped_configs_pass(variant):
   ('path', 'value', 'allowed'),
   [
     ('supervision', 'colour', 'depth, binary_mask'),
-    ('input.fusion', 'sum', 'static, dynamic, blend, concat'),
+    ('input.fusion', 'sum', 'static, dynamic, blend, concat, two_stream'),
     ('input.rank_pooling', 'none', 'approximate, linear, exact'),
     ('input.normalization', 'batch', 'fixed, clip'),
     ('supernet.dtype', 'float16', 'float32, bfloat16'),

@@ -29,6 +29,7 @@ GROUPS = {
   'nasfas_jax.evaluate': 'experiments',
   'nasfas_jax.predict': 'experiments',
   'nasfas_jax.export': 'experiments',
+  'nasfas_jax.list_protocols': 'experiments',
   'nasfas_jax.compare': 'compare',
   'nasfas_jax.baseline': 'baseline',
   # meta, losses, metrics, optimizers, checkpoints, report, scoring, ...

@@ -26,6 +26,7 @@ from nasfas_jax.models import genotypes
 
 def tiny(config, data_dir):
   config.data.data_dir = str(data_dir)
+  config.supernet.num_nodes = 1
   config.search.num_steps = 4
   config.search.warmup_steps = 1
   config.train.num_steps = 4

@@ -122,7 +122,7 @@ def make_clip(row: manifest.Row, config: ManifestConfig) -> dict[str, object]:
     label=row.label,
     attack_type=row.attack_type,
     attack_detail=row.attack_detail,
-    frames=[_encode_png(frame) for frame in clip.frames],
+    frames=[fas_builder.encode_png(frame) for frame in clip.frames],
     frame_index=clip.frame_index,
     face_box=crop.box_in_crop(box, square, config.size),
     depth=np.repeat(depth[None], len(clip.frames), axis=0),
@@ -147,13 +147,6 @@ def _place(row: manifest.Row, width: int, height: int):
       f'{square.side}; at most {_MAX_CROP_SIDE} is possible.'
     )
   return box, square, (width, height)
-
-
-def _encode_png(frame: np.ndarray) -> bytes:
-  done, data = cv2.imencode('.png', cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-  if not done:
-    raise RuntimeError(f'OpenCV cannot write a PNG of shape {frame.shape}.')
-  return data.tobytes()
 
 
 class Builder(fas_builder.FasBuilder):

@@ -1,136 +1,16 @@
 """Protocols: which clips train, which set the threshold, which test.
 
-A protocol is three predicates over the metadata of clips; no frame is read to
-evaluate one. The families follow the field: intra-dataset intra-type,
-cross-type (leave one attack type out), cross-domain (leave one domain out),
-and cross-domain cross-type at once.
+A protocol is three predicates over the metadata of clips (see `families`); no
+frame is read to evaluate one.
 """
 
 import dataclasses
 from collections.abc import Sequence
 
 from nasfas_jax.data import index
-from nasfas_jax.data.index import Predicate, Row
-
-SYNTHETIC_DOMAINS = ('office', 'window', 'corridor', 'night')
-SYNTHETIC_TYPES = ('print', 'print_cut', 'replay', 'mask_rigid', 'mask_paper')
-# Which clips may set the threshold.
-THRESHOLD_SOURCES = ('dev', 'train')
-_FLAT_TYPES = ('live', 'print', 'print_cut', 'replay')
-
-
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-  """A named choice of clips.
-
-  Attributes:
-    name: as users write it.
-    datasets: names of the datasets it draws on.
-    train: predicate of the clips that train (and search).
-    dev: predicate of the clips that set the threshold.
-    test: predicate of the clips that are scored.
-    domain_field: the metadata field that names a clip's domain.
-    headline: the metrics that the protocol's tables print.
-    threshold_source: 'dev', or 'train' for a protocol without a dev set.
-  """
-
-  name: str
-  datasets: tuple[str, ...]
-  train: Predicate
-  dev: Predicate
-  test: Predicate
-  domain_field: str
-  headline: tuple[str, ...]
-  threshold_source: str = 'dev'
-
-
-def _in_split(split: str, **conditions) -> Predicate:
-  """True for clips of an official split that pass all field conditions."""
-
-  def predicate(row: Row) -> bool:
-    return row['split'] == split and all(
-      accepts(row[field]) for field, accepts in conditions.items()
-    )
-
-  return predicate
-
-
-def _only(*values: str):
-  return lambda value: value in values
-
-
-def _all_but(*values: str):
-  return lambda value: value not in values
-
-
-def _protocol(name, dataset, train, test, domain_field, headline) -> Protocol:
-  """A protocol on official splits; dev is chosen as train is."""
-  return Protocol(
-    name=name,
-    datasets=(dataset,),
-    train=_in_split('train', **train),
-    dev=_in_split('dev', **train),
-    test=_in_split('test', **test),
-    domain_field=domain_field,
-    headline=headline,
-  )
-
-
-def _synthetic() -> list[Protocol]:
-  name = 'synthetic_fas'
-  make = [(f'{name}/intra', {}, {}, ('apcer_max', 'bpcer', 'acer'))]
-  for domain in SYNTHETIC_DOMAINS:
-    make.append(
-      (
-        f'{name}/cross_domain/{domain}',
-        {'session': _all_but(domain)},
-        {'session': _only(domain)},
-        ('hter', 'auc'),
-      )
-    )
-  for attack in SYNTHETIC_TYPES:
-    make.append(
-      (
-        f'{name}/cross_type/{attack}',
-        {'attack_type': _all_but(attack)},
-        {'attack_type': _only('live', attack)},
-        ('acer', 'eer', 'auc'),
-      )
-    )
-  for domain in SYNTHETIC_DOMAINS:
-    make.append(
-      (
-        f'{name}/cross_domain_type/{domain}',
-        {'session': _all_but(domain), 'attack_type': _only(*_FLAT_TYPES)},
-        {
-          'session': _only(domain),
-          'attack_type': _only('live', 'mask_rigid', 'mask_paper'),
-        },
-        ('hter', 'auc', 'eer'),
-      )
-    )
-  return [
-    _protocol(title, name, train, test, 'session', headline)
-    for title, train, test, headline in make
-  ]
-
-
-def _manifest() -> list[Protocol]:
-  return [
-    _protocol(
-      'manifest_fas/official',
-      'manifest_fas',
-      {},
-      {},
-      'session',
-      ('hter', 'acer', 'auc'),
-    )
-  ]
-
-
-PROTOCOLS = {
-  protocol.name: protocol for protocol in (*_synthetic(), *_manifest())
-}
+from nasfas_jax.data.families import PROTOCOLS
+from nasfas_jax.data.index import Row
+from nasfas_jax.data.predicates import THRESHOLD_SOURCES, Protocol
 
 
 def get_protocol(name: str) -> Protocol:
@@ -141,9 +21,20 @@ def get_protocol(name: str) -> Protocol:
   """
   if name not in PROTOCOLS:
     raise ValueError(
-      f'Unknown protocol {name!r}; allowed: {", ".join(PROTOCOLS)}.'
+      f'Unknown protocol {name!r}; allowed: {_suggest(name)}. All: python -m '
+      'nasfas_jax.main --config=configs/protocols.py'
     )
   return PROTOCOLS[name]
+
+
+def _suggest(name: str) -> str:
+  """The protocols of the name's dataset, or the first of every dataset."""
+  family = name.partition('/')[0]
+  near = [known for known in PROTOCOLS if known.partition('/')[0] == family]
+  if not near:
+    first = {known.partition('/')[0]: known for known in reversed(PROTOCOLS)}
+    near = list(reversed(first.values()))
+  return ', '.join(near)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +97,11 @@ def select(
       )
   subjects = {part: index.subjects(rows) for part, rows in parts.items()}
   pairs = [('train', 'test'), ('dev', 'test'), ('train', 'dev')]
-  for first, second in pairs[: 2 if source == 'train' else 3]:
+  if not protocol.disjoint_subjects:
+    pairs = []
+  elif source == 'train':
+    pairs = pairs[:2]
+  for first, second in pairs:
     shared = subjects[first] & subjects[second]
     if shared:
       raise ValueError(

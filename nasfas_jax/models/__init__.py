@@ -24,6 +24,7 @@ def build_model(
   theta: float | None = None,
   dtype: Any = jnp.float32,
   remat: bool = False,
+  two_stream: bool = False,
 ) -> nn.Module:
   """The network of a name or a genotype.
 
@@ -39,14 +40,20 @@ def build_model(
     dtype: of the computation.
     remat: recompute the cells' activations in the backward pass; CDCN has
       no cells and does not take it.
+    two_stream: see `backbone.predict_map`; not for CDCN.
 
   Raises:
     ValueError: for an unknown name, which lists the known ones, or for CDCN
-      with remat.
+      with remat or two_stream.
   """
   if chosen == 'cdcn':
     if remat:
       raise ValueError('remat is True; cdcn has no cells and allows False.')
+    if two_stream:
+      raise ValueError(
+        'fusion is two_stream; cdcn has one stream and allows static, dynamic, '
+        'blend, concat.'
+      )
     return CDCN(
       stem_features=stem_features[0],
       block_features=(cell_features, cell_features * 196 // 128, cell_features),
@@ -71,6 +78,7 @@ def build_model(
     head_features=head_features,
     output_size=output_size,
     remat=remat,
+    two_stream=two_stream,
     dtype=dtype,
   )
 

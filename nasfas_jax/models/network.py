@@ -20,6 +20,7 @@ class Network(nn.Module):
     head_features: channels of the head.
     output_size: side of the map.
     remat: recompute the cells' activations in the backward pass.
+    two_stream: see `backbone.predict_map`.
     dtype: of the computation.
   """
 
@@ -29,6 +30,7 @@ class Network(nn.Module):
   head_features: int = 128
   output_size: int = 32
   remat: bool = False
+  two_stream: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -47,9 +49,11 @@ class Network(nn.Module):
     if self.remat:
       cell_class = nn.remat(DerivedCell, static_argnums=(2,))
 
-    def level(name: str, x: jax.Array) -> jax.Array:
+    def level(name: str, x: jax.Array, prefix: str) -> jax.Array:
       for i, cell in enumerate(self.genotype.level(name)):
-        x = cell_class(cell, theta, self.dtype, name=f'{name}_{i}')(x, train)
+        x = cell_class(cell, theta, self.dtype, name=f'{prefix}{name}_{i}')(
+          x, train
+        )
       return x
 
     return backbone.predict_map(
@@ -61,6 +65,7 @@ class Network(nn.Module):
       head_features=(self.head_features,),
       output_size=self.output_size,
       theta=theta,
+      two_stream=self.two_stream,
       dtype=self.dtype,
       train=train,
     )

@@ -32,6 +32,7 @@ class Supernet(nn.Module):
     node_attention: weigh the nodes by their softmax; else alike.
     remat: recompute the cells' activations in the backward pass.
     temperature: of the operations' softmax.
+    two_stream: see `backbone.predict_map`.
     dtype: of the computation.
   """
 
@@ -48,6 +49,7 @@ class Supernet(nn.Module):
   node_attention: bool = True
   remat: bool = False
   temperature: float = 1.0
+  two_stream: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -78,7 +80,7 @@ class Supernet(nn.Module):
     if self.remat:
       cell_class = nn.remat(SearchCell, static_argnums=(5,))
 
-    def level(name: str, x: jax.Array) -> jax.Array:
+    def level(name: str, x: jax.Array, prefix: str) -> jax.Array:
       betas = weights['betas'][name] if self.edge_normalization else edges
       attention = weights['nodes'][name] if self.node_attention else nodes
       for i in range(self.num_cells):
@@ -88,7 +90,7 @@ class Supernet(nn.Module):
           theta,
           self.partial_channels,
           self.dtype,
-          name=f'{name}_{i}',
+          name=f'{prefix}{name}_{i}',
         )(x, weights['alphas'][name][i], betas[i], attention[i], train)
       return x
 
@@ -101,6 +103,7 @@ class Supernet(nn.Module):
       head_features=(self.head_features,),
       output_size=self.output_size,
       theta=theta,
+      two_stream=self.two_stream,
       dtype=self.dtype,
       train=train,
     )

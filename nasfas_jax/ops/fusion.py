@@ -5,7 +5,9 @@ import jax.numpy as jnp
 
 from nasfas_jax.ops import rank_pooling as rank_pooling_lib
 
-FUSIONS = ('static', 'dynamic', 'blend', 'concat')
+# 'two_stream' is 'concat' to this module; the network takes it apart again.
+FUSIONS = ('static', 'dynamic', 'blend', 'concat', 'two_stream')
+_BOTH = ('concat', 'two_stream')
 
 
 def fusion_channels(mode: str) -> int:
@@ -15,7 +17,7 @@ def fusion_channels(mode: str) -> int:
     ValueError: for an unknown mode.
   """
   _check_mode(mode)
-  return 6 if mode == 'concat' else 3
+  return 6 if mode in _BOTH else 3
 
 
 def fuse(
@@ -26,7 +28,7 @@ def fuse(
   Args:
     frames: [B, K, H, W, 3] float, in about [-1, 1].
     mode: 'static' (frame K // 2), 'dynamic' (the dynamic image), 'blend' (half
-      of each) or 'concat' (both, along the channels).
+      of each), 'concat' or 'two_stream' (both, along the channels).
     rank_pooling: 'approximate' or 'linear'.
 
   Returns:

@@ -109,6 +109,21 @@ def probe(path: str | os.PathLike) -> VideoInfo:
   )
 
 
+def orientation(path: str | os.PathLike) -> int:
+  """The degrees by which a video's own tag says to turn it; 0 for none.
+
+  Frames are decoded upright by this tag.
+
+  Raises:
+    VideoError: if the video cannot be opened.
+  """
+  capture = _open(pathlib.Path(path))
+  try:
+    return round(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
+  finally:
+    capture.release()
+
+
 def even_indices(num_available: int, num_frames: int) -> np.ndarray:
   """The middle frames of `num_frames` equal parts: int32 [K], ascending.
 

@@ -1,5 +1,7 @@
 """Mixed operations against each operation by itself, by other code."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,10 +86,12 @@ def test_mixed_operations_equal_each_operation_by_itself(space, key):
   weights = jax.nn.softmax(
     jax.random.normal(jax.random.key(1), (2, len(SPACES[space])))
   )
-  variables = module.init(jax.random.key(2), x, weights, train=False)
-  actual, _ = module.apply(
-    variables, x, weights, train=True, mutable=['batch_stats']
+  variables = jax.jit(functools.partial(module.init, train=False))(
+    jax.random.key(2), x, weights
   )
+  actual, _ = jax.jit(
+    functools.partial(module.apply, train=True, mutable=['batch_stats'])
+  )(variables, x, weights)
   for e in range(len(targets)):
     expected = sum(
       float(weights[e, i])
@@ -134,12 +138,18 @@ def search_cell(key, partial_channels=2, num_nodes=2):
     jnp.linspace(0.5, 1.0, count),
     jnp.full(num_nodes, 1 / num_nodes),
   )
-  variables = cell.init(jax.random.key(3), x, *weights, False)
+  variables = jax.jit(cell.init, static_argnums=(5,))(
+    jax.random.key(3), x, *weights, False
+  )
   return cell, variables, x, weights
 
 
 def apply_cell(cell, variables, x, weights):
-  return cell.apply(variables, x, *weights, True, mutable=['batch_stats'])[0]
+  @jax.jit
+  def apply(variables, x, weights):
+    return cell.apply(variables, x, *weights, True, mutable=['batch_stats'])[0]
+
+  return apply(variables, x, weights)
 
 
 def test_a_cell_of_skips_is_worked_out_by_hand(key):

@@ -97,7 +97,9 @@ def test_initialize_has_the_shapes_and_spreads_of_init(key):
   np.testing.assert_allclose(
     np.abs(kernel).max(), np.abs(drawn).max(), rtol=0.01
   )
-  drawn = model.init(key, x, train=False)['params']['head']['conv']['kernel']
+  head = layers.FusionHead((128,), output_size=4)
+  levels = (jnp.zeros((1, 4, 4, 1)),) * 3
+  drawn = head.init(key, levels, train=False)['params']['conv']['kernel']
   assert drawn.shape == (3, 3, 128, 1)
   # A normal of He's deviation, at a tenth: 0.1 * sqrt(2 / 1152).
   for kernel in (drawn, variables['params']['head']['conv']['kernel']):

@@ -64,5 +64,5 @@ def test_errors_name_the_value():
     fusion.fuse(jnp.zeros((2, 3, 3, 3)), 'static')
   with pytest.raises(ValueError, match=r'\(1, 2, 3, 3, 1\).*\[B, K, H, W, 3\]'):
     fusion.fuse(jnp.zeros((1, 2, 3, 3, 1)), 'dynamic')
-  with pytest.raises(ValueError, match="'exact'; allowed: approximate"):
-    fusion.fuse(jnp.zeros((1, 2, 3, 3, 3)), 'blend', rank_pooling='exact')
+  with pytest.raises(ValueError, match="'svm'; allowed: approximate"):
+    fusion.fuse(jnp.zeros((1, 2, 3, 3, 3)), 'blend', rank_pooling='svm')

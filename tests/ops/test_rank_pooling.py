@@ -120,7 +120,9 @@ def test_reversed_time_flips_the_sign_of_the_linear_kind():
 
 
 def test_errors_name_the_value():
-  with pytest.raises(ValueError, match="'svm'; allowed: approximate, linear, exact"):
+  with pytest.raises(
+    ValueError, match="'svm'; allowed: approximate, linear, exact"
+  ):
     rank_pooling.dynamic_image(jnp.zeros((1, 2, 3, 3, 3)), 'svm')
   with pytest.raises(ValueError, match=r'\(3, 3, 3\); allowed: \[..., K'):
     rank_pooling.dynamic_image(jnp.zeros((3, 3, 3)))

@@ -1,0 +1,60 @@
+"""The table of all protocols, with counts of what is prepared here."""
+
+import pathlib
+
+import ml_collections
+
+from nasfas_jax import progress
+from nasfas_jax.data import index, protocols
+from nasfas_jax.data.families import PROTOCOLS
+
+
+def list_protocols(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> None:
+  """Prints the table; writes nothing.
+
+  Args:
+    config: gives the data folder.
+    workdir: not used.
+  """
+  del workdir
+  progress.say(table(config.data.data_dir, config.data.builder_config))
+
+
+def table(data_dir: str, builder_config: str) -> str:
+  """One line a protocol: its sets as live/spoof clips, or what is missing."""
+  folder = index.resolve_data_dir(data_dir)
+  rows = {}
+  for name in {d for p in PROTOCOLS.values() for d in p.datasets}:
+    found = index.find_dataset(folder, name, builder_config)
+    if found is not None:
+      rows[name] = index.load_index(folder, name, builder_config)
+  lines = [
+    f'Clips prepared in {folder}, live/spoof. Threshold: the EER point of the '
+    'set named.',
+    f'{"protocol":44} {"train":>12} {"threshold":>18} {"test":>12}  metrics',
+  ]
+  for protocol in PROTOCOLS.values():
+    missing = [name for name in protocol.datasets if name not in rows]
+    headline = ', '.join(protocol.headline)
+    if missing:
+      lines.append(f'{protocol.name:44} not prepared: {", ".join(missing)}')
+      continue
+    clips = [row for name in protocol.datasets for row in rows[name]]
+    try:
+      chosen = protocols.select(protocol, clips)
+    except ValueError as error:
+      lines.append(f'{protocol.name:44} {error}')
+      continue
+    source = f'{chosen.dev_source} {_count(chosen.dev)}'
+    lines.append(
+      f'{protocol.name:44} {_count(chosen.train):>12} {source:>18} '
+      f'{_count(chosen.test):>12}  {headline}'
+    )
+  return '\n'.join(lines)
+
+
+def _count(rows) -> str:
+  live = sum(row['label'] == 1 for row in rows)
+  return f'{live}/{len(rows) - live}'
