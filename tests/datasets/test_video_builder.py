@@ -1,0 +1,258 @@
+"""Each licensed dataset on a small tree of real, tiny videos."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+import trees
+
+from nasfas_datasets import prepare
+from nasfas_jax import records
+from nasfas_jax.data import index, protocols
+
+FOURCC = {'.avi': 'MJPG', '.mov': 'mp4v', '.mp4': 'mp4v'}
+WIDTH, HEIGHT, FRAMES = 96, 64, 10
+# A few names of each dataset: live and spoof, of two subjects a split.
+CHOSEN = {
+  'oulu_npu': lambda n: (
+    n[-11:-4] in ('1_1_01_', '1_1_02_', '2_2_21_')
+    or any(f'1_{s}_{u}_' in n for s in (1, 3) for u in ('01', '02', '21', '36'))
+  ),
+  'siw': lambda n: any(f'/{s}/' in n for s in ('031', '032', '003', '111')),
+  'siw_m': lambda n: (
+    n.rpartition('_')[2] in ('1.mov', '2.mov', '5.mov')
+    or n.endswith('Live_530.mov')
+  ),
+  'casia_mfsd': lambda n: n.split('/')[1] in ('1', '2'),
+  'replay_attack': lambda n: any(
+    f'client{c}' in n for c in ('001', '002', '003', '009')
+  ),
+  'msu_mfsd': lambda n: any(f'client{c}' in n for c in ('002', '003', '001')),
+  'three_d_mad': lambda n: n[:2] in ('01', '02', '08', '13') and n[6:8] == '01',
+  'hkbu_mars_v2': lambda n: '/01/' in n or '/09/' in n,
+  'casia_surf_3dmask': lambda n: '0900_000' in n,
+}
+
+
+def write_video(path):
+  """A bright square, the face, that stands in the left upper quarter."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  writer = cv2.VideoWriter(
+    str(path),
+    cv2.VideoWriter_fourcc(*FOURCC[path.suffix.lower()]),
+    25,
+    (WIDTH, HEIGHT),
+  )
+  assert writer.isOpened()
+  frame = np.full((HEIGHT, WIDTH, 3), 40, np.uint8)
+  frame[8:40, 8:40] = 220
+  for _ in range(FRAMES):
+    writer.write(frame)
+  writer.release()
+
+
+def write_hdf5(path):
+  import h5py
+
+  path.parent.mkdir(parents=True, exist_ok=True)
+  colour = np.full((FRAMES, 3, HEIGHT, WIDTH), 40, np.uint8)
+  colour[:, :, 8:40, 8:40] = 220
+  with h5py.File(path, 'w') as file:
+    file['Color_Data'] = colour
+    # The right eye, left in the picture, first.
+    file['Eye_Pos'] = np.tile([17, 17, 30, 17], (FRAMES, 1))
+
+
+def annotate(root, name, path):
+  """The annotation that the dataset ships: the square in every frame."""
+  lines = {
+    'oulu_npu': lambda i: f'{i},17,17,30,17',
+    'siw': lambda i: '8 8 40 40',
+    'siw_m': lambda i: '8 8 40 40',
+    'casia_mfsd': lambda i: f'{i} 8 8 32 32',
+    'replay_attack': lambda i: f'{i} 8 8 32 32',
+    'msu_mfsd': lambda i: f'{i},8,8,40,40,17,17,30,17',
+  }
+  if name not in lines:
+    return
+  suffix = '.txt' if name == 'oulu_npu' else '.face'
+  target = path.with_suffix(suffix)
+  if name in ('casia_mfsd', 'replay_attack'):
+    target = root / 'face-locations' / target.relative_to(root)
+    target.parent.mkdir(parents=True, exist_ok=True)
+  target.write_text('\n'.join(map(lines[name], range(FRAMES))) + '\n')
+
+
+def make_tree(name, root):
+  for file in filter(CHOSEN[name], trees.TREES[name]()):
+    path = root / file
+    if path.suffix == '.hdf5':
+      write_hdf5(path)
+    else:
+      write_video(path)
+      annotate(root, name, path)
+  return root
+
+
+@pytest.fixture(scope='module')
+def built(tmp_path_factory):
+  """Every dataset, prepared: name -> index rows and the folder of shards."""
+  folder = tmp_path_factory.mktemp('small')
+  made = {}
+  for name in CHOSEN:
+    shards = prepare.prepare(
+      name,
+      config='small',
+      data_dir=folder / 'data',
+      manual_dir=make_tree(name, folder / name),
+      allow_missing=True,
+    )
+    made[name] = index.load_index(folder / 'data', name, 'small'), shards
+  return folder, made
+
+
+@pytest.mark.parametrize('name', CHOSEN)
+def test_every_clip_becomes_a_record_with_its_face(name, built):
+  from nasfas_datasets import fas_builder
+
+  folder, made = built
+  rows, shards = made[name]
+  root = folder / name
+  assert len(rows) == len(prepare_list(name, root)) > 1
+  with open(shards / 'skipped.csv', encoding='utf-8') as file:
+    assert list(csv.reader(file)) == [['path', 'reason']]
+  builder = fas_builder.builder_class(name)(
+    config='small', data_dir=folder / 'data'
+  )
+  record = builder.as_data_source(rows[0]['tfds_split'])[0]
+  assert len(record['frames']) == 8
+  picture = cv2.imdecode(np.frombuffer(record['frames'][0], np.uint8), 1)
+  assert picture.shape == (80, 80, 3)
+  x0, y0, x1, y1 = np.round(record['face_box']).astype(int)
+  # The crop is 1.6 times the face.
+  assert 80 / max(x1 - x0, y1 - y0) == pytest.approx(1.6, rel=0.1)
+  if name not in ('hkbu_mars_v2', 'casia_surf_3dmask'):
+    inside = picture[y0 + 8 : y1 - 8, x0 + 8 : x1 - 8].mean()
+    assert inside > 180, 'the box is not on the face'
+  assert record['depth'].shape == (8, 32, 32)
+
+
+def prepare_list(name, root):
+  from nasfas_datasets import fas_builder
+
+  return fas_builder.builder_class(name).list_clips(root).clips
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    'oulu_npu/1',
+    'siw/3/1',
+    'siw_m/paper',
+    'casia_mfsd/overall',
+    'replay_attack/grandtest',
+    'msu_mfsd',
+    'three_d_mad/classification',
+    'cross/casia-replay',
+    'cross/oulu+siw-hkbu',
+    'cross/oulu+siw-casia_surf_3dmask',
+  ],
+)
+def test_protocols_select_from_what_was_built(name, built):
+  folder, _ = built
+  chosen = protocols.load(name, str(folder / 'data'), 'small')
+  assert chosen.train and chosen.dev and chosen.test
+
+
+def test_workers_make_the_same_records(tmp_path):
+  root = make_tree('three_d_mad', tmp_path / 'mad')
+  found = []
+  for workers in (1, 2):
+    shards = prepare.prepare(
+      'three_d_mad',
+      config='small',
+      data_dir=tmp_path / str(workers),
+      manual_dir=root,
+      allow_missing=True,
+      num_workers=workers,
+    )
+    found.append(
+      {
+        path.name: path.read_bytes()
+        for path in sorted(shards.glob('*.array_record*'))
+      }
+    )
+    assert (shards / records.INDEX_FILE).exists()
+  assert found[0].keys() == found[1].keys()
+  lines = [(tmp_path / str(n)).rglob(records.INDEX_FILE) for n in (1, 2)]
+  first, second = (next(paths).read_text() for paths in lines)
+  assert [json.loads(x) for x in first.splitlines()] == [
+    json.loads(x) for x in second.splitlines()
+  ]
+
+
+def test_missing_clips_are_an_error_unless_allowed(tmp_path):
+  root = make_tree('three_d_mad', tmp_path / 'mad')
+  with pytest.raises(FileNotFoundError, match='243 of 255 clips are missing'):
+    prepare.prepare('three_d_mad', data_dir=tmp_path / 'data', manual_dir=root)
+
+
+@pytest.mark.parametrize(
+  ('damage', 'reason'),
+  [
+    (lambda path: path.write_bytes(path.read_bytes()[:2000]), '1_1_01_1'),
+    (lambda path: path.write_text('not a video\n' * 100), '1_1_01_1'),
+    (
+      lambda path: path.with_suffix('.txt').write_text('0,1,2,3\n'),
+      'is not 5 numbers',
+    ),
+    (
+      lambda path: path.with_suffix('.txt').write_text('0,0,0,0,0\n'),
+      'No frame of the clip has a face box',
+    ),
+    (
+      lambda path: path.with_suffix('.txt').write_text('0,900,9,990,9\n'),
+      'is empty',
+    ),
+  ],
+)
+def test_a_damaged_clip_is_a_listed_skip_or_too_many(damage, reason, tmp_path):
+  root = tmp_path / 'oulu'
+  for user, folder in (('01', 'Train'), ('21', 'Dev'), ('36', 'Test')):
+    for code in range(1, 6):
+      path = root / f'{folder}_files' / f'1_1_{user}_{code}.avi'
+      write_video(path)
+      annotate(root, 'oulu_npu', path)
+  damage(root / 'Train_files' / '1_1_01_1.avi')
+  options = {'manual_dir': root, 'allow_missing': True, 'config': 'small'}
+  with pytest.raises(
+    ValueError, match='1 of 15 clips cannot be used'
+  ) as caught:
+    prepare.prepare('oulu_npu', data_dir=tmp_path / 'data', **options)
+  assert reason in str(caught.value)
+
+
+def test_a_file_that_turns_itself_is_not_turned_twice(monkeypatch):
+  from nasfas_datasets import listing, video_builder
+  from nasfas_jax.preprocessing import video
+
+  seen = []
+
+  def sample(path, number, cut):
+    frame = np.zeros((40, 60, 3), np.uint8)
+    frame[:5] = 255
+    seen.append(cut(frame))
+    return video.Clip(seen[-1:], np.zeros(1, np.int32), 25.0)
+
+  monkeypatch.setattr(video, 'sample_frames', sample)
+  config = video_builder.CONFIGS[1]
+  for tag, top in ((0, 0), (180, 255)):
+    monkeypatch.setattr(video, 'orientation', lambda path, tag=tag: tag)
+    clip = listing.Clip(
+      trees.pathlib.Path('x.mp4'), 'x', '1', 'train', 1, 'live', turn=2
+    )
+    video_builder.make_clip(clip, dataset='msu_mfsd', config=config)
+    # The whole frame is the crop: the bright rows are where they were put.
+    assert seen[-1][14, 40, 0] == top
