@@ -308,6 +308,11 @@ class FirstOrderStep:
       name: by_size[tasks[name]['label'].shape] for name in ('support', 'query')
     }
 
+  def memory_analysis(self) -> int:
+    """Bytes of temporaries of the largest piece, on one device."""
+    analyses = [step.memory_analysis() for step in self._of.values()]
+    return max(analysis.temp_size_in_bytes for analysis in analyses)
+
   def __call__(self, state, tasks):
     adapted = self._spread(state)
     inner = []

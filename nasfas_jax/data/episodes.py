@@ -84,8 +84,8 @@ def make_tasks(
   types = np.array([str(row['attack_type']) for row in rows])
   live = np.array([row['label'] == records.LIVE for row in rows])
   halves = subject_halves(rows, domain_field)
-  all_domains = sorted(set(domains))
-  all_types = sorted(set(types[~live]))
+  all_domains = sorted(set(domains.tolist()))
+  all_types = sorted(set(types[~live].tolist()))
   _check_enough(hold_out, all_domains, all_types, domain_field)
   pairs = {
     'domain': [(domain, '') for domain in all_domains],

@@ -27,6 +27,7 @@ def test_equals_loops(mode, kind):
     'dynamic': dynamic,
     'blend': (static + dynamic) / 2,
     'concat': np.concatenate([static, dynamic], axis=-1),
+    'two_stream': np.concatenate([static, dynamic], axis=-1),
   }[mode]
   clips = jnp.asarray(CLIPS, jnp.float32)
   y = fusion.fuse(clips, mode, rank_pooling=kind)

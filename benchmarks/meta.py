@@ -1,0 +1,119 @@
+"""Cost of the meta-search's step beside the plain search's, default sizes."""
+
+import functools
+import time
+
+import jax
+import numpy as np
+
+from benchmarks import timing
+from configs import search as search_config
+from nasfas_jax import bilevel, meta_search, train_state
+
+
+def _batch(config, *lead):
+  rng = np.random.default_rng(0)
+  size, maps = config.data.image_size, config.supernet.output_size
+  frames = (*lead, config.data.num_frames, size, size, 3)
+  return {
+    'frames': rng.integers(0, 256, frames, dtype=np.uint8),
+    'depth': rng.random((*lead, maps, maps), dtype=np.float32),
+    'face_mask': np.ones((*lead, maps, maps), np.float32),
+    'label': rng.integers(0, 2, lead, dtype=np.int32),
+  }
+
+
+def measure() -> dict[str, dict[str, float]]:
+  """Fills 'ratios', 'seconds', 'compile_seconds' and 'memory_gib'."""
+  found = {
+    name: {} for name in ('ratios', 'seconds', 'compile_seconds', 'memory_gib')
+  }
+  config = search_config.get_config()
+  settings = config.meta
+  clips = settings.num_tasks * (settings.support_size + settings.query_size)
+  # The plain steps over the same number of pictures.
+  config.search.batch_size = clips // 2
+  model = bilevel.build_supernet(config)
+  state = jax.jit(functools.partial(bilevel.initial_state, config, model))()
+  tasks = {
+    'support': _batch(config, settings.num_tasks, settings.support_size),
+    'query': _batch(config, settings.num_tasks, settings.query_size),
+  }
+  batch = _batch(config, config.search.batch_size)
+  functions = {
+    'plain': _plain(found, config, model, state, batch),
+    'first order': _first_order(found, config, model, state, tasks),
+    'second order': _second_order(found, config, model, state, tasks),
+  }
+  seconds = timing.medians(functions, rounds=7)
+  found['seconds'] = {f'{name} step': s for name, s in seconds.items()}
+  for name in ('first order', 'second order'):
+    found['ratios'][f'{name} / plain, {clips} clips'] = (
+      seconds[name] / seconds['plain']
+    )
+  return found
+
+
+def _plain(found, config, model, state, batch):
+  weight_optimizer, arch_optimizer, rate = bilevel.make_optimizers(
+    config.search
+  )
+  weight_fn = jax.jit(
+    functools.partial(
+      bilevel.weight_step,
+      model=model,
+      config=config,
+      optimizer=weight_optimizer,
+    )
+  )
+  arch_fn = jax.jit(
+    functools.partial(
+      bilevel.arch_step,
+      model=model,
+      config=config,
+      optimizer=arch_optimizer,
+      rate=rate,
+    )
+  )
+  weight_step, first = timing.compile_seconds(
+    lambda: weight_fn.lower(state, batch)
+  )
+  arch_step, second = timing.compile_seconds(
+    lambda: arch_fn.lower(state, batch, batch)
+  )
+  # The search compiles them side by side, on two cores.
+  found['compile_seconds']['plain, weight step'] = first
+  found['compile_seconds']['plain, architecture step'] = second
+  return lambda: weight_step(arch_step(state, batch, batch)[0], batch)
+
+
+def _first_order(found, config, model, state, tasks):
+  mesh = train_state.make_mesh(config.meta.num_tasks)
+  shardings = jax.tree.map(lambda _: train_state.replicated(mesh), state)
+  step = meta_search.FirstOrderStep(model, config, mesh, shardings)
+  start = time.perf_counter()
+  step.compile(state, tasks)
+  found['compile_seconds']['first order'] = time.perf_counter() - start
+  analysis = step.memory_analysis()
+  found['memory_gib']['first order, temporaries'] = analysis / 2**30
+  kept = {'state': jax.tree.map(jax.numpy.copy, state)}
+
+  def run():
+    kept['state'], losses = step(kept['state'], tasks)
+    return losses
+
+  return run
+
+
+def _second_order(found, config, model, state, tasks):
+  config = config.copy_and_resolve_references()
+  config.search.second_order = True
+  step = jax.jit(
+    functools.partial(meta_search.meta_step, model=model, config=config)
+  )
+  compiled, seconds = timing.compile_seconds(lambda: step.lower(state, tasks))
+  found['compile_seconds']['second order'] = seconds
+  found['memory_gib']['second order, temporaries'] = (
+    compiled.memory_analysis().temp_size_in_bytes / 2**30
+  )
+  return lambda: compiled(state, tasks)

@@ -1,0 +1,47 @@
+"""Measures speed, compile time and memory on this machine.
+
+python -m benchmarks.run --json=FILE [--only=operators|meta]
+
+Ratios are of medians taken in turns in one process. Writes one JSON object
+with 'ratios', 'seconds', 'compile_seconds', 'memory_gib' and 'limits', each a
+flat object, and prints it as a table.
+"""
+
+import json
+import os
+import pathlib
+import platform
+
+import jax
+from absl import app, flags
+
+from benchmarks import meta, operators
+
+GROUPS = {'operators': operators.measure, 'meta': meta.measure}
+PARTS = ('ratios', 'seconds', 'compile_seconds', 'memory_gib', 'limits')
+
+_JSON = flags.DEFINE_string('json', '', 'File to write; "" writes none.')
+_ONLY = flags.DEFINE_enum(
+  'only', None, list(GROUPS), 'One group; default: all.'
+)
+
+
+def main(argv) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  found = {part: {} for part in PARTS}
+  for name in [_ONLY.value] if _ONLY.value else GROUPS:
+    for part, values in GROUPS[name]().items():
+      found[part].update(values)
+  device = jax.devices()[0].device_kind
+  print(f'{device}, {os.cpu_count()} CPUs, {platform.machine()}')
+  for part in PARTS:
+    for name, value in found[part].items():
+      print(f'{part:16} {name:56} {value:10.3f}')
+  if _JSON.value:
+    path = pathlib.Path(_JSON.value)
+    path.write_text(json.dumps(found, indent=2) + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__':
+  app.run(main)
