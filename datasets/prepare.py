@@ -16,30 +16,35 @@ from collections.abc import Callable
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
-from nasfas_datasets import fas_builder, video_builder
+from nasfas_datasets import clip_config, fas_builder, video_builder
 from nasfas_jax import progress as progress_lib
 
 Progress = Callable[[int, int], None]
 
 
 def _make_builder(
-  name, config, data_dir, progress, num_workers, allow_missing
+  name, config, data_dir, margin, **options
 ) -> fas_builder.FasBuilder:
   builder_class = fas_builder.builder_class(name)
-  options = {}
-  if issubclass(builder_class, video_builder.VideoBuilder):
-    options = {'num_workers': num_workers, 'allow_missing': allow_missing}
+  is_video = issubclass(builder_class, video_builder.VideoBuilder)
+  if not is_video:
+    del options['num_workers'], options['allow_missing']
   names = [c.name for c in builder_class.BUILDER_CONFIGS]
   if config is not None and config not in names:
     raise ValueError(
       f'Unknown config {config!r} of dataset {name!r}; allowed: '
       f'{", ".join(names) or "none"}.'
     )
+  if margin is not None:
+    config = builder_class.BUILDER_CONFIGS[names.index(config) if config else 0]
+    if not isinstance(config, clip_config.ClipConfig):
+      raise ValueError(
+        f'Dataset {name!r} is not made of videos: it has no margin.'
+      )
+    config = clip_config.with_margin(config, margin)
   if data_dir is not None:
     data_dir = pathlib.Path(data_dir).expanduser()
-  return builder_class(
-    config=config, data_dir=data_dir, progress=progress, **options
-  )
+  return builder_class(config=config, data_dir=data_dir, **options)
 
 
 def list_clips(name: str, manual_dir: str | pathlib.Path) -> dict[str, object]:
@@ -65,6 +70,8 @@ def prepare(
   progress: Progress | None = None,
   num_workers: int = 1,
   allow_missing: bool = False,
+  margin: float | None = None,
+  max_bad_share: float | None = None,
 ) -> pathlib.Path:
   """Prepares a dataset; does only what is missing, and prints nothing.
 
@@ -77,6 +84,9 @@ def prepare(
     num_workers: processes that decode videos.
     allow_missing: build although clips that the dataset should hold are
       missing.
+    margin: see `clip_config.ClipConfig`; None is the config's. Another one
+      makes a config of another name.
+    max_bad_share: likewise; for datasets of videos.
 
   Returns:
     The folder of the shards and of `records.INDEX_FILE`.
@@ -95,9 +105,11 @@ def prepare(
     name,
     config,
     data_dir,
-    None if progress is None else report,
-    num_workers,
-    allow_missing,
+    margin,
+    progress=None if progress is None else report,
+    max_bad_share=max_bad_share,
+    num_workers=num_workers,
+    allow_missing=allow_missing,
   )
   download_config = tfds.download.DownloadConfig(
     manual_dir=manual_dir and pathlib.Path(manual_dir).expanduser()
@@ -129,6 +141,12 @@ def _define_flags() -> None:
   flags.DEFINE_bool(
     'allow_missing', False, 'Build although clips of the dataset are missing.'
   )
+  flags.DEFINE_float(
+    'margin', None, 'Side of the stored crop over that of the face; 1.6.'
+  )
+  flags.DEFINE_float(
+    'max_bad_share', None, 'Share of clips that may be skipped, 0 to 1.'
+  )
   flags.DEFINE_bool('list', False, 'Print what is there as JSON, no more.')
 
 
@@ -153,6 +171,8 @@ def main(argv) -> None:
         progress=report,
         num_workers=options.workers,
         allow_missing=options.allow_missing,
+        margin=options.margin,
+        max_bad_share=options.max_bad_share,
       )
   except (ValueError, OSError, ImportError) as error:
     sys.exit(f'error: {error}')

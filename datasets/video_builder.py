@@ -6,7 +6,6 @@ INSTRUCTIONS; everything else is alike.
 
 import concurrent.futures
 import csv
-import dataclasses
 import functools
 import multiprocessing
 import pathlib
@@ -17,31 +16,22 @@ import tensorflow_datasets as tfds
 
 from nasfas_datasets import boxes as boxes_lib
 from nasfas_datasets import fas_builder, listing
+from nasfas_datasets.clip_config import ClipConfig
 from nasfas_jax import records
 from nasfas_jax.preprocessing import crop, hdf5, video
 
 REPORT_FILE = 'skipped.csv'
 
 
-@dataclasses.dataclass(eq=False)
-class VideoConfig(tfds.core.BuilderConfig):
-  """Settings of a build.
-
-  Attributes:
-    size: side of the stored crops in pixels; the face box spans 1 / 1.6 of it.
-    num_frames: K, frames stored a clip, evenly spread over it.
-    max_bad_share: share of clips that may fail to decode, in [0, 1].
-  """
-
-  size: int = 256
-  num_frames: int = 8
-  max_bad_share: float = 0.05
-
-
 CONFIGS = [
-  VideoConfig(name='default', description='Crops of 256 pixels.'),
-  VideoConfig(
-    name='small', size=80, description='Crops of 80 pixels, to train at 64.'
+  ClipConfig(
+    name='default', description='Crops of 256 pixels.', max_bad_share=0.05
+  ),
+  ClipConfig(
+    name='small',
+    size=80,
+    description='Crops of 80 pixels, to train at 64.',
+    max_bad_share=0.05,
   ),
 ]
 
@@ -54,7 +44,7 @@ def read_boxes(source: listing.Boxes) -> np.ndarray:
 
 
 def place(
-  clip: listing.Clip, width: int, height: int
+  clip: listing.Clip, margin: float, width: int, height: int
 ) -> tuple[np.ndarray, crop.Square]:
   """The one face box of a clip, inside its frames, and the square about it.
 
@@ -62,7 +52,7 @@ def place(
     ClipError: if no frame has a face, or the face is not in the frame.
   """
   if clip.boxes is None:
-    box = crop.default_box(width, height)
+    box = crop.default_box(width, height, margin)
   else:
     try:
       box = crop.median_box(read_boxes(clip.boxes))
@@ -71,11 +61,11 @@ def place(
       box = crop.check_box(np.clip(box, 0, frame), width, height)
     except ValueError as error:
       raise listing.ClipError(str(error)) from error
-  return box, crop.square_around(box)
+  return box, crop.square_around(box, margin)
 
 
 def make_clip(
-  clip: listing.Clip, *, dataset: str, config: VideoConfig
+  clip: listing.Clip, *, dataset: str, config: ClipConfig
 ) -> dict[str, object]:
   """Decodes a clip into a record.
 
@@ -92,7 +82,7 @@ def make_clip(
     frame = np.ascontiguousarray(np.rot90(frame, -turn))
     size = (frame.shape[1], frame.shape[0])
     if not placed:
-      placed.extend((*place(clip, *size), size))
+      placed.extend((*place(clip, config.margin, *size), size))
     if placed[2] != size:
       raise listing.ClipError(f'the frame changes from {placed[2]} to {size}')
     return crop.cut(frame, placed[1], config.size)
@@ -189,12 +179,12 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
         continue
       self._num_bad += 1
       self._skipped.append((clip.clip_id, reason))
-      limit = self.builder_config.max_bad_share * self._num_clips
+      limit = self.max_bad_share * self._num_clips
       if self._num_bad > limit:
         report = self._write_report(pathlib.Path(self.data_dir).parent)
         raise ValueError(
           f'{self.name}: {self._num_bad} of {self._num_clips} clips cannot be '
-          f'used; max_bad_share allows {self.builder_config.max_bad_share:g}. '
+          f'used; max_bad_share allows {self.max_bad_share:g}. '
           f'The last: {clip.clip_id}: {reason}. All are in {report}.'
         )
 

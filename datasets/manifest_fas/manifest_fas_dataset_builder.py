@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from nasfas_datasets import fas_builder
+from nasfas_datasets import clip_config, fas_builder
 from nasfas_datasets.manifest_fas import manifest
 from nasfas_jax import records
 from nasfas_jax.preprocessing import crop, video
@@ -24,33 +24,15 @@ _NUM_REASONS = 5
 
 
 @dataclasses.dataclass(eq=False)
-class ManifestConfig(tfds.core.BuilderConfig):
+class ManifestConfig(clip_config.ClipConfig):
   """Settings of a build.
 
   Attributes:
-    size: side of the stored crops in pixels; the face box spans 1 / 1.6 of it.
-    num_frames: K, frames stored a video, evenly spread over it.
-    max_bad_share: share of rows that may be skipped, in [0, 1].
     manifest: the CSV file; '' means manifest.csv in the manual folder, a
       relative path counts from there.
   """
 
-  size: int = 256
-  num_frames: int = 8
-  max_bad_share: float = 0.1
   manifest: str = ''
-
-  def __post_init__(self):
-    if self.size < 8:
-      raise ValueError(f'size is {self.size}; it must be at least 8.')
-    if not 1 <= self.num_frames <= records.MAX_FRAMES:
-      raise ValueError(
-        f'num_frames is {self.num_frames}; allowed: 1 to {records.MAX_FRAMES}.'
-      )
-    if not 0 <= self.max_bad_share <= 1:
-      raise ValueError(
-        f'max_bad_share is {self.max_bad_share}; allowed: 0 to 1.'
-      )
 
 
 def _depth_maps(
@@ -104,7 +86,7 @@ def make_clip(row: manifest.Row, config: ManifestConfig) -> dict[str, object]:
   def cut(frame: np.ndarray) -> np.ndarray:
     height, width = frame.shape[:2]
     if not placed:
-      placed.extend(_place(row, width, height))
+      placed.extend(_place(row, config.margin, width, height))
     if placed[2] != (width, height):
       raise manifest.RowError(
         f'the frame changes from {placed[2]} to {(width, height)} pixels.'
@@ -131,16 +113,16 @@ def make_clip(row: manifest.Row, config: ManifestConfig) -> dict[str, object]:
   )
 
 
-def _place(row: manifest.Row, width: int, height: int):
+def _place(row: manifest.Row, margin: float, width: int, height: int):
   """(box, square, (width, height)) of a clip in its frames."""
   if row.box is None:
-    box = crop.default_box(width, height)
+    box = crop.default_box(width, height, margin)
   else:
     try:
       box = crop.check_box(row.box, width, height)
     except ValueError as error:
       raise manifest.RowError(str(error)) from error
-  square = crop.square_around(box)
+  square = crop.square_around(box, margin)
   if square.side > _MAX_CROP_SIDE:
     raise manifest.RowError(
       f'the crop of a frame of {width} x {height} pixels has a side of '
@@ -220,7 +202,7 @@ class Builder(fas_builder.FasBuilder):
 
   def _check_bad_share(self) -> None:
     share = len(self._bad_rows) / self._num_rows
-    limit = self.builder_config.max_bad_share
+    limit = self.max_bad_share
     if share > limit:
       self._fail(
         f'{len(self._bad_rows)} of {self._num_rows} rows are bad, a share of '

@@ -256,3 +256,57 @@ def test_a_file_that_turns_itself_is_not_turned_twice(monkeypatch):
     video_builder.make_clip(clip, dataset='msu_mfsd', config=config)
     # The whole frame is the crop: the bright rows are where they were put.
     assert seen[-1][14, 40, 0] == top
+
+
+def test_another_margin_is_a_dataset_of_another_name(tmp_path):
+  root = make_tree('three_d_mad', tmp_path / 'mad')
+  shards = prepare.prepare(
+    'three_d_mad',
+    config='small',
+    data_dir=tmp_path / 'data',
+    manual_dir=root,
+    allow_missing=True,
+    margin=2.0,
+  )
+  assert shards.parent.name == 'small_margin2'
+  from nasfas_datasets import clip_config, fas_builder, video_builder
+
+  builder = fas_builder.builder_class('three_d_mad')(
+    config=clip_config.with_margin(video_builder.CONFIGS[1], 2.0),
+    data_dir=tmp_path / 'data',
+  )
+  record = builder.as_data_source('train')[0]
+  x0, _, x1, _ = record['face_box']
+  assert 80 / (x1 - x0) == pytest.approx(2.0, rel=0.1)
+
+
+def test_too_many_bad_clips_can_be_allowed(tmp_path):
+  root = make_tree('three_d_mad', tmp_path / 'mad')
+  (root / '01_01_01.hdf5').write_text('no recording')
+  options = {'manual_dir': root, 'allow_missing': True, 'config': 'small'}
+  with pytest.raises(ValueError, match='1 of 12 clips cannot be used'):
+    prepare.prepare('three_d_mad', data_dir=tmp_path / 'a', **options)
+  shards = prepare.prepare(
+    'three_d_mad', data_dir=tmp_path / 'b', max_bad_share=0.5, **options
+  )
+  assert '01_01_01' in (shards / 'skipped.csv').read_text()
+  assert len((shards / records.INDEX_FILE).read_text().splitlines()) == 11
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'margin': 0.5}, 'margin is 0.5; allowed: 1 to 8'),
+    ({'max_bad_share': 2.0}, 'max_bad_share is 2.0; allowed: 0 to 1'),
+  ],
+)
+def test_bad_settings_are_errors(changes, message, tmp_path):
+  with pytest.raises(ValueError, match=message):
+    prepare.prepare(
+      'three_d_mad', data_dir=tmp_path, manual_dir=tmp_path, **changes
+    )
+
+
+def test_a_rendered_dataset_has_no_margin(tmp_path):
+  with pytest.raises(ValueError, match='not made of videos: it has no margin'):
+    prepare.prepare('synthetic_fas', data_dir=tmp_path, margin=2.0)

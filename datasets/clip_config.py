@@ -1,0 +1,52 @@
+"""What of a video is stored: the settings that video datasets share."""
+
+import dataclasses
+
+import tensorflow_datasets as tfds
+
+from nasfas_jax import records
+
+
+@dataclasses.dataclass(eq=False)
+class ClipConfig(tfds.core.BuilderConfig):
+  """Settings of a build.
+
+  Attributes:
+    size: side of the stored crops in pixels.
+    num_frames: K, frames stored a video, evenly spread over it.
+    margin: side of the crop over the larger side of the face box. Training
+      draws its crops from inside it.
+    max_bad_share: share of clips that may be skipped, in [0, 1].
+  """
+
+  size: int = 256
+  num_frames: int = 8
+  margin: float = records.WIDE_MARGIN
+  max_bad_share: float = 0.1
+
+  def __post_init__(self):
+    if self.size < 8:
+      raise ValueError(f'size is {self.size}; it must be at least 8.')
+    if not 1 <= self.num_frames <= records.MAX_FRAMES:
+      raise ValueError(
+        f'num_frames is {self.num_frames}; allowed: 1 to {records.MAX_FRAMES}.'
+      )
+    if not 1 <= self.margin <= 8:
+      raise ValueError(f'margin is {self.margin}; allowed: 1 to 8.')
+    if not 0 <= self.max_bad_share <= 1:
+      raise ValueError(
+        f'max_bad_share is {self.max_bad_share}; allowed: 0 to 1.'
+      )
+
+
+def with_margin(config: ClipConfig, margin: float) -> ClipConfig:
+  """A config with another margin.
+
+  It makes other records, and so has a name of its own, such as
+  default_margin2.
+  """
+  if margin == config.margin:
+    return config
+  return dataclasses.replace(
+    config, margin=margin, name=f'{config.name}_margin{margin:g}'
+  )
