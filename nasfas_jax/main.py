@@ -12,7 +12,14 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from nasfas_jax import evaluate, list_protocols, progress, search, train
+from nasfas_jax import (
+  evaluate,
+  family_table,
+  list_protocols,
+  progress,
+  search,
+  train,
+)
 from nasfas_jax.data import index, protocols
 
 EXPERIMENTS = {
@@ -87,9 +94,56 @@ def run(config, workdir: pathlib.Path) -> None:
     # Nothing is run, so nothing is made.
     list_protocols.list_protocols(config, workdir)
     return
-  prepare_embedded(config)
-  EXPERIMENTS[config.experiment](config, workdir)
+  names = family_table.members(config.protocol)
+  if names and config.protocol not in protocols.PROTOCOLS:
+    run_family(config, workdir, names)
+  else:
+    prepare_embedded(config)
+    EXPERIMENTS[config.experiment](config, workdir)
   progress.say(f'Everything is in {workdir}')
+
+
+def run_family(config, workdir: pathlib.Path, names: list[str]) -> None:
+  """Runs every protocol of a family and prints the table of the results.
+
+  A training goes into a folder for each protocol. An evaluation takes the run
+  of that folder in config.checkpoint, or the one run that config.checkpoint is.
+
+  Raises:
+    ValueError: for a search, or if no protocol has a run.
+  """
+  if config.experiment == 'search':
+    raise ValueError(
+      f'config.protocol is {config.protocol!r}, a family; a search takes one '
+      f'protocol: {", ".join(names)}.'
+    )
+  results = {}
+  for name in names:
+    one = config.copy_and_resolve_references()
+    one.protocol = name
+    if config.experiment == 'evaluate':
+      source = pathlib.Path(config.checkpoint)
+      if not (source / 'config.json').exists():
+        source = family_table.folder(source, name)
+      if not (source / 'config.json').exists():
+        progress.say(f'{name}: no run in {source}')
+        continue
+      one.checkpoint = str(source)
+    prepare_embedded(one)
+    folder = family_table.folder(workdir, name)
+    EXPERIMENTS[config.experiment](one, folder)
+    results[name] = family_table.read(folder)
+  if not results:
+    raise ValueError(
+      f'config.checkpoint {config.checkpoint!r} holds no run of the family '
+      f'{config.protocol!r}; training it with --config.protocol='
+      f'{config.protocol} makes them.'
+    )
+  progress.say(
+    'Test, percent, mean and standard deviation over the protocols of a line; '
+    'published figures are marked and were measured by others.'
+  )
+  progress.say(family_table.table(results))
 
 
 def main(argv) -> None:

@@ -30,6 +30,7 @@ GROUPS = {
   'nasfas_jax.predict': 'experiments',
   'nasfas_jax.export': 'experiments',
   'nasfas_jax.list_protocols': 'experiments',
+  'nasfas_jax.family_table': 'experiments',
   'nasfas_jax.compare': 'compare',
   'nasfas_jax.baseline': 'baseline',
   # meta, losses, metrics, optimizers, checkpoints, report, scoring, ...

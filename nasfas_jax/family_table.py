@@ -1,0 +1,84 @@
+"""The table of a family of protocols, as papers print it.
+
+A family is the first part of protocol names, such as oulu_npu, oulu_npu/3 or
+synthetic_fas/cross_domain. Each protocol has a run of its own, in a folder of
+its name with '-' for '/'.
+"""
+
+import pathlib
+import statistics
+from collections.abc import Mapping, Sequence
+
+from nasfas_jax import run_log
+from nasfas_jax.data.families import PROTOCOLS
+
+# ACER in percent on the protocols of OULU-NPU, (mean, deviation over the folds
+# or 0 where there is one): published, measured
+# by others (arXiv 2011.02062, 2003.04092 and tables that cite them).
+PUBLISHED = {
+  'NAS-FAS': {'1': (0.2, 0), '2': (1.2, 0), '3': (1.7, 0.6), '4': (2.9, 2.8)},
+  'CDCN++': {'1': (0.2, 0), '2': (1.3, 0), '3': (1.8, 0.7), '4': (5.0, 2.9)},
+  'CDCN': {'1': (1.0, 0), '2': (1.5, 0), '3': (2.3, 1.4), '4': (6.9, 2.9)},
+}
+
+
+def members(family: str) -> list[str]:
+  """The protocols of a family, in order; [] if it is not one."""
+  return [name for name in PROTOCOLS if name.startswith(f'{family}/')]
+
+
+def folder(parent: pathlib.Path, protocol: str) -> pathlib.Path:
+  """Where the run of a protocol of a family lies."""
+  return parent / protocol.replace('/', '-')
+
+
+def groups(names: Sequence[str]) -> dict[str, list[str]]:
+  """Protocols by what a table averages over: 'a/3/1' to 'a/3/6' -> 'a/3'."""
+  grouped = {}
+  for name in names:
+    parent = name.rpartition('/')[0]
+    # A dataset's plain protocols, such as a/1 and a/2, stand alone.
+    key = parent if '/' in parent else name
+    grouped.setdefault(key, []).append(name)
+  return grouped
+
+
+def read(workdir: pathlib.Path) -> dict:
+  """The results of a finished run."""
+  return run_log.read_json(workdir / 'results.json')
+
+
+def table(results: Mapping[str, Mapping]) -> str:
+  """A Markdown table of finished evaluations.
+
+  Args:
+    results: protocol -> content of its results.json.
+
+  Returns:
+    A line a group: its metrics in percent, mean and standard deviation over
+    its protocols, and published ACERs, marked as such.
+  """
+  lines = []
+  for group, names in groups(list(results)).items():
+    headline = PROTOCOLS[names[0]].headline
+    cells = [group, str(len(names))]
+    for metric in headline:
+      values = [results[name]['splits']['test'][metric] for name in names]
+      cells.append(f'{metric} {_spread(values)}')
+    dataset, _, number = group.partition('/')
+    for method, figures in PUBLISHED.items() if dataset == 'oulu_npu' else ():
+      mean, deviation = figures[number]
+      spread = f' ± {deviation:.1f}' if deviation else ''
+      cells.append(f'published, {method}: acer {mean:.1f}{spread}')
+    lines.append(f'| {" | ".join(cells)} |')
+  return '\n'.join(lines)
+
+
+def _spread(values: Sequence[float | None]) -> str:
+  """Mean and standard deviation in percent; '-' where a fold has none."""
+  if any(value is None for value in values):
+    return '-'
+  mean = 100 * statistics.mean(values)
+  if len(values) == 1:
+    return f'{mean:.1f}'
+  return f'{mean:.1f} ± {100 * statistics.stdev(values):.1f}'
