@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 
 from nasfas_datasets import boxes as boxes_lib
 from nasfas_datasets import fas_builder, listing
+from nasfas_datasets.clip_cache import ClipCache
 from nasfas_datasets.clip_config import ClipConfig
 from nasfas_jax import records
 from nasfas_jax.preprocessing import crop, hdf5, video
@@ -108,10 +109,14 @@ def make_clip(
   )
 
 
-def _try_clip(clip, *, dataset, config):
+def _try_clip(clip, *, dataset, config, cache):
   """(clip, record or None, why it is not one)."""
   try:
-    return clip, make_clip(clip, dataset=dataset, config=config), ''
+    record = cache.get(clip)
+    if record is None:
+      record = make_clip(clip, dataset=dataset, config=config)
+      cache.put(clip, record)
+    return clip, record, ''
   except (listing.ClipError, video.VideoError) as error:
     return clip, None, str(error)
 
@@ -191,7 +196,10 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
   def _decode(self, clips):
     """The clips in order, by `num_workers` processes."""
     work = functools.partial(
-      _try_clip, dataset=self.name, config=self.builder_config
+      _try_clip,
+      dataset=self.name,
+      config=self.builder_config,
+      cache=self._cache(),
     )
     if self.num_workers <= 1:
       yield from map(work, clips)
@@ -205,11 +213,17 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
       finally:
         pool.shutdown(cancel_futures=True)
 
+  def _cache(self) -> ClipCache:
+    """The finished clips, beside the folder of the shards."""
+    parent = pathlib.Path(self.data_dir).parent
+    return ClipCache(parent / f'finished-{self.version}')
+
   def _download_and_prepare(self, dl_manager, download_config) -> None:
     """Builds the shards and, beside them, the report of skipped files."""
     super()._download_and_prepare(
       dl_manager=dl_manager, download_config=download_config
     )
+    self._cache().clear()
     folder = pathlib.Path(self.data_dir)
     self._write_report(folder)
     (folder.parent / REPORT_FILE).unlink(missing_ok=True)
