@@ -146,6 +146,44 @@ def make_listing(
   return Listing([clips[name] for name in sorted(clips)], skipped)
 
 
+def list_folders(
+  root: pathlib.Path,
+  folders: Iterable[str],
+  suffixes: Iterable[str],
+  parse: Callable[[pathlib.Path, str], dict[str, object]],
+  *,
+  instructions: str,
+  expected: Iterable[str] = (),
+  disjoint: str = '',
+) -> Listing:
+  """Lists the files of a dataset that is made of folders.
+
+  Args:
+    root: the folder of the dataset.
+    folders: those that must be there; only files below them are read.
+    suffixes: of the clips, in lower case.
+    parse: (root, path from the root) -> fields, see `make_listing`.
+    instructions: how to get the dataset, for the error.
+    expected: the ids of all clips, to tell which are missing.
+    disjoint: name of a dataset that promises disjoint subjects; '' for none.
+
+  Raises:
+    FileNotFoundError: if a folder is missing.
+    ValueError: if a subject is in two splits of a dataset that promises
+      otherwise.
+  """
+  folders = list(folders)
+  require_folders(root, folders, instructions)
+  root = root.resolve()
+  paths = [path for name in folders for path in files(root, name, suffixes)]
+  found = make_listing(root, paths, lambda name: parse(root, name))
+  if disjoint:
+    check_disjoint(found, disjoint)
+  have = {clip.clip_id for clip in found.clips}
+  found.missing = [name for name in expected if name not in have]
+  return found
+
+
 def check_file(path: pathlib.Path, root: pathlib.Path) -> None:
   """Raises ClipError unless a path is a file with content inside the root."""
   try:

@@ -66,24 +66,17 @@ def parse(root: pathlib.Path, name: str) -> dict[str, object]:
 
 def list_clips(root: pathlib.Path) -> listing.Listing:
   """Lists the folder; see `oulu_npu.layout.list_clips`."""
-  listing.require_folders(root, SPLITS, INSTRUCTIONS)
-  root = root.resolve()
-  found = listing.make_listing(
+  return listing.list_folders(
     root,
-    [
-      path
-      for folder in SPLITS
-      for path in listing.files(root, folder, ['.avi'])
+    SPLITS,
+    ['.avi'],
+    parse,
+    instructions=INSTRUCTIONS,
+    expected=[
+      f'{folder}/{number}/{code}'
+      for folder, (_, count) in SPLITS.items()
+      for number in range(1, count + 1)
+      for code in CODES
     ],
-    lambda name: parse(root, name),
+    disjoint='casia_mfsd',
   )
-  listing.check_disjoint(found, 'casia_mfsd')
-  have = {clip.clip_id for clip in found.clips}
-  found.missing = [
-    name
-    for folder, (_, count) in SPLITS.items()
-    for number in range(1, count + 1)
-    for name in (f'{folder}/{number}/{code}' for code in CODES)
-    if name not in have
-  ]
-  return found

@@ -25,8 +25,9 @@ CASIA_SURF_3DMask (or is it), with Real and Fake as shipped.
 """
 
 
-def parse(name: str) -> dict[str, object]:
+def parse(root: pathlib.Path, name: str) -> dict[str, object]:
   """The fields of a clip from its path in the dataset."""
+  del root
   found = listing.match(
     r'(?:Real/(\d+_\d+)/(\d+)|Fake/(\d+_\d+)/([123])/([1-6]))\.(?:MOV|mov|mp4)',
     name,
@@ -52,15 +53,13 @@ def parse(name: str) -> dict[str, object]:
 
 def list_clips(root: pathlib.Path) -> listing.Listing:
   """Lists the folder; see `oulu_npu.layout.list_clips`."""
-  root = root / FOLDER if (root / FOLDER).is_dir() else root
-  listing.require_folders(root, ['Real', 'Fake'], INSTRUCTIONS)
-  root = root.resolve()
-  paths = [
-    path
-    for folder in ('Real', 'Fake')
-    for path in listing.files(root, folder, ['.mov', '.mp4'])
-  ]
-  found = listing.make_listing(root, paths, parse)
+  found = listing.list_folders(
+    root / FOLDER if (root / FOLDER).is_dir() else root,
+    ['Real', 'Fake'],
+    ['.mov', '.mp4'],
+    parse,
+    instructions=INSTRUCTIONS,
+  )
   # The subjects' names are not a rule, so only those that are there can lack
   # something.
   have = {clip.clip_id for clip in found.clips}

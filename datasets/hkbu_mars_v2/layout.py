@@ -21,8 +21,9 @@ manual_dir holds HKBU_MARs_V2 (or is it), with real and attack as shipped.
 """
 
 
-def parse(name: str) -> dict[str, object]:
+def parse(root: pathlib.Path, name: str) -> dict[str, object]:
   """The fields of a clip from its path in the dataset."""
+  del root
   found = listing.match(
     r'(real|attack)/(0[1-9]|1[0-2])/(0[1-7])_(0[1-6])_(\d{1,2})\.avi',
     name,
@@ -48,25 +49,17 @@ def parse(name: str) -> dict[str, object]:
 
 def list_clips(root: pathlib.Path) -> listing.Listing:
   """Lists the folder; see `oulu_npu.layout.list_clips`."""
-  root = root / FOLDER if (root / FOLDER).is_dir() else root
-  listing.require_folders(root, ['real', 'attack'], INSTRUCTIONS)
-  root = root.resolve()
-  paths = [
-    path
-    for folder in ('real', 'attack')
-    for path in listing.files(root, folder, ['.avi'])
-  ]
-  found = listing.make_listing(root, paths, parse)
-  have = {clip.clip_id for clip in found.clips}
-  found.missing = [
-    name
-    for folder in ('real', 'attack')
-    for subject in range(1, NUM_SUBJECTS + 1)
-    for camera in range(1, NUM_CAMERAS + 1)
-    for light in range(1, NUM_LIGHTS + 1)
-    for name in (
-      f'{folder}/{subject:02d}/{camera:02d}_{light:02d}_{subject:02d}',
-    )
-    if name not in have
-  ]
-  return found
+  return listing.list_folders(
+    root / FOLDER if (root / FOLDER).is_dir() else root,
+    ['real', 'attack'],
+    ['.avi'],
+    parse,
+    instructions=INSTRUCTIONS,
+    expected=[
+      f'{folder}/{subject:02d}/{camera:02d}_{light:02d}_{subject:02d}'
+      for folder in ('real', 'attack')
+      for subject in range(1, NUM_SUBJECTS + 1)
+      for camera in range(1, NUM_CAMERAS + 1)
+      for light in range(1, NUM_LIGHTS + 1)
+    ],
+  )

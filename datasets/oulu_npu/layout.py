@@ -62,21 +62,16 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
     FileNotFoundError: if a folder of the dataset is missing.
     ValueError: if a subject is in two splits.
   """
-  listing.require_folders(root, FOLDERS.values(), INSTRUCTIONS)
-  root = root.resolve()
-  found = listing.make_listing(
+  found = listing.list_folders(
     root,
-    [
-      path
-      for folder in FOLDERS.values()
-      for path in listing.files(root, folder, ['.avi'])
-    ],
-    lambda name: parse(root, name),
+    FOLDERS.values(),
+    ['.avi'],
+    parse,
+    instructions=INSTRUCTIONS,
+    expected=expected(),
+    disjoint='oulu_npu',
   )
-  listing.check_disjoint(found, 'oulu_npu')
-  have = {clip.clip_id for clip in found.clips}
-  found.missing = [name for name in expected() if name not in have]
-  found.notes = check_protocols(root, have)
+  found.notes = check_protocols(root.resolve())
   return found
 
 
@@ -107,9 +102,8 @@ def in_protocol(
   return allowed
 
 
-def check_protocols(root: pathlib.Path, have: set[str]) -> list[str]:
+def check_protocols(root: pathlib.Path) -> list[str]:
   """Compares the shipped protocol lists with the rules; tells differences."""
-  del have
   notes = []
   for protocol in range(1, 5):
     for fold in range(1, 7) if protocol > 2 else (0,):

@@ -94,21 +94,15 @@ def parse(root: pathlib.Path, name: str) -> dict[str, object]:
 
 def list_clips(root: pathlib.Path) -> listing.Listing:
   """Lists the folder; see `oulu_npu.layout.list_clips`."""
-  listing.require_folders(root, SPLITS, INSTRUCTIONS)
-  root = root.resolve()
-  found = listing.make_listing(
+  return listing.list_folders(
     root,
-    [
-      path
-      for folder in SPLITS
-      for path in listing.files(root, folder, ['.mov'])
-    ],
-    lambda name: parse(root, name),
+    SPLITS,
+    ['.mov'],
+    parse,
+    instructions=INSTRUCTIONS,
+    expected=expected(),
+    disjoint='replay_attack',
   )
-  listing.check_disjoint(found, 'replay_attack')
-  have = {clip.clip_id for clip in found.clips}
-  found.missing = [name for name in expected() if name not in have]
-  return found
 
 
 def expected() -> list[str]:

@@ -62,17 +62,11 @@ def parse(root: pathlib.Path, name: str) -> dict[str, object]:
 
 def list_clips(root: pathlib.Path) -> listing.Listing:
   """Lists the folder; see `oulu_npu.layout.list_clips`."""
-  folders = [f'{s}/{k}' for s in ('Train', 'Test') for k in ('live', 'spoof')]
-  listing.require_folders(root, folders, INSTRUCTIONS)
-  root = root.resolve()
-  found = listing.make_listing(
+  return listing.list_folders(
     root,
-    [
-      path
-      for folder in folders
-      for path in listing.files(root, folder, ['.mov', '.mp4'])
-    ],
-    lambda name: parse(root, name),
+    [f'{s}/{k}' for s in ('Train', 'Test') for k in ('live', 'spoof')],
+    ['.mov', '.mp4'],
+    parse,
+    instructions=INSTRUCTIONS,
+    disjoint='siw',
   )
-  listing.check_disjoint(found, 'siw')
-  return found

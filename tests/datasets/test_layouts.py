@@ -258,14 +258,16 @@ def test_a_subject_in_two_splits_is_an_error():
   | st.from_regex(r'\A(Live|Mask_Half|train_release/\d)[_/\d.avimo]*\Z')
 )
 def test_any_name_is_a_clip_or_a_reason(name):
-  for parse in (
-    lambda name: siw_m.parse(pathlib.Path('/nowhere'), name),
-    lambda name: casia_mfsd.parse(pathlib.Path('/nowhere'), name),
-    fas_builder.builder_class('hkbu_mars_v2').layout.parse,
-    fas_builder.builder_class('casia_surf_3dmask').layout.parse,
+  for layout in (
+    siw_m,
+    casia_mfsd,
+    fas_builder.builder_class('siw').layout,
+    fas_builder.builder_class('three_d_mad').layout,
+    fas_builder.builder_class('hkbu_mars_v2').layout,
+    fas_builder.builder_class('casia_surf_3dmask').layout,
   ):
     try:
-      fields = parse(name)
+      fields = layout.parse(pathlib.Path('/nowhere'), name)
     except listing.ClipError:
       continue
     assert fields['split'] in ('train', 'dev', 'test')
