@@ -7,9 +7,11 @@ convolutions) and CDCN++ at the same width, all trained alike on the default
 cross-domain protocol of synthetic_fas, and logistic regression on colour and
 contrast statistics, which has no seed. Needs the [test] extra. Runs are
 resumable: what is finished is not run again. About 45 minutes on two CPU
-cores. Prints a Markdown table and writes it as JSON into the workdir.
+cores. Prints a Markdown table, and what stands behind it for each seed, and
+writes both as JSON into the workdir.
 """
 
+import csv
 import json
 import pathlib
 import statistics
@@ -74,6 +76,33 @@ def colour_baseline(protocol: str) -> dict[str, float]:
   )
 
 
+def live_medians(folder: pathlib.Path) -> dict[str, float]:
+  """Median score of the live clips of dev and test, from scores.csv."""
+  with open(folder / 'scores.csv', encoding='utf-8') as file:
+    rows = [row for row in csv.DictReader(file) if row['label'] == '1']
+  return {
+    split: statistics.median(
+      float(row['score']) for row in rows if row['split'] == split
+    )
+    for split in ('dev', 'test')
+  }
+
+
+def details(results: dict, folder: pathlib.Path) -> dict[str, float]:
+  """What stands behind a run's HTER."""
+  medians = live_medians(folder)
+  return {
+    'dev EER': results['splits']['dev']['eer'],
+    'test EER': results['splits']['test']['eer'],
+    'live median, dev': medians['dev'],
+    'live median, test': medians['test'],
+    **{
+      f'AUC, {kind}': figures['auc']
+      for kind, figures in results['per_type'].items()
+    },
+  }
+
+
 def spread(values: list[float]) -> str:
   """Mean and standard deviation over the seeds, and each value."""
   each = ', '.join(f'{value:.3f}' for value in values)
@@ -88,16 +117,18 @@ def main(argv) -> None:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   protocol = search_config.get_config().protocol
   found = {name: [] for name in ROWS}
+  behind = {name: [] for name in ROWS}
   for seed in _SEEDS.value:
     folder = pathlib.Path(_WORKDIR.value) / f'seed{seed}'
     for name, arguments in rows_of(folder).items():
       arguments = [*arguments, f'--config.seed={seed}']
-      found[name].append(jobs.run(arguments, folder / name, _DATA_DIR.value))
+      results = jobs.run(arguments, folder / name, _DATA_DIR.value)
+      found[name].append(results)
+      behind[name].append(details(results, folder / name))
   table = {
     title: {
       'test_hter': [r['splits']['test']['hter'] for r in found[name]],
       'test_auc': [r['splits']['test']['auc'] for r in found[name]],
-      'dev_eer': [r['splits']['dev']['eer'] for r in found[name]],
       'parameters': [r['model']['num_parameters'] for r in found[name]],
     }
     for name, title in ROWS.items()
@@ -107,6 +138,9 @@ def main(argv) -> None:
     'test_hter': [colour['hter']],
     'test_auc': [colour['auc']],
   }
+  for name, title in ROWS.items():
+    for figure in behind[name][0]:
+      table[title][figure] = [values[figure] for values in behind[name]]
   path = pathlib.Path(_WORKDIR.value) / 'table.json'
   path.write_text(
     json.dumps({'protocol': protocol, 'rows': table}, indent=2) + '\n',
@@ -121,6 +155,11 @@ def main(argv) -> None:
       f'| {title} | {spread(row["test_hter"])} | {spread(row["test_auc"])} | '
       f'{", ".join(f"{size:,}" for size in sizes)} |'
     )
+  for name, title in ROWS.items():
+    print(f'\n{title}, each seed:')
+    for figure in behind[name][0]:
+      values = ', '.join(f'{v:.2f}' for v in table[title][figure])
+      print(f'  {figure:20} {values}')
 
 
 if __name__ == '__main__':

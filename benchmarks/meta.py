@@ -55,26 +55,7 @@ def measure() -> dict[str, dict[str, float]]:
 
 
 def _plain(found, config, model, state, batch):
-  weight_optimizer, arch_optimizer, rate = bilevel.make_optimizers(
-    config.search
-  )
-  weight_fn = jax.jit(
-    functools.partial(
-      bilevel.weight_step,
-      model=model,
-      config=config,
-      optimizer=weight_optimizer,
-    )
-  )
-  arch_fn = jax.jit(
-    functools.partial(
-      bilevel.arch_step,
-      model=model,
-      config=config,
-      optimizer=arch_optimizer,
-      rate=rate,
-    )
-  )
+  weight_fn, arch_fn = bilevel.jit_steps(config, model, train_state.make_mesh())
   weight_step, first = timing.compile_seconds(
     lambda: weight_fn.lower(state, batch)
   )
@@ -84,7 +65,22 @@ def _plain(found, config, model, state, batch):
   # The search compiles them side by side, on two cores.
   found['compile_seconds']['plain, weight step'] = first
   found['compile_seconds']['plain, architecture step'] = second
-  return lambda: weight_step(arch_step(state, batch, batch)[0], batch)
+
+  def step(state):
+    return weight_step(arch_step(state, batch, batch)[0], batch)
+
+  return _carried(step, state)
+
+
+def _carried(step, state):
+  """Runs a step that gives its state away, again and again."""
+  kept = {'state': jax.tree.map(jax.numpy.copy, state)}
+
+  def run():
+    kept['state'], losses = step(kept['state'])
+    return losses
+
+  return run
 
 
 def _first_order(found, config, model, state, tasks):
@@ -94,15 +90,10 @@ def _first_order(found, config, model, state, tasks):
   start = time.perf_counter()
   step.compile(state, tasks)
   found['compile_seconds']['first order'] = time.perf_counter() - start
-  analysis = step.memory_analysis()
-  found['memory_gib']['first order, temporaries'] = analysis / 2**30
-  kept = {'state': jax.tree.map(jax.numpy.copy, state)}
-
-  def run():
-    kept['state'], losses = step(kept['state'], tasks)
-    return losses
-
-  return run
+  found['memory_gib']['first order, temporaries'] = (
+    step.temporary_bytes() / 2**30
+  )
+  return _carried(lambda state: step(state, tasks), state)
 
 
 def _second_order(found, config, model, state, tasks):

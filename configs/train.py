@@ -2,7 +2,7 @@
 
 python -m nasfas_jax.main --config=configs/train.py \
     --config.genotype=runs/search/genotype.json --workdir=runs/train
-  A searched network, at the CPU size: about four minutes on two CPU cores.
+  A searched network, at the CPU size: about three minutes on two CPU cores.
 --config=configs/train.py --config.model=cdcnpp
   CDCN++ (or cdcn) at the same width, instead of a genotype.
 --config=configs/train.py:debug, --config=configs/train.py:paper

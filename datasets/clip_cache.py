@@ -1,9 +1,11 @@
 """Finished clips of a build that is not finished: a restart goes on.
 
-One .npz a clip, beside the folder of the shards, with the sizes and times of
-the files it was made of: a file that has changed since is read again.
+One .npz a clip, beside the folder of the shards, with everything it was made
+of: what has changed since, in its files, its fields or the settings, is read
+again.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,14 +16,16 @@ import zipfile
 import numpy as np
 
 from nasfas_datasets import listing
+from nasfas_datasets.clip_config import ClipConfig
 
 
 class ClipCache:
   """A folder of finished clips."""
 
-  def __init__(self, folder: pathlib.Path):
-    """folder: made at the first write."""
+  def __init__(self, folder: pathlib.Path, config: ClipConfig):
+    """folder: made at the first write; config: of the build."""
     self._folder = folder
+    self._settings = [config.size, config.num_frames, config.margin]
 
   def _path(self, clip: listing.Clip) -> pathlib.Path:
     name = hashlib.sha256(clip.clip_id.encode()).hexdigest()[:32]
@@ -30,10 +34,14 @@ class ClipCache:
   def get(self, clip: listing.Clip) -> dict[str, object] | None:
     """The record of a clip, or None if it is not there or out of date."""
     try:
-      with np.load(self._path(clip), allow_pickle=False) as file:
+      # NumPy does not close a file that it opened and cannot read.
+      with (
+        open(self._path(clip), 'rb') as raw,
+        np.load(raw, allow_pickle=False) as file,
+      ):
         stored = {name: file[name] for name in file.files}
       text = json.loads(stored['text'].tobytes())
-      if text.pop('source') != signature(clip):
+      if text.pop('source') != self._source(clip):
         return None
       bounds = np.cumsum(stored['lengths'])[:-1]
       frames = np.split(stored['frames'], bounds)
@@ -57,7 +65,7 @@ class ClipCache:
       for name, value in record.items()
       if name not in (*arrays, 'frames')
     }
-    text['source'] = signature(clip)
+    text['source'] = self._source(clip)
     path = self._path(clip)
     partial = path.with_suffix(f'.{os.getpid()}.tmp')
     with open(partial, 'wb') as file:
@@ -70,16 +78,17 @@ class ClipCache:
       )
     os.replace(partial, path)
 
+  def _source(self, clip: listing.Clip) -> list:
+    """What the record of a clip depends on: JSON content."""
+    paths = [clip.path, *([clip.boxes.path] if clip.boxes else [])]
+    statuses = [path.stat() for path in paths]
+    return [
+      self._settings,
+      # Paths as text; the label, split and turn are among the fields.
+      json.loads(json.dumps(dataclasses.asdict(clip), default=str)),
+      [[status.st_size, status.st_mtime_ns] for status in statuses],
+    ]
+
   def clear(self) -> None:
     """Deletes the folder."""
     shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def signature(clip: listing.Clip) -> list:
-  """Sizes and times of the files that a clip is made of: JSON content."""
-  paths = [clip.path, *([clip.boxes.path] if clip.boxes else [])]
-  found = []
-  for path in paths:
-    status = path.stat()
-    found.append([str(path), status.st_size, status.st_mtime_ns])
-  return found

@@ -216,7 +216,7 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
   def _cache(self) -> ClipCache:
     """The finished clips, beside the folder of the shards."""
     parent = pathlib.Path(self.data_dir).parent
-    return ClipCache(parent / f'finished-{self.version}')
+    return ClipCache(parent / f'finished-{self.version}', self.builder_config)
 
   def _download_and_prepare(self, dl_manager, download_config) -> None:
     """Builds the shards and, beside them, the report of skipped files."""

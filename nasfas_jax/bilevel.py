@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
+from jax.sharding import Mesh
 
 from nasfas_jax import (
   meta,
@@ -183,6 +184,32 @@ def arch_step(
   return state, loss
 
 
+def jit_steps(config: ml_collections.ConfigDict, model: nn.Module, mesh: Mesh):
+  """(weight step, architecture step), jitted; both give the state away.
+
+  The first is called with (state, batch), the second with (state, batch of the
+  first half, batch of the second half).
+  """
+  weight_optimizer, arch_optimizer, rate = make_optimizers(config.search)
+  replicated = train_state.replicated(mesh)
+  sharded = train_state.batch_sharding(mesh)
+  weight_fn = functools.partial(
+    weight_step, model=model, config=config, optimizer=weight_optimizer
+  )
+  arch_fn = functools.partial(
+    arch_step, model=model, config=config, optimizer=arch_optimizer, rate=rate
+  )
+  return tuple(
+    jax.jit(
+      step,
+      in_shardings=(replicated, *[sharded] * number),
+      out_shardings=replicated,
+      donate_argnums=0,
+    )
+    for step, number in ((weight_fn, 1), (arch_fn, 2))
+  )
+
+
 class Bilevel:
   """The plain search: two streams of clips and two compiled steps.
 
@@ -220,32 +247,7 @@ class Bilevel:
       )
       for number, half in enumerate(self._halves, 1)
     ]
-    weight_optimizer, arch_optimizer, rate = make_optimizers(config.search)
-    replicated = train_state.replicated(self.mesh)
-    sharded = train_state.batch_sharding(self.mesh)
-    weight_fn = jax.jit(
-      functools.partial(
-        weight_step,
-        model=self.model,
-        config=config,
-        optimizer=weight_optimizer,
-      ),
-      in_shardings=(replicated, sharded),
-      out_shardings=replicated,
-      donate_argnums=0,
-    )
-    arch_fn = jax.jit(
-      functools.partial(
-        arch_step,
-        model=self.model,
-        config=config,
-        optimizer=arch_optimizer,
-        rate=rate,
-      ),
-      in_shardings=(replicated, sharded, sharded),
-      out_shardings=replicated,
-      donate_argnums=0,
-    )
+    weight_fn, arch_fn = jit_steps(config, self.model, self.mesh)
     batch = self._next()[0]
     lowered = [weight_fn.lower(state, batch)]
     if config.search.warmup_steps < config.search.num_steps:

@@ -22,7 +22,8 @@ CHOICES = {
   'network.dtype': DTYPES,
   'supernet.dtype': DTYPES,
   'supernet.space': tuple(search_spaces.SPACES),
-  'search.weight_schedule': optimizers.SCHEDULES,
+  # A search has no steps of the rate.
+  'search.weight_schedule': ('constant', 'cosine'),
   'train.schedule': optimizers.SCHEDULES,
   'search.tasks': ('none', *episodes.HOLD_OUTS),
 }
@@ -94,6 +95,11 @@ def check(config: ml_collections.ConfigDict) -> None:
     value = _value(config, path)
     if value is not None and not (value > 0 and math.isfinite(value)):
       raise ValueError(f'config.{path} is {value}; allowed: above 0.')
+  if config.train.schedule == 'step' and config.train.step_size < 1:
+    raise ValueError(
+      f'config.train.step_size is {config.train.step_size}; allowed: 1 or more '
+      "with config.train.schedule 'step'."
+    )
   settings = config.search
   if settings.warmup_steps > settings.num_steps:
     raise ValueError(

@@ -92,7 +92,7 @@ def run(config, workdir: pathlib.Path) -> None:
     )
   if config.experiment == 'protocols':
     # Nothing is run, so nothing is made.
-    list_protocols.list_protocols(config, workdir)
+    EXPERIMENTS[config.experiment](config, workdir)
     return
   names = family_table.members(config.protocol)
   if names and config.protocol not in protocols.PROTOCOLS:

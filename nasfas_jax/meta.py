@@ -63,6 +63,16 @@ def constant_rates(params: PyTree, rate: float) -> PyTree:
   return jax.tree.map(lambda _: jnp.float32(rate), params)
 
 
+def descend(adapted: PyTree, rates: PyTree, gradients: PyTree) -> PyTree:
+  """One inner step: params - rate * gradient, a scalar rate a tensor.
+
+  Shapes and dtypes are those of `adapted`, with or without an axis of tasks.
+  """
+  return jax.tree.map(
+    lambda p, r, g: p - r.astype(p.dtype) * g, adapted, rates, gradients
+  )
+
+
 def inner_update(
   loss_fn: LossFn,
   params: PyTree,
@@ -106,9 +116,7 @@ def inner_update(
     (loss, aux), gradient = gradient_fn(*at, support)
     if first is None:
       first = loss, aux, jax.lax.stop_gradient(gradient)
-    adapted = jax.tree.map(
-      lambda p, r, g: p - r.astype(p.dtype) * g, adapted, rates, gradient
-    )
+    adapted = descend(adapted, rates, gradient)
   loss, aux, gradient = first
   return Adapted(adapted, loss, gradient, aux)
 
@@ -215,13 +223,6 @@ def per_task(params: PyTree, num_tasks: int) -> PyTree:
   """The same weights for every task: a leading axis of tasks."""
   return jax.tree.map(
     lambda p: jnp.broadcast_to(p, (num_tasks, *p.shape)), params
-  )
-
-
-def descend(adapted: PyTree, rates: PyTree, gradients: PyTree) -> PyTree:
-  """One inner step of each task's weights."""
-  return jax.tree.map(
-    lambda p, r, g: p - r.astype(p.dtype) * g, adapted, rates, gradients
   )
 
 

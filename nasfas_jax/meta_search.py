@@ -18,8 +18,8 @@ import ml_collections
 import numpy as np
 import optax
 
-from nasfas_jax import bilevel, meta, train_state
-from nasfas_jax.data import episodes, pipeline, transforms
+from nasfas_jax import bilevel, meta, supervised, train_state
+from nasfas_jax.data import episodes
 from nasfas_jax.data.index import Row
 from nasfas_jax.train_state import SearchState
 
@@ -193,18 +193,13 @@ class MetaSearch:
       The state, laid out over the devices as the step takes it.
     """
     config = self._config
-    self._stream = pipeline.episode_batches(
+    self._stream = supervised.episode_stream(
+      config,
       self._rows,
       episodes=self._episodes,
-      shape=pipeline.SnippetShape(
-        num_frames=config.data.num_frames,
-        image_size=config.data.image_size,
-        map_size=config.supernet.output_size,
-      ),
-      augmentation=transforms.Augmentation(**config.augmentation),
+      map_size=config.supernet.output_size,
       seed=config.seed + 1,
       step=start,
-      num_workers=config.data.num_workers,
     )
     replicated = train_state.replicated(self.mesh)
     shardings = jax.tree.map(lambda _: replicated, state)
@@ -308,7 +303,7 @@ class FirstOrderStep:
       name: by_size[tasks[name]['label'].shape] for name in ('support', 'query')
     }
 
-  def memory_analysis(self) -> int:
+  def temporary_bytes(self) -> int:
     """Bytes of temporaries of the largest piece, on one device."""
     analyses = [step.memory_analysis() for step in self._of.values()]
     return max(analysis.temp_size_in_bytes for analysis in analyses)

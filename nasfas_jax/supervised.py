@@ -53,20 +53,38 @@ def batch_loss(
   return loss, updates['batch_stats']
 
 
-def train_stream(config, rows, *, batch_size, map_size, seed, step):
-  """This process's part of an endless stream of training batches."""
-  return pipeline.train_batches(
-    rows,
-    shape=pipeline.SnippetShape(
+def _snippets(config, map_size: int) -> dict[str, object]:
+  """What the streams of a config have in common."""
+  return {
+    'shape': pipeline.SnippetShape(
       num_frames=config.data.num_frames,
       image_size=config.data.image_size,
       map_size=map_size,
     ),
-    augmentation=transforms.Augmentation(**config.augmentation),
+    'augmentation': transforms.Augmentation(**config.augmentation),
+    'num_workers': config.data.num_workers,
+  }
+
+
+def episode_stream(config, rows, *, episodes, map_size, seed, step):
+  """An endless stream of the clips of episodes, from a step on."""
+  return pipeline.episode_batches(
+    rows,
+    episodes=episodes,
+    seed=seed,
+    step=step,
+    **_snippets(config, map_size),
+  )
+
+
+def train_stream(config, rows, *, batch_size, map_size, seed, step):
+  """This process's part of an endless stream of training batches."""
+  return pipeline.train_batches(
+    rows,
     batch_size=batch_size,
     seed=seed,
     step=step,
-    num_workers=config.data.num_workers,
+    **_snippets(config, map_size),
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )

@@ -38,6 +38,7 @@ def test_the_shipped_configs_pass(variant):
     ('train.schedule', 'linear', 'constant, cosine, step'),
     ('threshold_source', 'test', "'', dev, train"),
     ('log_every', 0, '1 or more'),
+    ('search.weight_schedule', 'step', 'constant, cosine'),
     ('supernet.num_nodes', 17, '1 to 16'),
     ('train.num_steps', 0, '1 or more'),
     ('evaluate.bootstrap_samples', 0, '1 to 1000000'),
@@ -58,6 +59,16 @@ def test_a_bad_value_is_named_with_what_is_allowed(path, value, allowed):
     search.check(config)
   assert f'config.{path}' in str(caught.value)
   assert str(value) in str(caught.value)
+
+
+def test_the_step_schedule_needs_its_steps():
+  config = train_config.get_config('debug')
+  config.model = 'cdcn'
+  config.train.schedule = 'step'
+  with pytest.raises(
+    ValueError, match='config.train.step_size is 0; allowed: 1'
+  ):
+    train.check(config)
 
 
 def test_channels_that_do_not_divide_are_found_before_anything_is_computed():

@@ -29,6 +29,23 @@ def test_adam_l2_equals_adam_written_out():
   np.testing.assert_allclose(weights, expected, rtol=1e-5)
 
 
+def test_flat_moments_give_the_same_numbers():
+  options = {'weight_decay': 0.01, 'gradient_clip': 0.5, 'b1': 0.5}
+  weights = {'a': jnp.array([[1.0, -2.0]]), 'b': jnp.array(0.5)}
+  gradients = {'a': jnp.array([[0.3, 4.0]]), 'b': jnp.array(-1.0)}
+  moved = []
+  for flat in (False, True):
+    optimizer = optimizers.adam_l2(0.1, flat=flat, **options)
+    state, values = optimizer.init(weights), weights
+    for _ in range(3):
+      updates, state = optimizer.update(gradients, state, values)
+      values = optax.apply_updates(values, updates)
+    moved.append(values)
+  # The counts are scalars; of the moments only the flat ones are vectors.
+  assert {leaf.shape for leaf in jax.tree.leaves(state)} == {(), (3,)}
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), *moved)
+
+
 def test_gradient_clip_bounds_the_norm():
   optimizer = optimizers.adam_l2(1.0, gradient_clip=1.0, b1=0.0, b2=0.0)
   first = optimizer.init(jnp.zeros(2))

@@ -69,7 +69,8 @@ def sample_frames(
         raise VideoError(f'{path}: frame {index}: {error}') from error
       frame = np.ascontiguousarray(np.moveaxis(frame, 0, -1))
       frames.append(frame if transform is None else transform(frame))
-  return Clip(frames, indices, 30.0)
+  # The file does not tell its frame rate.
+  return Clip(frames, indices, 0.0)
 
 
 def eyes(path: str | os.PathLike) -> np.ndarray:

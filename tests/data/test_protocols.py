@@ -112,23 +112,14 @@ def test_a_test_set_without_spoofs_is_an_error():
     protocols.select(protocol, rows)
 
 
-def test_a_subject_in_train_and_test_is_an_error():
+@pytest.mark.parametrize(('subject', 'split'), [('s6', 'test'), ('s4', 'dev')])
+def test_a_subject_in_train_and_another_set_is_an_error(subject, split):
   rows = synthetic_rows()
   for row in rows:
-    if row['subject'] == 's6':
+    if row['subject'] == subject:
       row['subject'] = 's0'
   protocol = protocols.get_protocol('synthetic_fas/intra')
-  with pytest.raises(ValueError, match="both in train and in test.*s0'"):
-    protocols.select(protocol, rows)
-
-
-def test_a_subject_in_train_and_dev_is_an_error():
-  rows = synthetic_rows()
-  for row in rows:
-    if row['subject'] == 's4':
-      row['subject'] = 's0'
-  protocol = protocols.get_protocol('synthetic_fas/intra')
-  with pytest.raises(ValueError, match="both in train and in dev.*s0'"):
+  with pytest.raises(ValueError, match=f"both in train and in {split}.*s0'"):
     protocols.select(protocol, rows)
 
 

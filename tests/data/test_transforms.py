@@ -1,3 +1,5 @@
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -182,12 +184,40 @@ def test_erasing_and_cutout_hit_the_same_place_of_every_frame():
     assert 0 < changed <= 0.05 + 0.2**2 + 0.02
 
 
+NOTHING = transforms.Augmentation(
+  colour=0.0, gamma=(1.0, 1.0), erase=0.0, cutout=0.0
+)
+
+
+def test_noise_is_new_in_every_frame_and_of_the_drawn_strength():
+  frames = np.full((4, 32, 32, 3), 128, np.uint8)
+  settings = dataclasses.replace(NOTHING, noise=20.0)
+  spreads = []
+  for seed in range(200):
+    noisy = transforms.augment(frames, settings, np.random.default_rng(seed))
+    spreads.append((noisy.astype(np.float64) - 128).std())
+  assert np.any(noisy[0] != noisy[1])
+  # Strengths are uniform in [0, 20]: mean 10, deviation 5.8.
+  assert np.mean(spreads) == pytest.approx(10, abs=1.5)
+  assert max(spreads) < 20.5
+
+
+def test_blur_is_one_gaussian_for_all_frames():
+  frames = np.zeros((3, 33, 33, 3), np.uint8)
+  frames[:, 16, 16] = 250
+  settings = dataclasses.replace(NOTHING, blur=4.0)
+  blurred = transforms.augment(frames, settings, np.random.default_rng(0))
+  np.testing.assert_array_equal(blurred[0], blurred[2])
+  spot = blurred[0, :, :, 0].astype(np.float64)
+  offsets = np.arange(33) - 16
+  variance = (spot.sum(axis=0) * offsets**2).sum() / spot.sum()
+  assert 0.3 < np.sqrt(variance) <= 4.0
+  assert spot[16, 16] == spot.max() < 250
+
+
 def test_zero_strengths_change_nothing():
   frames = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
-  off = transforms.Augmentation(
-    colour=0.0, gamma=(1.0, 1.0), erase=0.0, cutout=0.0
-  )
-  out = transforms.augment(frames, off, np.random.default_rng(0))
+  out = transforms.augment(frames, NOTHING, np.random.default_rng(0))
   np.testing.assert_array_equal(out, frames)
 
 

@@ -103,7 +103,7 @@ def test_workers_make_the_same_records(tmp_path):
       }
     )
     assert (shards / records.INDEX_FILE).exists()
-  assert found[0].keys() == found[1].keys()
+  assert found[0] == found[1]
   lines = [(tmp_path / str(n)).rglob(records.INDEX_FILE) for n in (1, 2)]
   first, second = (next(paths).read_text() for paths in lines)
   assert [json.loads(x) for x in first.splitlines()] == [

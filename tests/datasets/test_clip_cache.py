@@ -1,0 +1,71 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from nasfas_datasets import clip_cache, listing, video_builder
+
+CONFIG = video_builder.CONFIGS[1]
+RECORD = {
+  'clip_id': 'a/b',
+  'label': 1,
+  'fps': 25.0,
+  'frames': [b'first', b'second frame'],
+  'frame_index': np.arange(2, dtype=np.int32),
+  'face_box': np.array([1, 2, 3, 4], np.float32),
+  'depth': np.zeros((2, 32, 32), np.uint8),
+}
+
+
+@pytest.fixture
+def kept(tmp_path):
+  """(folder of the cache, a clip whose record is in it)."""
+  path = tmp_path / 'b.avi'
+  path.write_bytes(b'video')
+  boxes = tmp_path / 'b.face'
+  boxes.write_text('1 2 3 4')
+  clip = listing.Clip(
+    path, 'a/b', 's', 'train', 1, 'live', boxes=listing.Boxes('corners', boxes)
+  )
+  folder = tmp_path / 'cache'
+  clip_cache.ClipCache(folder, CONFIG).put(clip, RECORD)
+  return folder, clip
+
+
+def test_a_record_comes_back_as_it_was(kept):
+  folder, clip = kept
+  found = clip_cache.ClipCache(folder, CONFIG).get(clip)
+  assert found.keys() == RECORD.keys()
+  for name, value in RECORD.items():
+    np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [{'split': 'dev'}, {'subject': 't'}, {'turn': 2}, {'clip_id': 'a/c'}],
+)
+def test_another_field_is_another_record(changes, kept):
+  folder, clip = kept
+  changed = dataclasses.replace(clip, **changes)
+  assert clip_cache.ClipCache(folder, CONFIG).get(changed) is None
+
+
+def test_other_settings_make_another_record(kept):
+  folder, clip = kept
+  other = dataclasses.replace(CONFIG, size=96)
+  assert clip_cache.ClipCache(folder, other).get(clip) is None
+
+
+@pytest.mark.parametrize('name', ['path', 'boxes'])
+def test_a_changed_file_makes_another_record(name, kept):
+  folder, clip = kept
+  path = clip.path if name == 'path' else clip.boxes.path
+  path.write_bytes(path.read_bytes() + b'!')
+  assert clip_cache.ClipCache(folder, CONFIG).get(clip) is None
+
+
+def test_a_file_cut_off_by_a_kill_is_no_record(kept):
+  folder, clip = kept
+  (path,) = folder.iterdir()
+  path.write_bytes(path.read_bytes()[:100])
+  assert clip_cache.ClipCache(folder, CONFIG).get(clip) is None
