@@ -116,6 +116,8 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.search = ml_collections.ConfigDict(
     {
+      # 'gradient'; or its controls: 'evolution' with weight sharing, 'random'.
+      'algorithm': 'gradient',
       # 'none': a plain search. 'domain', 'type', 'domain_type': a search over
       # tasks that hold out a domain, an attack type, or one of each.
       'tasks': 'domain',
@@ -156,6 +158,19 @@ def get_config() -> ml_collections.ConfigDict:
       'rate_learning_rate': 1e-2,
       # Split the weights' optimizer state over the devices.
       'shard_optimizer': False,
+    }
+  )
+
+  # The evolution: what config.search.algorithm 'evolution' needs. With the
+  # default sizes it sees about as many clips as the plain search.
+  config.evolution = ml_collections.ConfigDict(
+    {
+      'population': 8,
+      # Genotypes that are scored in all, the first population among them.
+      'evaluations': 32,
+      'mutation_rate': 0.1,
+      # Clips that score a genotype.
+      'num_clips': 64,
     }
   )
 

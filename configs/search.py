@@ -6,6 +6,8 @@ python -m nasfas_jax.main --config=configs/search.py --workdir=runs/search
   first time.
 --config=configs/search.py:domain, :type, :domain_type, :plain
   What the tasks hold out; the first is the default, the last has no tasks.
+--config=configs/search.py:evolution, :random
+  The controls: an evolution with weight sharing, and a genotype at random.
 --config=configs/search.py:debug
   The smallest whole run, on the builder config 'tiny': about a minute, most of
   it compiling.
@@ -27,6 +29,8 @@ TASKS = {
   'type': 'type',
   'domain_type': 'domain_type',
   'plain': 'none',
+  'evolution': 'none',
+  'random': 'none',
   'debug': 'domain',
   'paper': 'none',
   'paper_domain': 'domain',
@@ -49,7 +53,9 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   config = default_lib.get_config()
   config.experiment = 'search'
   config.search.tasks = TASKS[variant]
-  if variant == 'debug':
+  if variant in ('evolution', 'random'):
+    config.search.algorithm = variant
+  elif variant == 'debug':
     _debug(config)
   elif variant.startswith('paper'):
     _paper(config)

@@ -25,6 +25,7 @@ CHOICES = {
   # A search has no steps of the rate.
   'search.weight_schedule': ('constant', 'cosine'),
   'train.schedule': optimizers.SCHEDULES,
+  'search.algorithm': ('gradient', 'evolution', 'random'),
   'search.tasks': ('none', *episodes.HOLD_OUTS),
 }
 # (least, greatest) value of numbers; None: no bound.
@@ -51,6 +52,10 @@ RANGES = {
   'search.weight_decay': (0.0, None),
   'search.arch_weight_decay': (0.0, None),
   'search.gradient_clip': (0.0, None),
+  'evolution.population': (2, None),
+  'evolution.evaluations': (2, None),
+  'evolution.mutation_rate': (0.0, 1.0),
+  'evolution.num_clips': (2, None),
   'meta.num_tasks': (1, 1024),
   'meta.support_size': (1, None),
   'meta.query_size': (1, None),

@@ -1,10 +1,12 @@
-"""The main experiment: bilevel architecture search, then train and evaluate.
+"""The main experiment: architecture search, then train and evaluate.
 
-Two searches: over tasks (`meta_search`), and the plain one (`bilevel`), which
-trains the supernet's weights on one half of the training subjects and its
-architecture on the other.
+By gradient there are two searches: over tasks (`meta_search`), and the plain
+one (`bilevel`), which trains the supernet's weights on one half of the training
+subjects and its architecture on the other. Their controls are an evolution with
+weight sharing (`evolution`) and a genotype at random.
 """
 
+import dataclasses
 import functools
 import pathlib
 import time
@@ -17,6 +19,7 @@ from nasfas_jax import (
   bilevel,
   checkpoints,
   config_checks,
+  evolution,
   meta_search,
   progress,
   run_log,
@@ -26,7 +29,15 @@ from nasfas_jax import (
   train_state,
 )
 from nasfas_jax.data import index, protocols
-from nasfas_jax.models import architecture, genotypes, search_spaces
+from nasfas_jax.models import (
+  architecture,
+  genotypes,
+  sampling,
+  search_spaces,
+)
+from nasfas_jax.train_state import SearchState
+
+Method = bilevel.Bilevel | meta_search.MetaSearch | evolution.Evolution
 
 
 def search(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -49,8 +60,7 @@ def search(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   run_log.start(workdir, config, selection)
   path = workdir / 'genotype.json'
   if not path.exists():
-    arch = run_search(config, workdir, method)
-    derive(config, arch, selection).save(path)
+    find(config, workdir, method, selection).save(path)
   progress.say(f'Genotype: {path}')
   train.fit_and_judge(config, workdir, selection)
 
@@ -72,6 +82,11 @@ def check(config: ml_collections.ConfigDict) -> None:
   config_checks.check_batch_sizes(
     config, 'train.batch_size', 'evaluate.batch_size'
   )
+  if config.search.algorithm != 'gradient' and config.search.tasks != 'none':
+    raise ValueError(
+      f'config.search.tasks is {config.search.tasks!r}; allowed: none, since '
+      f'config.search.algorithm is {config.search.algorithm!r}.'
+    )
   if config.search.tasks == 'none':
     config_checks.check_batch_sizes(config, 'search.batch_size')
   else:
@@ -95,24 +110,62 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 def make_method(
   config: ml_collections.ConfigDict, selection: protocols.Selection
-) -> bilevel.Bilevel | meta_search.MetaSearch:
-  """The search that config.search.tasks names.
+) -> Method | None:
+  """The search of config.search.algorithm and tasks; None for 'random'.
 
   Raises:
     ValueError: if the training clips do not make its tasks or halves.
   """
+  algorithm = config.search.algorithm
+  if algorithm == 'random':
+    return None
+  if algorithm == 'evolution':
+    return evolution.Evolution(config, selection.train)
   if config.search.tasks == 'none':
     return bilevel.Bilevel(config, selection.train)
   domain_field = protocols.get_protocol(config.protocol).domain_field
   return meta_search.MetaSearch(config, selection.train, domain_field)
 
 
-def run_search(
+def find(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  method: bilevel.Bilevel | meta_search.MetaSearch,
-) -> dict:
-  """Runs the search; returns the final architecture parameters."""
+  method: Method | None,
+  selection: protocols.Selection,
+) -> genotypes.Genotype:
+  """Searches, or draws a genotype from the seed where there is no method."""
+  if method is None:
+    rng = np.random.default_rng(config.seed)
+    genotype = sampling.to_genotype(
+      sampling.draw(rng, **evolution.sizes_of(config)),
+      config.supernet.space,
+      theta=config.supernet.theta,
+    )
+  else:
+    state = run_search(config, workdir, method)
+    if config.search.algorithm == 'evolution':
+      genotype = method.evolve(state)
+    else:
+      genotype = derive(config, state.arch)
+  return dataclasses.replace(
+    genotype, provenance=_provenance(config, selection)
+  )
+
+
+def _provenance(config, selection: protocols.Selection) -> dict[str, object]:
+  return {
+    'protocol': config.protocol,
+    'seed': config.seed,
+    'algorithm': config.search.algorithm,
+    'steps': config.search.num_steps,
+    'data': index.fingerprint(selection.train),
+  }
+
+
+def run_search(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path, method: Method
+) -> SearchState:
+  """Runs the steps of a search; returns the final state."""
   settings = config.search
   with progress.stage('Making the supernet'):
     state = jax.jit(
@@ -126,7 +179,7 @@ def run_search(
         state = method.begin(state, start)
       state = _loop(config, workdir, method, state, start, saver)
       method.close()
-  return state.arch
+  return state
 
 
 def _loop(config, workdir, method, state, start, saver):
@@ -144,8 +197,11 @@ def _loop(config, workdir, method, state, start, saver):
         figures = _finite(losses, step)
         bar.update(step, **figures)
         figures['learning_rate'] = float(rate(step - 1))
-        figures.update(_arch_figures(config, state.arch))
-        writer.write(step, figures, **_arch_snapshot(config, state.arch, step))
+        snapshot = {}
+        if settings.algorithm == 'gradient':
+          figures.update(_arch_figures(config, state.arch))
+          snapshot = _arch_snapshot(config, state.arch, step)
+        writer.write(step, figures, **snapshot)
         writer.write_speed(step, (step - start) / (time.monotonic() - began))
       if checkpoints.save_due(
         step, config.checkpoint_every, settings.num_steps
@@ -198,9 +254,7 @@ def _arch_snapshot(config, arch, step: int) -> dict:
 
 
 def derive(
-  config: ml_collections.ConfigDict,
-  arch: dict,
-  selection: protocols.Selection,
+  config: ml_collections.ConfigDict, arch: architecture.Arch
 ) -> genotypes.Genotype:
   """The genotype of the final architecture parameters."""
   weights = _mixing_weights(config, arch)
@@ -212,10 +266,4 @@ def derive(
     if config.supernet.edge_normalization
     else None,
     node_weights=weights['nodes'] if config.supernet.node_attention else None,
-    provenance={
-      'protocol': config.protocol,
-      'seed': config.seed,
-      'steps': config.search.num_steps,
-      'data': index.fingerprint(selection.train),
-    },
   )

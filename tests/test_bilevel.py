@@ -9,8 +9,7 @@ import optax
 import pytest
 from small_search import make_batch, small_config
 
-from nasfas_jax import bilevel, search, supervised
-from nasfas_jax.data import protocols
+from nasfas_jax import bilevel, supervised
 
 
 class Setting:
@@ -176,12 +175,3 @@ def test_gumbel_draws_are_new_at_each_step_and_the_same_for_a_seed():
   setting.state = setting.state.replace(step=setting.state.step + 1)
   _, later = setting.arch_step()
   assert float(loss) != float(later)
-
-
-def test_derive_records_where_the_genotype_comes_from():
-  setting = Setting()
-  selection = protocols.Selection([], [], [], 'dev')
-  found = search.derive(setting.config, setting.state.arch, selection)
-  assert found.theta == setting.config.supernet.theta
-  assert found.provenance['protocol'] == setting.config.protocol
-  assert len(found.provenance['data']) == 16

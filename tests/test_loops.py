@@ -113,7 +113,7 @@ def test_warmup_leaves_the_architecture_alone(tasks, tiny_data_dir, tmp_path):
     config.protocol, config.data.data_dir, config.data.builder_config
   )
   method = search.make_method(config, selection)
-  arch = search.run_search(config, tmp_path, method)
+  arch = search.run_search(config, tmp_path, method).arch
   # Under jit, as the search makes it: the same bits.
   first = jax.jit(lambda: bilevel.initial_state(config, method.model))()
   jax.tree.map(np.testing.assert_array_equal, arch, first.arch)

@@ -1,0 +1,136 @@
+"""Genotypes at random, and the architecture parameters that stand for one.
+
+A sample is a tree of NumPy arrays in the form of the architecture parameters
+(see `architecture`): alphas that are 1 for one operation of each edge, and
+random betas and nodes, which say what the derivation keeps. What is derived
+from it is uniform over operations, incoming edges and output nodes.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nasfas_jax.models import genotypes
+from nasfas_jax.models.search_spaces import (
+  LEVELS,
+  SPACES,
+  cell_edges,
+  check_space,
+  num_edges,
+)
+
+Sample = dict[str, dict[str, np.ndarray]]
+
+# A softmax of this against 0 is 1 to float precision.
+_LOGIT = 40.0
+
+
+def draw(
+  rng: np.random.Generator, *, space: str, num_cells: int, num_nodes: int
+) -> Sample:
+  """A random sample of a search space."""
+  check_space(space)
+  edges = num_edges(num_nodes)
+  names = len(SPACES[space])
+
+  def alphas():
+    # 'none' is operation 0; a derived edge always has another.
+    chosen = rng.integers(1, names, (num_cells, edges))
+    return np.eye(names)[chosen]
+
+  return {
+    'alphas': {level: alphas() for level in LEVELS},
+    'betas': {level: rng.uniform(size=(num_cells, edges)) for level in LEVELS},
+    'nodes': {
+      level: rng.uniform(size=(num_cells, num_nodes)) for level in LEVELS
+    },
+  }
+
+
+def cross(
+  rng: np.random.Generator,
+  parents: tuple[Sample, Sample],
+  mutation_rate: float,
+  **sizes,
+) -> Sample:
+  """A child: each gene of either parent, or drawn afresh.
+
+  A gene is an edge's operation, an edge's strength or a node's.
+
+  Args:
+    rng: of the draws.
+    parents: of one search space and size.
+    mutation_rate: probability of a fresh gene, in [0, 1].
+    **sizes: space, num_cells and num_nodes, see `draw`.
+  """
+  fresh = draw(rng, **sizes)
+  child = {}
+  for part, levels in fresh.items():
+    child[part] = {}
+    for level, new in levels.items():
+      first, second = (parent[part][level] for parent in parents)
+      genes = new.shape[:2]
+      mask = (..., *[None] * (new.ndim - 2))
+      mixed = np.where((rng.uniform(size=genes) < 0.5)[mask], first, second)
+      mutate = (rng.uniform(size=genes) < mutation_rate)[mask]
+      child[part][level] = np.where(mutate, new, mixed)
+  return child
+
+
+def to_genotype(
+  sample: Sample,
+  space: str,
+  *,
+  theta: float,
+  provenance: Mapping[str, Any] | None = None,
+) -> genotypes.Genotype:
+  """The genotype that is derived from a sample; its nodes' weights sum to 1."""
+  nodes = {
+    level: weights / weights.sum(axis=-1, keepdims=True)
+    for level, weights in sample['nodes'].items()
+  }
+  return genotypes.derive(
+    sample['alphas'],
+    space,
+    theta=theta,
+    edge_weights=sample['betas'],
+    node_weights=nodes,
+    provenance=provenance,
+  )
+
+
+def to_arch(genotype: genotypes.Genotype, num_nodes: int) -> Sample:
+  """Logits with which a supernet computes a genotype's cells.
+
+  Edges that the genotype lacks have the operation 'none' and, beside others
+  into their node, no weight. Edges into one node share its weight.
+
+  Args:
+    genotype: of at most `num_nodes` nodes a cell.
+    num_nodes: of the supernet.
+
+  Returns:
+    float32 logits in the form of `architecture.init_arch`.
+  """
+  names = SPACES[genotype.space]
+  places = {edge: i for i, edge in enumerate(cell_edges(num_nodes))}
+  arch = {'alphas': {}, 'betas': {}, 'nodes': {}}
+  for level in LEVELS:
+    cells = genotype.level(level)
+    alphas = np.zeros((len(cells), len(places), len(names)), np.float32)
+    betas = np.zeros(alphas.shape[:2], np.float32)
+    nodes = np.full((len(cells), num_nodes), -_LOGIT, np.float32)
+    for i, cell in enumerate(cells):
+      chosen = np.zeros(len(places), int)
+      for edge in cell.edges:
+        place = places[edge.source, edge.target]
+        chosen[place] = names.index(edge.operation)
+        betas[i, place] = _LOGIT
+      alphas[i, np.arange(len(places)), chosen] = _LOGIT
+      for node, weight in cell.outputs:
+        nodes[i, node - 1] = np.log(max(weight, 1e-9))
+    arch['alphas'][level] = alphas
+    arch['betas'][level] = betas
+    arch['nodes'][level] = nodes
+  return arch
