@@ -19,10 +19,9 @@ import statistics
 from absl import app, flags
 from sklearn import linear_model, pipeline, preprocessing
 
-from benchmarks import jobs
 from configs import search as search_config
 from nasfas_datasets.synthetic_fas import difficulty
-from nasfas_jax import metrics
+from nasfas_jax import jobs, metrics
 from nasfas_jax.data import index
 
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/table', 'Folder of the runs.')
@@ -121,8 +120,15 @@ def main(argv) -> None:
   for seed in _SEEDS.value:
     folder = pathlib.Path(_WORKDIR.value) / f'seed{seed}'
     for name, arguments in rows_of(folder).items():
-      arguments = [*arguments, f'--config.seed={seed}']
-      results = jobs.run(arguments, folder / name, _DATA_DIR.value)
+      job = jobs.Job(
+        name,
+        (
+          *arguments,
+          f'--config.seed={seed}',
+          f'--config.data.data_dir={_DATA_DIR.value}',
+        ),
+      )
+      results = jobs.run([job], folder)[name]
       found[name].append(results)
       behind[name].append(details(results, folder / name))
   table = {

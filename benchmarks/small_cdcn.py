@@ -12,7 +12,7 @@ import statistics
 
 from absl import app, flags
 
-from benchmarks import jobs
+from nasfas_jax import jobs
 from nasfas_jax.data import families
 
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/small_cdcn', 'Folder.')
@@ -23,18 +23,21 @@ _STEPS = flags.DEFINE_integer('steps', 300, 'Training steps.')
 def main(argv) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
-  pairs = []
-  for domain in families.SYNTHETIC_DOMAINS:
-    results = jobs.run(
-      [
+  listed = [
+    jobs.Job(
+      domain,
+      (
         '--config=configs/train.py',
         '--config.model=cdcn',
         f'--config.protocol=synthetic_fas/cross_domain/{domain}',
         f'--config.train.num_steps={_STEPS.value}',
-      ],
-      pathlib.Path(_WORKDIR.value) / domain,
-      _DATA_DIR.value,
+        f'--config.data.data_dir={_DATA_DIR.value}',
+      ),
     )
+    for domain in families.SYNTHETIC_DOMAINS
+  ]
+  pairs = []
+  for results in jobs.run(listed, pathlib.Path(_WORKDIR.value)).values():
     test = results['splits']['test']
     pairs.append((test['auc'], test['hter']))
   columns = zip(*pairs, strict=True)

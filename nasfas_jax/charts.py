@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 LIVE_COLOUR = '#1b7f79'
 SPOOF_COLOUR = '#c8553d'
 _DARK = '#24303a'
-_MUTED = '#7b8794'
+MUTED = '#7b8794'
 _LINES = ('#24557a', '#c8553d', '#1b7f79', '#8a6bb1', '#b58b00', '#7b8794')
 _STYLE = {
   'axes.axisbelow': True,
@@ -41,9 +41,9 @@ _STYLE = {
   'svg.hashsalt': 'nasfas_jax',
   # Names come from data: a dollar sign is no formula.
   'text.parse_math': False,
-  'xtick.color': _MUTED,
+  'xtick.color': MUTED,
   'xtick.labelcolor': _DARK,
-  'ytick.color': _MUTED,
+  'ytick.color': MUTED,
   'ytick.labelcolor': _DARK,
 }
 # Points of a line and snapshots of a heatmap; more could not be seen.
@@ -71,7 +71,7 @@ def training_curves(entries: Sequence[Mapping[str, object]]) -> str:
   panels += [[n] for n in names if n not in losses]
   columns = 3
   rows = -(-len(panels) // columns)
-  with _figure(10.5, 2.3 * rows) as (figure, file):
+  with svg_figure(10.5, 2.3 * rows) as (figure, file):
     for place, panel in enumerate(panels):
       axes = figure.add_subplot(rows, columns, place + 1)
       values = [_plot_line(axes, entries, name) for name in panel]
@@ -110,7 +110,10 @@ def alphas_over_time(
   steps, weights = np.asarray(steps)[chosen], weights[chosen]
   rows = -(-len(edges) // _EDGES_PER_ROW)
   columns = min(len(edges), _EDGES_PER_ROW)
-  with _figure(10.5, rows * (0.7 + 0.145 * len(operations))) as (figure, file):
+  with svg_figure(10.5, rows * (0.7 + 0.145 * len(operations))) as (
+    figure,
+    file,
+  ):
     grid = figure.subplots(
       rows, columns, sharex=True, sharey=True, squeeze=False
     )
@@ -169,7 +172,7 @@ def roc_curves(
     operating_points: (fpr, tpr) at the threshold in use, by split.
   """
   positive = [fpr[fpr > 0].min() for fpr, _ in curves.values()]
-  with _figure(9.5, 3.7) as (figure, file):
+  with svg_figure(9.5, 3.7) as (figure, file):
     linear, logarithmic = figure.subplots(1, 2, sharey=True)
     for axes in (linear, logarithmic):
       for colour, (name, curve) in zip(_LINES, curves.items(), strict=False):
@@ -219,7 +222,7 @@ def score_histograms(
   if low == high:
     low, high = low - 0.5, high + 0.5
   bins = np.linspace(low, high, _BINS + 1)
-  with _figure(10.5, 0.5 + 0.72 * len(kinds)) as (figure, file):
+  with svg_figure(10.5, 0.5 + 0.72 * len(kinds)) as (figure, file):
     grid = figure.subplots(len(kinds), len(scores), sharex=True, squeeze=False)
     for column, (split, by_kind) in zip(grid.T, scores.items(), strict=True):
       column[0].set_title(_text(split))
@@ -255,7 +258,7 @@ def score_histograms(
 
 
 @contextlib.contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple]:
+def svg_figure(width: float, height: float) -> Iterator[tuple]:
   """Yields a figure and the text file that holds its SVG afterwards."""
   with matplotlib.rc_context(_STYLE):
     figure = Figure(figsize=(width, height), layout='constrained')

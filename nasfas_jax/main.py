@@ -18,6 +18,7 @@ from nasfas_jax import (
   list_protocols,
   progress,
   search,
+  study,
   train,
 )
 from nasfas_jax.data import index, protocols
@@ -27,6 +28,7 @@ EXPERIMENTS = {
   'train': train.train,
   'evaluate': evaluate.evaluate,
   'protocols': list_protocols.list_protocols,
+  'study': study.study,
 }
 # Rendered, not licensed: made on the spot when it is missing.
 EMBEDDED_DATASET = 'synthetic_fas'

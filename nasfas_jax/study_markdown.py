@@ -1,0 +1,116 @@
+"""The figures of a study as a page of Markdown."""
+
+import statistics
+from collections.abc import Mapping
+
+
+def _cell(value: Mapping, form: str = '.3f') -> str:
+  text = format(value['mean'], form)
+  if value['deviation'] is not None:
+    text += f' ± {format(value["deviation"], form)}'
+  return text
+
+
+def _difference(value: Mapping | None) -> str:
+  if value is None:
+    return ''
+  return f'{value["mean"]:+.3f} [{value["low"]:+.3f}, {value["high"]:+.3f}]'
+
+
+def page(figures: Mapping) -> str:
+  """The page: every figure of study.json as a table."""
+  lines = ['# Figures of the study', '']
+  lines += [
+    'Written by `configs/study.py`; the same figures are in study.json. Mean ± '
+    'standard deviation over seeds; differences in AUC are paired by seed, '
+    'with the 95 % interval of a bootstrap over seeds and test subjects.',
+    '',
+  ]
+  for protocol, rows in figures['tables'].items():
+    lines += [f'## {protocol}', '']
+    lines += [
+      '| | seeds | test HTER | test AUC | parameters | AUC less that of |',
+      '|---|---|---|---|---|---|',
+    ]
+    for row, value in rows.items():
+      against = ''
+      if value.get('difference'):
+        against = f'{value["to"]}: {_difference(value["difference"])}'
+      lines.append(
+        f'| {row} | {len(value["auc"]["values"])} | {_cell(value["hter"])} | '
+        f'{_cell(value["auc"])} | {_cell(value["parameters"], ",.0f")} | '
+        f'{against} |'
+      )
+    lines.append('')
+  if among := figures['random']:
+    lines += [
+      f'## Among {among["number"]} random genotypes',
+      '',
+      'Share of the random genotypes with a lower test AUC, for each seed.',
+      '',
+      '![Test AUC of random and searched genotypes](random.svg)',
+      '',
+    ]
+    for row, shares in among['percentiles'].items():
+      lines.append(f'- {row}: {", ".join(f"{s:.0%}" for s in shares)}')
+    lines.append('')
+  if figures['supernets']:
+    lines += [
+      '## Supernets',
+      '',
+      'AUC on dev clips: of the searched mixture, of the derived genotype with '
+      "the supernet's weights, and of the same network trained by itself; rank "
+      'correlation over the random genotypes of the AUC with the '
+      "supernet's weights and that of the network trained by itself.",
+      '',
+      '![Supernet against stand-alone scores](supernets.svg)',
+      '',
+      '| search | mixture | derived, shared weights | derived, trained | '
+      'genotypes | Spearman, dev | Kendall, dev | Spearman, test |',
+      '|---|---|---|---|---|---|---|---|',
+    ]
+    for name, value in figures['supernets'].items():
+      lines.append(
+        f'| {name} | {value["mixture"]:.3f} | {value["derived"]:.3f} | '
+        f'{value["trained"]:.3f} | {value["number"]} | '
+        f'{value["spearman_dev_auc"]:+.2f} | {value["kendall_dev_auc"]:+.2f} | '
+        f'{value["spearman_auc"]:+.2f} |'
+      )
+    lines.append('')
+  for protocol, rows in figures['fusions'].items():
+    if not rows:
+      continue
+    kinds = [k for k in next(iter(rows.values())) if k.startswith('auc/')]
+    names = [kind.removeprefix('auc/') for kind in kinds]
+    lines += [
+      f'## Inputs of CDCN++, {protocol}',
+      '',
+      'AUC; below it the difference to the static input.',
+      '',
+      f'| | seeds | all | {" | ".join(names)} |',
+      '|---' * (3 + len(names)) + '|',
+    ]
+    for fusion, value in rows.items():
+      cells = ' | '.join(_cell(value[kind]) for kind in ('auc', *kinds))
+      lines.append(f'| {fusion} | {len(value["auc"]["values"])} | {cells} |')
+      if value.get('difference'):
+        found = value['difference'].values()
+        cells = ' | '.join(_difference(item) for item in found)
+        lines.append(f'| | | {cells} |')
+    lines.append('')
+  lines += [
+    '## Alarms of a collapsing search',
+    '',
+    'At the end of the search, mean over the seeds: entropy of the operations '
+    'over its maximum, and the share of edges on which skip-connect is the '
+    'strongest operation.',
+    '',
+    '| search | entropy | skip edges |',
+    '|---|---|---|',
+  ]
+  for name, value in figures['alarms'].items():
+    lines.append(
+      f'| {name} | {statistics.mean(value["alpha_entropy"]):.3f} | '
+      f'{statistics.mean(value["skip_edge_share"]):.2f} |'
+    )
+  return '\n'.join(lines) + '\n'

@@ -1,0 +1,116 @@
+"""Statistics of runs that differ in their seed or in one setting."""
+
+import csv
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from nasfas_jax import metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+  """The test clips of a run: what the intervals are drawn from.
+
+  Attributes:
+    subjects: [N] strings.
+    labels: [N], 1 live, 0 spoof.
+    types: [N] strings.
+    scores: [N].
+  """
+
+  subjects: np.ndarray
+  labels: np.ndarray
+  types: np.ndarray
+  scores: np.ndarray
+
+
+def read_scores(path: pathlib.Path) -> Scores:
+  """The test clips of a scores.csv."""
+  with open(path, encoding='utf-8', newline='') as file:
+    rows = [row for row in csv.DictReader(file) if row['split'] == 'test']
+  return Scores(
+    subjects=np.array([row['subject'] for row in rows]),
+    labels=np.array([int(row['label']) for row in rows]),
+    types=np.array([row['attack_type'] for row in rows]),
+    scores=np.array([float(row['score']) for row in rows]),
+  )
+
+
+def of_types(scores: Scores, types: Sequence[str]) -> Scores:
+  """Live clips and the attacks of some types."""
+  kept = (scores.labels == 1) | np.isin(scores.types, types)
+  return Scores(
+    *(getattr(scores, field.name)[kept] for field in dataclasses.fields(Scores))
+  )
+
+
+def paired_difference(
+  first: Sequence[Scores],
+  second: Sequence[Scores],
+  *,
+  num_samples: int,
+  seed: int = 0,
+) -> tuple[float, float, float]:
+  """Mean difference in AUC of two settings, with a 95 % interval.
+
+  The bootstrap draws seeds, which pair the runs, and within them subjects,
+  which the runs share; so it holds the luck of training and of the test set.
+
+  Args:
+    first: a run for each seed.
+    second: the same seeds in the same order, on the same clips.
+    num_samples: of the bootstrap.
+    seed: of the bootstrap.
+
+  Returns:
+    (mean of second - first, lower bound, upper bound).
+
+  Raises:
+    ValueError: if the runs are not on the same clips, or there are none.
+  """
+  if len(first) != len(second) or not first:
+    raise ValueError(
+      f'{len(first)} runs against {len(second)}; pairs are needed.'
+    )
+  for run in (*first, *second):
+    if not np.array_equal(run.subjects, first[0].subjects):
+      raise ValueError('The runs are not on the same test clips.')
+  names, subject_of = np.unique(first[0].subjects, return_inverse=True)
+  clips_of = [np.flatnonzero(subject_of == i) for i in range(len(names))]
+  labels = first[0].labels
+
+  def difference(runs, clips):
+    return np.mean(
+      [
+        metrics.auc(second[i].scores[clips], labels[clips])
+        - metrics.auc(first[i].scores[clips], labels[clips])
+        for i in runs
+      ]
+    )
+
+  everything = np.arange(len(labels))
+  rng = np.random.default_rng(seed)
+  drawn = []
+  while len(drawn) < num_samples:
+    chosen = rng.integers(0, len(names), len(names))
+    clips = np.concatenate([clips_of[i] for i in chosen])
+    if len(set(labels[clips].tolist())) < 2:
+      continue  # No AUC without both classes.
+    drawn.append(difference(rng.integers(0, len(first), len(first)), clips))
+  low, high = np.quantile(drawn, (0.025, 0.975))
+  return (
+    float(difference(range(len(first)), everything)),
+    float(low),
+    float(high),
+  )
+
+
+def percentile(value: float, among: Sequence[float]) -> float:
+  """Share of values that lie below, ties counted half, in [0, 1]."""
+  among = np.asarray(among)
+  if not len(among):
+    raise ValueError('There is nothing to compare with.')
+  return float(np.mean(among < value) + np.mean(among == value) / 2)
