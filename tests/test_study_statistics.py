@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from nasfas_jax import study_statistics
+from nasfas_jax.study_statistics import Scores
+
+
+def make_scores(rng, skill, subjects=12, clips=6):
+  labels = np.tile([1, 0], subjects * clips // 2)
+  return Scores(
+    subjects=np.repeat([f's{i}' for i in range(subjects)], clips),
+    labels=labels,
+    types=np.where(labels == 1, 'live', 'print'),
+    scores=skill * labels + rng.normal(size=len(labels)),
+  )
+
+
+def test_interval_excludes_zero_for_a_real_difference_only():
+  rng = np.random.default_rng(0)
+  weak = [make_scores(rng, 0.5) for _ in range(5)]
+  again = [make_scores(rng, 0.5) for _ in range(5)]
+  strong = [make_scores(rng, 2.5) for _ in range(5)]
+  mean, low, high = study_statistics.paired_difference(
+    weak, strong, num_samples=200
+  )
+  assert 0 < low < mean < high
+  _, low, high = study_statistics.paired_difference(
+    weak, again, num_samples=200
+  )
+  assert low < 0 < high
+
+
+def test_interval_covers_the_true_difference_about_as_often_as_it_says():
+  """Of 60 studies of settings that are alike, few intervals exclude zero."""
+  rng = np.random.default_rng(1)
+  missed = 0
+  for _ in range(60):
+    runs = [[make_scores(rng, 1.0, 8, 4) for _ in range(4)] for _ in range(2)]
+    _, low, high = study_statistics.paired_difference(*runs, num_samples=60)
+    missed += not low <= 0 <= high
+  assert missed <= 12
+
+
+def test_mean_difference_is_that_of_the_aucs():
+  labels = np.array([1, 0, 1, 0])
+
+  def run(scores):
+    return Scores(
+      np.array(['a', 'a', 'b', 'b']),
+      labels,
+      np.array(['live', 'print', 'live', 'print']),
+      np.array(scores),
+    )
+
+  # AUC 3/4 and 1 for the two seeds, then 1 and 1.
+  first = [run([0.9, 0.1, 0.2, 0.3]), run([0.9, 0.1, 0.8, 0.3])]
+  second = [run([0.9, 0.1, 0.8, 0.3])] * 2
+  mean, *_ = study_statistics.paired_difference(first, second, num_samples=10)
+  assert mean == pytest.approx(0.125)
+
+
+def test_runs_on_other_clips_are_refused():
+  rng = np.random.default_rng(2)
+  run, other = make_scores(rng, 1.0), make_scores(rng, 1.0, subjects=10)
+  with pytest.raises(ValueError, match='not on the same test clips'):
+    study_statistics.paired_difference([run], [other], num_samples=5)
+  with pytest.raises(ValueError, match='1 runs against 0'):
+    study_statistics.paired_difference([run], [], num_samples=5)
+
+
+def test_of_types_keeps_live_clips_and_those_types():
+  rng = np.random.default_rng(3)
+  scores = make_scores(rng, 1.0)
+  kept = study_statistics.of_types(scores, ['replay'])
+  assert set(kept.types) == {'live'}
+  assert len(kept.scores) == len(scores.scores) // 2
+  assert set(study_statistics.of_types(scores, ['print']).types) == {
+    'live',
+    'print',
+  }
+
+
+def test_percentile_counts_ties_half():
+  assert study_statistics.percentile(3.0, [1.0, 2.0, 3.0, 4.0]) == 0.625
+  assert study_statistics.percentile(9.0, [1.0, 2.0]) == 1.0
+  with pytest.raises(ValueError):
+    study_statistics.percentile(1.0, [])
