@@ -25,7 +25,12 @@ class ClipCache:
   def __init__(self, folder: pathlib.Path, config: ClipConfig):
     """folder: made at the first write; config: of the build."""
     self._folder = folder
-    self._settings = [config.size, config.num_frames, config.margin]
+    self._settings = [
+      config.size,
+      config.num_frames,
+      config.margin,
+      config.border,
+    ]
 
   def _path(self, clip: listing.Clip) -> pathlib.Path:
     name = hashlib.sha256(clip.clip_id.encode()).hexdigest()[:32]
@@ -81,14 +86,26 @@ class ClipCache:
   def _source(self, clip: listing.Clip) -> list:
     """What the record of a clip depends on: JSON content."""
     paths = [clip.path, *([clip.boxes.path] if clip.boxes else [])]
-    statuses = [path.stat() for path in paths]
+    if clip.depth is not None:
+      paths.append(clip.depth)
     return [
       self._settings,
       # Paths as text; the label, split and turn are among the fields.
       json.loads(json.dumps(dataclasses.asdict(clip), default=str)),
-      [[status.st_size, status.st_mtime_ns] for status in statuses],
+      [_status(path) for path in paths],
     ]
 
   def clear(self) -> None:
     """Deletes the folder."""
     shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _status(path: pathlib.Path) -> list[int]:
+  """Size and time of a file, or of a folder's files."""
+  files = sorted(path.iterdir()) if path.is_dir() else [path]
+  statuses = [file.stat() for file in files]
+  return [
+    len(files),
+    sum(status.st_size for status in statuses),
+    max((status.st_mtime_ns for status in statuses), default=0),
+  ]

@@ -5,6 +5,9 @@ import dataclasses
 import tensorflow_datasets as tfds
 
 from nasfas_jax import records
+from nasfas_jax.preprocessing import crop
+
+BORDERS = (*crop.BORDERS, 'stretch')
 
 
 @dataclasses.dataclass(eq=False)
@@ -16,12 +19,16 @@ class ClipConfig(tfds.core.BuilderConfig):
     num_frames: K, frames stored a video, evenly spread over it.
     margin: side of the crop over the larger side of the face box. Training
       draws its crops from inside it.
+    border: what stands past the border of the frame, one of `crop.BORDERS`; or
+      'stretch', as CDCN's code does it: the box is clipped to the frame and
+      stretched to the square, which distorts the face.
     max_bad_share: share of clips that may be skipped, in [0, 1].
   """
 
   size: int = 256
   num_frames: int = 8
   margin: float = records.WIDE_MARGIN
+  border: str = 'replicate'
   max_bad_share: float = 0.1
 
   def __post_init__(self):
@@ -33,20 +40,35 @@ class ClipConfig(tfds.core.BuilderConfig):
       )
     if not 1 <= self.margin <= 8:
       raise ValueError(f'margin is {self.margin}; allowed: 1 to 8.')
+    if self.border not in BORDERS:
+      raise ValueError(
+        f'border is {self.border!r}; allowed: {", ".join(BORDERS)}.'
+      )
     if not 0 <= self.max_bad_share <= 1:
       raise ValueError(
         f'max_bad_share is {self.max_bad_share}; allowed: 0 to 1.'
       )
 
 
-def with_margin(config: ClipConfig, margin: float) -> ClipConfig:
-  """A config with another margin.
+def with_settings(config: ClipConfig, **settings) -> ClipConfig:
+  """A config with other settings.
 
-  It makes other records, and so has a name of its own, such as
-  default_margin2.
+  It makes other records, and so has a name of its own that tells them, such as
+  default_margin2 or default_border-stretch.
+
+  Args:
+    config: of a video dataset.
+    **settings: fields of `ClipConfig`; None is the config's.
   """
-  if margin == config.margin:
-    return config
+  changed = {
+    name: value
+    for name, value in settings.items()
+    if value is not None and value != getattr(config, name)
+  }
+  parts = [
+    f'{name}-{value}' if isinstance(value, str) else f'{name}{value:g}'
+    for name, value in changed.items()
+  ]
   return dataclasses.replace(
-    config, margin=margin, name=f'{config.name}_margin{margin:g}'
+    config, **changed, name='_'.join((config.name, *parts))
   )

@@ -27,7 +27,7 @@ class Boxes:
 
   Attributes:
     format: key of `boxes.READERS`.
-    path: the annotation file.
+    path: the annotation file, or the folder that holds one a frame.
   """
 
   format: str
@@ -39,8 +39,9 @@ class Clip:
   """A clip of a dataset, by its name alone; text fields as in the record.
 
   Attributes:
-    path: the video, resolved, inside the root.
+    path: the video, or the folder of its frames, resolved, inside the root.
     boxes: where its face is found; None: not known, the whole frame is it.
+    depth: the folder of its frames' depth maps; None: not known.
     turn: quarter turns clockwise that make the decoded frame upright.
   """
 
@@ -56,6 +57,7 @@ class Clip:
   light: str = ''
   medium: str = ''
   boxes: Boxes | None = None
+  depth: pathlib.Path | None = None
   turn: int = 0
 
 

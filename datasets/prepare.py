@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 
 
 def _make_builder(
-  name, config, data_dir, margin, **options
+  name, config, data_dir, settings, **options
 ) -> fas_builder.FasBuilder:
   builder_class = fas_builder.builder_class(name)
   is_video = issubclass(builder_class, video_builder.VideoBuilder)
@@ -35,20 +35,29 @@ def _make_builder(
       f'Unknown config {config!r} of dataset {name!r}; allowed: '
       f'{", ".join(names) or "none"}.'
     )
-  if margin is not None:
+  settings = {k: v for k, v in settings.items() if v is not None}
+  if settings:
     config = builder_class.BUILDER_CONFIGS[names.index(config) if config else 0]
     if not isinstance(config, clip_config.ClipConfig):
       raise ValueError(
-        f'Dataset {name!r} is not made of videos: it has no margin.'
+        f'Dataset {name!r} is not made of videos: it has no '
+        f'{", ".join(settings)}.'
       )
-    config = clip_config.with_margin(config, margin)
+    config = clip_config.with_settings(config, **settings)
   if data_dir is not None:
     data_dir = pathlib.Path(data_dir).expanduser()
   return builder_class(config=config, data_dir=data_dir, **options)
 
 
-def list_clips(name: str, manual_dir: str | pathlib.Path) -> dict[str, object]:
+def list_clips(
+  name: str, manual_dir: str | pathlib.Path, config: str | None = None
+) -> dict[str, object]:
   """What a dataset's folder holds, by its names alone: plain JSON content.
+
+  Args:
+    name: of the dataset.
+    manual_dir: its folder.
+    config: name of the builder config, which may tell the layout.
 
   Raises:
     ValueError: if there is no such dataset, or it is not a folder of videos.
@@ -57,7 +66,9 @@ def list_clips(name: str, manual_dir: str | pathlib.Path) -> dict[str, object]:
   builder_class = fas_builder.builder_class(name)
   if not issubclass(builder_class, video_builder.VideoBuilder):
     raise ValueError(f'Dataset {name!r} has no folder of videos to list.')
-  found = builder_class.list_clips(pathlib.Path(manual_dir).expanduser())
+  found = builder_class.list_clips(
+    pathlib.Path(manual_dir).expanduser(), config or ''
+  )
   return {'dataset': name, **found.summary()}
 
 
@@ -71,6 +82,7 @@ def prepare(
   num_workers: int = 1,
   allow_missing: bool = False,
   margin: float | None = None,
+  border: str | None = None,
   max_bad_share: float | None = None,
 ) -> pathlib.Path:
   """Prepares a dataset; does only what is missing, and prints nothing.
@@ -86,7 +98,8 @@ def prepare(
       missing.
     margin: see `clip_config.ClipConfig`; None is the config's. Another one
       makes a config of another name.
-    max_bad_share: likewise; for datasets of videos.
+    border: likewise.
+    max_bad_share: share of clips that may be skipped; None is the config's.
 
   Returns:
     The folder of the shards and of `records.INDEX_FILE`.
@@ -105,7 +118,7 @@ def prepare(
     name,
     config,
     data_dir,
-    margin,
+    {'margin': margin, 'border': border},
     progress=None if progress is None else report,
     max_bad_share=max_bad_share,
     num_workers=num_workers,
@@ -144,6 +157,12 @@ def _define_flags() -> None:
   flags.DEFINE_float(
     'margin', None, 'Side of the stored crop over that of the face; 1.6.'
   )
+  flags.DEFINE_enum(
+    'border',
+    None,
+    clip_config.BORDERS,
+    "What stands past a frame's border; replicate.",
+  )
   flags.DEFINE_float(
     'max_bad_share', None, 'Share of clips that may be skipped, 0 to 1.'
   )
@@ -159,7 +178,7 @@ def main(argv) -> None:
     if options.list:
       if options.manual_dir is None:
         raise ValueError('--list needs --manual_dir.')
-      found = list_clips(options.dataset, options.manual_dir)
+      found = list_clips(options.dataset, options.manual_dir, options.config)
       print(json.dumps(found, indent=2))
       return
     with progress_lib.lazy_bar('Preparing') as report:
@@ -172,6 +191,7 @@ def main(argv) -> None:
         num_workers=options.workers,
         allow_missing=options.allow_missing,
         margin=options.margin,
+        border=options.border,
         max_bad_share=options.max_bad_share,
       )
   except (ValueError, OSError, ImportError) as error:

@@ -1,7 +1,8 @@
 """The builder of datasets that are folders of named videos.
 
 A subclass names its `layout`, a module with `list_clips(root)` and
-INSTRUCTIONS; everything else is alike.
+INSTRUCTIONS; everything else is alike. A dataset that is had in two layouts
+has a config for each.
 """
 
 import concurrent.futures
@@ -19,7 +20,7 @@ from nasfas_datasets import fas_builder, listing
 from nasfas_datasets.clip_cache import ClipCache
 from nasfas_datasets.clip_config import ClipConfig
 from nasfas_jax import records
-from nasfas_jax.preprocessing import crop, hdf5, video
+from nasfas_jax.preprocessing import crop, frame_folder, hdf5, video
 
 REPORT_FILE = 'skipped.csv'
 
@@ -41,19 +42,22 @@ def read_boxes(source: listing.Boxes) -> np.ndarray:
   """The boxes of an annotation, [F, 4]; NaN where there is no face."""
   if source.format == 'hdf5_eyes':
     return boxes_lib.from_eyes(hdf5.eyes(source.path))
+  if source.format == 'frame_folder':
+    paths = frame_folder.numbers(source.path, frame_folder.BOX).values()
+    return np.concatenate([boxes_lib.lines_xywh(path) for path in paths])
   return boxes_lib.READERS[source.format](source.path)
 
 
 def place(
-  clip: listing.Clip, margin: float, width: int, height: int
-) -> tuple[np.ndarray, crop.Square]:
-  """The one face box of a clip, inside its frames, and the square about it.
+  clip: listing.Clip, config: ClipConfig, width: int, height: int
+) -> tuple[np.ndarray, crop.Square | crop.Region]:
+  """The one face box of a clip, inside its frames, and what to cut out.
 
   Raises:
     ClipError: if no frame has a face, or the face is not in the frame.
   """
   if clip.boxes is None:
-    box = crop.default_box(width, height, margin)
+    box = crop.default_box(width, height, config.margin)
   else:
     try:
       box = crop.median_box(read_boxes(clip.boxes))
@@ -62,7 +66,30 @@ def place(
       box = crop.check_box(np.clip(box, 0, frame), width, height)
     except ValueError as error:
       raise listing.ClipError(str(error)) from error
-  return box, crop.square_around(box, margin)
+  if config.border == 'stretch':
+    return box, crop.clipped_region(box, config.margin, width, height)
+  return box, crop.square_around(box, config.margin)
+
+
+def _sample(clip: listing.Clip, num_frames: int, cut) -> video.Clip:
+  """Evenly spread frames of a clip, by what it is kept in."""
+  if clip.boxes is not None and clip.boxes.format == 'frame_folder':
+    return frame_folder.sample_frames(
+      clip.path, num_frames, cut, depth=clip.depth
+    )
+  reader = hdf5 if clip.path.suffix == '.hdf5' else video
+  return reader.sample_frames(clip.path, num_frames, cut)
+
+
+def _cut_depth(clip, number, square, size) -> np.ndarray:
+  """The depth map of a frame, uint8 [32, 32] over the crop."""
+  depth = frame_folder.read_depth(clip.depth, int(number))
+  if depth.shape != size[::-1]:
+    raise listing.ClipError(
+      f'the depth map of frame {number} is {depth.shape[1]} x '
+      f'{depth.shape[0]}, the frame {size[0]} x {size[1]}'
+    )
+  return crop.cut(depth, square, records.DEPTH_SIZE, border='zero')
 
 
 def make_clip(
@@ -73,6 +100,7 @@ def make_clip(
   Raises:
     ClipError, VideoError: if the video or its annotation is not usable.
   """
+  border = config.border
   placed = []  # Box, square and size, once the first frame is there.
   turn = clip.turn
   # A file that says how it is to be turned has been turned by the decoder.
@@ -83,23 +111,28 @@ def make_clip(
     frame = np.ascontiguousarray(np.rot90(frame, -turn))
     size = (frame.shape[1], frame.shape[0])
     if not placed:
-      placed.extend((*place(clip, config.margin, *size), size))
+      placed.extend((*place(clip, config, *size), size))
     if placed[2] != size:
       raise listing.ClipError(f'the frame changes from {placed[2]} to {size}')
-    return crop.cut(frame, placed[1], config.size)
+    return crop.cut(frame, placed[1], config.size, border=border)
 
-  reader = hdf5 if clip.path.suffix == '.hdf5' else video
-  sampled = reader.sample_frames(clip.path, config.num_frames, cut)
-  box, square, _ = placed
+  sampled = _sample(clip, config.num_frames, cut)
+  box, square, size = placed
   inner = crop.box_in_crop(box, square, config.size)
-  # No depth is known: the ellipse in the box, for attacks as for live clips.
-  mask = crop.face_ellipse(inner, config.size, records.DEPTH_SIZE)
+  if clip.depth is None:
+    # No depth is known: the ellipse in the box, for attacks as for live clips.
+    mask = crop.face_ellipse(inner, config.size, records.DEPTH_SIZE)
+    depth = np.repeat(mask[None], len(sampled.frames), axis=0)
+  else:
+    depth = np.stack(
+      [_cut_depth(clip, n, square, size) for n in sampled.frame_index]
+    )
   return fas_builder.make_record(
     dataset=dataset,
     frames=[fas_builder.encode_png(frame) for frame in sampled.frames],
     frame_index=sampled.frame_index,
     face_box=inner,
-    depth=np.repeat(mask[None], len(sampled.frames), axis=0),
+    depth=depth,
     fps=sampled.fps,
     **{
       name: getattr(clip, name)
@@ -142,15 +175,23 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
     super().__init__(**kwargs)
 
   @classmethod
-  def list_clips(cls, root: pathlib.Path) -> listing.Listing:
-    return cls.layout.list_clips(pathlib.Path(root))
+  def layout_of(cls, config_name: str):
+    """The layout that a config reads."""
+    del config_name
+    return cls.layout
+
+  @classmethod
+  def list_clips(
+    cls, root: pathlib.Path, config_name: str = ''
+  ) -> listing.Listing:
+    return cls.layout_of(config_name).list_clips(pathlib.Path(root))
 
   def _split_generators(self, dl_manager: tfds.download.DownloadManager):
     try:
       root = pathlib.Path(dl_manager.manual_dir)
     except AssertionError as error:  # How TFDS says that it is not there.
       raise FileNotFoundError(str(error)) from error
-    found = self.list_clips(root)
+    found = self.list_clips(root, self.builder_config.name)
     if found.missing and not self.allow_missing:
       raise FileNotFoundError(
         f'{self.name}: {len(found.missing)} of '
@@ -159,9 +200,10 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
         'all, --allow_missing builds the others.'
       )
     if not found.clips:
+      layout = self.layout_of(self.builder_config.name)
       raise FileNotFoundError(
         f'{self.name}: no clip in {str(root)!r}. '
-        f'{" ".join(self.layout.INSTRUCTIONS.split())}'
+        + ' '.join(layout.INSTRUCTIONS.split())
       )
     self._skipped = list(found.skipped)
     self._num_bad = self._num_done = 0

@@ -66,7 +66,7 @@ def _depth_maps(
     if width < depth.shape[1]
     else cv2.INTER_LINEAR,
   )
-  depth = crop.cut(depth, square, records.DEPTH_SIZE, replicate=False)
+  depth = crop.cut(depth, square, records.DEPTH_SIZE, border='zero')
   if row.label == records.LIVE and not depth.any():
     raise manifest.RowError(
       f'depth {row.depth.name!r} is 0 all over the face: a live clip '

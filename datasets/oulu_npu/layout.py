@@ -26,20 +26,23 @@ and eye positions as shipped, and Protocols.
 """
 
 
-def parse(root: pathlib.Path, name: str) -> dict[str, object]:
-  """The fields of a clip from its path in the dataset."""
-  folder, _, file = name.rpartition('/')
-  found = listing.match(r'([1-6])_([1-3])_(\d{2})_([1-5])\.avi', file, GRAMMAR)
+def fields(split: str, stem: str) -> dict[str, object]:
+  """The fields of a clip from its split and its name without suffix.
+
+  Raises:
+    ClipError: if the name does not fit, or its user is of another split.
+  """
+  found = listing.match(r'([1-6])_([1-3])_(\d{2})_([1-5])', stem, GRAMMAR)
   phone, session, user, code = found.groups()
-  split = next(s for s, path in FOLDERS.items() if path == folder)
   if int(user) not in USERS[split]:
     users = USERS[split]
     raise listing.ClipError(
-      f'user {user} is not of {folder}, which has {users[0]} to {users[-1]}'
+      f'user {user} is not of {FOLDERS[split]}, which has {users[0]} to '
+      f'{users[-1]}'
     )
   attack_type, medium = TYPES[code]
   return {
-    'clip_id': name.removesuffix('.avi'),
+    'clip_id': f'{FOLDERS[split]}/{stem}',
     'subject': user,
     'split': split,
     'label': int(code == '1'),
@@ -49,9 +52,19 @@ def parse(root: pathlib.Path, name: str) -> dict[str, object]:
     'camera': phone,
     'light': LIGHT[session],
     'medium': medium,
-    'boxes': listing.annotation(
-      'frame_eyes', root, name.removesuffix('.avi') + '.txt'
-    ),
+  }
+
+
+def parse(root: pathlib.Path, name: str) -> dict[str, object]:
+  """The fields of a clip from its path in the dataset."""
+  folder, _, file = name.rpartition('/')
+  split = next((s for s, path in FOLDERS.items() if path == folder), None)
+  if split is None or not file.endswith('.avi'):
+    raise listing.ClipError(f'the name does not fit {GRAMMAR}')
+  stem = file.removesuffix('.avi')
+  return {
+    **fields(split, stem),
+    'boxes': listing.annotation('frame_eyes', root, f'{folder}/{stem}.txt'),
   }
 
 
@@ -102,7 +115,9 @@ def in_protocol(
   return allowed
 
 
-def check_protocols(root: pathlib.Path) -> list[str]:
+def check_protocols(
+  root: pathlib.Path, folder_name: str = 'Protocols'
+) -> list[str]:
   """Compares the shipped protocol lists with the rules; tells differences."""
   notes = []
   for protocol in range(1, 5):
@@ -111,7 +126,7 @@ def check_protocols(root: pathlib.Path) -> list[str]:
         suffix = f'_{fold}' if fold else ''
         path = (
           root
-          / 'Protocols'
+          / folder_name
           / f'Protocol_{protocol}'
           / f'{split.title()}{suffix}.txt'
         )

@@ -1,4 +1,4 @@
-"""One square crop per clip, and the face box and maps inside it.
+"""One crop per clip, square, and the face box and maps inside it.
 
 Boxes are x0, y0, x1, y1 in pixels; x1 and y1 are exclusive, so that the whole
 frame is (0, 0, width, height). A square lies on the pixel grid of the frame:
@@ -6,6 +6,7 @@ the mapping between frame and crop is exact.
 """
 
 import dataclasses
+import math
 
 import cv2
 import numpy as np
@@ -26,6 +27,28 @@ class Square:
   x0: int
   y0: int
   side: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+  """A rectangle inside the frame that is stretched to a square.
+
+  Attributes:
+    x0: left edge, in pixels of the frame.
+    y0: top edge.
+    x1: right edge, exclusive.
+    y1: bottom edge, exclusive.
+  """
+
+  x0: int
+  y0: int
+  x1: int
+  y1: int
+
+
+# What stands past the border of the frame: the border pixel again, the mirrored
+# frame, or 0.
+BORDERS = ('replicate', 'reflect', 'zero')
 
 
 def check_box(box, width: int, height: int) -> np.ndarray:
@@ -103,42 +126,85 @@ def square_around(box, margin: float = records.WIDE_MARGIN) -> Square:
   )
 
 
-def cut(
-  image: np.ndarray, square: Square, size: int, *, replicate: bool = True
-) -> np.ndarray:
-  """Cuts a square out and resizes it, without distortion.
+def clipped_region(box, scale: float, width: int, height: int) -> Region:
+  """The region that CDCN's code cuts out: it distorts the face.
 
-  Shrinks by area means (no aliasing, which would change the texture that
-  attacks are told by), enlarges bilinearly with half-pixel centres.
+  The box is scaled about its centre, by width and height, its corners are
+  rounded down and clipped to the frame.
+
+  Args:
+    box: floats [4] in pixels of the frame.
+    scale: sides of the region over those of the box.
+    width: of the frame.
+    height: of the frame.
+
+  Raises:
+    ValueError: if nothing is left.
+  """
+  x0, y0, x1, y1 = (float(value) for value in box)
+  middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
+  half_x, half_y = (x1 - x0) * scale / 2, (y1 - y0) * scale / 2
+  region = Region(
+    x0=max(0, math.floor(middle_x - half_x)),
+    y0=max(0, math.floor(middle_y - half_y)),
+    x1=min(width, math.floor(middle_x + half_x)),
+    y1=min(height, math.floor(middle_y + half_y)),
+  )
+  if region.x0 >= region.x1 or region.y0 >= region.y1:
+    raise ValueError(
+      f'Box {[x0, y0, x1, y1]} does not overlap the frame of {width} x '
+      f'{height} pixels.'
+    )
+  return region
+
+
+def cut(
+  image: np.ndarray,
+  view: Square | Region,
+  size: int,
+  *,
+  border: str = 'replicate',
+) -> np.ndarray:
+  """Cuts a square out and resizes it, without distortion; or a region, with.
+
+  A square is shrunk by area means (no aliasing, which would change the texture
+  that attacks are told by) and enlarged bilinearly with half-pixel centres; a
+  region is always resized bilinearly, as CDCN's code does.
 
   Args:
     image: uint8 [H, W] or [H, W, C].
-    square: what to cut; must overlap the image.
+    view: what to cut; must overlap the image.
     size: side of the result in pixels.
-    replicate: past the border, whether to repeat the border pixel or put 0.
+    border: one of `BORDERS`, for a square.
 
   Returns:
     uint8 [size, size] or [size, size, C].
 
   Raises:
-    ValueError: if the square does not overlap the image.
+    ValueError: if the view does not overlap the image.
   """
+  if isinstance(view, Region):
+    part = image[view.y0 : view.y1, view.x0 : view.x1]
+    return cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR)
   height, width = image.shape[:2]
-  left, right = max(0, square.x0), min(width, square.x0 + square.side)
-  top, bottom = max(0, square.y0), min(height, square.y0 + square.side)
+  left, right = max(0, view.x0), min(width, view.x0 + view.side)
+  top, bottom = max(0, view.y0), min(height, view.y0 + view.side)
   if left >= right or top >= bottom:
     raise ValueError(
-      f'{square} does not overlap the image of {width} x {height} pixels.'
+      f'{view} does not overlap the image of {width} x {height} pixels.'
     )
-  padded = cv2.copyMakeBorder(
-    image[top:bottom, left:right],
-    top - square.y0,
-    square.y0 + square.side - bottom,
-    left - square.x0,
-    square.x0 + square.side - right,
-    cv2.BORDER_REPLICATE if replicate else cv2.BORDER_CONSTANT,
-  )
-  shrinks = size < square.side
+  if border == 'reflect':
+    padded = _reflect(image, view)
+  else:
+    padded = cv2.copyMakeBorder(
+      image[top:bottom, left:right],
+      top - view.y0,
+      view.y0 + view.side - bottom,
+      left - view.x0,
+      view.x0 + view.side - right,
+      cv2.BORDER_CONSTANT if border == 'zero' else cv2.BORDER_REPLICATE,
+    )
+  shrinks = size < view.side
   return cv2.resize(
     padded,
     (size, size),
@@ -146,16 +212,41 @@ def cut(
   )
 
 
-def box_in_crop(box, square: Square, size: int) -> np.ndarray:
+def _reflect(image: np.ndarray, square: Square) -> np.ndarray:
+  """The square of an image that is mirrored at its borders, without end."""
+
+  def places(start: int, length: int) -> np.ndarray:
+    # A mirror without repeating the border pixel has this period.
+    period = max(1, 2 * (length - 1))
+    place = np.arange(start, start + square.side) % period
+    return np.minimum(place, period - place) if length > 1 else 0 * place
+
+  height, width = image.shape[:2]
+  return image[places(square.y0, height)][:, places(square.x0, width)]
+
+
+def _frame_of(
+  view: Square | Region, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """(offset, scale) of x0, y0, x1, y1: crop = (frame - offset) * scale."""
+  offset = np.array([view.x0, view.y0] * 2, np.float64)
+  if isinstance(view, Region):
+    sides = np.array([view.x1 - view.x0, view.y1 - view.y0] * 2, np.float64)
+  else:
+    sides = np.full(4, float(view.side))
+  return offset, size / sides
+
+
+def box_in_crop(box, view: Square | Region, size: int) -> np.ndarray:
   """Maps a box of the frame into the crop: float64 [4]."""
-  offset = np.array([square.x0, square.y0] * 2, np.float64)
-  return (np.asarray(box, np.float64) - offset) * (size / square.side)
+  offset, scale = _frame_of(view, size)
+  return (np.asarray(box, np.float64) - offset) * scale
 
 
-def box_in_frame(box, square: Square, size: int) -> np.ndarray:
+def box_in_frame(box, view: Square | Region, size: int) -> np.ndarray:
   """Maps a box of the crop back into the frame: float64 [4]."""
-  offset = np.array([square.x0, square.y0] * 2, np.float64)
-  return np.asarray(box, np.float64) * (square.side / size) + offset
+  offset, scale = _frame_of(view, size)
+  return np.asarray(box, np.float64) / scale + offset
 
 
 def face_ellipse(box, size: int, map_size: int) -> np.ndarray:

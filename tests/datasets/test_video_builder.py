@@ -190,7 +190,7 @@ def test_another_margin_is_a_dataset_of_another_name(tmp_path):
   from nasfas_datasets import clip_config, fas_builder, video_builder
 
   builder = fas_builder.builder_class('three_d_mad')(
-    config=clip_config.with_margin(video_builder.CONFIGS[1], 2.0),
+    config=clip_config.with_settings(video_builder.CONFIGS[1], margin=2.0),
     data_dir=tmp_path / 'data',
   )
   record = builder.as_data_source('train')[0]
@@ -215,6 +215,7 @@ def test_too_many_bad_clips_can_be_allowed(tmp_path):
   ('changes', 'message'),
   [
     ({'margin': 0.5}, 'margin is 0.5; allowed: 1 to 8'),
+    ({'border': 'wrap'}, "border is 'wrap'; allowed: replicate, reflect"),
     ({'max_bad_share': 2.0}, 'max_bad_share is 2.0; allowed: 0 to 1'),
   ],
 )

@@ -13,14 +13,19 @@ from nasfas_jax.preprocessing import crop
 IMAGE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 
 
-def reference_cut(image, square, size, replicate=True):
+def reference_cut(image, square, size, border='replicate'):
   """Area means when shrinking, half-pixel bilinear when enlarging, in loops."""
   height, width = image.shape[:2]
 
   def pixel(y, x):
     y, x = y + square.y0, x + square.x0
-    if not replicate and not (0 <= y < height and 0 <= x < width):
+    if border == 'zero' and not (0 <= y < height and 0 <= x < width):
       return np.zeros(image.shape[2:])
+    while border == 'reflect' and not (0 <= y < height and 0 <= x < width):
+      y, x = (
+        -p if p < 0 else 2 * (n - 1) - p if p >= n else p
+        for p, n in ((y, height), (x, width))
+      )
     return image[min(max(y, 0), height - 1), min(max(x, 0), width - 1)] * 1.0
 
   def weights(i):
@@ -46,7 +51,7 @@ def reference_cut(image, square, size, replicate=True):
   return result
 
 
-@pytest.mark.parametrize('replicate', [True, False])
+@pytest.mark.parametrize('border', crop.BORDERS)
 @pytest.mark.parametrize(
   'square',
   [
@@ -54,12 +59,13 @@ def reference_cut(image, square, size, replicate=True):
     crop.Square(-5, 2, 18),  # past the left border
     crop.Square(14, 10, 24),  # past the lower right corner
     crop.Square(-8, -12, 48),  # all around
+    crop.Square(-40, 5, 60),  # more than a whole frame past
   ],
 )
 @pytest.mark.parametrize('size', [8, 16, 27])
-def test_cut_matches_loops(square, size, replicate):
-  result = crop.cut(IMAGE, square, size, replicate=replicate)
-  expected = reference_cut(IMAGE, square, size, replicate)
+def test_cut_matches_loops(square, size, border):
+  result = crop.cut(IMAGE, square, size, border=border)
+  expected = reference_cut(IMAGE, square, size, border)
   assert result.shape == (size, size, 3) and result.dtype == np.uint8
   np.testing.assert_allclose(result, expected, atol=1.01)
 
@@ -184,3 +190,54 @@ def test_face_ellipse_matches_loops(box):
 
 def test_face_ellipse_is_never_empty():
   assert crop.face_ellipse((10.1, 10.1, 10.2, 10.2), 80, 32).sum() >= 255
+
+
+def reference_stretch(image, box, scale, size):
+  """CDCN's crop in loops: floor, clip, then half-pixel bilinear."""
+  height, width = image.shape[:2]
+  spans = []
+  for axis, limit in ((0, width), (1, height)):
+    middle = (box[axis] + box[axis + 2]) / 2
+    half = (box[axis + 2] - box[axis]) * scale / 2
+    low = max(0, math.floor(middle - half))
+    high = min(limit, math.floor(middle + half))
+    spans.append((low, high))
+  result = np.zeros((size, size, *image.shape[2:]))
+  (x0, x1), (y0, y1) = spans
+  for i in range(size):
+    for j in range(size):
+      y = (i + 0.5) * (y1 - y0) / size - 0.5
+      x = (j + 0.5) * (x1 - x0) / size - 0.5
+      for row in (math.floor(y), math.floor(y) + 1):
+        for column in (math.floor(x), math.floor(x) + 1):
+          weight = (1 - abs(y - row)) * (1 - abs(x - column))
+          result[i, j] += (
+            weight
+            * image[
+              y0 + min(max(row, 0), y1 - y0 - 1),
+              x0 + min(max(column, 0), x1 - x0 - 1),
+            ]
+          )
+  return result
+
+
+@pytest.mark.parametrize(
+  'box', [(8, 6, 18, 20), (-3, 2, 9, 30), (20, 4, 31, 9)]
+)
+def test_the_clipped_region_is_stretched(box):
+  region = crop.clipped_region(box, 1.3, 32, 24)
+  found = crop.cut(IMAGE, region, 16)
+  expected = reference_stretch(IMAGE, box, 1.3, 16)
+  np.testing.assert_allclose(found, expected, atol=1)
+  inner = crop.box_in_crop(box, region, 16)
+  np.testing.assert_allclose(crop.box_in_frame(inner, region, 16), box)
+  # The corners of the region are those of the crop.
+  corners = (region.x0, region.y0, region.x1, region.y1)
+  np.testing.assert_allclose(
+    crop.box_in_crop(corners, region, 16), (0, 0, 16, 16)
+  )
+
+
+def test_a_box_beside_the_frame_has_no_region():
+  with pytest.raises(ValueError, match='does not overlap the frame of 32 x 24'):
+    crop.clipped_region((40, 2, 50, 9), 1.3, 32, 24)
