@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks import timing
 from configs import search as search_config
-from nasfas_jax import bilevel, meta_search, train_state
+from nasfas_jax import bilevel, meta_step, train_state
 
 
 def _batch(config, *lead):
@@ -86,7 +86,7 @@ def _carried(step, state):
 def _first_order(found, config, model, state, tasks):
   mesh = train_state.make_mesh(config.meta.num_tasks)
   shardings = jax.tree.map(lambda _: train_state.replicated(mesh), state)
-  step = meta_search.FirstOrderStep(model, config, mesh, shardings)
+  step = meta_step.FirstOrderStep(model, config, mesh, shardings)
   start = time.perf_counter()
   step.compile(state, tasks)
   found['compile_seconds']['first order'] = time.perf_counter() - start
@@ -100,7 +100,7 @@ def _second_order(found, config, model, state, tasks):
   config = config.copy_and_resolve_references()
   config.search.second_order = True
   step = jax.jit(
-    functools.partial(meta_search.meta_step, model=model, config=config)
+    functools.partial(meta_step.meta_step, model=model, config=config)
   )
   compiled, seconds = timing.compile_seconds(lambda: step.lower(state, tasks))
   found['compile_seconds']['second order'] = seconds

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_search import make_batch, small_config
 
-from nasfas_jax import bilevel, meta, meta_search, train_state
+from nasfas_jax import bilevel, meta, meta_step, train_state
 
 
 def make(**changes):
@@ -37,7 +37,7 @@ def two_steps(config, model, state, tasks, mesh):
       weight_opt_state=train_state.spread(state.weight_opt_state, mesh)
     )
   tasks = jax.device_put(tasks, train_state.clip_sharding(mesh))
-  step = meta_search.FirstOrderStep(model, config, mesh, shardings)
+  step = meta_step.FirstOrderStep(model, config, mesh, shardings)
   results = []
   for _ in range(2):
     # A copy: the step gives the state's memory away.
@@ -82,7 +82,7 @@ def test_the_pieces_are_the_whole_step(one_device):
   tasks, state, found = one_device
   config, model, *_ = make()
   step = jax.jit(
-    functools.partial(meta_search.meta_step, model=model, config=config)
+    functools.partial(meta_step.meta_step, model=model, config=config)
   )
   first = step(state, tasks)
   second = step(first[0], tasks)
@@ -139,7 +139,7 @@ def test_inner_rate_zero_is_the_bilevel_search():
   """The architecture's gradient is that of the plain step on the query set."""
   config, model, state, tasks = make()
   tasks = jax.tree.map(lambda leaf: leaf[:1], tasks)
-  loss_fn = meta_search.loss_of(state, model, config)
+  loss_fn = meta_step.loss_of(state, model, config)
   zero = meta.constant_rates(state.params, 0.0)
   _, (_, found, _) = jax.jit(
     lambda: meta.meta_gradients(loss_fn, state.params, state.arch, zero, tasks)
