@@ -57,6 +57,7 @@ setuptools.setup(
   python_requires='>=3.11',
   install_requires=REQUIRES,
   extras_require={
+    'beam': ['apache-beam>=2.77'],
     'prepare': ['h5py>=3.11'],
     'test': TEST,
     'dev': [*TEST, 'ruff>=0.8'],

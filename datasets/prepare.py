@@ -3,7 +3,9 @@
 python -m nasfas_datasets.prepare --dataset=synthetic_fas
 python -m nasfas_datasets.prepare --dataset=manifest_fas --manual_dir=VIDEOS
 python -m nasfas_datasets.prepare --dataset=oulu_npu --manual_dir=OULU --list
-  --list decodes nothing and prints what is there as one JSON object.
+  decodes nothing and prints what is there as one JSON object.
+python -m nasfas_datasets.prepare --dataset=oulu_npu --manual_dir=OULU --beam
+  On Apache Beam (extra [beam]), on a file system that all workers share.
 """
 
 import contextlib
@@ -11,15 +13,24 @@ import io
 import json
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
-from nasfas_datasets import clip_config, fas_builder, video_builder
+from nasfas_datasets import (
+  beam_build,
+  clip_config,
+  fas_builder,
+  video_builder,
+)
 from nasfas_jax import progress as progress_lib
 
 Progress = Callable[[int, int], None]
+
+# Readers split the records of a dataset, not its files, evenly over any number
+# of hosts; shards are small so that many hosts do not all read the same file.
+MIN_SHARD_BYTES = 16 << 20
 
 
 def _make_builder(
@@ -28,7 +39,10 @@ def _make_builder(
   builder_class = fas_builder.builder_class(name)
   is_video = issubclass(builder_class, video_builder.VideoBuilder)
   if not is_video:
-    del options['num_workers'], options['allow_missing']
+    if options['use_beam']:
+      raise ValueError(f'Dataset {name!r} is not built on Apache Beam.')
+    for option in ('num_workers', 'allow_missing', 'use_beam'):
+      del options[option]
   names = [c.name for c in builder_class.BUILDER_CONFIGS]
   if config is not None and config not in names:
     raise ValueError(
@@ -84,6 +98,8 @@ def prepare(
   margin: float | None = None,
   border: str | None = None,
   max_bad_share: float | None = None,
+  use_beam: bool = False,
+  beam_options: Sequence[str] = (),
 ) -> pathlib.Path:
   """Prepares a dataset; does only what is missing, and prints nothing.
 
@@ -100,6 +116,8 @@ def prepare(
       makes a config of another name.
     border: likewise.
     max_bad_share: share of clips that may be skipped; None is the config's.
+    use_beam: decode videos on Apache Beam, see `beam_build`.
+    beam_options: Beam's own options, such as --runner=FlinkRunner.
 
   Returns:
     The folder of the shards and of `records.INDEX_FILE`.
@@ -123,9 +141,12 @@ def prepare(
     max_bad_share=max_bad_share,
     num_workers=num_workers,
     allow_missing=allow_missing,
+    use_beam=use_beam,
   )
   download_config = tfds.download.DownloadConfig(
-    manual_dir=manual_dir and pathlib.Path(manual_dir).expanduser()
+    manual_dir=manual_dir and pathlib.Path(manual_dir).expanduser(),
+    beam_options=beam_build.options(beam_options) if use_beam else None,
+    min_shard_size=MIN_SHARD_BYTES,
   )
   tfds.disable_progress_bar()
   with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints to it.
@@ -166,6 +187,15 @@ def _define_flags() -> None:
   flags.DEFINE_float(
     'max_bad_share', None, 'Share of clips that may be skipped, 0 to 1.'
   )
+  flags.DEFINE_bool(
+    'beam', False, 'Decode on Apache Beam instead of --workers processes.'
+  )
+  flags.DEFINE_multi_string(
+    'beam_option',
+    [],
+    "One of Beam's own options, such as --beam_option=--runner=FlinkRunner; "
+    'may be given again.',
+  )
   flags.DEFINE_bool('list', False, 'Print what is there as JSON, no more.')
 
 
@@ -193,6 +223,8 @@ def main(argv) -> None:
         margin=options.margin,
         border=options.border,
         max_bad_share=options.max_bad_share,
+        use_beam=options.beam,
+        beam_options=options.beam_option,
       )
   except (ValueError, OSError, ImportError) as error:
     sys.exit(f'error: {error}')

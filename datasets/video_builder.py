@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow_datasets as tfds
 
+from nasfas_datasets import beam_build, fas_builder, listing
 from nasfas_datasets import boxes as boxes_lib
-from nasfas_datasets import fas_builder, listing
 from nasfas_datasets.clip_cache import ClipCache
 from nasfas_datasets.clip_config import ClipConfig
 from nasfas_jax import records
@@ -142,13 +142,14 @@ def make_clip(
   )
 
 
-def _try_clip(clip, *, dataset, config, cache):
+def _try_clip(clip, *, dataset, config, cache=None):
   """(clip, record or None, why it is not one)."""
   try:
-    record = cache.get(clip)
+    record = cache and cache.get(clip)
     if record is None:
       record = make_clip(clip, dataset=dataset, config=config)
-      cache.put(clip, record)
+      if cache:
+        cache.put(clip, record)
     return clip, record, ''
   except (listing.ClipError, video.VideoError) as error:
     return clip, None, str(error)
@@ -162,15 +163,19 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
   BUILDER_CONFIGS = CONFIGS
   layout = None
 
-  def __init__(self, *, num_workers=1, allow_missing=False, **kwargs):
+  def __init__(
+    self, *, num_workers=1, allow_missing=False, use_beam=False, **kwargs
+  ):
     """Makes a builder.
 
     Args:
       num_workers: processes that decode.
+      use_beam: decode on Apache Beam; `num_workers` is not used then.
       allow_missing: build although clips of the dataset are missing.
       **kwargs: those of `FasBuilder`.
     """
     self.num_workers = num_workers
+    self.use_beam = use_beam
     self.allow_missing = allow_missing
     super().__init__(**kwargs)
 
@@ -208,11 +213,35 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
     self._skipped = list(found.skipped)
     self._num_bad = self._num_done = 0
     self._num_clips = len(found.clips)
-    return {
-      split: self._generate_examples(chosen)
+    chosen = {
+      split: [clip for clip in found.clips if clip.split == split]
       for split in records.SPLITS
-      if (chosen := [clip for clip in found.clips if clip.split == split])
     }
+    generate = self._beam_examples if self.use_beam else self._generate_examples
+    return {split: generate(clips) for split, clips in chosen.items() if clips}
+
+  def _beam_examples(self, clips: Sequence[listing.Clip]):
+    work = functools.partial(
+      _try_clip, dataset=self.name, config=self.builder_config
+    )
+    report = self._beam_report(clips[0].split)
+    report.parent.mkdir(parents=True, exist_ok=True)
+    return beam_build.examples(clips, work, report)
+
+  def _beam_report(self, split: str) -> pathlib.Path:
+    parent = pathlib.Path(self.data_dir).parent
+    return parent / f'skipped-{self.version}-{split}.json'
+
+  def _read_beam_reports(self) -> None:
+    """Adds what the workers skipped to what the listing did."""
+    for split in records.SPLITS:
+      report = self._beam_report(split)
+      if report.exists():
+        skipped = beam_build.read(report)
+        self._skipped += skipped
+        self._num_bad += len(skipped)
+        report.unlink()
+    self._check_bad_share()
 
   def _generate_examples(
     self, clips: Sequence[listing.Clip]
@@ -226,14 +255,18 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
         continue
       self._num_bad += 1
       self._skipped.append((clip.clip_id, reason))
-      limit = self.max_bad_share * self._num_clips
-      if self._num_bad > limit:
-        report = self._write_report(pathlib.Path(self.data_dir).parent)
-        raise ValueError(
-          f'{self.name}: {self._num_bad} of {self._num_clips} clips cannot be '
-          f'used; max_bad_share allows {self.max_bad_share:g}. '
-          f'The last: {clip.clip_id}: {reason}. All are in {report}.'
-        )
+      self._check_bad_share()
+
+  def _check_bad_share(self) -> None:
+    """Raises ValueError if more clips are bad than may be."""
+    if self._num_bad > self.max_bad_share * self._num_clips:
+      report = self._write_report(pathlib.Path(self.data_dir).parent)
+      name, reason = self._skipped[-1]
+      raise ValueError(
+        f'{self.name}: {self._num_bad} of {self._num_clips} clips cannot be '
+        f'used; max_bad_share allows {self.max_bad_share:g}. '
+        f'The last: {name}: {reason}. All are in {report}.'
+      )
 
   def _decode(self, clips):
     """The clips in order, by `num_workers` processes."""
@@ -265,6 +298,8 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
     super()._download_and_prepare(
       dl_manager=dl_manager, download_config=download_config
     )
+    if self.use_beam:
+      self._read_beam_reports()
     self._cache().clear()
     folder = pathlib.Path(self.data_dir)
     self._write_report(folder)
