@@ -1,6 +1,6 @@
 """Measures speed, compile time and memory on this machine.
 
-python -m benchmarks.run --json=FILE [--only=operators|meta]
+python -m benchmarks.run --json=FILE [--only=operators|meta|preparing]
 
 Ratios are of medians taken in turns in one process. Writes one JSON object
 with 'ratios', 'seconds', 'compile_seconds', 'memory_gib' and 'limits', each a
@@ -15,9 +15,13 @@ import platform
 import jax
 from absl import app, flags
 
-from benchmarks import meta, operators
+from benchmarks import meta, operators, preparing
 
-GROUPS = {'operators': operators.measure, 'meta': meta.measure}
+GROUPS = {
+  'operators': operators.measure,
+  'meta': meta.measure,
+  'preparing': preparing.measure,
+}
 PARTS = ('ratios', 'seconds', 'compile_seconds', 'memory_gib', 'limits')
 
 _JSON = flags.DEFINE_string('json', '', 'File to write; "" writes none.')

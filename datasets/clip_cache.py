@@ -30,6 +30,7 @@ class ClipCache:
       config.num_frames,
       config.margin,
       config.border,
+      config.train_frames,
     ]
 
   def _path(self, clip: listing.Clip) -> pathlib.Path:

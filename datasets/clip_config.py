@@ -22,6 +22,8 @@ class ClipConfig(tfds.core.BuilderConfig):
     border: what stands past the border of the frame, one of `crop.BORDERS`; or
       'stretch', as CDCN's code does it: the box is clipped to the frame and
       stretched to the square, which distorts the face.
+    train_frames: training clips are read up to so many frames only, as SiW's
+      protocol 1 has it (60); 0 for no limit.
     max_bad_share: share of clips that may be skipped, in [0, 1].
   """
 
@@ -29,6 +31,7 @@ class ClipConfig(tfds.core.BuilderConfig):
   num_frames: int = 8
   margin: float = records.WIDE_MARGIN
   border: str = 'replicate'
+  train_frames: int = 0
   max_bad_share: float = 0.1
 
   def __post_init__(self):
@@ -43,6 +46,10 @@ class ClipConfig(tfds.core.BuilderConfig):
     if self.border not in BORDERS:
       raise ValueError(
         f'border is {self.border!r}; allowed: {", ".join(BORDERS)}.'
+      )
+    if self.train_frames < 0:
+      raise ValueError(
+        f'train_frames is {self.train_frames}; allowed: 0 or more.'
       )
     if not 0 <= self.max_bad_share <= 1:
       raise ValueError(

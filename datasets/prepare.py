@@ -97,6 +97,7 @@ def prepare(
   allow_missing: bool = False,
   margin: float | None = None,
   border: str | None = None,
+  train_frames: int | None = None,
   max_bad_share: float | None = None,
   use_beam: bool = False,
   beam_options: Sequence[str] = (),
@@ -115,6 +116,7 @@ def prepare(
     margin: see `clip_config.ClipConfig`; None is the config's. Another one
       makes a config of another name.
     border: likewise.
+    train_frames: likewise.
     max_bad_share: share of clips that may be skipped; None is the config's.
     use_beam: decode videos on Apache Beam, see `beam_build`.
     beam_options: Beam's own options, such as --runner=FlinkRunner.
@@ -136,7 +138,7 @@ def prepare(
     name,
     config,
     data_dir,
-    {'margin': margin, 'border': border},
+    {'margin': margin, 'border': border, 'train_frames': train_frames},
     progress=None if progress is None else report,
     max_bad_share=max_bad_share,
     num_workers=num_workers,
@@ -184,6 +186,9 @@ def _define_flags() -> None:
     clip_config.BORDERS,
     "What stands past a frame's border; replicate.",
   )
+  flags.DEFINE_integer(
+    'train_frames', None, 'Read training clips up to so many frames only.'
+  )
   flags.DEFINE_float(
     'max_bad_share', None, 'Share of clips that may be skipped, 0 to 1.'
   )
@@ -222,6 +227,7 @@ def main(argv) -> None:
         allow_missing=options.allow_missing,
         margin=options.margin,
         border=options.border,
+        train_frames=options.train_frames,
         max_bad_share=options.max_bad_share,
         use_beam=options.beam,
         beam_options=options.beam_option,

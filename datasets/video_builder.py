@@ -71,14 +71,15 @@ def place(
   return box, crop.square_around(box, config.margin)
 
 
-def _sample(clip: listing.Clip, num_frames: int, cut) -> video.Clip:
+def _sample(clip: listing.Clip, config: ClipConfig, cut) -> video.Clip:
   """Evenly spread frames of a clip, by what it is kept in."""
+  limit = config.train_frames if clip.split == 'train' else 0
   if clip.boxes is not None and clip.boxes.format == 'frame_folder':
     return frame_folder.sample_frames(
-      clip.path, num_frames, cut, depth=clip.depth
+      clip.path, config.num_frames, cut, limit, depth=clip.depth
     )
   reader = hdf5 if clip.path.suffix == '.hdf5' else video
-  return reader.sample_frames(clip.path, num_frames, cut)
+  return reader.sample_frames(clip.path, config.num_frames, cut, limit)
 
 
 def _cut_depth(clip, number, square, size) -> np.ndarray:
@@ -116,7 +117,7 @@ def make_clip(
       raise listing.ClipError(f'the frame changes from {placed[2]} to {size}')
     return crop.cut(frame, placed[1], config.size, border=border)
 
-  sampled = _sample(clip, config.num_frames, cut)
+  sampled = _sample(clip, config, cut)
   box, square, size = placed
   inner = crop.box_in_crop(box, square, config.size)
   if clip.depth is None:

@@ -44,8 +44,8 @@ def oulu_npu() -> list[Protocol]:
 def siw() -> list[Protocol]:
   """The published protocols; the dev set is ten of the training subjects.
 
-  Protocol 1 trains on the first 60 frames of a clip as published; here it
-  takes the stored frames, which are spread over the whole clip.
+  Protocol 1 trains on the first 60 frames of a clip as published: on a build of
+  --train_frames=60. On another it takes the stored frames of the whole clip.
   """
   name = 'siw'
   make = [('1', {}, {})]

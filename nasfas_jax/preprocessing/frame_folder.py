@@ -53,6 +53,7 @@ def sample_frames(
   folder: pathlib.Path,
   num_frames: int,
   transform: Callable[[np.ndarray], np.ndarray] | None = None,
+  limit: int = 0,
   *,
   depth: pathlib.Path | None = None,
 ) -> video.Clip:
@@ -62,6 +63,7 @@ def sample_frames(
     folder: of the pictures.
     num_frames: how many to take; fewer where there are fewer.
     transform: what to make of each frame.
+    limit: take them from the first so many frames only; 0 for no limit.
     depth: folder of the depth maps; frames without one are passed over.
 
   Returns:
@@ -71,7 +73,7 @@ def sample_frames(
     VideoError: if no frame is usable or one cannot be decoded.
   """
   found = usable(folder, depth)
-  chosen = list(found)
+  chosen = list(found)[: limit or None]
   places = video.even_indices(len(chosen), num_frames)
   chosen = [chosen[place] for place in places]
   frames = [video.read_image(found[number]) for number in chosen]

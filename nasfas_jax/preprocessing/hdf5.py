@@ -48,6 +48,7 @@ def sample_frames(
   path: str | os.PathLike,
   num_frames: int,
   transform: Transform | None = None,
+  limit: int = 0,
 ) -> Clip:
   """As `video.sample_frames`, of `Color_Data` [N, 3, H, W].
 
@@ -60,7 +61,8 @@ def sample_frames(
     colour = _dataset(file, path, COLOUR, (None, 3, None, None))
     if not len(colour):
       raise VideoError(f'{path}: {COLOUR} has no frame.')
-    indices = even_indices(len(colour), num_frames)
+    length = min(len(colour), limit or len(colour))
+    indices = even_indices(length, num_frames)
     frames = []
     for index in indices:
       try:

@@ -93,20 +93,37 @@ def probe(path: str | os.PathLike) -> VideoInfo:
     decoded, frame = capture.read()
     if not decoded or frame is None:
       raise VideoError(f'{path}: no frame can be decoded.')
+  finally:
+    capture.release()
+  num_frames, fps = _length(path)
+  return VideoInfo(
+    width=frame.shape[1],
+    height=frame.shape[0],
+    fps=fps,
+    num_frames=num_frames,
+  )
+
+
+def _length(path: pathlib.Path) -> tuple[int, float]:
+  """(frames, frames per second) of a video, see `VideoInfo`.
+
+  Raises:
+    VideoError: if there is no frame.
+  """
+  capture = _open(path)
+  try:
     fps = capture.get(cv2.CAP_PROP_FPS)
     num_frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     if not (math.isfinite(num_frames) and num_frames >= 1):
-      num_frames = 1
+      num_frames = 0
       while capture.grab():
         num_frames += 1
   finally:
     capture.release()
-  return VideoInfo(
-    width=frame.shape[1],
-    height=frame.shape[0],
-    fps=fps if math.isfinite(fps) and 0 < fps <= 1000 else 0.0,
-    num_frames=int(num_frames),
-  )
+  if not num_frames:
+    raise VideoError(f'{path}: no frame can be decoded.')
+  fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else 0.0
+  return int(num_frames), fps
 
 
 def orientation(path: str | os.PathLike) -> int:
@@ -245,6 +262,7 @@ def sample_frames(
   path: str | os.PathLike,
   num_frames: int,
   transform: Transform | None = None,
+  limit: int = 0,
 ) -> Clip:
   """Takes evenly spread frames of a video, or the one frame of a picture.
 
@@ -252,6 +270,7 @@ def sample_frames(
     path: a video or a picture, told apart by the suffix.
     num_frames: how many frames to take; fewer where there are fewer.
     transform: as in `read_frames`.
+    limit: take them from the first so many frames only; 0 for no limit.
 
   Raises:
     VideoError: if the file has another suffix, cannot be decoded or has been
@@ -266,14 +285,18 @@ def sample_frames(
   if suffix not in VIDEO_SUFFIXES:
     allowed = ', '.join((*VIDEO_SUFFIXES, *IMAGE_SUFFIXES))
     raise VideoError(f'{path}: unknown suffix {suffix!r}; allowed: {allowed}.')
-  info = probe(path)
-  indices = even_indices(info.num_frames, num_frames)
+  length, fps = _length(path)
+  if limit:
+    length = min(length, limit)
+  indices = even_indices(length, num_frames)
   frames, end = _decode(path, indices, transform)
   if len(frames) < len(indices):
-    if end < _MIN_DECODED_SHARE * info.num_frames:
+    if not end:
+      raise VideoError(f'{path}: no frame can be decoded.')
+    if end < _MIN_DECODED_SHARE * length:
       raise VideoError(
-        f'{path}: cut off: {end} of {info.num_frames} frames can be decoded.'
+        f'{path}: cut off: {end} of {length} frames can be decoded.'
       )
     indices = even_indices(end, num_frames)
     frames = read_frames(path, indices, transform)
-  return Clip(frames, indices, info.fps)
+  return Clip(frames, indices, fps)

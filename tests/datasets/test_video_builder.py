@@ -200,7 +200,8 @@ def test_a_file_that_turns_itself_is_not_turned_twice(monkeypatch):
 
   seen = []
 
-  def sample(path, number, cut):
+  def sample(path, number, cut, limit):
+    assert limit == 0
     frame = np.zeros((40, 60, 3), np.uint8)
     frame[:5] = 255
     seen.append(cut(frame))
@@ -238,6 +239,32 @@ def test_another_margin_is_a_dataset_of_another_name(tmp_path):
   record = builder.as_data_source('train')[0]
   x0, _, x1, _ = record['face_box']
   assert 80 / (x1 - x0) == pytest.approx(2.0, rel=0.1)
+
+
+def test_training_clips_are_read_up_to_some_frames_only(tmp_path):
+  from nasfas_datasets import clip_config, fas_builder, video_builder
+
+  root = make_tree('three_d_mad', tmp_path / 'mad')
+  prepare.prepare(
+    'three_d_mad',
+    config='small',
+    data_dir=tmp_path / 'data',
+    manual_dir=root,
+    allow_missing=True,
+    train_frames=4,
+  )
+  config = clip_config.with_settings(video_builder.CONFIGS[1], train_frames=4)
+  assert config.name == 'small_train_frames4'
+  builder = fas_builder.builder_class('three_d_mad')(
+    config=config, data_dir=tmp_path / 'data'
+  )
+  for split, expected in (
+    ('train', [0, 1, 2, 3]),
+    # The middles of eight parts of ten frames.
+    ('test', [0, 1, 3, 4, 5, 6, 8, 9]),
+  ):
+    record = builder.as_data_source(split)[0]
+    assert list(record['frame_index']) == expected
 
 
 def test_too_many_bad_clips_can_be_allowed(tmp_path):
