@@ -160,7 +160,7 @@ def table(runs: Study, protocol: str, settings, config) -> dict[str, dict]:
     base = 'domain' if row.startswith('domain_') else 'plain'
     found[row] = {
       name: spread(runs.values(protocol, row, name))
-      for name in ('hter', 'auc', 'acer_max', 'parameters')
+      for name in ('hter', 'auc', 'acer', 'parameters')
     }
     # The random genotypes share their seeds with the searches by chance.
     if row not in (base, 'random'):
