@@ -17,10 +17,10 @@ SIZES = {
 
 
 def _cell(*operations):
-  """A node for each operation, reached from the input and the last one."""
-  edges = [Edge(0, 1, operations[0])]
-  for i, name in enumerate(operations[1:], 2):
-    edges += [Edge(0, i, name), Edge(i - 1, i, name)]
+  """A chain of operations, the last node also reached from the input."""
+  edges = [Edge(i, i + 1, name) for i, name in enumerate(operations)]
+  if len(edges) > 1:
+    edges.append(Edge(0, len(operations), 'skip_connect'))
   outputs = ((1, 0.5), (len(operations), 1.5))
   return Cell(tuple(edges), outputs[-len(operations) :])
 
@@ -30,7 +30,7 @@ EVERY_OPERATION = genotypes.Genotype(
   space='nasfas',
   theta=0.6,
   cells=(
-    (_cell('cdc_5x5', 'cd_max_pool_3x3', 'skip_connect'), _cell('cdc_3x3')),
+    (_cell('cdc_5x5', 'cd_max_pool_3x3'), _cell('cdc_3x3')),
     (_cell('sep_cdc_3x3', 'cdc_cross_dg', 'cdc_2_1.4'),),
     (_cell('dil_cdc_3x3', 'cdc_cross_hv', 'cd_avg_pool_3x3', 'cdc_2_1.0'),),
   ),
