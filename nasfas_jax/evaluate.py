@@ -74,12 +74,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       'Give --config.checkpoint=WORKDIR, the workdir of a training run.'
     )
   source = pathlib.Path(config.checkpoint)
-  if not (source / 'config.json').is_file():
-    raise ValueError(
-      f'config.checkpoint is {str(source)!r}, which holds no run: there is '
-      'no config.json.'
-    )
-  trained = ml_collections.ConfigDict(run_log.read_json(source / 'config.json'))
+  trained = read_run_config(source)
   merged = _merge(config, trained)
   config_checks.check(merged)
   config_checks.check_batch_sizes(merged, 'evaluate.batch_size')
@@ -110,6 +105,16 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   made = Trained(variables, step, trained.protocol)
   judge(merged, workdir, model, made, selection, mesh)
   progress.say(f'Report: {report.write_report(workdir)}')
+
+
+def read_run_config(source: pathlib.Path) -> ml_collections.ConfigDict:
+  """The config of the run in a folder; a ValueError if it holds none."""
+  if not (source / 'config.json').is_file():
+    raise ValueError(
+      f'config.checkpoint is {str(source)!r}, which holds no run: there is '
+      'no config.json.'
+    )
+  return ml_collections.ConfigDict(run_log.read_json(source / 'config.json'))
 
 
 def _merge(config, trained) -> ml_collections.ConfigDict:

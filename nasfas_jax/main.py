@@ -23,12 +23,31 @@ from nasfas_jax import (
 )
 from nasfas_jax.data import index, protocols
 
+
+def compare(config, workdir: pathlib.Path) -> None:
+  """Runs the experiment 'compare', which alone needs PyTorch.
+
+  Raises:
+    ValueError: if PyTorch is not installed.
+  """
+  try:
+    from nasfas_jax.compare import experiment
+  except ModuleNotFoundError as error:
+    if error.name != 'torch':
+      raise
+    raise ValueError(
+      "config.experiment 'compare' needs PyTorch: pip install -e '.[torch]'"
+    ) from error
+  experiment.compare(config, workdir)
+
+
 EXPERIMENTS = {
   'search': search.search,
   'train': train.train,
   'evaluate': evaluate.evaluate,
   'protocols': list_protocols.list_protocols,
   'study': study.study,
+  'compare': compare,
 }
 # Rendered, not licensed: made on the spot when it is missing.
 EMBEDDED_DATASET = 'synthetic_fas'
@@ -112,12 +131,12 @@ def run_family(config, workdir: pathlib.Path, names: list[str]) -> None:
   of that folder in config.checkpoint, or the one run that config.checkpoint is.
 
   Raises:
-    ValueError: for a search, or if no protocol has a run.
+    ValueError: for a search or a comparison, or if no protocol has a run.
   """
-  if config.experiment == 'search':
+  if config.experiment in ('search', 'compare'):
     raise ValueError(
-      f'config.protocol is {config.protocol!r}, a family; a search takes one '
-      f'protocol: {", ".join(names)}.'
+      f'config.protocol is {config.protocol!r}, a family; the experiment '
+      f'{config.experiment!r} takes one protocol: {", ".join(names)}.'
     )
   results = {}
   for name in names:

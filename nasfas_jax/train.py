@@ -137,6 +137,25 @@ def initial_state(
   )
 
 
+def make_optimizer(
+  settings: ml_collections.ConfigDict,
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+  """The optimizer of config.train, and its schedule."""
+  learning_rate = optimizers.schedule(
+    settings.schedule,
+    settings.learning_rate,
+    settings.num_steps,
+    warmup_steps=settings.warmup_steps,
+    step_size=settings.step_size,
+  )
+  optimizer = optimizers.adam_l2(
+    learning_rate,
+    weight_decay=settings.weight_decay,
+    gradient_clip=settings.gradient_clip,
+  )
+  return optimizer, learning_rate
+
+
 def train_step(
   state: TrainState,
   batch: dict[str, jax.Array],
@@ -175,18 +194,7 @@ def fit(
 ) -> TrainState:
   """Trains for config.train.num_steps, from the newest checkpoint on."""
   settings = config.train
-  learning_rate = optimizers.schedule(
-    settings.schedule,
-    settings.learning_rate,
-    settings.num_steps,
-    warmup_steps=settings.warmup_steps,
-    step_size=settings.step_size,
-  )
-  optimizer = optimizers.adam_l2(
-    learning_rate,
-    weight_decay=settings.weight_decay,
-    gradient_clip=settings.gradient_clip,
-  )
+  optimizer, learning_rate = make_optimizer(settings)
   replicated = train_state.replicated(mesh)
   with progress.stage('Making the network'):
     state = jax.jit(

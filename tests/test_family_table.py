@@ -42,7 +42,9 @@ def test_a_fold_without_the_metric_leaves_it_out():
 def test_a_search_takes_one_protocol(tmp_path):
   config = search_config.get_config('debug')
   config.protocol = 'synthetic_fas/cross_domain'
-  with pytest.raises(ValueError, match='a family; a search takes one.*office'):
+  with pytest.raises(
+    ValueError, match='a family; the experiment .search. takes one.*office'
+  ):
     main.run(config, tmp_path)
 
 

@@ -99,8 +99,9 @@ ONLY_IN = {
   'marshal': [],
   'shelve': [],
 }
-# Groups that worker processes or plain tools load: no accelerator runtime.
-NO_JAX = ['data', 'preprocessing', 'records', 'genotypes']
+# Groups that worker processes or plain tools load, and the networks of another
+# framework: no accelerator runtime.
+NO_JAX = ['data', 'preprocessing', 'records', 'genotypes', 'baseline']
 JAX_PACKAGES = ['jax', 'jaxlib', 'flax', 'optax', 'orbax', 'chex']
 # Data documents: the standard library, NumPy and each other.
 PLAIN = ['genotypes']
@@ -295,6 +296,8 @@ def test_no_file_names_a_path_of_one_machine():
     ('nasfas_jax.records', 'from nasfas_jax import progress'),
     ('nasfas_jax.ops.pooling', 'from nasfas_jax import records'),
     ('nasfas_jax.ops.pooling', 'from . import fusion'),
+    ('nasfas_jax.baseline.networks', 'import jax.numpy as jnp'),
+    ('nasfas_jax.baseline.layers', 'from nasfas_jax.models import layers'),
     ('nasfas_jax.export', 'import tensorflow as tf'),
     ('nasfas_jax.export', 'import torch.nn as nn'),
     ('nasfas_jax.checkpoints', 'import pickle'),
@@ -317,9 +320,9 @@ def test_a_forbidden_import_is_caught(module, source):
     ('nasfas_jax.main', 'from nasfas_datasets import prepare'),
     (
       'nasfas_jax.compare',
-      'import torch\nfrom nasfas_jax.baseline import cdcn',
+      'import torch\nfrom nasfas_jax.baseline import networks',
     ),
-    ('nasfas_jax.baseline.cdcn', 'import torch.nn'),
+    ('nasfas_jax.baseline.networks', 'import torch.nn'),
     ('nasfas_jax.losses', 'import jax\nfrom nasfas_jax import records'),
     ('nasfas_jax.models.genotypes', 'import json\nimport numpy as np'),
     ('nasfas_jax.models.cells', 'from nasfas_jax.models.layers import Conv'),

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from configs import compare as compare_config
 from configs import search as search_config
 from nasfas_jax import main
 
@@ -109,6 +110,15 @@ def test_default_workdirs_tell_runs_apart():
     str(main.default_workdir(config))
     == 'runs/a/evaluate/synthetic_fas-cross_domain-night'
   )
+
+
+def test_a_comparison_without_pytorch_names_the_extra(tmp_path, monkeypatch):
+  for name in list(sys.modules):
+    if name.startswith(('nasfas_jax.compare', 'nasfas_jax.baseline')):
+      monkeypatch.delitem(sys.modules, name)
+  monkeypatch.setitem(sys.modules, 'torch', None)
+  with pytest.raises(ValueError, match=r"needs PyTorch: pip .*\[torch\]'"):
+    main.compare(compare_config.get_config(), tmp_path)
 
 
 def test_an_unknown_experiment_names_the_known_ones(tmp_path):

@@ -1,0 +1,63 @@
+"""Compare a network here and in PyTorch (extra `torch`).
+
+python -m nasfas_jax.main --config=configs/compare.py --config.model=cdcnpp
+  Weights are drawn: maps, gradients, times, memory; 64x64, CPU size.
+--config=configs/compare.py --config.checkpoint=runs/search
+  The network of a run, on its protocol, with metrics; leaves weights.pth.
+--config=configs/compare.py:paper --config.model=cdcn \
+    --config.torch_weights=CDCN.pth --config.input.fusion=static
+  Weights of the public CDCN code; the workdir can be given to
+  configs/evaluate.py.
+--config=configs/compare.py:paper
+  CDCN++ and the supernet at 256x256, batch 2, in the published sizes.
+--config=configs/compare.py:debug
+  The smallest one.
+"""
+
+import ml_collections
+
+from configs import search as search_lib
+
+VARIANTS = ('default', 'paper', 'debug')
+
+
+def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
+  """Returns the config of a variant.
+
+  Raises:
+    ValueError: for an unknown variant.
+  """
+  if variant not in VARIANTS:
+    raise ValueError(
+      f'Unknown variant {variant!r} of configs/compare.py; allowed: '
+      f'{", ".join(VARIANTS)}.'
+    )
+  config = search_lib.get_config(variant)
+  config.experiment = 'compare'
+  config.model = 'cdcnpp'
+  # A file of torch.save: a state_dict of this network.
+  config.torch_weights = ''
+  config.compare = ml_collections.ConfigDict(
+    {
+      # 'network' and 'supernet' (differences), 'metrics' (of trained weights),
+      # 'speed', 'memory'.
+      'sections': ('network', 'supernet', 'metrics', 'speed', 'memory'),
+      'batch_size': 8,
+      # Steps of Adam after which the weights are compared.
+      'adam_steps': 20,
+      # Timed calls of each function.
+      'rounds': 7,
+      # Time torch.compile too: the network, and the supernet (minutes).
+      'compile': True,
+      'compile_search': False,
+    }
+  )
+  if variant == 'paper':
+    config.compare.batch_size = 2
+    config.compare.rounds = 5
+    # Recomputing saves memory and costs time, which PyTorch's does not pay.
+    config.supernet.remat = False
+  if variant == 'debug':
+    config.compare.adam_steps = 2
+    config.compare.rounds = 2
+  return config

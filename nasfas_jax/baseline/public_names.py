@@ -1,0 +1,125 @@
+"""The names of the public CDCN code for CDCN and CDCN++.
+
+There a network is conv1, Block1 to Block3, lastconv1 to lastconv3 and, in
+CDCN++, the spatial attentions sa1 to sa3, each with layers by number: a
+convolution, its normalization, a ReLU. Both have the published cells.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import nn
+
+from nasfas_jax.baseline import weights
+from nasfas_jax.baseline.networks import CDCN, Network
+from nasfas_jax.models import genotypes
+from nasfas_jax.models.search_spaces import LEVELS
+
+
+def has_public_names(model: nn.Module) -> bool:
+  """Whether the public code has this network: CDCN or CDCN++."""
+  if isinstance(model, Network):
+    extra = hasattr(model, 'projection') or len(model.prefixes) > 1
+    return model.genotype.cells == genotypes.CDCNPP.cells and not extra
+  return isinstance(model, CDCN)
+
+
+def to_own_names(
+  model: nn.Module, state: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+  """A state_dict under the baseline's names.
+
+  Args:
+    model: network or supernet of the baseline.
+    state: under the baseline's names, which it keeps, or, for CDCN and CDCN++,
+      under those of the public code.
+
+  Raises:
+    ValueError: lists names that are missing, unknown or of a wrong shape.
+  """
+  own = model.state_dict()
+  public = dict(_names(model)) if has_public_names(model) else {}
+  if not any(name.startswith('Block1.') for name in state) or not public:
+    weights.check_shapes(
+      weights.tensor_shapes(state), weights.tensor_shapes(own), 'The state_dict'
+    )
+    return dict(state)
+  wanted = {name: own[public[name]] for name in public}
+  weights.check_shapes(
+    weights.tensor_shapes(state),
+    weights.tensor_shapes(wanted),
+    'The state_dict, under the names of the public CDCN code,',
+  )
+  return {public[name]: value for name, value in state.items()}
+
+
+def to_public_names(
+  model: nn.Module, state: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+  """A state_dict of CDCN or CDCN++ under the names of the public code.
+
+  Raises:
+    ValueError: for another network, or if names or shapes do not fit.
+  """
+  if not has_public_names(model):
+    raise ValueError(
+      f'The public CDCN code has no {type(model).__name__} of these cells; '
+      'allowed: cdcn, cdcnpp in one stream.'
+    )
+  state = to_own_names(model, state)
+  return {public: state[own] for public, own in _names(model)}
+
+
+def _names(model: nn.Module) -> Iterator[tuple[str, str]]:
+  """(public name, own name) of every tensor, in the order of the layers."""
+  own = model.state_dict()
+  for public, block in _blocks(model):
+    number = int(public.rpartition('.')[2])
+    root = public.rpartition('.')[0]
+    yield f'{public}.conv.weight', f'{block}.conv.weight'
+    for leaf in (
+      'weight',
+      'bias',
+      'running_mean',
+      'running_var',
+      weights.COUNTER,
+    ):
+      # The last convolution has no normalization.
+      if f'{block}.norm.{leaf}' in own:
+        yield f'{root}.{number + 1}.{leaf}', f'{block}.norm.{leaf}'
+  if isinstance(model, Network):
+    for i in range(len(LEVELS)):
+      yield f'sa{i + 1}.conv1.weight', f'head.attention_{i}.conv.weight'
+
+
+def _blocks(model: nn.Module) -> Iterator[tuple[str, str]]:
+  """(public name, own name) of every block that begins with a convolution."""
+  if isinstance(model, CDCN):
+    yield 'conv1.0', 'stem_0'
+    inner = {
+      level: [f'{level}_{i}' for i in range(model.num_blocks)]
+      for level in LEVELS
+    }
+    head = ['head.block_0', 'head.block_1']
+  else:
+    yield from (('conv1.0', 'stem_0'), ('conv1.3', 'stem_1'))
+    inner = {
+      'low': _chain('low_0', 0, 2),
+      'mid': _chain('mid_0', 0, 2) + _chain('mid_0', 1, 2),
+      'high': _chain('high_0', 0, 1) + _chain('high_0', 1, 2),
+    }
+    head = ['head.block_0']
+  for number, names in enumerate(inner.values(), 1):
+    for i, name in enumerate(names):
+      # Convolution, normalization and ReLU each have a number.
+      yield f'Block{number}.{3 * i}', name
+  for number, name in enumerate([*head, 'head'], 1):
+    yield f'lastconv{number}.0', name
+
+
+def _chain(cell: str, source: int, length: int) -> list[str]:
+  """The blocks of the operation on an edge of a chain."""
+  edge = f'{cell}.from_{source}_to_{source + 1}'
+  if length == 1:
+    return [f'{edge}.block']
+  return [f'{edge}.block_{i}' for i in range(length)]

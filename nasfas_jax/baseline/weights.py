@@ -1,0 +1,273 @@
+"""Weights between PyTorch's state_dict and Flax's variables, both ways.
+
+Tensors are copied bit by bit. A kernel [O, I, k, k] is [k, k, I, O] there, a
+cross [O, I, 5] is [5, I, O]; names are those of the modules, for a supernet
+with the difference that Flax keeps one tensor for all edges that leave a node
+(see `models.cells.OutgoingEdges`).
+"""
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from nasfas_jax.baseline import layers, supernet
+from nasfas_jax.models.search_spaces import SPACES
+
+State = Mapping[str, torch.Tensor]
+Shape = tuple[int, ...]
+
+# What PyTorch counts and Flax does not: left out, and written as 0.
+COUNTER = 'num_batches_tracked'
+_LEAVES = {
+  'bias': ('params', 'bias'),
+  'running_mean': ('batch_stats', 'mean'),
+  'running_var': ('batch_stats', 'var'),
+}
+# Names that an error lists of each kind.
+_MAX_LISTED = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """Where a tensor lies in Flax's variables.
+
+  Attributes:
+    path: of the array, from 'params' or 'batch_stats' on.
+    start: where in the array's last axis the tensor begins.
+  """
+
+  path: tuple[str, ...]
+  start: int = 0
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+  """Reads a state_dict from a file, without running what is in it.
+
+  Args:
+    path: of what torch.save wrote: a state_dict, or a dict that holds one
+      under 'state_dict'. The 'module.' of DataParallel is taken off.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if the file is none, or holds anything but named tensors.
+  """
+  name = repr(os.fspath(path))
+  try:
+    state = torch.load(path, map_location='cpu', weights_only=True)
+  except OSError:
+    raise
+  except Exception as error:
+    # PyTorch's own errors have no common class.
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    raise ValueError(
+      f'{name} is no PyTorch checkpoint of tensors only: {reason}'
+    ) from error
+  if isinstance(state, Mapping) and isinstance(
+    state.get('state_dict'), Mapping
+  ):
+    state = state['state_dict']
+  if not isinstance(state, Mapping):
+    raise ValueError(
+      f'{name} holds a {type(state).__name__}; allowed: a state_dict, or a '
+      "dict with one under 'state_dict'."
+    )
+  wrong = [
+    str(key)
+    for key, value in state.items()
+    if not (isinstance(key, str) and isinstance(value, torch.Tensor))
+  ]
+  if wrong:
+    raise ValueError(
+      f'{name} holds what is no tensor: {_listed(wrong)}; allowed: a '
+      "state_dict, or a dict with one under 'state_dict'."
+    )
+  return {key.removeprefix('module.'): value for key, value in state.items()}
+
+
+def check_shapes(
+  found: Mapping[str, Shape], wanted: Mapping[str, Shape], what: str
+) -> None:
+  """Compares names and shapes.
+
+  Raises:
+    ValueError: lists the missing, unknown and wrongly shaped names.
+  """
+  parts = {
+    'missing': [name for name in wanted if name not in found],
+    'unknown': [name for name in found if name not in wanted],
+    'of a wrong shape': [
+      f'{name} {list(found[name])}, not {list(wanted[name])}'
+      for name in wanted
+      if name in found and found[name] != wanted[name]
+    ],
+  }
+  problems = [
+    f'{len(names)} {kind} ({_listed(names)})'
+    for kind, names in parts.items()
+    if names
+  ]
+  if problems:
+    raise ValueError(f'{what} does not fit the network: {"; ".join(problems)}.')
+
+
+def _listed(names: list[str]) -> str:
+  shown = ', '.join(names[:_MAX_LISTED])
+  more = len(names) - _MAX_LISTED
+  return f'{shown} and {more} more' if more > 0 else shown
+
+
+def tensor_shapes(state: State) -> dict[str, Shape]:
+  """Shapes by name, without the counters."""
+  return {
+    name: tuple(value.shape)
+    for name, value in state.items()
+    if name.rpartition('.')[2] != COUNTER
+  }
+
+
+def to_flax(model: nn.Module, state: State) -> dict[str, dict]:
+  """Flax's variables with the values of a state_dict.
+
+  Args:
+    model: network or supernet of the baseline, whose names `state` has.
+    state: name -> tensor; counters may be missing.
+
+  Returns:
+    {'params', 'batch_stats'}, nested dicts of float32 NumPy arrays.
+
+  Raises:
+    ValueError: if names or shapes do not fit, or if the statistics of a pool
+      differ between the edges that leave a node, which share them in Flax.
+  """
+  wanted = tensor_shapes(model.state_dict())
+  check_shapes(tensor_shapes(state), wanted, 'The state_dict')
+  pieces: dict[tuple[str, ...], dict[int, np.ndarray]] = {}
+  for name in wanted:
+    place = find_place(model, name)
+    array = state[name].detach().cpu().float().numpy()
+    array = array.transpose(_axes(array.ndim))
+    parts = pieces.setdefault(place.path, {})
+    before = parts.setdefault(place.start, array)
+    if not np.array_equal(before, array, equal_nan=True):
+      raise ValueError(
+        f'{name} differs from the same pool on another edge from its node; '
+        'Flax keeps one for all of them.'
+      )
+  variables: dict[str, dict] = {'params': {}, 'batch_stats': {}}
+  for path, parts in pieces.items():
+    array = np.concatenate([parts[start] for start in sorted(parts)], axis=-1)
+    node = variables
+    for key in path[:-1]:
+      node = node.setdefault(key, {})
+    node[path[-1]] = array
+  return variables
+
+
+def from_flax(
+  model: nn.Module, variables: Mapping[str, Mapping]
+) -> dict[str, torch.Tensor]:
+  """The state_dict, under the baseline's names, of Flax's variables.
+
+  Args:
+    model: network or supernet of the baseline, which gives names and shapes.
+    variables: {'params', 'batch_stats'}, nested dicts of arrays.
+
+  Raises:
+    ValueError: if names or shapes do not fit.
+  """
+  found = {
+    '/'.join(path): np.asarray(value) for path, value in _leaves(variables)
+  }
+  own = model.state_dict()
+  places = {name: find_place(model, name) for name in tensor_shapes(own)}
+  wanted: dict[str, Shape] = {}
+  for name, place in places.items():
+    path = '/'.join(place.path)
+    shape = own[name].permute(_axes(own[name].ndim)).shape
+    end = max(place.start + shape[-1], wanted.get(path, (0,))[-1])
+    wanted[path] = (*shape[:-1], end)
+  check_shapes(
+    {path: array.shape for path, array in found.items()},
+    wanted,
+    "Flax's variables",
+  )
+  state = {}
+  for name, value in own.items():
+    if name not in places:
+      state[name] = torch.zeros_like(value)
+      continue
+    array = found['/'.join(places[name].path)]
+    array = array.transpose(np.argsort(_axes(array.ndim)))
+    start = places[name].start
+    array = array[start : start + value.shape[0]]
+    state[name] = torch.from_numpy(np.array(array, np.float32, order='C'))
+  return state
+
+
+def _leaves(tree, path=()):
+  for key, value in tree.items():
+    if isinstance(value, Mapping):
+      yield from _leaves(value, (*path, key))
+    else:
+      yield (*path, key), value
+
+
+def _axes(ndim: int) -> tuple[int, ...]:
+  """The axes of PyTorch's layout in the order of Flax's."""
+  return {1: (0,), 3: (2, 1, 0), 4: (2, 3, 1, 0)}[ndim]
+
+
+def find_place(model: nn.Module, name: str) -> Place:
+  """Where the tensor of a name lies in Flax's variables."""
+  *modules, leaf = name.split('.')
+  if leaf == 'weight':
+    is_scale = isinstance(
+      model.get_submodule('.'.join(modules)), nn.BatchNorm2d
+    )
+    leaf = 'scale' if is_scale else 'kernel'
+  collection, leaf = _LEAVES.get(leaf, ('params', leaf))
+  cell = getattr(model, modules[0])
+  if isinstance(cell, supernet.SearchCell):
+    place = _mixed_place(cell, modules, leaf)
+    return dataclasses.replace(place, path=(collection, *place.path))
+  return Place((collection, *modules, leaf))
+
+
+def _mixed_place(
+  cell: supernet.SearchCell, modules: list[str], leaf: str
+) -> Place:
+  """The place of a tensor of a mixed operation; see `OutgoingEdges`."""
+  owner, edge_name, short, *inner = modules
+  source, target = map(
+    int, re.fullmatch(r'from_(\d+)_to_(\d+)', edge_name).groups()
+  )
+  edge = target - source - 1
+  names = SPACES[cell.space]
+  name = next(n for n in names if supernet.module_name(n) == short)
+  path = (owner, f'from_{source}')
+  width = cell.kept
+  if name == layers.SEPARABLE:
+    return Place((*path, f'to_{target}_{name}', *inner[1:], leaf))
+  if name in layers.POOLS:
+    return Place((*path, f'{name}_norm', leaf))
+  if name in layers.CONVOLUTIONS:
+    if leaf == 'kernel':
+      return Place((*path, name), edge * width)
+    window, dilation, _ = form = layers.CONVOLUTIONS[name]
+    group = [n for n in names if layers.CONVOLUTIONS.get(n, ())[:2] == form[:2]]
+    start = (edge * len(group) + group.index(name)) * width
+    return Place((*path, f'conv_{window}_{dilation}_norm', leaf), start)
+  group = [n for n in names if layers.is_expansion(n)]
+  order = 'first' if inner[0] == 'block_0' else 'second'
+  widths = [width] * len(group)
+  if order == 'first':
+    widths = [layers.middle_features(n, width) for n in group]
+  if leaf == 'kernel':
+    return Place((*path, f'{name}_{order}'), edge * widths[group.index(name)])
+  start = edge * sum(widths) + sum(widths[: group.index(name)])
+  return Place((*path, f'{order}_norm', leaf), start)

@@ -1,0 +1,1 @@
+"""The experiment 'compare': a network here and in PyTorch, side by side."""

@@ -1,0 +1,224 @@
+"""The experiment 'compare': one run, every difference and every figure."""
+
+import functools
+import pathlib
+
+import jax
+import ml_collections
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from nasfas_jax import (
+  bilevel,
+  config_checks,
+  models,
+  progress,
+  run_log,
+  scoring,
+  train,
+)
+from nasfas_jax.compare import (
+  inputs,
+  judged,
+  memory,
+  page,
+  parity,
+  source,
+  speed,
+  twins,
+)
+from nasfas_jax.data import protocols
+from nasfas_jax.models import cost
+
+SECTIONS = ('network', 'supernet', 'metrics', 'speed', 'memory')
+# What the parity holds to, in float32.
+MAP_LIMIT = 1e-4
+GRADIENT_LIMIT = 1e-3
+
+
+def compare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+  """Compares a network here and in PyTorch on the clips of config.protocol.
+
+  The weights are those of the run in config.checkpoint, of the file in
+  config.torch_weights, or drawn. Writes results.json, the report and, of
+  weights that were not drawn, weights.pth and checkpoints/train.
+
+  Raises:
+    ValueError: for a config that makes no sense or weights that do not fit.
+    FileNotFoundError: if a file, a checkpoint or the dataset is missing.
+  """
+  config = source.merge_run(config)
+  check(config)
+  source.check(config)
+  loaded = source.load(config)
+  selection = protocols.load(
+    config.protocol,
+    config.data.data_dir,
+    config.data.builder_config,
+    config.threshold_source,
+  )
+  run_log.start(workdir, config, selection)
+  trained = loaded.origin != 'drawn'
+  if trained:
+    source.keep(loaded, workdir)
+  results = {
+    'protocol': config.protocol,
+    'model': source.describe(config, loaded),
+    'limits': {'map': MAP_LIMIT, 'gradients': GRADIENT_LIMIT},
+    'cost': count(config, loaded),
+  }
+  sections = config.compare.sections
+  batches = inputs.draw(
+    config,
+    selection.train,
+    config.network.output_size,
+    config.compare.adam_steps,
+  )
+  if 'network' in sections:
+    with progress.stage('Comparing the network'):
+      results['network'] = compare_network(config, loaded, batches)
+  search_batches = batches
+  if config.supernet.output_size != config.network.output_size:
+    search_batches = inputs.draw(
+      config,
+      selection.train,
+      config.supernet.output_size,
+      config.compare.adam_steps,
+    )
+  if 'supernet' in sections:
+    with progress.stage('Comparing the supernet'):
+      results['supernet'] = compare_supernet(config, search_batches)
+  if 'metrics' in sections and trained:
+    results['metrics'] = judged.judge(config, loaded, selection)
+  if 'speed' in sections:
+    results['speed'] = speed.measure(
+      config, loaded, batches[0], search_batches[0]
+    )
+  if 'memory' in sections:
+    with progress.stage('Measuring memory'):
+      results['memory'] = {
+        **memory.measure(workdir),
+        'xla': xla_bytes(config, loaded, batches[0]),
+      }
+  results['holds'] = holds(results)
+  run_log.write_json(workdir / 'results.json', results)
+  announce(results)
+  progress.say(f'Report: {page.write(workdir)}')
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Checks config.compare.
+
+  Raises:
+    ValueError: names the field, its value and what is allowed.
+  """
+  for name in config.compare.sections:
+    if name not in SECTIONS:
+      raise ValueError(
+        f'config.compare.sections holds {name!r}; allowed: '
+        f'{", ".join(SECTIONS)}.'
+      )
+  for name in ('batch_size', 'adam_steps', 'rounds'):
+    if config.compare[name] < 1:
+      raise ValueError(
+        f'config.compare.{name} is {config.compare[name]}; allowed: 1 or more.'
+      )
+  config_checks.check_batch_sizes(config, 'compare.batch_size')
+
+
+def compare_network(config, loaded: source.Source, batches) -> dict:
+  """Parity of the network; leaves the twin as it was."""
+  pairs = [inputs.pair(config, batch) for batch in batches]
+  channels = pairs[0][0].shape[-1]
+  twin = twins.make_twin(loaded.model, channels, loaded.variables)
+  return {
+    **parity.compare_outputs(loaded.model, loaded.variables, twin, pairs[0][0]),
+    **parity.compare_learning(
+      loaded.model, loaded.variables, twin, pairs, config.train
+    ),
+  }
+
+
+def compare_supernet(config, batches) -> dict:
+  """Parity of a fresh supernet, its architecture's gradient included."""
+  model = bilevel.build_supernet(config)
+  state = jax.jit(functools.partial(bilevel.initial_state, config, model))()
+  variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  pairs = [inputs.pair(config, batch) for batch in batches]
+  twin = twins.make_twin(model, pairs[0][0].shape[-1], variables)
+  return {
+    **parity.compare_outputs(model, variables, twin, pairs[0][0], state.arch),
+    **parity.compare_learning(
+      model, variables, twin, pairs, config.train, state.arch
+    ),
+  }
+
+
+def count(config, loaded: source.Source) -> dict[str, dict[str, float]]:
+  """Parameters, and 10^9 multiply-accumulates for one input, of both."""
+  image = scoring.example_input(config)
+  macs = cost.count_macs(
+    functools.partial(loaded.model.apply, train=False),
+    loaded.variables,
+    image,
+  )
+  with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    loaded.twin.eval()(twins.to_torch(image))
+  loaded.twin.train()
+  return {
+    'parameters': {
+      'jax': models.count_parameters(loaded.variables['params']),
+      'torch': sum(p.numel() for p in loaded.twin.parameters()),
+    },
+    # PyTorch counts a multiplication and an addition as two operations.
+    'gmac': {'jax': macs / 1e9, 'torch': counter.get_total_flops() / 2e9},
+  }
+
+
+def xla_bytes(config, loaded: source.Source, batch) -> dict[str, float]:
+  """What XLA's analysis says of a training step, in MiB."""
+  optimizer = train.make_optimizer(config.train)[0]
+  state = jax.eval_shape(
+    functools.partial(train.initial_state, config, loaded.model, optimizer)
+  )
+  step = jax.jit(
+    functools.partial(
+      train.train_step, model=loaded.model, config=config, optimizer=optimizer
+    )
+  )
+  analysis = step.lower(state, batch).compile().memory_analysis()
+  return {
+    'temporaries': analysis.temp_size_in_bytes / 2**20,
+    'arguments': analysis.argument_size_in_bytes / 2**20,
+  }
+
+
+def holds(results: dict) -> dict[str, bool]:
+  """Whether the differences stay within the limits, for each section."""
+  return {
+    name: bool(
+      results[name]['map']['max'] <= MAP_LIMIT
+      and results[name]['gradients']['max'] <= GRADIENT_LIMIT
+    )
+    for name in ('network', 'supernet')
+    if name in results
+  }
+
+
+def announce(results: dict) -> None:
+  """Prints the figures that count."""
+  for name, held in results['holds'].items():
+    found = results[name]
+    progress.say(
+      f'{name}: largest difference of the map {found["map"]["max"]:.2g}, of '
+      f'the gradients {found["gradients"]["max"]:.2g} (relative); within the '
+      f'limits: {"yes" if held else "no"}'
+    )
+  for name, case in results.get('speed', {}).items():
+    times = ', '.join(
+      f'{kind} {figures["median"]:.4f} s'
+      if 'median' in figures
+      else f'{kind} failed'
+      for kind, figures in case['times'].items()
+    )
+    progress.say(f'{name}: {times}')

@@ -1,0 +1,63 @@
+"""The same real input for both frameworks."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import torch
+
+from nasfas_jax import losses, supervised, train_state
+from nasfas_jax.compare import twins
+from nasfas_jax.data.index import Row
+
+
+def draw(
+  config: ml_collections.ConfigDict,
+  rows: Sequence[Row],
+  map_size: int,
+  number: int,
+) -> list[dict[str, np.ndarray]]:
+  """The first batches that a training on the clips would see."""
+  stream = supervised.train_stream(
+    config,
+    rows,
+    batch_size=config.compare.batch_size,
+    map_size=map_size,
+    seed=config.seed + 3,
+    step=0,
+  )
+  try:
+    return [next(stream) for _ in range(number)]
+  finally:
+    stream.close()
+
+
+def fused(config: ml_collections.ConfigDict, batch: dict) -> jax.Array:
+  """The network's input for the clips of a batch."""
+  return train_state.network_input(
+    jnp.asarray(batch['frames']),
+    fusion_mode=config.input.fusion,
+    rank_pooling=config.input.rank_pooling,
+    normalization=config.input.normalization,
+  )
+
+
+def pair(
+  config: ml_collections.ConfigDict, batch: dict
+) -> tuple[np.ndarray, np.ndarray]:
+  """Input [N, H, W, C] and target maps [N, S, S] of a batch."""
+  target = losses.make_target(
+    *(jnp.asarray(batch[name]) for name in ('depth', 'face_mask', 'label')),
+    config.supervision,
+  )
+  return np.asarray(fused(config, batch)), np.asarray(target)
+
+
+def torch_batch(
+  config: ml_collections.ConfigDict, batch: dict
+) -> tuple[torch.Tensor, torch.Tensor]:
+  """`pair` as tensors, the input [N, C, H, W]."""
+  images, target = pair(config, batch)
+  return twins.to_torch(images), torch.from_numpy(np.array(target))

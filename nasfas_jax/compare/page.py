@@ -1,0 +1,171 @@
+"""The page of a comparison, from the content of its results.json."""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from nasfas_jax import report_style, report_tables, run_log
+
+
+def write(workdir: pathlib.Path) -> pathlib.Path:
+  """Writes report/index.html from the files of a workdir.
+
+  Returns:
+    The path of the page.
+  """
+  results = run_log.read_json(workdir / 'results.json')
+  sections = {
+    'Summary': _summary(results),
+    'Network': _differences(results.get('network')),
+    'Supernet': _differences(results.get('supernet')),
+    'Metrics': _metrics(results.get('metrics')),
+    'Speed': _speed(results.get('speed')),
+    'Memory': _memory(results.get('memory')),
+    'Config': report_tables.fields_table(
+      run_log.read_json(workdir / 'config.json'), 'Every field'
+    ),
+    'Environment': report_tables.fields_table(
+      run_log.read_json(workdir / 'environment.json'), 'Versions and devices'
+    ),
+  }
+  sections = {title: body for title, body in sections.items() if body}
+  path = workdir / 'report' / 'index.html'
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(path.name + '.tmp')
+  partial.write_text(
+    report_style.page(
+      f'compare: {results["model"]["name"]} in JAX and in PyTorch', sections
+    ),
+    encoding='utf-8',
+  )
+  os.replace(partial, path)
+  return path
+
+
+def _summary(results: Mapping) -> str:
+  limits = results['limits']
+  tiles = []
+  for name, held in results['holds'].items():
+    found = results[name]
+    tiles.append(
+      (
+        f'{name}, within the limits',
+        'yes' if held else 'no',
+        f'map {found["map"]["max"]:.2g}, gradients '
+        f'{found["gradients"]["max"]:.2g}',
+      )
+    )
+  cost = results['cost']
+  tiles += [
+    (
+      'Parameters',
+      f'{cost["parameters"]["jax"]:,}',
+      f'PyTorch: {cost["parameters"]["torch"]:,}',
+    ),
+    (
+      'GMAC',
+      f'{cost["gmac"]["jax"]:.4g}',
+      f'PyTorch, two convolutions for one: {cost["gmac"]["torch"]:.4g}',
+    ),
+  ]
+  model = results['model']
+  origin = {
+    'checkpoint': 'a run',
+    'torch_weights': 'a file of PyTorch',
+    'drawn': 'drawn',
+  }[model['weights']]
+  return report_style.tiles(tiles) + report_style.paragraph(
+    f'Weights: {origin}. JAX {model["jax"]}, PyTorch {model["torch"]} with '
+    f'{model["torch_threads"]} threads. Limits in float32: '
+    f'{limits["map"]:g} for the map, {limits["gradients"]:g} of a '
+    "gradient's largest value."
+  )
+
+
+def _differences(found: Mapping | None) -> str:
+  if not found:
+    return ''
+  named = {
+    'map': found['map'],
+    **{f'block {name}': block for name, block in found['blocks'].items()},
+    'loss': found['loss'],
+    f'weights after {found["weights"]["steps"]} steps': found['weights'],
+  }
+  rows = [
+    [name, *(f'{figures[key]:.3g}' for key in ('max', 'mean', 'scale'))]
+    for name, figures in named.items()
+  ]
+  gradients = found['gradients']
+  return report_style.table(
+    ('', 'largest difference', 'mean difference', 'largest value'), rows
+  ) + report_style.paragraph(
+    'Map and blocks in evaluation, loss and gradients in training. '
+    f'Gradients of {gradients["tensors"]} tensors: the largest relative '
+    f'difference is {gradients["max"]:.3g}, of {gradients["worst"]}; the '
+    f'mean is {gradients["mean"]:.3g}. The weights of both end '
+    f'{found["weights"]["share_of_way"]:.3g} of the way from their start '
+    'apart.'
+  )
+
+
+def _metrics(found: Mapping | None) -> str:
+  if not found:
+    return ''
+  names = ('hter', 'acer', 'apcer_max', 'bpcer', 'eer', 'auc')
+  rows = [
+    [
+      name,
+      f'{found[name]["threshold"]:.6g}',
+      *(report_tables.percent(found[name][key]) for key in names),
+    ]
+    for name in ('jax', 'torch')
+  ]
+  heads = ('test clips', 'threshold', *(f'{key} (%)' for key in names))
+  return report_style.table(heads, rows) + report_style.paragraph(
+    'The threshold is that of the dev clips. Largest difference of a score: '
+    f'{found["scores"]["max"]:.3g}.'
+  )
+
+
+def _speed(found: Mapping | None) -> str:
+  if not found:
+    return ''
+  rows = []
+  for case, figures in found.items():
+    for kind, times in figures['times'].items():
+      rows.append([f'{case}: {kind}', *_times(times, figures['ratios'], kind)])
+  heads = ('', 'median (s)', 'low', 'high', 'first call (s)', 'over JAX')
+  return report_style.table(heads, rows) + report_style.paragraph(
+    'In turns in one process. The first call compiles. The steps of JAX make '
+    'the fused input from the frames, those of PyTorch are given it. A search '
+    'step is one of the architecture and one of the weights, first order.'
+  )
+
+
+def _times(times: Mapping, ratios: Mapping, kind: str) -> Sequence[str]:
+  if 'error' in times:
+    return ['–', '–', '–', times['error'], '–']
+  ratio = f'{ratios[kind]:.2f}' if kind in ratios else '–'
+  return [
+    *(f'{times[key]:.4g}' for key in ('median', 'low', 'high', 'first')),
+    ratio,
+  ]
+
+
+def _memory(found: Mapping | None) -> str:
+  if not found:
+    return ''
+  rows = [
+    [name, *(f'{figures[key]:,.0f}' for key in ('loaded', 'peak'))]
+    for name, figures in found.items()
+    if name != 'xla'
+  ]
+  xla = found['xla']
+  text = (
+    "By XLA's analysis, JAX's training step has "
+    f'{xla["temporaries"]:,.0f} MiB of temporaries beside '
+    f'{xla["arguments"]:,.0f} MiB of arguments.'
+  )
+  heads = ('resident, training step', 'loaded (MiB)', 'peak (MiB)')
+  table = report_style.table(heads, rows) if rows else ''
+  return table + report_style.paragraph(text)

@@ -1,0 +1,206 @@
+"""The experiment 'compare', small, and its parts."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from public_layout import PublicCDCN
+
+from configs import compare as compare_config
+from nasfas_jax import checkpoints, evaluate, run_log
+from nasfas_jax.compare import experiment, memory, page, parity, source, speed
+
+
+def small_config(data_dir):
+  config = compare_config.get_config('debug')
+  config.data.data_dir = str(data_dir)
+  config.data.image_size = 16
+  config.data.num_frames = 2
+  config.input.fusion = 'static'
+  config.model = 'cdcn'
+  config.network.stem_features = (4, 4)
+  config.network.cell_features = 4
+  config.network.head_features = 4
+  config.network.output_size = 4
+  config.compare.batch_size = 4
+  config.compare.sections = ('network', 'metrics')
+  return config
+
+
+@pytest.fixture(scope='module')
+def compared(tiny_data_dir, tmp_path_factory):
+  """A comparison with weights in the public code's names."""
+  folder = tmp_path_factory.mktemp('compare')
+  torch.manual_seed(0)
+  theirs = PublicCDCN()
+  # Statistics that are not as they start, and a map that is far from zero.
+  theirs(torch.randn(4, 3, 16, 16))
+  state = theirs.state_dict()
+  state['lastconv3.0.conv.weight'] *= 30.0
+  for name in state:
+    if name.endswith('num_batches_tracked'):
+      state[name] = torch.zeros_like(state[name])
+  torch.save(
+    {'state_dict': {f'module.{k}': v for k, v in state.items()}},
+    folder / 'theirs.pth',
+  )
+  config = small_config(tiny_data_dir)
+  config.torch_weights = str(folder / 'theirs.pth')
+  experiment.compare(config, folder / 'run')
+  return folder / 'run', state
+
+
+def test_both_frameworks_agree_within_the_limits(compared):
+  workdir, _ = compared
+  results = run_log.read_json(workdir / 'results.json')
+  assert results['holds'] == {'network': True}
+  network = results['network']
+  assert network['map']['scale'] > 0.01
+  assert network['map']['max'] <= 1e-4
+  assert network['gradients']['max'] <= 1e-3
+  assert network['blocks'].keys() >= {'stem_0', 'low_2', 'high_0', 'head'}
+  assert network['weights']['steps'] == 2
+  assert network['weights']['share_of_way'] < 0.05
+  cost = results['cost']
+  assert cost['parameters']['jax'] == cost['parameters']['torch'] > 0
+  # The second convolution of PyTorch's form has a ninth of the taps.
+  assert 1.05 < cost['gmac']['torch'] / cost['gmac']['jax'] < 1.15
+
+
+def test_both_frameworks_have_the_same_metrics(compared):
+  workdir, _ = compared
+  found = run_log.read_json(workdir / 'results.json')['metrics']
+  assert found['scores']['scale'] > 0
+  assert found['scores']['max'] < 1e-4
+  for name in ('auc', 'hter', 'num_live', 'num_spoof'):
+    assert found['jax'][name] == pytest.approx(found['torch'][name], abs=1e-3)
+
+
+def test_the_weights_are_left_in_both_forms(compared, tmp_path):
+  workdir, state = compared
+  left = torch.load(workdir / 'weights.pth', weights_only=True)
+  assert left.keys() == state.keys()
+  for name, value in left.items():
+    assert torch.equal(value, state[name]), name
+  config = evaluate.read_run_config(workdir)
+  loaded = source.load(config)
+  zeros = jax.tree.map(np.zeros_like, loaded.variables)
+  restored, step = checkpoints.restore_variables(
+    workdir / 'checkpoints' / 'train', jax.tree.map(jax.numpy.asarray, zeros)
+  )
+  # Which `evaluate` takes for that of a finished run.
+  assert step == config.train.num_steps
+  for a, b in zip(
+    jax.tree.leaves(restored), jax.tree.leaves(loaded.variables), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_the_page_shows_what_there_is(compared):
+  workdir, _ = compared
+  text = (workdir / 'report' / 'index.html').read_text(encoding='utf-8')
+  assert text.endswith('</html>\n')
+  for heading in ('Summary', 'Network', 'Metrics', 'Config'):
+    assert f'<h2>{heading}</h2>' in text
+  assert '<h2>Speed</h2>' not in text
+  assert 'Weights: a file of PyTorch.' in text
+
+
+def test_the_page_shows_times_and_failures(compared, tmp_path):
+  workdir, _ = compared
+  results = run_log.read_json(workdir / 'results.json')
+  times = {'first': 9.0, 'median': 0.5, 'low': 0.4, 'high': 0.75}
+  results['speed'] = {
+    'inference, batch 1': {
+      'times': {
+        'jax': times,
+        'torch eager': {**times, 'median': 1.25},
+        'torch compiled': {'error': 'no <compiler>'},
+      },
+      'ratios': {'torch eager': 2.5},
+    }
+  }
+  results['memory'] = {
+    'jax': {'loaded': 100.0, 'peak': 1200.0},
+    'xla': {'temporaries': 10.0, 'arguments': 3.0},
+  }
+  (tmp_path / 'results.json').write_text(json.dumps(results), encoding='utf-8')
+  for name in ('config.json', 'environment.json'):
+    (tmp_path / name).write_text('{}', encoding='utf-8')
+  text = page.write(tmp_path).read_text(encoding='utf-8')
+  for part in ('2.50', '1.25', 'no &lt;compiler&gt;', '1,200', '10 MiB'):
+    assert part in text
+
+
+def test_times_are_taken_in_turns_and_a_failure_is_told():
+  calls = []
+
+  def fail():
+    raise RuntimeError('no compiler\nat all')
+
+  found = speed.in_turns(
+    {
+      'jax': lambda: calls.append('a'),
+      'torch eager': lambda: calls.append('b'),
+      'torch compiled': fail,
+    },
+    rounds=2,
+  )
+  assert calls == ['a', 'b', 'a', 'b', 'a', 'b']
+  assert found['torch compiled'] == {'error': 'no compiler'}
+  for name in ('jax', 'torch eager'):
+    assert found[name]['low'] <= found[name]['median'] <= found[name]['high']
+  ratio = speed.ratios({'jax': {'median': 2.0}, 'torch': {'median': 3.0}})
+  assert ratio == {'torch': 1.5}
+
+
+def test_differences_are_found():
+  want = {'a': np.array([1.0, -4.0]), 'b': np.array([1e-9])}
+  got = {'a': np.array([1.0, -3.0]), 'b': np.array([3e-9])}
+  found = parity.relative(got, want)
+  # b is judged by a millionth of the largest value.
+  assert found['worst'] == 'a'
+  assert found['max'] == pytest.approx(0.25)
+  assert found['mean'] == pytest.approx((0.25 + 2e-9 / 4e-6) / 2)
+  found = parity.difference(got['a'], want['a'])
+  assert found == {'max': 1.0, 'mean': 0.5, 'scale': 4.0}
+
+
+def test_memory_of_a_training_step_is_told(tmp_path, tiny_data_dir):
+  config = small_config(tiny_data_dir)
+  run_log.write_json(tmp_path / 'config.json', config.to_dict())
+  if not memory.can_measure():
+    pytest.skip('This system does not tell.')
+  found = memory.peak(tmp_path / 'config.json', 'torch eager')
+  assert found['peak'] >= found['loaded'] > 10
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'message'),
+  [
+    ('compare.sections', ('speed', 'style'), "holds 'style'; allowed: network"),
+    ('compare.adam_steps', 0, 'config.compare.adam_steps is 0; allowed: 1 or'),
+    ('network.dtype', 'bfloat16', "a comparison allows 'float32'"),
+    ('search.gumbel', True, 'config.search.gumbel is True; a comparison'),
+    ('checkpoint', 'runs/x', "'runs/x', which holds no run"),
+  ],
+)
+def test_what_cannot_be_compared_is_refused_first(
+  tmp_path, tiny_data_dir, field, value, message
+):
+  config = small_config(tiny_data_dir)
+  config.update_from_flattened_dict({field: value})
+  with pytest.raises(ValueError, match=message):
+    experiment.compare(config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_weights_come_from_one_place(tmp_path, tiny_data_dir):
+  config = small_config(tiny_data_dir)
+  config.checkpoint, config.torch_weights = 'runs/x', 'x.pth'
+  with pytest.raises(ValueError, match="'runs/x' and .*'x.pth'; allowed: one"):
+    experiment.compare(config, tmp_path / 'run')

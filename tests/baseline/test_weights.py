@@ -1,0 +1,169 @@
+"""Weights between the frameworks: bit by bit, and readable refusals."""
+
+import pathlib
+import re
+
+import jax
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+
+import small_twins as small
+from public_layout import PublicCDCN, PublicCDCNpp
+
+from nasfas_jax.baseline import networks, public_names, weights
+from nasfas_jax.models import genotypes
+
+
+def assert_equal(a, b):
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    assert x.dtype == np.float32
+    np.testing.assert_array_equal(x, y)
+
+
+def cdcn():
+  return networks.CDCN(
+    3,
+    stem_features=4,
+    block_features=(4, 6, 4),
+    head_features=(4, 2),
+    output_size=4,
+  )
+
+
+def cdcnpp():
+  return networks.Network(
+    3,
+    genotypes.CDCNPP,
+    stem_features=(4, 6),
+    cell_features=6,
+    head_features=4,
+    output_size=4,
+  )
+
+
+@pytest.mark.parametrize('name', small.NETWORKS)
+def test_a_network_there_and_back_is_bit_equal(name):
+  model = small.make_network(name)
+  variables = small.draw_variables(model, small.images())
+  twin = small.make_twin(model, variables)
+  assert_equal(weights.to_flax(twin, twin.state_dict()), variables)
+
+
+@pytest.mark.parametrize('name', small.SUPERNETS)
+def test_a_supernet_there_and_back_is_bit_equal(name):
+  model, arch = small.make_supernet(name)
+  variables = small.draw_variables(model, small.images(), arch)
+  twin = small.make_twin(model, variables)
+  assert_equal(weights.to_flax(twin, twin.state_dict()), variables)
+
+
+def test_the_pools_of_a_node_must_have_the_same_statistics():
+  model, arch = small.make_supernet('nasfas')
+  variables = small.draw_variables(model, small.images(), arch)
+  state = small.make_twin(model, variables).state_dict()
+  name = 'low_0.from_0_to_2.cd_max_pool_3x3.norm.running_mean'
+  state[name][0] += 1.0
+  with pytest.raises(ValueError, match=f'{re.escape(name)} differs'):
+    weights.to_flax(small.make_twin(model, variables), state)
+
+
+@pytest.mark.parametrize(
+  ('public', 'own'), [(PublicCDCN, cdcn), (PublicCDCNpp, cdcnpp)]
+)
+def test_public_names_give_the_public_codes_map(public, own):
+  torch.manual_seed(0)
+  theirs, ours = public(), own()
+  # One pass in training, so that the statistics are not as they start.
+  theirs(torch.randn(2, 3, 16, 16))
+  state = {f'module.{k}': v for k, v in theirs.state_dict().items()}
+  state = {k.removeprefix('module.'): v for k, v in state.items()}
+  ours.load_state_dict(public_names.to_own_names(ours, state))
+  x = torch.randn(2, 3, 16, 16)
+  with torch.no_grad():
+    want, got = theirs.eval()(x), ours.eval()(x)
+  assert want.max() > 0
+  torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+  exported = public_names.to_public_names(ours, ours.state_dict())
+  # Loads where they have it, counters included, and is bit-equal.
+  theirs.load_state_dict(exported, strict=True)
+  for name, value in state.items():
+    torch.testing.assert_close(exported[name], value, rtol=0, atol=0)
+
+
+def test_a_state_that_does_not_fit_is_one_error_that_lists_it():
+  model = cdcn()
+  state = dict(public_names.to_public_names(model, model.state_dict()))
+  del state['lastconv3.0.conv.weight']
+  state['fc.weight'] = torch.zeros(3)
+  state['conv1.0.conv.weight'] = torch.zeros(4, 6, 3, 3)
+  with pytest.raises(ValueError) as error:
+    public_names.to_own_names(model, state)
+  message = str(error.value)
+  assert '1 missing (lastconv3.0.conv.weight)' in message
+  assert '1 unknown (fc.weight)' in message
+  assert 'conv1.0.conv.weight [4, 6, 3, 3], not [4, 3, 3, 3]' in message
+  with pytest.raises(ValueError, match='61 missing .* and 53 more') as error:
+    public_names.to_own_names(model, {})
+  assert '\n' not in str(error.value)
+
+
+def test_flax_variables_that_do_not_fit_are_listed():
+  model = cdcn()
+  variables = weights.to_flax(model, model.state_dict())
+  del variables['params']['stem_0']['conv']
+  variables['params']['head']['conv']['kernel'] = np.zeros((3, 3, 9, 1))
+  with pytest.raises(ValueError) as error:
+    weights.from_flax(model, variables)
+  assert '1 missing (params/stem_0/conv/kernel)' in str(error.value)
+  assert 'head/conv/kernel [3, 3, 9, 1], not [3, 3, 2, 1]' in str(error.value)
+
+
+def test_other_networks_have_no_public_names():
+  model = networks.Network(
+    3, small.EVERY_OPERATION, cell_features=4, stem_features=(2, 4)
+  )
+  with pytest.raises(ValueError, match='has no Network of these cells'):
+    public_names.to_public_names(model, model.state_dict())
+
+
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_a_checkpoint_is_read_bare_or_wrapped(tmp_path, wrapped):
+  state = {f'module.{k}': v for k, v in cdcn().state_dict().items()}
+  path = tmp_path / 'model.pth'
+  torch.save({'epoch': 3, 'state_dict': state} if wrapped else state, path)
+  loaded = weights.load_checkpoint(path)
+  assert loaded.keys() == cdcn().state_dict().keys()
+  for name, value in loaded.items():
+    assert torch.equal(value, state[f'module.{name}'])
+
+
+class Malicious:
+  def __reduce__(self):
+    return pathlib.Path('ran').touch, ()
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    (Malicious(), 'is no PyTorch checkpoint of tensors only'),
+    ([1, 2], 'holds a list; allowed: a state_dict'),
+    ({'epoch': 3, 'weights': torch.zeros(2)}, 'holds what is no tensor: epoch'),
+  ],
+)
+def test_other_content_is_refused(tmp_path, monkeypatch, content, message):
+  monkeypatch.chdir(tmp_path)
+  torch.save(content, 'model.pth')
+  with pytest.raises(ValueError, match=message):
+    weights.load_checkpoint('model.pth')
+  assert not pathlib.Path('ran').exists()
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+  (tmp_path / 'model.pth').write_text('hello', encoding='utf-8')
+  with pytest.raises(ValueError, match='is no PyTorch checkpoint'):
+    weights.load_checkpoint(tmp_path / 'model.pth')
+  with pytest.raises(FileNotFoundError):
+    weights.load_checkpoint(tmp_path / 'none.pth')
