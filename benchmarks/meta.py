@@ -11,7 +11,8 @@ from configs import search as search_config
 from nasfas_jax import bilevel, meta_step, train_state
 
 
-def _batch(config, *lead):
+def make_batch(config, *lead):
+  """A made-up batch for the supernet, with leading axes `lead`."""
   rng = np.random.default_rng(0)
   size, maps = config.data.image_size, config.supernet.output_size
   frames = (*lead, config.data.num_frames, size, size, 3)
@@ -36,10 +37,10 @@ def measure() -> dict[str, dict[str, float]]:
   model = bilevel.build_supernet(config)
   state = jax.jit(functools.partial(bilevel.initial_state, config, model))()
   tasks = {
-    'support': _batch(config, settings.num_tasks, settings.support_size),
-    'query': _batch(config, settings.num_tasks, settings.query_size),
+    'support': make_batch(config, settings.num_tasks, settings.support_size),
+    'query': make_batch(config, settings.num_tasks, settings.query_size),
   }
-  batch = _batch(config, config.search.batch_size)
+  batch = make_batch(config, config.search.batch_size)
   functions = {
     'plain': _plain(found, config, model, state, batch),
     'first order': _first_order(found, config, model, state, tasks),

@@ -19,15 +19,19 @@ SHAPES = {
 def measure() -> dict[str, dict[str, float]]:
   """Fills 'ratios', 'seconds' and 'limits', see `benchmarks.run`."""
   found = {'ratios': {}, 'seconds': {}, 'limits': {}}
-  side = 2048
-  a = jnp.ones((side, side))
-  product = jax.jit(lambda: jnp.dot(a, a, precision='highest'))
-  seconds = timing.medians({'product': product})['product']
-  found['limits']['matmul_gflops'] = 2 * side**3 / seconds / 1e9
+  found['limits']['matmul_gflops'] = matmul_gflops()
   for name, (shape, features) in SHAPES.items():
     _kernel_gradient(found, name, shape, features)
   _second_order(found)
   return found
+
+
+def matmul_gflops(side: int = 2048) -> float:
+  """The rate of a float32 matrix product on this machine."""
+  a = jnp.ones((side, side))
+  product = jax.jit(lambda: jnp.dot(a, a, precision='highest'))
+  seconds = timing.medians({'product': product})['product']
+  return 2 * side**3 / seconds / 1e9
 
 
 def _kernel_gradient(found, name, shape, features) -> None:

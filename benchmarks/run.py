@@ -1,6 +1,6 @@
 """Measures speed, compile time and memory on this machine.
 
-python -m benchmarks.run --json=FILE [--only=operators|meta|preparing]
+python -m benchmarks.run --json=FILE [--only=GROUP]
 
 Ratios are of medians taken in turns in one process. Writes one JSON object
 with 'ratios', 'seconds', 'compile_seconds', 'memory_gib' and 'limits', each a
@@ -15,12 +15,22 @@ import platform
 import jax
 from absl import app, flags
 
-from benchmarks import meta, operators, preparing
+from benchmarks import (
+  frameworks,
+  meta,
+  operators,
+  paper,
+  pipeline,
+  preparing,
+)
 
 GROUPS = {
   'operators': operators.measure,
   'meta': meta.measure,
+  'paper': paper.measure,
+  'pipeline': pipeline.measure,
   'preparing': preparing.measure,
+  'frameworks': frameworks.measure,
 }
 PARTS = ('ratios', 'seconds', 'compile_seconds', 'memory_gib', 'limits')
 

@@ -197,16 +197,19 @@ class FirstOrderStep:
       for start in range(0, self._num_calls * self._together, self._together)
     ]
 
+  def lower_gradients(self, state, batches) -> jax.stages.Lowered:
+    """The gradient of the batches of one call, of arrays or their shapes."""
+    adapted = jax.eval_shape(self._spread, state)
+    return self._gradients.lower(state, adapted, batches)
+
   def compile(self, state, tasks) -> None:
     """Compiles the gradients; the other pieces are small."""
-    adapted = self._spread(state)
     by_size = {}
     for name in ('support', 'query'):
       batch = self._calls(tasks[name])[0]
       size = batch['label'].shape
       if size not in by_size:
-        lowered = self._gradients.lower(state, adapted, batch)
-        by_size[size] = lowered.compile()
+        by_size[size] = self.lower_gradients(state, batch).compile()
       self._of[name] = by_size[size]
 
   def temporary_bytes(self) -> int:

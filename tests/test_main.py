@@ -32,7 +32,7 @@ def run(*arguments, cwd='.'):
     ),
     (
       ['--config=configs/search.py', '--config.search.steps=3'],
-      'Unknown field config.search.steps; config.search has: arch_every',
+      'Unknown field config.search.steps; config.search has: algorithm',
     ),
     (
       ['--config=configs/search.py', '--config.search.num_steps=many'],

@@ -1,0 +1,102 @@
+"""The published setting of the search: compile time and memory of its steps.
+
+Nothing is run: XLA's own analysis of the compiled steps tells the memory. Four
+clips a device, 256x256.
+"""
+
+import concurrent.futures
+import functools
+import tempfile
+import time
+
+import jax
+
+from benchmarks import meta
+from configs import search as search_config
+from nasfas_jax import bilevel, meta_step, train_state
+
+CLIPS = 4
+
+
+def _gib(compiled) -> float:
+  """What a compiled step holds at its peak: arguments, results, temporaries."""
+  analysis = compiled.memory_analysis()
+  sizes = (
+    analysis.argument_size_in_bytes,
+    analysis.output_size_in_bytes,
+    analysis.temp_size_in_bytes,
+  )
+  # What is given away is counted on both sides.
+  return (sum(sizes) - analysis.alias_size_in_bytes) / 2**30
+
+
+def _compile(lower: dict) -> tuple[dict, float]:
+  """Lowers and compiles side by side, as the search does."""
+  start = time.perf_counter()
+  lowered = {name: function() for name, function in lower.items()}
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    compiled = dict(
+      zip(
+        lowered,
+        pool.map(lambda step: step.compile(), lowered.values()),
+        strict=True,
+      )
+    )
+  return compiled, time.perf_counter() - start
+
+
+def _plain(config) -> dict:
+  """How to lower the two steps of the plain search."""
+  model = bilevel.build_supernet(config)
+  state = jax.eval_shape(
+    functools.partial(bilevel.initial_state, config, model)
+  )
+  weight_fn, arch_fn = bilevel.jit_steps(config, model, train_state.make_mesh())
+  batch = meta.make_batch(config, config.search.batch_size)
+  return {
+    'weight step': lambda: weight_fn.lower(state, batch),
+    'architecture step': lambda: arch_fn.lower(state, batch, batch),
+  }
+
+
+def _first_order(config) -> dict:
+  """How to lower the gradient of one task's set, nearly all of a step."""
+  model = bilevel.build_supernet(config)
+  state = jax.eval_shape(
+    functools.partial(bilevel.initial_state, config, model)
+  )
+  mesh = train_state.make_mesh()
+  shardings = jax.tree.map(lambda _: train_state.replicated(mesh), state)
+  step = meta_step.FirstOrderStep(model, config, mesh, shardings)
+  batch = meta.make_batch(config, 1, CLIPS)
+  return {'meta-step': lambda: step.lower_gradients(state, batch)}
+
+
+def measure() -> dict[str, dict[str, float]]:
+  """Fills 'compile_seconds' and 'memory_gib', see `benchmarks.run`."""
+  found = {'compile_seconds': {}, 'memory_gib': {}}
+  for variant, lower_of in (('paper', _plain), ('paper_domain', _first_order)):
+    config = search_config.get_config(variant)
+    config.search.batch_size = CLIPS
+    compiled, seconds = _compile(lower_of(config))
+    found['compile_seconds'][f':{variant}, {CLIPS} clips'] = seconds
+    for name, step in compiled.items():
+      found['memory_gib'][f':{variant}, {CLIPS} clips, {name}'] = _gib(step)
+  found['compile_seconds'].update(_warm())
+  return found
+
+
+def _warm() -> dict[str, float]:
+  """The default search with a warm compilation cache, tracing included."""
+  config = search_config.get_config()
+  kept = jax.config.jax_compilation_cache_dir
+  with tempfile.TemporaryDirectory() as folder:
+    jax.config.update('jax_compilation_cache_dir', folder)
+    seconds = {}
+    for name in ('cold', 'warm'):
+      jax.clear_caches()
+      _, seconds[f'default meta-step, {name} cache'] = _compile(
+        _first_order(config)
+      )
+    jax.config.update('jax_compilation_cache_dir', kept)
+  return seconds
