@@ -57,7 +57,7 @@ setuptools.setup(
   python_requires='>=3.11',
   install_requires=REQUIRES,
   extras_require={
-    'prepare': ['h5py>=3.11'],
+    'prepare': ['ai-edge-litert>=2.0', 'h5py>=3.11'],
     'test': TEST,
     'dev': [*TEST, 'ruff>=0.8'],
     'cuda': ['jax[cuda13]>=0.10.2,<0.11'],
