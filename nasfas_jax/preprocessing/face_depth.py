@@ -1,0 +1,105 @@
+"""From a face mesh to a depth map of the crop.
+
+The depth is the mesh's own z: relative, stretched to [0, 1] for each face and
+not checked against measured depth.
+"""
+
+import numpy as np
+from scipy import spatial
+
+# Points of the mesh at the same height left and right of the face (outer eye
+# corners, mouth corners, temples), and forehead and chin.
+_LEFT, _RIGHT = [33, 61, 234], [263, 291, 454]
+_TOP, _BOTTOM = 10, 152
+# The stored maps have 256 levels: what is on the face stays above 0.
+_LOWEST = 1 / 255
+
+
+def frontal(points: np.ndarray) -> np.ndarray:
+  """The mesh as seen from its own front.
+
+  The axis across the face is the mean direction between points left and right
+  of it, the axis down it that from forehead to chin, made orthogonal.
+
+  Args:
+    points: floats [468, 3].
+
+  Returns:
+    float64 [468, 2], x across and y down the face.
+  """
+  points = np.asarray(points, np.float64)
+  across = np.mean(points[_RIGHT] - points[_LEFT], axis=0)
+  across /= np.linalg.norm(across)
+  down = points[_BOTTOM] - points[_TOP]
+  down -= (down @ across) * across
+  down /= np.linalg.norm(down)
+  return np.stack([points @ across, points @ down], axis=1)
+
+
+def triangulate(points: np.ndarray) -> np.ndarray:
+  """Triangles between the points of a mesh.
+
+  Delaunay's, in the mesh's own frontal view: seen from there a face hardly
+  folds, however the head is turned in the picture.
+
+  Returns:
+    int [T, 3], places in `points`.
+  """
+  return spatial.Delaunay(frontal(points)).simplices
+
+
+def rasterise(
+  flat: np.ndarray, height: np.ndarray, triangles: np.ndarray, size: int
+) -> np.ndarray:
+  """Draws triangles; the highest wins where several lie over each other.
+
+  Args:
+    flat: floats [N, 2], x and y in cells of the map, whose first cell has its
+      centre at (0.5, 0.5).
+    height: floats [N].
+    triangles: int [T, 3].
+    size: side of the map.
+
+  Returns:
+    float64 [size, size], the height at the centre of each cell, -inf where
+    there is no triangle.
+  """
+  x, y = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
+  a, b, c = np.moveaxis(flat[triangles][..., None, :], 1, 0)  # [T, 1, 2]
+  (ux, uy), (vx, vy) = np.moveaxis(b - a, -1, 0), np.moveaxis(c - a, -1, 0)
+  area = ux * vy - uy * vx
+  # One without area covers no cell.
+  area = np.where(area == 0, np.nan, area)
+  x, y = x.ravel() - a[..., 0], y.ravel() - a[..., 1]  # [T, size * size]
+  second = (x * vy - y * vx) / area
+  third = (y * ux - x * uy) / area
+  weights = np.stack([1 - second - third, second, third], axis=-1)
+  level = np.einsum('tcv,tv->tc', weights, height[triangles])
+  drawn = np.where(np.all(weights >= 0, axis=-1), level, -np.inf)
+  return drawn.max(axis=0).reshape(size, size)
+
+
+def depth_map(
+  points: np.ndarray, square: tuple[float, float, float], size: int
+) -> np.ndarray:
+  """The depth of a face over a square of its picture.
+
+  Args:
+    points: floats [468, 3], see `face_mesh.Face`.
+    square: x0, y0 and side of the region that the map covers, in pixels.
+    size: side of the map.
+
+  Returns:
+    float32 [size, size] in [0, 1]: 0 outside the face's silhouette; on it the
+    depth at the centre of each cell, 1 at the height of the nearest point of
+    the mesh (the tip of the nose of a frontal face), 1 / 255 at that of the
+    farthest.
+  """
+  points = np.asarray(points, np.float64)
+  x0, y0, side = square
+  flat = (points[:, :2] - np.array([x0, y0], np.float64)) * (size / side)
+  z = points[:, 2]
+  nearness = (z.max() - z) / (z.max() - z.min())
+  height = _LOWEST + (1 - _LOWEST) * nearness
+  drawn = rasterise(flat, height, triangulate(points), size)
+  return np.where(np.isfinite(drawn), drawn, 0).clip(0, 1).astype(np.float32)
