@@ -59,6 +59,7 @@ setuptools.setup(
   extras_require={
     'beam': ['apache-beam>=2.77'],
     'prepare': ['ai-edge-litert>=2.0', 'h5py>=3.11'],
+    'torch': ['torch>=2.5'],
     'test': TEST,
     'dev': [*TEST, 'ruff>=0.8'],
     'cuda': ['jax[cuda13]>=0.10.2,<0.11'],

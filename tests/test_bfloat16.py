@@ -1,0 +1,79 @@
+"""Training with bfloat16 compute against float32."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+from small_search import make_batch, small_config
+
+from nasfas_jax import bilevel, models, scoring, train
+from nasfas_jax.models import genotypes
+
+STEPS = 40
+
+
+def losses_of(step, state, batch):
+  """The losses of some steps on one batch, and the last state."""
+  step = jax.jit(step)
+  losses = []
+  for _ in range(STEPS):
+    state, loss = step(state, batch)
+    losses.append(float(loss))
+  return losses, state
+
+
+def train_network(dtype):
+  config = small_config()
+  config.network.dtype = dtype
+  config.train.update(num_steps=STEPS, warmup_steps=0, learning_rate=1e-2)
+  model = scoring.build_network(config, genotypes.CDCNPP)
+  optimizer, _ = train.make_optimizer(config.train)
+  state = train.initial_state(config, model, optimizer)
+  step = functools.partial(
+    train.train_step, model=model, config=config, optimizer=optimizer
+  )
+  return losses_of(step, state, make_batch(0))
+
+
+def train_supernet(dtype):
+  config = small_config(tasks='none', num_steps=STEPS)
+  config.supernet.dtype = dtype
+  model = bilevel.build_supernet(config)
+  optimizer, _, _ = bilevel.make_optimizers(config.search)
+  state = bilevel.initial_state(config, model)
+  step = functools.partial(
+    bilevel.weight_step, model=model, config=config, optimizer=optimizer
+  )
+  return losses_of(step, state, make_batch(0))
+
+
+@pytest.mark.parametrize('run', [train_network, train_supernet])
+def test_bfloat16_trains_as_well_with_float32_parameters_and_statistics(run):
+  expected, _ = run('float32')
+  found, state = run('bfloat16')
+  for leaf in jax.tree.leaves((state.params, state.batch_stats)):
+    assert leaf.dtype == jnp.float32
+  # Both learn the batch; the rounding is visible and does no harm.
+  assert expected[-1] < 0.6 * expected[0]
+  assert found != expected
+  assert abs(found[0] - expected[0]) < 0.02 * expected[0]
+  assert found[-1] < 0.6 * found[0]
+  assert abs(found[-1] - expected[-1]) < 0.15 * expected[0]
+
+
+def test_the_convolutions_compute_in_bfloat16():
+  config = small_config()
+  config.network.dtype = 'bfloat16'
+  model = scoring.build_network(config, 'cdcnpp')
+  image = scoring.example_input(config)
+  variables = jax.eval_shape(
+    lambda: models.initialize(model, jax.random.key(0), image)
+  )
+  text = str(
+    jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(
+      variables, image
+    )
+  )
+  lines = [line for line in text.splitlines() if 'conv_general' in line]
+  assert lines and all('bf16' in line for line in lines)
