@@ -9,7 +9,7 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ['XLA_FLAGS'] = ' '.join(
   (
     os.environ.get('XLA_FLAGS', ''),
-    '--xla_force_host_platform_device_count=4',
+    '--xla_force_host_platform_device_count=8',
     '--xla_backend_optimization_level=0',
   )
 )

@@ -201,7 +201,7 @@ def test_a_supernet_scores_the_random_genotypes_once(
   config.train.num_steps = 1
   config.train.warmup_steps = 0
   config.evaluate.num_samples = 0
-  config.evaluate.batch_size = 4
+  config.evaluate.batch_size = 8
   name = f'{FIRST}/plain/seed0'
   search.search(config, tmp_path / name)
   for seed in range(2):

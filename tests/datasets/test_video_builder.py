@@ -110,9 +110,9 @@ def test_every_dataset_is_searched_trained_and_judged(
   config.protocol = name
   config.data.data_dir = str(folder / 'data')
   config.data.builder_config = 'small'
-  config.search.batch_size = config.train.batch_size = 4
+  config.search.batch_size = config.train.batch_size = 8
   config.train.num_steps = config.train.warmup_steps = 1
-  config.evaluate.batch_size = 4
+  config.evaluate.batch_size = 8
   config.evaluate.bootstrap_samples = 2
   config.evaluate.num_samples = 0
   search.search(config, tmp_path)
