@@ -75,8 +75,9 @@ def _summary(results: Mapping) -> str:
     'drawn': 'drawn',
   }[model['weights']]
   return report_style.tiles(tiles) + report_style.paragraph(
-    f'Weights: {origin}. JAX {model["jax"]}, PyTorch {model["torch"]} with '
-    f'{model["torch_threads"]} threads. Limits in float32: '
+    f'Weights: {origin}. JAX {model["jax"]} on {model["jax_devices"]}, PyTorch '
+    f'{model["torch"]} on the CPU with {model["torch_threads"]} threads. '
+    'Limits in float32: '
     f'{limits["map"]:g} for the map, {limits["gradients"]:g} of a '
     "gradient's largest value."
   )
@@ -96,16 +97,20 @@ def _differences(found: Mapping | None) -> str:
     for name, figures in named.items()
   ]
   gradients = found['gradients']
-  return report_style.table(
+  table = report_style.table(
     ('', 'largest difference', 'mean difference', 'largest value'), rows
-  ) + report_style.paragraph(
-    'Map and blocks in evaluation, loss and gradients in training. '
-    f'Gradients of {gradients["tensors"]} tensors: the largest relative '
-    f'difference is {gradients["max"]:.3g}, of {gradients["worst"]}; the '
-    f'mean is {gradients["mean"]:.3g}. The weights of both end '
-    f'{found["weights"]["share_of_way"]:.3g} of the way from their start '
-    'apart.'
   )
+  text = report_style.paragraph(
+    'Map and blocks in evaluation, loss and gradients in training. Of '
+    f'{len(gradients["tensors"])} gradients the largest relative difference '
+    f'is {gradients["max"]:.3g}, of {gradients["worst"]}; the mean is '
+    f'{gradients["mean"]:.3g}. The weights of both end '
+    f'{found["weights"]["share_of_way"]:.3g} of the way from their start apart.'
+  )
+  every = report_tables.fields_table(
+    gradients['tensors'], 'Relative difference of every gradient'
+  )
+  return table + text + every
 
 
 def _metrics(found: Mapping | None) -> str:

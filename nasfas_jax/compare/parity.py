@@ -128,6 +128,10 @@ def relative(got, want) -> dict[str, object]:
 
   A tensor's is its largest difference over its largest value; where that is
   below a millionth of the tree's largest, over that share.
+
+  Returns:
+    'max' and 'mean' over the tensors, the name of the 'worst' and each one's
+    difference in 'tensors'.
   """
   pairs = {
     jax.tree_util.keystr(path, simple=True, separator='/'): (
@@ -148,7 +152,7 @@ def relative(got, want) -> dict[str, object]:
     'max': shares[worst],
     'mean': float(np.mean(list(shares.values()))),
     'worst': worst,
-    'tensors': len(shares),
+    'tensors': shares,
   }
 
 

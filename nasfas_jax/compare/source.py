@@ -155,11 +155,13 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 def describe(config: ml_collections.ConfigDict, source: Source) -> dict:
   """What is compared, for results.json."""
+  environment = run_log.environment()
   return {
     'name': config.model,
     'weights': source.origin,
     'step': source.step,
     'torch': torch.__version__,
     'torch_threads': torch.get_num_threads(),
-    'jax': run_log.environment()['jax'],
+    'jax': environment['jax'],
+    'jax_devices': environment['devices'],
   }

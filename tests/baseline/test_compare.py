@@ -154,6 +154,8 @@ def test_times_are_taken_in_turns_and_a_failure_is_told():
   assert found['torch compiled'] == {'error': 'no compiler'}
   for name in ('jax', 'torch eager'):
     assert found[name]['low'] <= found[name]['median'] <= found[name]['high']
+  with pytest.raises(RuntimeError, match='no compiler'):
+    speed.in_turns({'torch eager': fail}, rounds=1)
   ratio = speed.ratios({'jax': {'median': 2.0}, 'torch': {'median': 3.0}})
   assert ratio == {'torch': 1.5}
 
@@ -166,6 +168,7 @@ def test_differences_are_found():
   assert found['worst'] == 'a'
   assert found['max'] == pytest.approx(0.25)
   assert found['mean'] == pytest.approx((0.25 + 2e-9 / 4e-6) / 2)
+  assert found['tensors'].keys() == {'a', 'b'}
   found = parity.difference(got['a'], want['a'])
   assert found == {'max': 1.0, 'mean': 0.5, 'scale': 4.0}
 
