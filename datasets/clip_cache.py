@@ -25,7 +25,8 @@ class ClipCache:
   def __init__(self, folder: pathlib.Path, config: ClipConfig):
     """folder: made at the first write; config: of the build."""
     self._folder = folder
-    self._settings = [config.size, config.num_frames, config.margin]
+    fields = ('size', 'num_frames', 'margin', 'faces', 'depth')
+    self._settings = [getattr(config, name) for name in fields]
 
   def _path(self, clip: listing.Clip) -> pathlib.Path:
     name = hashlib.sha256(clip.clip_id.encode()).hexdigest()[:32]

@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 
 
 def _make_builder(
-  name, config, data_dir, margin, **options
+  name, config, data_dir, margin, faces, depth, **options
 ) -> fas_builder.FasBuilder:
   builder_class = fas_builder.builder_class(name)
   is_video = issubclass(builder_class, video_builder.VideoBuilder)
@@ -35,13 +35,19 @@ def _make_builder(
       f'Unknown config {config!r} of dataset {name!r}; allowed: '
       f'{", ".join(names) or "none"}.'
     )
-  if margin is not None:
+  changes = {'margin': margin, 'faces': faces, 'depth': depth}
+  changed = [key for key, value in changes.items() if value is not None]
+  if changed:
     config = builder_class.BUILDER_CONFIGS[names.index(config) if config else 0]
     if not isinstance(config, clip_config.ClipConfig):
       raise ValueError(
-        f'Dataset {name!r} is not made of videos: it has no margin.'
+        f'Dataset {name!r} is not made of videos: it has no {changed[0]}.'
       )
-    config = clip_config.with_margin(config, margin)
+    if margin is not None:
+      config = clip_config.with_margin(config, margin)
+    config = clip_config.with_faces(
+      config, faces or config.faces, depth or config.depth
+    )
   if data_dir is not None:
     data_dir = pathlib.Path(data_dir).expanduser()
   return builder_class(config=config, data_dir=data_dir, **options)
@@ -72,6 +78,9 @@ def prepare(
   allow_missing: bool = False,
   margin: float | None = None,
   max_bad_share: float | None = None,
+  faces: str | None = None,
+  depth: str | None = None,
+  face_models: str | pathlib.Path | None = None,
 ) -> pathlib.Path:
   """Prepares a dataset; does only what is missing, and prints nothing.
 
@@ -87,6 +96,10 @@ def prepare(
     margin: see `clip_config.ClipConfig`; None is the config's. Another one
       makes a config of another name.
     max_bad_share: likewise; for datasets of videos.
+    faces: as margin: 'shipped' or 'detected'.
+    depth: as margin: 'ellipse' or 'mesh'.
+    face_models: folder of the models that 'detected' and 'mesh' need; None is
+      where `fetch_face_models` puts them.
 
   Returns:
     The folder of the shards and of `records.INDEX_FILE`.
@@ -106,6 +119,9 @@ def prepare(
     config,
     data_dir,
     margin,
+    faces,
+    depth,
+    face_models=face_models,
     progress=None if progress is None else report,
     max_bad_share=max_bad_share,
     num_workers=num_workers,
@@ -147,6 +163,21 @@ def _define_flags() -> None:
   flags.DEFINE_float(
     'max_bad_share', None, 'Share of clips that may be skipped, 0 to 1.'
   )
+  flags.DEFINE_enum(
+    'faces',
+    None,
+    clip_config.FACES,
+    'Boxes of the dataset, or found by a face detector; shipped.',
+  )
+  flags.DEFINE_enum(
+    'depth',
+    None,
+    clip_config.DEPTHS,
+    'Depth maps of the face box, or of a dense face mesh; ellipse.',
+  )
+  flags.DEFINE_string(
+    'face_models', None, 'Folder of what fetch_face_models has fetched.'
+  )
   flags.DEFINE_bool('list', False, 'Print what is there as JSON, no more.')
 
 
@@ -173,6 +204,9 @@ def main(argv) -> None:
         allow_missing=options.allow_missing,
         margin=options.margin,
         max_bad_share=options.max_bad_share,
+        faces=options.faces,
+        depth=options.depth,
+        face_models=options.face_models,
       )
   except (ValueError, OSError, ImportError) as error:
     sys.exit(f'error: {error}')

@@ -9,13 +9,13 @@ import csv
 import functools
 import multiprocessing
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from nasfas_datasets import boxes as boxes_lib
-from nasfas_datasets import fas_builder, listing
+from nasfas_datasets import clip_faces, fas_builder, listing
 from nasfas_datasets.clip_cache import ClipCache
 from nasfas_datasets.clip_config import ClipConfig
 from nasfas_jax import records
@@ -38,40 +38,65 @@ CONFIGS = [
 
 
 def read_boxes(source: listing.Boxes) -> np.ndarray:
-  """The boxes of an annotation, [F, 4]; NaN where there is no face."""
-  if source.format == 'hdf5_eyes':
-    return boxes_lib.from_eyes(hdf5.eyes(source.path))
-  return boxes_lib.READERS[source.format](source.path)
+  """The boxes of an annotation, [F, 4]; NaN where there is no face.
+
+  Raises:
+    ClipError: if the annotation is not usable.
+  """
+  try:
+    if source.format == 'hdf5_eyes':
+      return boxes_lib.from_eyes(hdf5.eyes(source.path))
+    return boxes_lib.READERS[source.format](source.path)
+  except ValueError as error:
+    raise listing.ClipError(str(error)) from error
 
 
 def place(
-  clip: listing.Clip, margin: float, width: int, height: int
+  clip: listing.Clip,
+  detected: np.ndarray | None,
+  margin: float,
+  width: int,
+  height: int,
 ) -> tuple[np.ndarray, crop.Square]:
   """The one face box of a clip, inside its frames, and the square about it.
+
+  Args:
+    clip: whose annotation is read if there is no `detected`.
+    detected: boxes [F, 4] that were found in the frames, NaN for none.
+    margin: see `ClipConfig`.
+    width: of the frames.
+    height: of the frames.
 
   Raises:
     ClipError: if no frame has a face, or the face is not in the frame.
   """
-  if clip.boxes is None:
+  if detected is None and clip.boxes is None:
     box = crop.default_box(width, height, margin)
   else:
-    try:
-      box = crop.median_box(read_boxes(clip.boxes))
-      frame = np.array([width, height, width, height], np.float64)
-      # Annotations reach a little past the border where faces do.
-      box = crop.check_box(np.clip(box, 0, frame), width, height)
-    except ValueError as error:
-      raise listing.ClipError(str(error)) from error
+    if detected is None:
+      detected = read_boxes(clip.boxes)
+    box = clip_faces.clip_box(detected, width, height)
   return box, crop.square_around(box, margin)
 
 
 def make_clip(
-  clip: listing.Clip, *, dataset: str, config: ClipConfig
+  clip: listing.Clip,
+  *,
+  dataset: str,
+  config: ClipConfig,
+  face_models: str | None = None,
 ) -> dict[str, object]:
-  """Decodes a clip into a record.
+  """Decodes a clip into a record; twice where the faces are detected.
+
+  Args:
+    clip: what to decode.
+    dataset: its name, for the record.
+    config: what to store.
+    face_models: folder of the face models, where the config needs them.
 
   Raises:
     ClipError, VideoError: if the video or its annotation is not usable.
+    ImportError, FileNotFoundError: if the face models cannot be loaded.
   """
   placed = []  # Box, square and size, once the first frame is there.
   turn = clip.turn
@@ -79,27 +104,46 @@ def make_clip(
   if turn and video.orientation(clip.path):
     turn = 0
 
-  def cut(frame: np.ndarray) -> np.ndarray:
-    frame = np.ascontiguousarray(np.rot90(frame, -turn))
+  def sample(transform: Callable[[np.ndarray], object]) -> video.Clip:
+    reader = hdf5 if clip.path.suffix == '.hdf5' else video
+    return reader.sample_frames(
+      clip.path,
+      config.num_frames,
+      lambda frame: transform(np.ascontiguousarray(np.rot90(frame, -turn))),
+    )
+
+  detected = None
+  if config.faces == 'detected':
+    find = functools.partial(clip_faces.find_box, face_models)
+    detected = np.stack(sample(find).frames)
+
+  def cut(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     size = (frame.shape[1], frame.shape[0])
     if not placed:
-      placed.extend((*place(clip, config.margin, *size), size))
+      placed.extend((*place(clip, detected, config.margin, *size), size))
     if placed[2] != size:
       raise listing.ClipError(f'the frame changes from {placed[2]} to {size}')
-    return crop.cut(frame, placed[1], config.size)
+    depth = None
+    if config.depth == 'mesh':
+      depth = clip_faces.find_depth(face_models, frame, placed[1])
+    return crop.cut(frame, placed[1], config.size), depth
 
-  reader = hdf5 if clip.path.suffix == '.hdf5' else video
-  sampled = reader.sample_frames(clip.path, config.num_frames, cut)
+  sampled = sample(cut)
+  pictures, maps = zip(*sampled.frames, strict=True)
   box, square, _ = placed
   inner = crop.box_in_crop(box, square, config.size)
-  # No depth is known: the ellipse in the box, for attacks as for live clips.
-  mask = crop.face_ellipse(inner, config.size, records.DEPTH_SIZE)
+  if config.depth == 'mesh':
+    depth = clip_faces.fill(maps)
+  else:
+    # The ellipse in the box, for attacks as for live clips.
+    mask = crop.face_ellipse(inner, config.size, records.DEPTH_SIZE)
+    depth = np.repeat(mask[None], len(pictures), axis=0)
   return fas_builder.make_record(
     dataset=dataset,
-    frames=[fas_builder.encode_png(frame) for frame in sampled.frames],
+    frames=[fas_builder.encode_png(picture) for picture in pictures],
     frame_index=sampled.frame_index,
     face_box=inner,
-    depth=np.repeat(mask[None], len(sampled.frames), axis=0),
+    depth=depth,
     fps=sampled.fps,
     **{
       name: getattr(clip, name)
@@ -109,12 +153,12 @@ def make_clip(
   )
 
 
-def _try_clip(clip, *, dataset, config, cache):
+def _try_clip(clip, *, cache, **settings):
   """(clip, record or None, why it is not one)."""
   try:
     record = cache.get(clip)
     if record is None:
-      record = make_clip(clip, dataset=dataset, config=config)
+      record = make_clip(clip, **settings)
       cache.put(clip, record)
     return clip, record, ''
   except (listing.ClipError, video.VideoError) as error:
@@ -199,6 +243,7 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
       _try_clip,
       dataset=self.name,
       config=self.builder_config,
+      face_models=self.face_models,
       cache=self._cache(),
     )
     if self.num_workers <= 1:

@@ -173,7 +173,8 @@ def test_a_file_that_turns_itself_is_not_turned_twice(monkeypatch):
     )
     video_builder.make_clip(clip, dataset='msu_mfsd', config=config)
     # The whole frame is the crop: the bright rows are where they were put.
-    assert seen[-1][14, 40, 0] == top
+    picture, _ = seen[-1]
+    assert picture[14, 40, 0] == top
 
 
 def test_another_margin_is_a_dataset_of_another_name(tmp_path):
