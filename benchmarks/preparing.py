@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from benchmarks import timing
-from nasfas_datasets import listing, video_builder
+from nasfas_datasets import clip_record, listing, video_builder
 from nasfas_jax.preprocessing import video
 
 # width, height, frames, codec, suffix; the face is in the middle, 0.45 of the
@@ -80,7 +80,7 @@ def measure() -> dict[str, dict[str, float]]:
         seconds = timing.medians(
           {
             'decoder': lambda path=path: decode(path, config.num_frames),
-            'builder': lambda clip=clip: video_builder.make_clip(
+            'builder': lambda clip=clip: clip_record.make_clip(
               clip, dataset='oulu_npu', config=config
             ),
           },

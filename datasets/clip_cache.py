@@ -15,7 +15,7 @@ import zipfile
 
 import numpy as np
 
-from nasfas_datasets import listing
+from nasfas_datasets import clip_config, listing
 from nasfas_datasets.clip_config import ClipConfig
 
 
@@ -25,12 +25,10 @@ class ClipCache:
   def __init__(self, folder: pathlib.Path, config: ClipConfig):
     """folder: made at the first write; config: of the build."""
     self._folder = folder
+    # All but the name, and what does not change a record.
     self._settings = [
-      config.size,
-      config.num_frames,
-      config.margin,
-      config.border,
-      config.train_frames,
+      getattr(config, name)
+      for name in ('size', 'num_frames', *clip_config.SETTINGS)
     ]
 
   def _path(self, clip: listing.Clip) -> pathlib.Path:

@@ -9,6 +9,11 @@ from nasfas_jax.preprocessing import crop
 
 BORDERS = (*crop.BORDERS, 'stretch')
 
+# Settings that the user may change; each makes other records.
+SETTINGS = ('margin', 'border', 'train_frames', 'faces', 'depth')
+FACES = ('shipped', 'detected')
+DEPTHS = ('ellipse', 'mesh')
+
 
 @dataclasses.dataclass(eq=False)
 class ClipConfig(tfds.core.BuilderConfig):
@@ -25,6 +30,13 @@ class ClipConfig(tfds.core.BuilderConfig):
     train_frames: training clips are read up to so many frames only, as SiW's
       protocol 1 has it (60); 0 for no limit.
     max_bad_share: share of clips that may be skipped, in [0, 1].
+    faces: where the face box of a clip is from: 'shipped' (the dataset's
+      annotation, the whole frame where there is none) or 'detected' (found in
+      the stored frames, the median of them).
+    depth: the depth map of a clip without a depth picture: 'ellipse' (the
+      ellipse in the face box) or 'mesh' (of a dense face mesh, each frame its
+      own). Attacks get it as live clips do: a region that knew the label
+      would give it away.
   """
 
   size: int = 256
@@ -33,6 +45,8 @@ class ClipConfig(tfds.core.BuilderConfig):
   border: str = 'replicate'
   train_frames: int = 0
   max_bad_share: float = 0.1
+  faces: str = 'shipped'
+  depth: str = 'ellipse'
 
   def __post_init__(self):
     if self.size < 8:
@@ -55,25 +69,30 @@ class ClipConfig(tfds.core.BuilderConfig):
       raise ValueError(
         f'max_bad_share is {self.max_bad_share}; allowed: 0 to 1.'
       )
+    for name, allowed in (('faces', FACES), ('depth', DEPTHS)):
+      value = getattr(self, name)
+      if value not in allowed:
+        raise ValueError(f'{name} is {value!r}; allowed: {", ".join(allowed)}.')
 
 
 def with_settings(config: ClipConfig, **settings) -> ClipConfig:
   """A config with other settings.
 
   It makes other records, and so has a name of its own that tells them, such as
-  default_margin2 or default_border-stretch.
+  default_margin2 or default_detected_mesh.
 
   Args:
     config: of a video dataset.
-    **settings: fields of `ClipConfig`; None is the config's.
+    **settings: some of `SETTINGS`; None is the config's.
   """
   changed = {
     name: value
     for name, value in settings.items()
     if value is not None and value != getattr(config, name)
   }
+  # The values that are names are no setting's but one's.
   parts = [
-    f'{name}-{value}' if isinstance(value, str) else f'{name}{value:g}'
+    value if isinstance(value, str) else f'{name}{value:g}'
     for name, value in changed.items()
   ]
   return dataclasses.replace(

@@ -168,16 +168,21 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     cls.pkg_dir_path = path.parent
     super().__init_subclass__(**kwargs)
 
-  def __init__(self, *, progress=None, max_bad_share=None, **kwargs):
+  def __init__(
+    self, *, progress=None, max_bad_share=None, face_models=None, **kwargs
+  ):
     """Makes a builder.
 
     Args:
       progress: a callable (clips done, clips in all) that is called while clips
         are made, or None. A pickled builder forgets it.
       max_bad_share: share of clips that may be skipped; None is the config's.
+      face_models: folder of the face models, for a config that needs them;
+        None is where `fetch_face_models` puts them.
       **kwargs: those of `tfds.core.DatasetBuilder`.
     """
     self.progress = progress
+    self.face_models = face_models
     if max_bad_share is not None and not 0 <= max_bad_share <= 1:
       raise ValueError(f'max_bad_share is {max_bad_share}; allowed: 0 to 1.')
     super().__init__(**{'file_format': 'array_record', **kwargs})

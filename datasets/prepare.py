@@ -95,12 +95,11 @@ def prepare(
   progress: Progress | None = None,
   num_workers: int = 1,
   allow_missing: bool = False,
-  margin: float | None = None,
-  border: str | None = None,
-  train_frames: int | None = None,
   max_bad_share: float | None = None,
   use_beam: bool = False,
   beam_options: Sequence[str] = (),
+  face_models: str | pathlib.Path | None = None,
+  **settings,
 ) -> pathlib.Path:
   """Prepares a dataset; does only what is missing, and prints nothing.
 
@@ -113,13 +112,13 @@ def prepare(
     num_workers: processes that decode videos.
     allow_missing: build although clips that the dataset should hold are
       missing.
-    margin: see `clip_config.ClipConfig`; None is the config's. Another one
-      makes a config of another name.
-    border: likewise.
-    train_frames: likewise.
     max_bad_share: share of clips that may be skipped; None is the config's.
     use_beam: decode videos on Apache Beam, see `beam_build`.
     beam_options: Beam's own options, such as --runner=FlinkRunner.
+    face_models: folder of the models that faces='detected' and depth='mesh'
+      need; None is where `fetch_face_models` puts them.
+    **settings: `clip_config.SETTINGS`; None is the config's. Others make a
+      config of another name.
 
   Returns:
     The folder of the shards and of `records.INDEX_FILE`.
@@ -138,7 +137,8 @@ def prepare(
     name,
     config,
     data_dir,
-    {'margin': margin, 'border': border, 'train_frames': train_frames},
+    settings,
+    face_models=face_models,
     progress=None if progress is None else report,
     max_bad_share=max_bad_share,
     num_workers=num_workers,
@@ -192,6 +192,21 @@ def _define_flags() -> None:
   flags.DEFINE_float(
     'max_bad_share', None, 'Share of clips that may be skipped, 0 to 1.'
   )
+  flags.DEFINE_enum(
+    'faces',
+    None,
+    clip_config.FACES,
+    'Boxes of the dataset, or found by a face detector; shipped.',
+  )
+  flags.DEFINE_enum(
+    'depth',
+    None,
+    clip_config.DEPTHS,
+    'Depth maps of the face box, or of a dense face mesh; ellipse.',
+  )
+  flags.DEFINE_string(
+    'face_models', None, 'Folder of what fetch_face_models has fetched.'
+  )
   flags.DEFINE_bool(
     'beam', False, 'Decode on Apache Beam instead of --workers processes.'
   )
@@ -225,12 +240,11 @@ def main(argv) -> None:
         progress=report,
         num_workers=options.workers,
         allow_missing=options.allow_missing,
-        margin=options.margin,
-        border=options.border,
-        train_frames=options.train_frames,
         max_bad_share=options.max_bad_share,
         use_beam=options.beam,
         beam_options=options.beam_option,
+        face_models=options.face_models,
+        **{name: options[name].value for name in clip_config.SETTINGS},
       )
   except (ValueError, OSError, ImportError) as error:
     sys.exit(f'error: {error}')

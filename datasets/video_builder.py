@@ -12,15 +12,13 @@ import multiprocessing
 import pathlib
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import tensorflow_datasets as tfds
 
-from nasfas_datasets import beam_build, fas_builder, listing
-from nasfas_datasets import boxes as boxes_lib
+from nasfas_datasets import beam_build, clip_record, fas_builder, listing
 from nasfas_datasets.clip_cache import ClipCache
 from nasfas_datasets.clip_config import ClipConfig
 from nasfas_jax import records
-from nasfas_jax.preprocessing import crop, frame_folder, hdf5, video
+from nasfas_jax.preprocessing import video
 
 REPORT_FILE = 'skipped.csv'
 
@@ -38,117 +36,12 @@ CONFIGS = [
 ]
 
 
-def read_boxes(source: listing.Boxes) -> np.ndarray:
-  """The boxes of an annotation, [F, 4]; NaN where there is no face."""
-  if source.format == 'hdf5_eyes':
-    return boxes_lib.from_eyes(hdf5.eyes(source.path))
-  if source.format == 'frame_folder':
-    paths = frame_folder.numbers(source.path, frame_folder.BOX).values()
-    return np.concatenate([boxes_lib.lines_xywh(path) for path in paths])
-  return boxes_lib.READERS[source.format](source.path)
-
-
-def place(
-  clip: listing.Clip, config: ClipConfig, width: int, height: int
-) -> tuple[np.ndarray, crop.Square | crop.Region]:
-  """The one face box of a clip, inside its frames, and what to cut out.
-
-  Raises:
-    ClipError: if no frame has a face, or the face is not in the frame.
-  """
-  if clip.boxes is None:
-    box = crop.default_box(width, height, config.margin)
-  else:
-    try:
-      box = crop.median_box(read_boxes(clip.boxes))
-      frame = np.array([width, height, width, height], np.float64)
-      # Annotations reach a little past the border where faces do.
-      box = crop.check_box(np.clip(box, 0, frame), width, height)
-    except ValueError as error:
-      raise listing.ClipError(str(error)) from error
-  if config.border == 'stretch':
-    return box, crop.clipped_region(box, config.margin, width, height)
-  return box, crop.square_around(box, config.margin)
-
-
-def _sample(clip: listing.Clip, config: ClipConfig, cut) -> video.Clip:
-  """Evenly spread frames of a clip, by what it is kept in."""
-  limit = config.train_frames if clip.split == 'train' else 0
-  if clip.boxes is not None and clip.boxes.format == 'frame_folder':
-    return frame_folder.sample_frames(
-      clip.path, config.num_frames, cut, limit, depth=clip.depth
-    )
-  reader = hdf5 if clip.path.suffix == '.hdf5' else video
-  return reader.sample_frames(clip.path, config.num_frames, cut, limit)
-
-
-def _cut_depth(clip, number, square, size) -> np.ndarray:
-  """The depth map of a frame, uint8 [32, 32] over the crop."""
-  depth = frame_folder.read_depth(clip.depth, int(number))
-  if depth.shape != size[::-1]:
-    raise listing.ClipError(
-      f'the depth map of frame {number} is {depth.shape[1]} x '
-      f'{depth.shape[0]}, the frame {size[0]} x {size[1]}'
-    )
-  return crop.cut(depth, square, records.DEPTH_SIZE, border='zero')
-
-
-def make_clip(
-  clip: listing.Clip, *, dataset: str, config: ClipConfig
-) -> dict[str, object]:
-  """Decodes a clip into a record.
-
-  Raises:
-    ClipError, VideoError: if the video or its annotation is not usable.
-  """
-  border = config.border
-  placed = []  # Box, square and size, once the first frame is there.
-  turn = clip.turn
-  # A file that says how it is to be turned has been turned by the decoder.
-  if turn and video.orientation(clip.path):
-    turn = 0
-
-  def cut(frame: np.ndarray) -> np.ndarray:
-    frame = np.ascontiguousarray(np.rot90(frame, -turn))
-    size = (frame.shape[1], frame.shape[0])
-    if not placed:
-      placed.extend((*place(clip, config, *size), size))
-    if placed[2] != size:
-      raise listing.ClipError(f'the frame changes from {placed[2]} to {size}')
-    return crop.cut(frame, placed[1], config.size, border=border)
-
-  sampled = _sample(clip, config, cut)
-  box, square, size = placed
-  inner = crop.box_in_crop(box, square, config.size)
-  if clip.depth is None:
-    # No depth is known: the ellipse in the box, for attacks as for live clips.
-    mask = crop.face_ellipse(inner, config.size, records.DEPTH_SIZE)
-    depth = np.repeat(mask[None], len(sampled.frames), axis=0)
-  else:
-    depth = np.stack(
-      [_cut_depth(clip, n, square, size) for n in sampled.frame_index]
-    )
-  return fas_builder.make_record(
-    dataset=dataset,
-    frames=[fas_builder.encode_png(frame) for frame in sampled.frames],
-    frame_index=sampled.frame_index,
-    face_box=inner,
-    depth=depth,
-    fps=sampled.fps,
-    **{
-      name: getattr(clip, name)
-      for name in records.INDEX_FIELDS
-      if name != 'dataset'
-    },
-  )
-
-
-def _try_clip(clip, *, dataset, config, cache=None):
+def _try_clip(clip, *, cache=None, **settings):
   """(clip, record or None, why it is not one)."""
   try:
     record = cache and cache.get(clip)
     if record is None:
-      record = make_clip(clip, dataset=dataset, config=config)
+      record = clip_record.make_clip(clip, **settings)
       if cache:
         cache.put(clip, record)
     return clip, record, ''
@@ -222,9 +115,7 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
     return {split: generate(clips) for split, clips in chosen.items() if clips}
 
   def _beam_examples(self, clips: Sequence[listing.Clip]):
-    work = functools.partial(
-      _try_clip, dataset=self.name, config=self.builder_config
-    )
+    work = functools.partial(_try_clip, **self._settings())
     report = self._beam_report(clips[0].split)
     report.parent.mkdir(parents=True, exist_ok=True)
     return beam_build.examples(clips, work, report)
@@ -271,12 +162,7 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
 
   def _decode(self, clips):
     """The clips in order, by `num_workers` processes."""
-    work = functools.partial(
-      _try_clip,
-      dataset=self.name,
-      config=self.builder_config,
-      cache=self._cache(),
-    )
+    work = functools.partial(_try_clip, cache=self._cache(), **self._settings())
     if self.num_workers <= 1:
       yield from map(work, clips)
       return
@@ -288,6 +174,14 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
         yield from pool.map(work, clips)
       finally:
         pool.shutdown(cancel_futures=True)
+
+  def _settings(self) -> dict[str, object]:
+    """What `clip_record.make_clip` needs beside the clip."""
+    return {
+      'dataset': self.name,
+      'config': self.builder_config,
+      'face_models': self.face_models,
+    }
 
   def _cache(self) -> ClipCache:
     """The finished clips, beside the folder of the shards."""

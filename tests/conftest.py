@@ -43,3 +43,14 @@ def tiny_data_dir(tmp_path_factory):
   folder = tmp_path_factory.mktemp('data')
   prepare.prepare('synthetic_fas', config='tiny', data_dir=folder)
   return folder
+
+
+@pytest.fixture(scope='session')
+def needs_face_models():
+  """Skips where the face models or their runtime are not there."""
+  from nasfas_jax.preprocessing import face_models
+
+  pytest.importorskip('ai_edge_litert')
+  folder = face_models.folder_of(None)
+  if not all((folder / name).exists() for name in face_models.SUMS):
+    pytest.skip('python -m nasfas_datasets.fetch_face_models was not run.')

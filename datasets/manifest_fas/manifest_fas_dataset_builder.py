@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import math
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from nasfas_datasets import clip_config, fas_builder
+from nasfas_datasets import clip_config, clip_faces, fas_builder, listing
 from nasfas_datasets.manifest_fas import manifest
 from nasfas_jax import records
 from nasfas_jax.preprocessing import crop, video
@@ -35,7 +36,7 @@ class ManifestConfig(clip_config.ClipConfig):
   manifest: str = ''
 
 
-def _depth_maps(
+def _depth_map(
   row: manifest.Row,
   box: np.ndarray,
   square: crop.Square,
@@ -75,27 +76,53 @@ def _depth_maps(
   return depth
 
 
-def make_clip(row: manifest.Row, config: ManifestConfig) -> dict[str, object]:
-  """Decodes one row into a record.
+def make_clip(
+  row: manifest.Row, config: ManifestConfig, face_models: str | None = None
+) -> dict[str, object]:
+  """Decodes one row into a record; twice where the faces are detected.
+
+  Args:
+    row: what to decode.
+    config: what to store. A row's own depth picture goes before a mesh.
+    face_models: folder of the face models, where the config needs them.
 
   Raises:
-    VideoError, RowError: if the file, its box or its depth is not usable.
+    VideoError, RowError, ClipError: if the file, its box, its depth or its
+      face is not usable.
+    ImportError, FileNotFoundError: if the face models cannot be loaded.
   """
+  limit = config.train_frames if row.split == 'train' else 0
+  # Only squares have something past the border.
+  border = 'replicate' if config.border == 'stretch' else config.border
+  with_mesh = config.depth == 'mesh' and row.depth is None
+  detected = None
+  if config.faces == 'detected':
+    find = functools.partial(clip_faces.find_box, face_models)
+    sampled = video.sample_frames(row.path, config.num_frames, find, limit)
+    detected = np.stack(sampled.frames)
   placed = []  # The box and the square, once the size of the frame is known.
 
-  def cut(frame: np.ndarray) -> np.ndarray:
+  def cut(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     height, width = frame.shape[:2]
     if not placed:
-      placed.extend(_place(row, config.margin, width, height))
+      placed.extend(_place(row, detected, config, width, height))
     if placed[2] != (width, height):
       raise manifest.RowError(
         f'the frame changes from {placed[2]} to {(width, height)} pixels.'
       )
-    return crop.cut(frame, placed[1], config.size)
+    depth = None
+    if with_mesh:
+      depth = clip_faces.find_depth(face_models, frame, placed[1])
+    return crop.cut(frame, placed[1], config.size, border=border), depth
 
-  clip = video.sample_frames(row.path, config.num_frames, cut)
+  clip = video.sample_frames(row.path, config.num_frames, cut, limit)
+  pictures, maps = zip(*clip.frames, strict=True)
   box, square, frame_size = placed
-  depth = _depth_maps(row, box, square, frame_size, config.size)
+  if with_mesh:
+    depth = clip_faces.fill(maps)
+  else:
+    depth = _depth_map(row, box, square, frame_size, config.size)
+    depth = np.repeat(depth[None], len(pictures), axis=0)
   return fas_builder.make_record(
     clip_id=row.clip_id,
     dataset='manifest_fas',
@@ -104,25 +131,36 @@ def make_clip(row: manifest.Row, config: ManifestConfig) -> dict[str, object]:
     label=row.label,
     attack_type=row.attack_type,
     attack_detail=row.attack_detail,
-    frames=[fas_builder.encode_png(frame) for frame in clip.frames],
+    frames=[fas_builder.encode_png(picture) for picture in pictures],
     frame_index=clip.frame_index,
     face_box=crop.box_in_crop(box, square, config.size),
-    depth=np.repeat(depth[None], len(clip.frames), axis=0),
+    depth=depth,
     fps=clip.fps,
     **row.domains,
   )
 
 
-def _place(row: manifest.Row, margin: float, width: int, height: int):
-  """(box, square, (width, height)) of a clip in its frames."""
-  if row.box is None:
-    box = crop.default_box(width, height, margin)
+def _place(
+  row: manifest.Row,
+  detected: np.ndarray | None,
+  config: ManifestConfig,
+  width: int,
+  height: int,
+):
+  """(box, what to cut out, (width, height)) of a clip in its frames."""
+  if detected is not None:
+    box = clip_faces.clip_box(detected, width, height)
+  elif row.box is None:
+    box = crop.default_box(width, height, config.margin)
   else:
     try:
       box = crop.check_box(row.box, width, height)
     except ValueError as error:
       raise manifest.RowError(str(error)) from error
-  square = crop.square_around(box, margin)
+  if config.border == 'stretch':
+    region = crop.clipped_region(box, config.margin, width, height)
+    return box, region, (width, height)
+  square = crop.square_around(box, config.margin)
   if square.side > _MAX_CROP_SIDE:
     raise manifest.RowError(
       f'the crop of a frame of {width} x {height} pixels has a side of '
@@ -176,8 +214,12 @@ class Builder(fas_builder.FasBuilder):
     num_clips = 0
     for row in rows:
       try:
-        record = make_clip(row, self.builder_config)
-      except (video.VideoError, manifest.RowError) as error:
+        record = make_clip(row, self.builder_config, self.face_models)
+      except (
+        video.VideoError,
+        manifest.RowError,
+        listing.ClipError,
+      ) as error:
         self._bad_rows.append(manifest.BadRow(row.number, row.name, str(error)))
         self._check_bad_share()
       else:

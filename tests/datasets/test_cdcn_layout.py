@@ -164,7 +164,7 @@ def test_cdcns_crop_is_stretched(tmp_path):
   for split, user in FOLDERS:
     write_clip(root, split, f'1_1_{user}_1')
   shards = build(root, tmp_path, border='stretch', margin=1.3)
-  assert shards.parent.name == 'cdcn_small_margin1.3_border-stretch'
+  assert shards.parent.name == 'cdcn_small_margin1.3_stretch'
   found = [p for p in (tmp_path / 'data').rglob('*.array_record*')]
   assert found
   from nasfas_datasets import clip_config

@@ -195,7 +195,7 @@ def test_a_damaged_clip_is_a_listed_skip_or_too_many(damage, reason, tmp_path):
 
 
 def test_a_file_that_turns_itself_is_not_turned_twice(monkeypatch):
-  from nasfas_datasets import listing, video_builder
+  from nasfas_datasets import clip_record, listing, video_builder
   from nasfas_jax.preprocessing import video
 
   seen = []
@@ -214,9 +214,10 @@ def test_a_file_that_turns_itself_is_not_turned_twice(monkeypatch):
     clip = listing.Clip(
       trees.pathlib.Path('x.mp4'), 'x', '1', 'train', 1, 'live', turn=2
     )
-    video_builder.make_clip(clip, dataset='msu_mfsd', config=config)
+    clip_record.make_clip(clip, dataset='msu_mfsd', config=config)
     # The whole frame is the crop: the bright rows are where they were put.
-    assert seen[-1][14, 40, 0] == top
+    picture, _ = seen[-1]
+    assert picture[14, 40, 0] == top
 
 
 def test_another_margin_is_a_dataset_of_another_name(tmp_path):
@@ -303,7 +304,7 @@ def test_a_rendered_dataset_has_no_margin(tmp_path):
 def test_a_restart_goes_on_and_reads_a_changed_file_again(
   tmp_path, monkeypatch
 ):
-  from nasfas_datasets import video_builder
+  from nasfas_datasets import clip_record
 
   root = make_tree('three_d_mad', tmp_path / 'mad')
   options = {
@@ -313,7 +314,7 @@ def test_a_restart_goes_on_and_reads_a_changed_file_again(
     'allow_missing': True,
   }
   made = []
-  real = video_builder.make_clip
+  real = clip_record.make_clip
 
   def make_clip(clip, **settings):
     if len(made) == 5:
@@ -321,14 +322,14 @@ def test_a_restart_goes_on_and_reads_a_changed_file_again(
     made.append(clip.clip_id)
     return real(clip, **settings)
 
-  monkeypatch.setattr(video_builder, 'make_clip', make_clip)
+  monkeypatch.setattr(clip_record, 'make_clip', make_clip)
   with pytest.raises(KeyboardInterrupt):
     prepare.prepare('three_d_mad', **options)
   first, made[:] = list(made), []
   # One finished clip has changed since.
   write_hdf5(root / f'{first[2]}.hdf5')
   monkeypatch.setattr(
-    video_builder,
+    clip_record,
     'make_clip',
     lambda clip, **s: made.append(clip.clip_id) or real(clip, **s),
   )

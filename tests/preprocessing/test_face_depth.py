@@ -22,7 +22,7 @@ def dome(yaw=0.0):
     x[right], y[right] = -x[left], y[left]
   (x[10], y[10]), (x[152], y[152]) = (0, -0.98), (0, 0.98)
   x[face_mesh.NOSE], y[face_mesh.NOSE] = 0, 0
-  z = -0.8 * np.sqrt(1 - x**2 - y**2)
+  z = -0.8 * np.sqrt(np.maximum(1 - x**2 - y**2, 0))
   turned = np.cos(yaw) * x + np.sin(yaw) * z
   return np.stack([turned, 1.3 * y, np.cos(yaw) * z - np.sin(yaw) * x], axis=1)
 

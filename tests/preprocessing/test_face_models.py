@@ -14,11 +14,7 @@ from nasfas_jax.preprocessing import (
 
 
 @pytest.fixture(scope='module')
-def models():
-  pytest.importorskip('ai_edge_litert')
-  folder = face_models.folder_of(None)
-  if not all((folder / name).exists() for name in face_models.SUMS):
-    pytest.skip('python -m nasfas_datasets.fetch_face_models was not run.')
+def models(needs_face_models):
   return face_models.load()
 
 

@@ -1,0 +1,98 @@
+"""Boxes and depth maps of a clip's frames by the face models."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from nasfas_datasets.listing import ClipError
+from nasfas_jax import records
+from nasfas_jax.preprocessing import crop, face_depth, face_mesh, face_models
+
+# Side in pixels of the crop that a mesh is looked for in: at the margin of the
+# stored crops the mesh sees the face at about the size of its input.
+_SEARCH_SIZE = 256
+
+
+def clip_box(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+  """The one face box of a clip, inside its frames: float64 [4].
+
+  Args:
+    boxes: floats [F, 4], of an annotation or of `find_box`; NaN for none.
+    width: of the frames.
+    height: of the frames.
+
+  Raises:
+    ClipError: if no frame has a face, or the face is not in the frame.
+  """
+  try:
+    box = crop.median_box(boxes)
+    frame = np.array([width, height, width, height], np.float64)
+    # Boxes reach a little past the border where faces do.
+    return crop.check_box(np.clip(box, 0, frame), width, height)
+  except ValueError as error:
+    raise ClipError(str(error)) from error
+
+
+def find_box(folder: str | os.PathLike | None, frame: np.ndarray) -> np.ndarray:
+  """The box of the largest face of a frame.
+
+  Args:
+    folder: of the face models, see `face_models.load`.
+    frame: uint8 RGB [H, W, 3], upright.
+
+  Returns:
+    float64 [4] in pixels, NaN where there is no face.
+  """
+  faces = face_mesh.find_faces(face_models.load(folder), frame)
+  return faces[0].box if faces else np.full(4, np.nan)
+
+
+def find_depth(
+  folder: str | os.PathLike | None, frame: np.ndarray, square: crop.Square
+) -> np.ndarray | None:
+  """The depth of the most central face of a crop.
+
+  Args:
+    folder: of the face models, see `face_models.load`.
+    frame: uint8 RGB [H, W, 3], upright.
+    square: what is stored of the frame.
+
+  Returns:
+    uint8 [32, 32] over the square, 255 = nearest, 0 = not the face; None
+    where there is no face.
+  """
+  image = crop.cut(frame, square, _SEARCH_SIZE)
+  faces = face_mesh.find_faces(face_models.load(folder), image)
+  if not faces:
+    return None
+
+  def distance(face: face_mesh.Face) -> float:
+    centre = (face.box[:2] + face.box[2:]) / 2
+    return np.linalg.norm(centre - _SEARCH_SIZE / 2)
+
+  depth = face_depth.depth_map(
+    min(faces, key=distance).points,
+    (0, 0, _SEARCH_SIZE),
+    records.DEPTH_SIZE,
+  )
+  return np.rint(255 * depth).astype(np.uint8)
+
+
+def fill(maps: Sequence[np.ndarray | None]) -> np.ndarray:
+  """The maps of all frames; one without a face takes the nearest frame's.
+
+  Args:
+    maps: of `find_depth`, K of them.
+
+  Returns:
+    uint8 [K, 32, 32].
+
+  Raises:
+    ClipError: if no frame has a map.
+  """
+  known = [i for i, found in enumerate(maps) if found is not None]
+  if not known:
+    raise ClipError('No frame of the clip has a face for a depth map.')
+  distances = np.abs(np.arange(len(maps))[:, None] - np.array(known))
+  return np.stack([maps[known[j]] for j in distances.argmin(axis=1)])

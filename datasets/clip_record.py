@@ -1,0 +1,162 @@
+"""One clip of a folder of videos, decoded into a record."""
+
+import functools
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from nasfas_datasets import boxes as boxes_lib
+from nasfas_datasets import clip_faces, fas_builder, listing
+from nasfas_datasets.clip_config import ClipConfig
+from nasfas_jax import records
+from nasfas_jax.preprocessing import crop, frame_folder, hdf5, video
+
+
+def read_boxes(source: listing.Boxes) -> np.ndarray:
+  """The boxes of an annotation, [F, 4]; NaN where there is no face.
+
+  Raises:
+    ClipError: if the annotation is not usable.
+  """
+  try:
+    if source.format == 'hdf5_eyes':
+      return boxes_lib.from_eyes(hdf5.eyes(source.path))
+    if source.format == 'frame_folder':
+      paths = frame_folder.numbers(source.path, frame_folder.BOX).values()
+      return np.concatenate([boxes_lib.lines_xywh(path) for path in paths])
+    return boxes_lib.READERS[source.format](source.path)
+  except ValueError as error:
+    raise listing.ClipError(str(error)) from error
+
+
+def place(
+  clip: listing.Clip,
+  detected: np.ndarray | None,
+  config: ClipConfig,
+  width: int,
+  height: int,
+) -> tuple[np.ndarray, crop.Square | crop.Region]:
+  """The one face box of a clip, inside its frames, and what to cut out.
+
+  Args:
+    clip: whose annotation is read if there is no `detected`.
+    detected: boxes [F, 4] that were found in the frames, NaN for none.
+    config: of the build.
+    width: of the frames.
+    height: of the frames.
+
+  Raises:
+    ClipError: if no frame has a face, or the face is not in the frame.
+  """
+  if detected is None and clip.boxes is None:
+    box = crop.default_box(width, height, config.margin)
+  else:
+    if detected is None:
+      detected = read_boxes(clip.boxes)
+    box = clip_faces.clip_box(detected, width, height)
+  if config.border == 'stretch':
+    return box, crop.clipped_region(box, config.margin, width, height)
+  return box, crop.square_around(box, config.margin)
+
+
+def _sampler(clip: listing.Clip, config: ClipConfig):
+  """A function from a transform to a clip's evenly spread, upright frames."""
+  limit = config.train_frames if clip.split == 'train' else 0
+  if clip.boxes is not None and clip.boxes.format == 'frame_folder':
+    read = functools.partial(frame_folder.sample_frames, depth=clip.depth)
+  else:
+    reader = hdf5 if clip.path.suffix == '.hdf5' else video
+    read = reader.sample_frames
+  turn = clip.turn
+  # A file that says how it is to be turned has been turned by the decoder.
+  if turn and video.orientation(clip.path):
+    turn = 0
+
+  def sample(transform: Callable[[np.ndarray], object]) -> video.Clip:
+    def upright(frame):
+      return transform(np.ascontiguousarray(np.rot90(frame, -turn)))
+
+    return read(clip.path, config.num_frames, upright, limit)
+
+  return sample
+
+
+def _given_depth(clip, number, view, size) -> np.ndarray:
+  """The depth map of a frame that comes with the clip, uint8 [32, 32]."""
+  depth = frame_folder.read_depth(clip.depth, int(number))
+  if depth.shape != size[::-1]:
+    raise listing.ClipError(
+      f'the depth map of frame {number} is {depth.shape[1]} x '
+      f'{depth.shape[0]}, the frame {size[0]} x {size[1]}'
+    )
+  return crop.cut(depth, view, records.DEPTH_SIZE, border='zero')
+
+
+def make_clip(
+  clip: listing.Clip,
+  *,
+  dataset: str,
+  config: ClipConfig,
+  face_models: str | os.PathLike | None = None,
+) -> dict[str, object]:
+  """Decodes a clip into a record; twice where the faces are detected.
+
+  Args:
+    clip: what to decode.
+    dataset: its name, for the record.
+    config: what to store. Depth maps that come with the clip go before it.
+    face_models: folder of the face models, where the config needs them.
+
+  Raises:
+    ClipError, VideoError: if the video or its annotation is not usable.
+    ImportError, FileNotFoundError: if the face models cannot be loaded.
+  """
+  sample = _sampler(clip, config)
+  # Only squares have something past the border.
+  border = 'replicate' if config.border == 'stretch' else config.border
+  meshed = config.depth == 'mesh' and clip.depth is None
+  detected = None
+  if config.faces == 'detected':
+    find = functools.partial(clip_faces.find_box, face_models)
+    detected = np.stack(sample(find).frames)
+  placed = []  # Box, view and size, once the first frame is there.
+
+  def cut(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    size = (frame.shape[1], frame.shape[0])
+    if not placed:
+      placed.extend((*place(clip, detected, config, *size), size))
+    if placed[2] != size:
+      raise listing.ClipError(f'the frame changes from {placed[2]} to {size}')
+    depth = None
+    if meshed:
+      depth = clip_faces.find_depth(face_models, frame, placed[1])
+    return crop.cut(frame, placed[1], config.size, border=border), depth
+
+  sampled = sample(cut)
+  pictures, maps = zip(*sampled.frames, strict=True)
+  box, view, size = placed
+  inner = crop.box_in_crop(box, view, config.size)
+  if clip.depth is not None:
+    depth = np.stack(
+      [_given_depth(clip, n, view, size) for n in sampled.frame_index]
+    )
+  elif meshed:
+    depth = clip_faces.fill(maps)
+  else:
+    # The ellipse in the box, for attacks as for live clips.
+    mask = crop.face_ellipse(inner, config.size, records.DEPTH_SIZE)
+    depth = np.repeat(mask[None], len(pictures), axis=0)
+  return fas_builder.make_record(
+    dataset=dataset,
+    frames=[fas_builder.encode_png(picture) for picture in pictures],
+    frame_index=sampled.frame_index,
+    face_box=inner,
+    depth=depth,
+    fps=sampled.fps,
+    **{
+      name: getattr(clip, name)
+      for name in records.INDEX_FIELDS
+      if name != 'dataset'
+    },
+  )
