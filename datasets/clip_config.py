@@ -84,11 +84,21 @@ def with_settings(config: ClipConfig, **settings) -> ClipConfig:
   Args:
     config: of a video dataset.
     **settings: some of `SETTINGS`; None is the config's.
+
+  Raises:
+    TypeError: for an unknown setting.
+    ValueError: for a value that is not allowed.
   """
+  if unknown := settings.keys() - set(SETTINGS):
+    raise TypeError(
+      f'Unknown settings {", ".join(sorted(unknown))}; allowed: '
+      f'{", ".join(SETTINGS)}.'
+    )
+  # In this order, so that a build has one name.
   changed = {
-    name: value
-    for name, value in settings.items()
-    if value is not None and value != getattr(config, name)
+    name: settings[name]
+    for name in SETTINGS
+    if settings.get(name) not in (None, getattr(config, name))
   }
   # The values that are names are no setting's but one's.
   parts = [

@@ -313,7 +313,7 @@ def test_frames_of_two_sizes(root, tmp_path, monkeypatch):
   """Some streams change their size; one crop cannot serve both."""
   frames = [np.zeros((48, 64, 3), np.uint8), np.zeros((24, 32, 3), np.uint8)]
 
-  def sample(path, num_frames, transform):
+  def sample(path, num_frames, transform, limit):
     return [transform(frame) for frame in frames]
 
   monkeypatch.setattr(
