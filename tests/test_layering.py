@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = {'nasfas_jax': 'nasfas_jax', 'nasfas_datasets': 'datasets'}
 FOLDERS = (
   *PACKAGES.values(),
-  *('configs', 'launch', 'tests', 'benchmarks', '.ci'),
+  *('configs', 'launch', 'tests', 'benchmarks', 'docs', '.ci'),
 )
 MAX_LINES = 350
 
