@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = {'nasfas_jax': 'nasfas_jax', 'nasfas_datasets': 'datasets'}
 FOLDERS = (
   *PACKAGES.values(),
-  *('configs', 'launch', 'tests', 'benchmarks', '.ci'),
+  *('configs', 'launch', 'tests', 'benchmarks', 'docs', '.ci'),
 )
 MAX_LINES = 350
 
@@ -92,6 +92,7 @@ ONLY_IN = {
   'torch': ['baseline', 'compare'],
   'torchvision': ['baseline', 'compare'],
   'tensorflow': ['datasets', 'prepare'],
+  'ai_edge_litert': ['preprocessing'],
   'pickle': [],
   'cloudpickle': [],
   'dill': [],
@@ -300,6 +301,7 @@ def test_no_file_names_a_path_of_one_machine():
     ('nasfas_jax.baseline.layers', 'from nasfas_jax.models import layers'),
     ('nasfas_jax.export', 'import tensorflow as tf'),
     ('nasfas_jax.export', 'import torch.nn as nn'),
+    ('nasfas_datasets.clip_faces', 'import ai_edge_litert'),
     ('nasfas_jax.checkpoints', 'import pickle'),
     ('nasfas_datasets.manifest_fas.manifest', 'import torch'),
     ('nasfas_datasets.manifest_fas.manifest', 'from nasfas_jax import data'),

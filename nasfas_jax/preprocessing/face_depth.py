@@ -64,19 +64,26 @@ def rasterise(
     float64 [size, size], the height at the centre of each cell, -inf where
     there is no triangle.
   """
-  x, y = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
-  a, b, c = np.moveaxis(flat[triangles][..., None, :], 1, 0)  # [T, 1, 2]
+  corners = flat[triangles]
+  first = np.floor(corners.min(axis=1)).astype(int).clip(0, size)
+  last = np.ceil(corners.max(axis=1)).astype(int).clip(0, size)
+  # The cells that a triangle may cover: a window as large as the largest asks.
+  columns, rows = np.meshgrid(*map(np.arange, (last - first).max(axis=0)))
+  columns = first[:, :1] + columns.ravel()  # [T, cells of the window]
+  rows = first[:, 1:] + rows.ravel()
+  a, b, c = np.moveaxis(corners[:, :, None], 1, 0)  # [T, 1, 2]
   (ux, uy), (vx, vy) = np.moveaxis(b - a, -1, 0), np.moveaxis(c - a, -1, 0)
   area = ux * vy - uy * vx
-  # One without area covers no cell.
-  area = np.where(area == 0, np.nan, area)
-  x, y = x.ravel() - a[..., 0], y.ravel() - a[..., 1]  # [T, size * size]
+  area = np.where(area == 0, np.nan, area)  # One without area covers no cell.
+  x, y = columns + 0.5 - a[..., 0], rows + 0.5 - a[..., 1]
   second = (x * vy - y * vx) / area
   third = (y * ux - x * uy) / area
   weights = np.stack([1 - second - third, second, third], axis=-1)
-  level = np.einsum('tcv,tv->tc', weights, height[triangles])
-  drawn = np.where(np.all(weights >= 0, axis=-1), level, -np.inf)
-  return drawn.max(axis=0).reshape(size, size)
+  levels = np.einsum('tcv,tv->tc', weights, height[triangles])
+  covered = np.all(weights >= 0, axis=-1) & (rows < size) & (columns < size)
+  drawn = np.full((size, size), -np.inf)
+  np.maximum.at(drawn, (rows[covered], columns[covered]), levels[covered])
+  return drawn
 
 
 def depth_map(
