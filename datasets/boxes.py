@@ -71,6 +71,20 @@ def frame_corners(path: pathlib.Path) -> np.ndarray:
   return _clean([row[1:5] for row in _rows(path, ',', 5)])
 
 
+def eyes_below(path: pathlib.Path) -> bool:
+  """Whether in most rows of `frame_corners` the eyes are in the lower half.
+
+  Then the frame that the boxes were found in is upside down. Rows without the
+  eyes, the last four of nine columns, do not count.
+  """
+  votes = [
+    (row[6] + row[8]) / 2 > (row[2] + row[4]) / 2
+    for row in _rows(path, ',', 5)
+    if len(row) >= 9
+  ]
+  return 2 * sum(votes) > len(votes)
+
+
 def frame_eyes(path: pathlib.Path) -> np.ndarray:
   """OULU-NPU `.txt`: `frame,x_right,y_right,x_left,y_left`."""
   rows = [row[1:5] for row in _rows(path, ',', 5)]

@@ -13,21 +13,37 @@ from nasfas_jax import records
 from nasfas_jax.preprocessing import crop, frame_folder, hdf5, video
 
 
-def read_boxes(source: listing.Boxes) -> np.ndarray:
-  """The boxes of an annotation, [F, 4]; NaN where there is no face.
+def read_boxes(clip: listing.Clip, width: int, height: int) -> np.ndarray:
+  """The boxes of a clip's annotation in the upright frame, [F, 4].
+
+  NaN where there is no face.
 
   Raises:
-    ClipError: if the annotation is not usable.
+    ClipError: if the annotation is not usable, or upside down in a clip that
+      is not.
   """
+  source = clip.boxes
   try:
     if source.format == 'hdf5_eyes':
       return boxes_lib.from_eyes(hdf5.eyes(source.path))
     if source.format == 'frame_folder':
       paths = frame_folder.numbers(source.path, frame_folder.BOX).values()
       return np.concatenate([boxes_lib.lines_xywh(path) for path in paths])
-    return boxes_lib.READERS[source.format](source.path)
+    found = boxes_lib.READERS[source.format](source.path)
+    turned = source.format == 'frame_corners' and boxes_lib.eyes_below(
+      source.path
+    )
   except ValueError as error:
     raise listing.ClipError(str(error)) from error
+  if not turned:
+    return found
+  # The eyes tell that the boxes count in the stored frame.
+  if clip.turn != 2:
+    raise listing.ClipError(
+      f'{source.path.name}: the eyes lie in the lower half of the boxes'
+    )
+  frame = np.array([width, height, width, height], np.float64)
+  return (frame - found)[:, [2, 3, 0, 1]]
 
 
 def place(
@@ -53,7 +69,7 @@ def place(
     box = crop.default_box(width, height, config.margin)
   else:
     if detected is None:
-      detected = read_boxes(clip.boxes)
+      detected = read_boxes(clip, width, height)
     box = clip_faces.clip_box(detected, width, height)
   if config.border == 'stretch':
     return box, crop.clipped_region(box, config.margin, width, height)

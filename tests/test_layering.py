@@ -92,13 +92,9 @@ ONLY_IN = {
   'torch': ['baseline', 'compare'],
   'torchvision': ['baseline', 'compare'],
   'tensorflow': ['datasets', 'prepare'],
+  'apache_beam': ['datasets'],
   'ai_edge_litert': ['preprocessing'],
-  'pickle': [],
-  'cloudpickle': [],
-  'dill': [],
-  'joblib': [],
-  'marshal': [],
-  'shelve': [],
+  **dict.fromkeys('pickle cloudpickle dill joblib marshal shelve'.split(), []),
 }
 # Groups that worker processes or plain tools load, and the networks of another
 # framework: no accelerator runtime.

@@ -5,6 +5,8 @@ Paper_3, Mask_Half_7, Makeup_Co_55. Subjects are not in the names.
 """
 
 import pathlib
+import re
+from collections.abc import Mapping
 
 from nasfas_datasets import listing
 
@@ -26,20 +28,26 @@ TYPES = {
   'Makeup_Im': ('makeup_impersonation', 'impersonation'),
   'Makeup_Ob': ('makeup_obfuscation', 'obfuscation'),
 }
+# Where SiW-Mv2's repository and a copy of its lists have them.
+LIST_FOLDERS = ('pro_3_text', 'source_SiW_Mv2/pro_3_text')
 GRAMMAR = f'TYPE_N.mov with TYPE one of {", ".join(TYPES)}'
 INSTRUCTIONS = """
 SiW-M is no longer given out; SiW-Mv2 is, by a signed agreement, see
 https://github.com/CHELSEA234/Multi-domain-learning-FAS. manual_dir holds Live
 and the folders of the attacks (SiW-M: Paper, Replay, Partial, Mask, Makeup;
-SiW-Mv2: Spoof) as shipped.
+SiW-Mv2: Spoof, and its repository's pro_3_text with the lists of live clips) as
+shipped.
 """
 
 
-def parse(root: pathlib.Path, name: str) -> dict[str, object]:
+def parse(
+  root: pathlib.Path, name: str, splits: Mapping[str, str] | None = None
+) -> dict[str, object]:
   """The fields of a clip from its path in the dataset.
 
-  SiW-M has a split of its live clips only (Live/Train, Live/Test); attacks are
-  'train' here and the leave-one-type-out protocols choose among them.
+  There is a split of the live clips only, by folders (Live/Train, Live/Test) or
+  lists (`splits`); attacks are 'train' here and the leave-one-type-out
+  protocols choose among them.
   """
   folder, _, file = name.rpartition('/')
   stem, _, suffix = file.rpartition('.')
@@ -52,11 +60,14 @@ def parse(root: pathlib.Path, name: str) -> dict[str, object]:
     raise listing.ClipError(f'the name does not fit {GRAMMAR}')
   attack_type, code = TYPES[prefix]
   live = attack_type == 'live'
+  split = 'test' if live and folder.endswith('Test') else 'train'
+  if live and splits:
+    split = splits.get(stem, split)
   return {
     'clip_id': name.rpartition('.')[0],
     # Not known: every clip counts as a subject of its own.
     'subject': f'{prefix}_{number}',
-    'split': 'test' if live and folder.endswith('Test') else 'train',
+    'split': split,
     'label': int(live),
     'attack_type': attack_type,
     'attack_detail': code,
@@ -67,16 +78,50 @@ def parse(root: pathlib.Path, name: str) -> dict[str, object]:
   }
 
 
+def read_live_lists(root: pathlib.Path) -> dict[str, str]:
+  """Stem -> split of the live clips, from the lists of SiW-Mv2 if there.
+
+  Raises:
+    ValueError: for a line that names no live clip, or a clip in both lists.
+  """
+  splits = {}
+  for folder in LIST_FOLDERS:
+    for split in ('train', 'test'):
+      path = root / folder / f'{split}list_live.txt'
+      if not path.is_file():
+        continue
+      text = path.read_text(encoding='ascii')
+      for number, line in enumerate(text.splitlines(), 1):
+        # Names are repeated in the lists, to balance classes.
+        stem = pathlib.PurePosixPath(line.strip()).name.removesuffix('.mov')
+        if not stem:
+          continue
+        if not re.fullmatch(r'Live_\d+', stem):
+          raise ValueError(f'{path}, line {number}: {line!r} is not Live_N.')
+        if splits.setdefault(stem, split) != split:
+          raise ValueError(f'{path}, line {number}: {stem} is in both lists.')
+    if splits:
+      return splits
+  return splits
+
+
 def list_clips(root: pathlib.Path) -> listing.Listing:
   """Lists the folder; see `oulu_npu.layout.list_clips`."""
   listing.require_folders(root, ['Live'], INSTRUCTIONS)
   root = root.resolve()
+  splits = read_live_lists(root)
   found = listing.make_listing(
     root,
     listing.files(root, '.', ['.mov', '.mp4']),
-    lambda name: parse(root, name),
+    lambda name: parse(root, name, splits),
   )
   found.notes = [
     'subjects are not in the names: disjoint subjects cannot be checked'
   ]
+  live = [clip for clip in found.clips if clip.label]
+  if live and not any(clip.split == 'test' for clip in live):
+    found.notes.append(
+      'no live clip is for testing: neither Live/Test nor a list '
+      f'{LIST_FOLDERS[0]}/testlist_live.txt is there'
+    )
   return found

@@ -3,6 +3,10 @@
 The whole state of a training stream is one integer, the step: the same seed
 and step give the same batch, with any number of worker processes, so that a
 run resumes bit-exactly from a checkpoint's step number.
+
+Processes share the clips by their place in the list of rows, never by shard:
+whatever the number of shards, every process reads as many clips as any other,
+give or take one.
 """
 
 import dataclasses
@@ -261,12 +265,10 @@ def evaluation_batches(
   source = _SnippetSource(ClipSource(rows), num_snippets)
   total = len(source)
   local = batch_size // process_count
-  rounds = -(-total // batch_size) * local
-  places = [process_index + process_count * i for i in range(rounds)]
-  weights = np.array([float(place < total) for place in places], np.float32)
-  dataset = grain.MapDataset.source(
-    _Places(source, [min(place, total - 1) for place in places])
+  places, weights = process_share(
+    total, batch_size, process_index, process_count
   )
+  dataset = grain.MapDataset.source(_Places(source, places))
   dataset = dataset.map(EvaluationSnippet(shape, face_scale, num_snippets))
   dataset = dataset.batch(local, drop_remainder=True)
   batches = _iterate(dataset, num_workers)
@@ -276,6 +278,27 @@ def evaluation_batches(
       yield {**batch, 'weight': part}
   finally:
     batches.close()
+
+
+def process_share(
+  total: int, batch_size: int, process_index: int, process_count: int
+) -> tuple[list[int], np.ndarray]:
+  """What one process reads of `total` snippets, in whole batches.
+
+  Args:
+    total: number of snippets.
+    batch_size: of the global batch, a multiple of process_count.
+    process_index: of this process.
+    process_count: number of processes.
+
+  Returns:
+    (places, weights float32): every process_count-th place, filled up with the
+    last place, of weight 0, so that all processes have as many.
+  """
+  rounds = -(-total // batch_size) * (batch_size // process_count)
+  places = [process_index + process_count * i for i in range(rounds)]
+  weights = np.array([float(place < total) for place in places], np.float32)
+  return [min(place, total - 1) for place in places], weights
 
 
 class _EpisodeSource:

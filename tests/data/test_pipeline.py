@@ -90,14 +90,17 @@ def test_every_epoch_holds_every_clip_once_in_another_order(rows):
   assert first.tolist() != second.tolist()
 
 
-def test_two_processes_read_the_two_halves_of_each_global_batch(rows):
+@pytest.mark.parametrize('count', [2, 4])
+def test_processes_read_equal_parts_of_each_global_batch(count, rows):
   whole = take(stream(rows), 4)
   parts = [
-    take(stream(rows, process_index=i, process_count=2), 4) for i in range(2)
+    take(stream(rows, process_index=i, process_count=count), 4)
+    for i in range(count)
   ]
   for step in range(4):
-    halves = np.concatenate([part[step]['index'] for part in parts])
-    assert sorted(halves) == sorted(whole[step]['index'])
+    read = [part[step]['index'] for part in parts]
+    assert {len(places) for places in read} == {4 // count}
+    assert sorted(np.concatenate(read)) == sorted(whole[step]['index'])
 
 
 def test_batch_size_must_be_a_multiple_of_the_processes(rows):
@@ -145,6 +148,24 @@ def test_evaluation_is_the_same_for_several_processes(rows):
         found[int(place)] = frames
   expected = np.concatenate([b['frames'][b['weight'] > 0] for b in whole])
   np.testing.assert_array_equal([found[i] for i in range(7)], expected)
+
+
+@pytest.mark.parametrize('total', [1, 63, 64, 1000])
+def test_up_to_64_processes_read_even_shares(total):
+  for count in range(1, 65):
+    shares = [
+      pipeline.process_share(total, 2 * count, i, count) for i in range(count)
+    ]
+    assert len({len(places) for places, _ in shares}) == 1
+    read = [weights.sum() for _, weights in shares]
+    assert max(read) - min(read) <= 1
+    places = [
+      place
+      for share in shares
+      for place, weight in zip(*share, strict=True)
+      if weight
+    ]
+    assert sorted(places) == list(range(total))
 
 
 def test_a_stale_index_is_an_error(rows):
