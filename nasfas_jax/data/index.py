@@ -75,7 +75,8 @@ def load_index(
     raise FileNotFoundError(
       f'The dataset {wanted!r} is not prepared in {str(data_dir)!r}. Prepare '
       f'it with: python -m nasfas_datasets.prepare --dataset={name}{option} '
-      f'--data_dir={data_dir}'
+      f'--data_dir={data_dir} (settings add to the name of a config: '
+      'default_margin2 is made by --config=default --margin=2)'
     )
   rows = []
   positions = collections.Counter()
