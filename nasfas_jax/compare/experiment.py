@@ -68,23 +68,11 @@ def compare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     'cost': count(config, loaded),
   }
   sections = config.compare.sections
-  batches = inputs.draw(
-    config,
-    selection.train,
-    config.network.output_size,
-    config.compare.adam_steps,
-  )
+  batches = inputs.draw(config, selection.train, 'network')
   if 'network' in sections:
     with progress.stage('Comparing the network'):
       results['network'] = compare_network(config, loaded, batches)
-  search_batches = batches
-  if config.supernet.output_size != config.network.output_size:
-    search_batches = inputs.draw(
-      config,
-      selection.train,
-      config.supernet.output_size,
-      config.compare.adam_steps,
-    )
+  search_batches = inputs.draw(config, selection.train, 'supernet')
   if 'supernet' in sections:
     with progress.stage('Comparing the supernet'):
       results['supernet'] = compare_supernet(config, search_batches)
@@ -118,12 +106,14 @@ def check(config: ml_collections.ConfigDict) -> None:
         f'config.compare.sections holds {name!r}; allowed: '
         f'{", ".join(SECTIONS)}.'
       )
-  for name in ('batch_size', 'adam_steps', 'rounds'):
+  for name in ('batch_size', 'search_batch_size', 'adam_steps', 'rounds'):
     if config.compare[name] < 1:
       raise ValueError(
         f'config.compare.{name} is {config.compare[name]}; allowed: 1 or more.'
       )
-  config_checks.check_batch_sizes(config, 'compare.batch_size')
+  config_checks.check_batch_sizes(
+    config, 'compare.batch_size', 'compare.search_batch_size'
+  )
 
 
 def compare_network(config, loaded: source.Source, batches) -> dict:

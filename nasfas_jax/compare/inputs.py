@@ -16,20 +16,26 @@ from nasfas_jax.data.index import Row
 def draw(
   config: ml_collections.ConfigDict,
   rows: Sequence[Row],
-  map_size: int,
-  number: int,
+  part: str,
 ) -> list[dict[str, np.ndarray]]:
-  """The first batches that a training on the clips would see."""
+  """The first batches that a training on the clips would see.
+
+  Args:
+    config: of the run.
+    rows: the training clips.
+    part: 'network' or 'supernet': whose batch and map sizes they have.
+  """
+  fields = {'network': 'batch_size', 'supernet': 'search_batch_size'}
   stream = supervised.train_stream(
     config,
     rows,
-    batch_size=config.compare.batch_size,
-    map_size=map_size,
+    batch_size=config.compare[fields[part]],
+    map_size=config[part].output_size,
     seed=config.seed + 3,
     step=0,
   )
   try:
-    return [next(stream) for _ in range(number)]
+    return [next(stream) for _ in range(config.compare.adam_steps)]
   finally:
     stream.close()
 

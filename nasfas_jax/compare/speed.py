@@ -99,6 +99,7 @@ def measure(
   cases[f'training step, batch {number}'] = functools.partial(
     _training, config, source, batch
   )
+  number = len(search_batch['label'])
   cases[f'search step, batch {number}'] = functools.partial(
     _searching, config, search_batch
   )
