@@ -133,20 +133,12 @@ class FirstOrderStep:
   """`meta_step` of first order, in pieces.
 
   The gradient of a set, nearly all there is to compile, is compiled once and
-  run for support and query sets in turn; nothing waits for the host. On a
-  single CPU device, which runs the tasks of a vmap one by one anyway, it is
-  compiled for one task and run for each: a program of a fraction of the size.
+  run for support and query sets in turn; nothing waits for the host.
   """
 
   def __init__(self, model, config, mesh, shardings):
     """shardings: of the state."""
-    num_tasks = config.meta.num_tasks
     self._num_steps = config.meta.inner_steps
-    # Tasks of one call.
-    self._together = num_tasks
-    if mesh.size == 1 and mesh.devices.flat[0].platform == 'cpu':
-      self._together = 1
-    self._num_calls = num_tasks // self._together
     self._of = {}
     replicated = train_state.replicated(mesh)
     by_task = train_state.task_sharding(mesh)
@@ -156,13 +148,11 @@ class FirstOrderStep:
       return meta.set_gradients(loss_fn, adapted, state.arch, batches)
 
     def finish(state, inner, query):
-      means, gradients = meta.first_order_gradients(
-        [_all_tasks(step) for step in inner], _all_tasks(query), 1.0
-      )
+      means, gradients = meta.first_order_gradients(inner, query, 1.0)
       return update(state, means, gradients, config)
 
     self._spread = jax.jit(
-      lambda state: meta.per_task(state.params, self._together),
+      lambda state: meta.per_task(state.params, config.meta.num_tasks),
       in_shardings=(shardings,),
       out_shardings=by_task,
     )
@@ -177,6 +167,7 @@ class FirstOrderStep:
       ),
       in_shardings=(shardings, by_task, by_task),
       out_shardings=by_task,
+      donate_argnums=1,
     )
     self._finish = jax.jit(
       finish,
@@ -185,20 +176,8 @@ class FirstOrderStep:
       donate_argnums=0,
     )
 
-  def _calls(self, batches) -> list:
-    """The batches of each call."""
-    if self._num_calls == 1:
-      return [batches]
-    return [
-      jax.tree.map(
-        lambda leaf, start=start: leaf[start : start + self._together],
-        batches,
-      )
-      for start in range(0, self._num_calls * self._together, self._together)
-    ]
-
   def lower_gradients(self, state, batches) -> jax.stages.Lowered:
-    """The gradient of the batches of one call, of arrays or their shapes."""
+    """The gradient of a set of all tasks, of arrays or their shapes."""
     adapted = jax.eval_shape(self._spread, state)
     return self._gradients.lower(state, adapted, batches)
 
@@ -206,10 +185,9 @@ class FirstOrderStep:
     """Compiles the gradients; the other pieces are small."""
     by_size = {}
     for name in ('support', 'query'):
-      batch = self._calls(tasks[name])[0]
-      size = batch['label'].shape
+      size = tasks[name]['label'].shape
       if size not in by_size:
-        by_size[size] = self.lower_gradients(state, batch).compile()
+        by_size[size] = self.lower_gradients(state, tasks[name]).compile()
       self._of[name] = by_size[size]
 
   def temporary_bytes(self) -> int:
@@ -218,27 +196,10 @@ class FirstOrderStep:
     return max(analysis.temp_size_in_bytes for analysis in analyses)
 
   def __call__(self, state, tasks):
-    support, query = (self._calls(tasks[n]) for n in ('support', 'query'))
-    adapted = [self._spread(state)] * self._num_calls
+    adapted = self._spread(state)
     inner = []
     for _ in range(self._num_steps):
-      inner.append(
-        [
-          self._of['support'](state, *pair)
-          for pair in zip(adapted, support, strict=True)
-        ]
-      )
-      adapted = [
-        self._descend(state, weights, found.params)
-        for weights, found in zip(adapted, inner[-1], strict=True)
-      ]
-    found = [
-      self._of['query'](state, *pair)
-      for pair in zip(adapted, query, strict=True)
-    ]
-    return self._finish(state, inner, found)
-
-
-def _all_tasks(calls: list[meta.SetGradients]) -> meta.SetGradients:
-  """The gradients of several calls in a row."""
-  return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *calls)
+      inner.append(self._of['support'](state, adapted, tasks['support']))
+      adapted = self._descend(state, adapted, inner[-1].params)
+    query = self._of['query'](state, adapted, tasks['query'])
+    return self._finish(state, inner, query)

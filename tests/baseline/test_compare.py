@@ -26,7 +26,7 @@ def small_config(data_dir):
   config.network.cell_features = 4
   config.network.head_features = 4
   config.network.output_size = 4
-  config.compare.batch_size = config.compare.search_batch_size = 4
+  config.compare.batch_size = config.compare.search_batch_size = 8
   config.compare.sections = ('network', 'metrics')
   return config
 
