@@ -17,6 +17,7 @@ python -m nasfas_jax.main --config=configs/compare.py --config.model=cdcnpp
 
 import ml_collections
 
+from configs import default as default_lib
 from configs import search as search_lib
 
 VARIANTS = ('default', 'paper', 'debug')
@@ -28,11 +29,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   Raises:
     ValueError: for an unknown variant.
   """
-  if variant not in VARIANTS:
-    raise ValueError(
-      f'Unknown variant {variant!r} of configs/compare.py; allowed: '
-      f'{", ".join(VARIANTS)}.'
-    )
+  default_lib.check_variant(variant, VARIANTS, 'compare.py')
   config = search_lib.get_config(variant)
   config.experiment = 'compare'
   config.model = 'cdcnpp'

@@ -8,6 +8,15 @@ import ml_collections
 from ml_collections import config_dict
 
 
+def check_variant(variant: str, allowed, file: str) -> None:
+  """Raises ValueError for a variant that a config file does not have."""
+  if variant not in allowed:
+    raise ValueError(
+      f'Unknown variant {variant!r} of configs/{file}; allowed: '
+      f'{", ".join(allowed)}.'
+    )
+
+
 def get_config() -> ml_collections.ConfigDict:
   """Returns the config that the others start from."""
   config = ml_collections.ConfigDict()

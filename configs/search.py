@@ -45,11 +45,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   Raises:
     ValueError: for an unknown variant.
   """
-  if variant not in TASKS:
-    raise ValueError(
-      f'Unknown variant {variant!r} of configs/search.py; allowed: '
-      f'{", ".join(VARIANTS)}.'
-    )
+  default_lib.check_variant(variant, VARIANTS, 'search.py')
   config = default_lib.get_config()
   config.experiment = 'search'
   config.search.tasks = TASKS[variant]

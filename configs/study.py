@@ -21,11 +21,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   Raises:
     ValueError: for an unknown variant.
   """
-  if variant not in VARIANTS:
-    raise ValueError(
-      f'Unknown variant {variant!r} of configs/study.py; allowed: '
-      f'{", ".join(VARIANTS)}.'
-    )
+  default_lib.check_variant(variant, VARIANTS, 'study.py')
   config = default_lib.get_config()
   config.experiment = 'study'
   name = 'synthetic_fas'

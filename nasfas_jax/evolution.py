@@ -9,8 +9,13 @@ import jax
 import ml_collections
 import numpy as np
 
-from nasfas_jax import bilevel, progress, supernet_scores, supervised
-from nasfas_jax import train_state as train_state_lib
+from nasfas_jax import (
+  bilevel,
+  progress,
+  supernet_scores,
+  supervised,
+  train_state,
+)
 from nasfas_jax.data import index
 from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.train_state import SearchState
@@ -37,7 +42,7 @@ class Evolution:
       ValueError: if the clips do not make two halves.
     """
     self.model = bilevel.build_supernet(config)
-    self.mesh = train_state_lib.make_mesh()
+    self.mesh = train_state.make_mesh()
     self._config = config
     self._halves = index.split_halves(rows)
 
@@ -52,7 +57,7 @@ class Evolution:
       seed=config.seed + 1,
       step=start,
     )
-    self._batch = train_state_lib.put_batch(next(self._stream), self.mesh)
+    self._batch = train_state.put_batch(next(self._stream), self.mesh)
     weight_fn, _ = bilevel.jit_steps(config, self.model, self.mesh)
     self._weight_fn = weight_fn.lower(state, self._batch).compile()
     return state
@@ -68,14 +73,14 @@ class Evolution:
     config = self._config
     batch = self._batch
     if batch is None:
-      batch = train_state_lib.put_batch(next(self._stream), self.mesh)
+      batch = train_state.put_batch(next(self._stream), self.mesh)
     self._batch = None
     rng = np.random.default_rng((config.seed, step))
     genotype = self._genotype(sampling.draw(rng, **sizes_of(config)))
     path = sampling.to_arch(genotype, config.supernet.num_nodes)
     state, loss = self._weight_fn(
       state.replace(
-        arch=jax.device_put(path, train_state_lib.replicated(self.mesh))
+        arch=jax.device_put(path, train_state.replicated(self.mesh))
       ),
       batch,
     )

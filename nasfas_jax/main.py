@@ -18,7 +18,6 @@ from nasfas_jax import (
   list_protocols,
   progress,
   search,
-  study,
   train,
 )
 from nasfas_jax.data import index, protocols
@@ -41,12 +40,19 @@ def compare(config, workdir: pathlib.Path) -> None:
   experiment.compare(config, workdir)
 
 
+def study(config, workdir: pathlib.Path) -> None:
+  """Runs the experiment 'study', whose statistics take a second to import."""
+  from nasfas_jax import study as experiment
+
+  experiment.study(config, workdir)
+
+
 EXPERIMENTS = {
   'search': search.search,
   'train': train.train,
   'evaluate': evaluate.evaluate,
   'protocols': list_protocols.list_protocols,
-  'study': study.study,
+  'study': study,
   'compare': compare,
 }
 # Rendered, not licensed: made on the spot when it is missing.

@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from nasfas_jax import losses, models, progress, train_state
+from nasfas_jax import losses, models, progress, supervised, train_state
 from nasfas_jax.data import pipeline
 from nasfas_jax.data.index import Row
 from nasfas_jax.models import cost, genotypes
@@ -54,12 +54,7 @@ def example_input(config: ml_collections.ConfigDict) -> jax.Array:
 
 def _predict(variables, batch, *, model, config):
   """Maps and scores of a batch, with what assigns them to clips."""
-  images = train_state.network_input(
-    batch['frames'],
-    fusion_mode=config.input.fusion,
-    rank_pooling=config.input.rank_pooling,
-    normalization=config.input.normalization,
-  )
+  images = supervised.fused_input(config, batch['frames'])
   maps = model.apply(variables, images, train=False)
   return {
     'map': maps,
@@ -67,6 +62,29 @@ def _predict(variables, batch, *, model, config):
     'index': batch['index'],
     'weight': batch['weight'],
   }
+
+
+def evaluation_stream(
+  config: ml_collections.ConfigDict,
+  rows: Sequence[Row],
+  num_snippets: int,
+  map_size: int,
+) -> Iterator[dict[str, np.ndarray]]:
+  """This process's part of one pass over clips, see `evaluation_batches`."""
+  return pipeline.evaluation_batches(
+    rows,
+    shape=pipeline.SnippetShape(
+      num_frames=config.data.num_frames,
+      image_size=config.data.image_size,
+      map_size=map_size,
+    ),
+    face_scale=config.data.eval_face_scale,
+    num_snippets=num_snippets,
+    batch_size=config.evaluate.batch_size,
+    num_workers=config.data.num_workers,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
 
 
 class Scorer:
@@ -118,19 +136,8 @@ class Scorer:
   ) -> Iterator[dict[str, np.ndarray]]:
     """This process's batches of all snippets of the clips, in order."""
     config = self._config
-    return pipeline.evaluation_batches(
-      rows,
-      shape=pipeline.SnippetShape(
-        num_frames=config.data.num_frames,
-        image_size=config.data.image_size,
-        map_size=config.network.output_size,
-      ),
-      face_scale=config.data.eval_face_scale,
-      num_snippets=num_snippets,
-      batch_size=config.evaluate.batch_size,
-      num_workers=config.data.num_workers,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
+    return evaluation_stream(
+      config, rows, num_snippets, config.network.output_size
     )
 
   def score(self, rows: Sequence[Row], stage: str) -> np.ndarray:

@@ -52,11 +52,6 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   progress.say(f'Report: {page}')
 
 
-def short(protocol: str) -> str:
-  """A protocol's name without the dataset."""
-  return protocol.partition('/')[2]
-
-
 def plan(config: ml_collections.ConfigDict) -> list[jobs.Job]:
   """All runs, in the order in which they are begun.
 
@@ -83,7 +78,7 @@ def _plan(config) -> Iterator[tuple[int, jobs.Job]]:
 
   def job(protocol, row, seed, *arguments):
     return jobs.Job(
-      f'{short(protocol)}/{row}/seed{seed}',
+      f'{study_report.short(protocol)}/{row}/seed{seed}',
       (
         *arguments,
         f'--config.protocol={protocol}',
@@ -141,7 +136,7 @@ def score_supernets(
     supernet's weights; 'random', by the name of a random genotype's run.
   """
   settings = config.study
-  first = short(settings.protocols[0])
+  first = study_report.short(settings.protocols[0])
   drawn = [name for name in finished if name.startswith(f'{first}/random/')]
   found = {}
   for variant in settings.supernets:

@@ -14,7 +14,10 @@ from nasfas_jax import (
   study_statistics,
 )
 
-Results = Mapping[str, dict]
+
+def short(protocol: str) -> str:
+  """A protocol's name without the dataset, as in the names of runs."""
+  return protocol.partition('/')[2]
 
 
 class Study:
@@ -115,14 +118,14 @@ def write(
   runs = Study(workdir, finished)
   folder = workdir / 'report'
   folder.mkdir(parents=True, exist_ok=True)
-  protocols = [name.partition('/')[2] for name in settings.protocols]
+  protocols = [short(name) for name in settings.protocols]
   figures = {
     'tables': {p: table(runs, p, settings, config) for p in protocols},
     'random': against_random(runs, protocols[0], settings),
     'supernets': rank_correlations(runs, protocols[0], supernets),
     'fusions': {
-      short: fusions(runs, short, settings)
-      for short in (n.partition('/')[2] for n in settings.fusion_protocols)
+      protocol: fusions(runs, protocol, settings)
+      for protocol in map(short, settings.fusion_protocols)
     },
     'alarms': alarms(runs, protocols, settings),
   }
@@ -176,7 +179,6 @@ def against_random(runs: Study, protocol: str, settings) -> dict[str, object]:
   among = runs.values(protocol, 'random', 'auc')
   if not among:
     return {}
-  rows = [row for row in (*settings.searches, 'evolution')]
   return {
     'number': len(among),
     'auc': spread(among),
@@ -185,7 +187,7 @@ def against_random(runs: Study, protocol: str, settings) -> dict[str, object]:
         study_statistics.percentile(value, among)
         for value in runs.values(protocol, row, 'auc')
       ]
-      for row in rows
+      for row in (*settings.searches, 'evolution')
       if runs.seeds(protocol, row)
     },
   }

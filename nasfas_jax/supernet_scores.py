@@ -9,8 +9,7 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from nasfas_jax import losses, metrics, train_state
-from nasfas_jax.data import pipeline
+from nasfas_jax import losses, metrics, scoring, supervised, train_state
 from nasfas_jax.data.index import Row
 from nasfas_jax.models import genotypes, sampling
 
@@ -27,17 +26,13 @@ def even_choice(rows: Sequence[Row], number: int) -> list[Row]:
 
 
 def _scores(variables, arch, batch, *, model, config):
-  """Scores [B] of an architecture on a batch."""
-  images = train_state.network_input(
-    batch['frames'],
-    fusion_mode=config.input.fusion,
-    rank_pooling=config.input.rank_pooling,
-    normalization=config.input.normalization,
-  )
+  """Scores of an architecture on a batch, with what assigns them to clips."""
+  images = supervised.fused_input(config, batch['frames'])
   maps, _ = model.apply(
     variables, images, arch, train=True, mutable=['batch_stats']
   )
-  return losses.map_score(maps, batch['score_mask'])
+  scores = losses.map_score(maps, batch['score_mask'])
+  return scores, batch['index'], batch['weight']
 
 
 class SupernetScorer:
@@ -62,24 +57,12 @@ class SupernetScorer:
       rows: clips, live and spoof.
       mesh: of the devices; each process reads its part.
     """
-    data = config.data
     self._num_nodes = config.supernet.num_nodes
     self._labels = np.array([row['label'] for row in rows])
     self._batches = [
       train_state.put_batch(batch, mesh)
-      for batch in pipeline.evaluation_batches(
-        rows,
-        shape=pipeline.SnippetShape(
-          num_frames=data.num_frames,
-          image_size=data.image_size,
-          map_size=config.supernet.output_size,
-        ),
-        face_scale=data.eval_face_scale,
-        num_snippets=1,
-        batch_size=config.evaluate.batch_size,
-        num_workers=data.num_workers,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+      for batch in scoring.evaluation_stream(
+        config, rows, 1, config.supernet.output_size
       )
     ]
     replicated = train_state.replicated(mesh)
@@ -104,6 +87,11 @@ class SupernetScorer:
     """AUC with architecture parameters, such as those of a searched mixture."""
     # All are under way before the first is waited for.
     found = [self._scores(variables, arch, batch) for batch in self._batches]
-    scores = np.concatenate([np.asarray(part) for part in found])
-    # The last batch is filled up at its end.
-    return metrics.auc(scores[: len(self._labels)], self._labels)
+    scores = np.zeros(len(self._labels))
+    # By the index: several processes read every other clip, and the last batch
+    # is filled up with clips of weight 0.
+    for part in found:
+      values, places, weights = map(np.asarray, part)
+      kept = weights > 0
+      scores[places[kept]] = values[kept]
+    return metrics.auc(scores, self._labels)

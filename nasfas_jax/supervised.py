@@ -11,6 +11,18 @@ from nasfas_jax import losses, train_state
 from nasfas_jax.data import pipeline, transforms
 
 
+def fused_input(
+  config: ml_collections.ConfigDict, frames: jax.Array
+) -> jax.Array:
+  """The input of config.input for frames uint8 [B, K, S, S, 3]."""
+  return train_state.network_input(
+    frames,
+    fusion_mode=config.input.fusion,
+    rank_pooling=config.input.rank_pooling,
+    normalization=config.input.normalization,
+  )
+
+
 def batch_loss(
   model: nn.Module,
   config: ml_collections.ConfigDict,
@@ -32,12 +44,7 @@ def batch_loss(
   Returns:
     (loss, new batch statistics).
   """
-  images = train_state.network_input(
-    batch['frames'],
-    fusion_mode=config.input.fusion,
-    rank_pooling=config.input.rank_pooling,
-    normalization=config.input.normalization,
-  )
+  images = fused_input(config, batch['frames'])
   target = losses.make_target(
     batch['depth'], batch['face_mask'], batch['label'], config.supervision
   )

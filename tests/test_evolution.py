@@ -124,6 +124,9 @@ def test_scores_are_of_the_genotype_and_of_all_clips(config):
     assert found[-1] == scorer.auc(variables, genotype)
   assert all(0 <= auc <= 1 for auc in found)
   assert len(set(found)) > 1
+  # Clips are told by their index, not by their place in the stream.
+  scorer._batches.reverse()
+  assert scorer.auc(variables, genotype) == found[-1]
 
 
 def test_a_control_has_no_tasks(config):

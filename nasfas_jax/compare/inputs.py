@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import torch
 
-from nasfas_jax import losses, supervised, train_state
+from nasfas_jax import losses, supervised
 from nasfas_jax.compare import twins
 from nasfas_jax.data.index import Row
 
@@ -40,16 +39,6 @@ def draw(
     stream.close()
 
 
-def fused(config: ml_collections.ConfigDict, batch: dict) -> jax.Array:
-  """The network's input for the clips of a batch."""
-  return train_state.network_input(
-    jnp.asarray(batch['frames']),
-    fusion_mode=config.input.fusion,
-    rank_pooling=config.input.rank_pooling,
-    normalization=config.input.normalization,
-  )
-
-
 def pair(
   config: ml_collections.ConfigDict, batch: dict
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +47,9 @@ def pair(
     *(jnp.asarray(batch[name]) for name in ('depth', 'face_mask', 'label')),
     config.supervision,
   )
-  return np.asarray(fused(config, batch)), np.asarray(target)
+  return np.asarray(
+    supervised.fused_input(config, jnp.asarray(batch['frames']))
+  ), np.asarray(target)
 
 
 def torch_batch(

@@ -1,11 +1,12 @@
 """The metrics of a protocol for both frameworks, on the same clips."""
 
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import torch
 
-from nasfas_jax import losses, metrics, scoring, train_state
-from nasfas_jax.compare import inputs, parity, twins
+from nasfas_jax import losses, metrics, scoring, supervised, train_state
+from nasfas_jax.compare import parity, twins
 from nasfas_jax.compare.source import Source
 from nasfas_jax.data import protocols
 
@@ -20,7 +21,9 @@ class TwinScorer(scoring.Scorer):
 
   def predict(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Maps, scores, clip indices and weights of a batch."""
-    images = twins.to_torch(inputs.fused(self._config, batch))
+    images = twins.to_torch(
+      supervised.fused_input(self._config, jnp.asarray(batch['frames']))
+    )
     with torch.inference_mode():
       maps = self._twin.eval()(images).numpy()
     self._twin.train()
