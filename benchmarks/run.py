@@ -23,6 +23,7 @@ from benchmarks import (
   pipeline,
   preparing,
 )
+from nasfas_jax import xla_options
 
 GROUPS = {
   'operators': operators.measure,
@@ -43,6 +44,8 @@ _ONLY = flags.DEFINE_enum(
 def main(argv) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  # As the main module does.
+  xla_options.prefer_own_convolutions()
   found = {part: {} for part in PARTS}
   for name in [_ONLY.value] if _ONLY.value else GROUPS:
     for part, values in GROUPS[name]().items():

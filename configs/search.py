@@ -8,6 +8,8 @@ python -m nasfas_jax.main --config=configs/search.py --workdir=runs/search
   What the tasks hold out; the first is the default, the last has no tasks.
 --config=configs/search.py:evolution, :random
   The controls: an evolution with weight sharing, and a genotype at random.
+--config=configs/search.py:evolution_domain, :evolution_type
+  The evolution over tasks: genotypes are scored on what was held out.
 --config=configs/search.py:debug
   The smallest whole run, on the builder config 'tiny': about a minute, most of
   it compiling.
@@ -30,6 +32,8 @@ TASKS = {
   'domain_type': 'domain_type',
   'plain': 'none',
   'evolution': 'none',
+  'evolution_domain': 'domain',
+  'evolution_type': 'type',
   'random': 'none',
   'debug': 'domain',
   'paper': 'none',
@@ -49,8 +53,8 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
   config = default_lib.get_config()
   config.experiment = 'search'
   config.search.tasks = TASKS[variant]
-  if variant in ('evolution', 'random'):
-    config.search.algorithm = variant
+  if variant == 'random' or variant.startswith('evolution'):
+    config.search.algorithm = variant.partition('_')[0]
   elif variant == 'debug':
     _debug(config)
   elif variant.startswith('paper'):

@@ -31,7 +31,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
       # finished.
       'num_workers': 2,
       'seeds': (0, 1, 2, 3, 4),
-      # The first is that of the random genotypes, the evolution and the
+      # The first is that of the random genotypes, the evolutions and the
       # remedies.
       'protocols': (
         f'{name}/cross_domain/night',
@@ -40,6 +40,8 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
       ),
       # Of configs/search.py.
       'searches': ('plain', 'domain', 'type'),
+      # Of configs/search.py too, on the first protocol.
+      'evolutions': ('evolution', 'evolution_domain'),
       # Genotypes at random, each trained once, from its own seed.
       'random': 40,
       # Inputs, compared on CDCN++.
@@ -78,6 +80,7 @@ def _debug(study: ml_collections.ConfigDict) -> None:
   study.seeds = (0,)
   study.protocols = study.protocols[:1]
   study.searches = ('domain',)
+  study.evolutions = ('evolution',)
   study.supernets = ('domain',)
   study.random = 2
   study.fusions = ('static',)

@@ -233,6 +233,10 @@ class Bilevel:
     self._batches = None
     self._arch_loss = None
 
+  def initial_state(self) -> SearchState:
+    """A fresh state; the same for the same config."""
+    return initial_state(self._config, self.model)
+
   def begin(self, state: SearchState, start: int) -> SearchState:
     """Opens the streams after `start` steps and compiles; returns the state."""
     config = self._config

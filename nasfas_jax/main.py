@@ -19,6 +19,7 @@ from nasfas_jax import (
   progress,
   search,
   train,
+  xla_options,
 )
 from nasfas_jax.data import index, protocols
 
@@ -178,6 +179,7 @@ def main(argv) -> None:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   # Orbax tells every step of every save at the level of information.
   logging.set_verbosity(logging.WARNING)
+  xla_options.prefer_own_convolutions()
   if _CACHE.value:
     cache = pathlib.Path(_CACHE.value).expanduser()
     jax.config.update('jax_compilation_cache_dir', str(cache))

@@ -67,6 +67,10 @@ class MetaSearch:
     )
     self._batch = None
 
+  def initial_state(self) -> SearchState:
+    """A fresh state; the same for the same config."""
+    return bilevel.initial_state(self._config, self.model)
+
   def begin(self, state: SearchState, start: int) -> SearchState:
     """Opens the stream after `start` steps and compiles.
 

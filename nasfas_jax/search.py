@@ -7,7 +7,6 @@ weight sharing (`evolution`) and a genotype at random.
 """
 
 import dataclasses
-import functools
 import pathlib
 import time
 
@@ -82,12 +81,13 @@ def check(config: ml_collections.ConfigDict) -> None:
   config_checks.check_batch_sizes(
     config, 'train.batch_size', 'evaluate.batch_size'
   )
-  if config.search.algorithm != 'gradient' and config.search.tasks != 'none':
+  algorithm = config.search.algorithm
+  if algorithm == 'random' and config.search.tasks != 'none':
     raise ValueError(
       f'config.search.tasks is {config.search.tasks!r}; allowed: none, since '
-      f'config.search.algorithm is {config.search.algorithm!r}.'
+      f'config.search.algorithm is {algorithm!r}.'
     )
-  if config.search.tasks == 'none':
+  if algorithm == 'evolution' or config.search.tasks == 'none':
     config_checks.check_batch_sizes(config, 'search.batch_size')
   else:
     config_checks.check_tasks(config)
@@ -119,11 +119,11 @@ def make_method(
   algorithm = config.search.algorithm
   if algorithm == 'random':
     return None
+  domain_field = protocols.get_protocol(config.protocol).domain_field
   if algorithm == 'evolution':
-    return evolution.Evolution(config, selection.train)
+    return evolution.Evolution(config, selection.train, domain_field)
   if config.search.tasks == 'none':
     return bilevel.Bilevel(config, selection.train)
-  domain_field = protocols.get_protocol(config.protocol).domain_field
   return meta_search.MetaSearch(config, selection.train, domain_field)
 
 
@@ -169,7 +169,7 @@ def run_search(
   settings = config.search
   with progress.stage('Making the supernet'):
     state = jax.jit(
-      functools.partial(bilevel.initial_state, config, method.model),
+      method.initial_state,
       out_shardings=train_state.replicated(method.mesh),
     )()
   with checkpoints.Checkpointer(workdir / 'checkpoints' / 'search') as saver:

@@ -100,7 +100,8 @@ def _plan(config) -> Iterator[tuple[int, jobs.Job]]:
     for protocol in settings.protocols:
       for variant in settings.searches:
         yield 0, searched(protocol, variant, seed, variant)
-    yield 0, searched(first, 'evolution', seed, 'evolution')
+    for variant in settings.evolutions:
+      yield 0, searched(first, variant, seed, variant)
     for fusion in settings.fusions:
       for protocol in settings.fusion_protocols:
         yield 1, _carrier(job, protocol, seed, fusion)

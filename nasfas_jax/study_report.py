@@ -150,7 +150,7 @@ def table(runs: Study, protocol: str, settings, config) -> dict[str, dict]:
   """A protocol's rows: figures over the seeds, and differences to 'plain'."""
   rows = [
     *settings.searches,
-    'evolution',
+    *settings.evolutions,
     f'cdcnpp_{config.input.fusion}',
     'random',
     *(f'domain_{name}' for name in settings.remedies),
@@ -187,7 +187,7 @@ def against_random(runs: Study, protocol: str, settings) -> dict[str, object]:
         study_statistics.percentile(value, among)
         for value in runs.values(protocol, row, 'auc')
       ]
-      for row in (*settings.searches, 'evolution')
+      for row in (*settings.searches, *settings.evolutions)
       if runs.seeds(protocol, row)
     },
   }

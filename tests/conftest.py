@@ -18,6 +18,10 @@ import jax
 import pytest
 from absl import flags
 
+from nasfas_jax import xla_options
+
+# As the main module does, before the first computation.
+xla_options.prefer_own_convolutions()
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 

@@ -1,8 +1,17 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_search import small_config
 
-from nasfas_jax import bilevel, evolution, run_log, search, supernet_scores
+from nasfas_jax import (
+  bilevel,
+  evolution,
+  run_log,
+  search,
+  supernet_scores,
+  train_state,
+)
 from nasfas_jax.data import index, protocols
 from nasfas_jax.models import genotypes, sampling
 
@@ -25,6 +34,7 @@ class Known:
 
 def method_on_known_scores(monkeypatch, **changes):
   config = small_config()
+  config.search.tasks = 'none'
   config.supernet.num_nodes = 2
   config.evolution.update({'mutation_rate': 0.2, **changes})
   monkeypatch.setattr(supernet_scores, 'SupernetScorer', Known)
@@ -34,12 +44,20 @@ def method_on_known_scores(monkeypatch, **changes):
     for i in range(8)
   ]
   Known.calls = 0
-  return evolution.Evolution(config, rows)
+  return evolution.Evolution(config, rows, 'session')
 
 
-class State:
-  params = {}
-  batch_stats = {}
+# A state without weights, of one task.
+STATE = train_state.SearchState(
+  step=jnp.zeros(1, jnp.int32),
+  params={},
+  batch_stats={},
+  arch={},
+  weight_opt_state=(),
+  arch_opt_state=(),
+  log_rates={},
+  rate_opt_state=(),
+)
 
 
 def test_evolution_climbs_with_the_evaluations_it_is_given(monkeypatch):
@@ -47,7 +65,7 @@ def test_evolution_climbs_with_the_evaluations_it_is_given(monkeypatch):
     method = method_on_known_scores(
       monkeypatch, evaluations=evaluations, population=8
     )
-    genotype = method.evolve(State())
+    genotype = method.evolve(STATE)
     assert Known.calls == evaluations
     return Known().auc({}, genotype)
 
@@ -56,7 +74,7 @@ def test_evolution_climbs_with_the_evaluations_it_is_given(monkeypatch):
 
 def test_evolution_is_the_same_for_a_seed(monkeypatch):
   found = [
-    method_on_known_scores(monkeypatch, evaluations=20).evolve(State())
+    method_on_known_scores(monkeypatch, evaluations=20).evolve(STATE)
     for _ in range(2)
   ]
   assert found[0] == found[1]
@@ -127,6 +145,83 @@ def test_scores_are_of_the_genotype_and_of_all_clips(config):
   # Clips are told by their index, not by their place in the stream.
   scorer._batches.reverse()
   assert scorer.auc(variables, genotype) == found[-1]
+
+
+def clip(subject, room, label):
+  kind = 'live' if label else 'print'
+  fields = {'subject': subject, 'session': room, 'label': label}
+  return {'dataset': 'd', 'attack_type': kind, **fields}
+
+
+def test_over_tasks_the_clips_that_score_are_of_the_held_out_room_only():
+  rows = [
+    clip(f'{room}{subject}', room, label)
+    for room in ('attic', 'cellar', 'hall')
+    for subject in range(4)
+    for label in (0, 1)
+  ]
+  config = small_config()
+  config.search.tasks = 'domain'
+  sets = evolution.make_sets(config, rows, 'session')
+  assert len(sets) == 3
+  for (train, scored), room in zip(
+    sets, ('attic', 'cellar', 'hall'), strict=True
+  ):
+    assert {row['session'] for row in scored} == {room}
+    assert room not in {row['session'] for row in train}
+    for clips in (train, scored):
+      assert {row['label'] for row in clips} == {0, 1}
+    subjects = [{row['subject'] for row in clips} for clips in (train, scored)]
+    assert not subjects[0] & subjects[1]
+
+
+def test_every_task_trains_weights_of_its_own_on_the_path_of_the_step(config):
+  config = config.copy_and_resolve_references()
+  config.search.algorithm = 'evolution'
+  config.search.tasks = 'domain'
+  selection = protocols.load(
+    config.protocol, config.data.data_dir, config.data.builder_config
+  )
+  method = search.make_method(config, selection)
+  number = len(method._sets)
+  assert number >= 2
+  state = jax.jit(
+    method.initial_state, out_shardings=train_state.replicated(method.mesh)
+  )()
+  kernel = jax.tree.leaves(state.params)[0]
+  assert kernel.shape[0] == number
+  np.testing.assert_array_equal(kernel[0], kernel[1])
+  state = method.begin(state, 0)
+  state, losses = method.run(state, 1)
+  state, _ = method.run(state, 2)
+  method.close()
+  assert state.step.tolist() == [2] * number
+  assert losses['train_loss'].shape == ()
+  kernel = np.asarray(jax.tree.leaves(state.params)[0])
+  assert not np.array_equal(kernel[0], kernel[1])
+  alphas = state.arch['alphas']['low']
+  np.testing.assert_array_equal(alphas[0], alphas[1])
+  assert method.evolve(state) == method.evolve(state)
+
+
+def test_genotypes_are_ranked_by_the_mean_over_the_tasks(monkeypatch):
+  method = method_on_known_scores(monkeypatch, evaluations=2, population=2)
+  method._sets = method._sets * 2
+  shares = iter((0.9, 0.1, 0.6, 0.6))
+
+  class Scripted(Known):
+    def auc(self, variables, genotype):
+      Known.auc(self, variables, genotype)
+      return next(shares)
+
+  monkeypatch.setattr(supernet_scores, 'SupernetScorer', Scripted)
+  state = jax.tree.map(lambda leaf: jnp.repeat(leaf, 2), STATE)
+  rng = np.random.default_rng((method._config.seed, 0))
+  draws = [
+    sampling.draw(rng, **evolution.sizes_of(method._config)) for _ in 'ab'
+  ]
+  # Means 0.5 and 0.6: the second, though the first has the best single score.
+  assert method.evolve(state) == method._genotype(draws[1])
 
 
 def test_a_control_has_no_tasks(config):

@@ -30,7 +30,7 @@ def test_the_plan_holds_every_run_once_with_what_tells_it_apart():
   seeds, protocols = len(settings.seeds), len(settings.protocols)
   expected = seeds * (
     protocols * len(settings.searches)
-    + 1  # evolution
+    + len(settings.evolutions)
     + len(settings.fusions) * len(settings.fusion_protocols)
     + protocols
     - 1  # CDCN++ on the first protocol and the default input serves twice

@@ -78,8 +78,14 @@ def reference(name, x, params, edge, targets, theta):
   return conv_bn_relu(y, separable['pointwise']['kernel'], 0.0)
 
 
-@pytest.mark.parametrize('space', ['cdcnpp', 'nasfas'])
-def test_mixed_operations_equal_each_operation_by_itself(space, key):
+@pytest.mark.parametrize(
+  ('space', 'block_channels'), [('cdcnpp', 64), ('cdcnpp', 10), ('nasfas', 64)]
+)
+def test_mixed_operations_equal_each_operation_by_itself(
+  space, block_channels, key, monkeypatch
+):
+  # Widths of 4 to 8: one block-diagonal convolution, or several.
+  monkeypatch.setattr(cells, 'BLOCK_CHANNELS', block_channels)
   theta, targets = 0.7, (2, 3)
   x = jax.random.normal(key, (2, 6, 6, 5))
   module = cells.OutgoingEdges(targets, space, theta)
@@ -105,6 +111,16 @@ def test_channel_shuffle_interleaves():
   x = jnp.arange(6.0)[None]
   assert cells.channel_shuffle(x, 2).tolist() == [[0, 3, 1, 4, 2, 5]]
   assert cells.channel_shuffle(x, 3).tolist() == [[0, 2, 4, 1, 3, 5]]
+
+
+def test_wide_kernels_are_split_into_runs_that_fit():
+  # The default's widths at 4 channels, the published ones at 32.
+  assert cells.block_bounds([3, 4, 4, 5, 6]) == [(0, 5)]
+  assert cells.block_bounds([25, 32, 38, 44, 51]) == [
+    *((0, 2), (2, 3), (3, 4), (4, 5))
+  ]
+  # One that is too wide by itself stays whole.
+  assert cells.block_bounds([100, 30, 34, 1]) == [(0, 1), (1, 3), (3, 4)]
 
 
 def test_block_diagonal_applies_each_kernel_to_its_own_channels(key):
