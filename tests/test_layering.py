@@ -37,7 +37,7 @@ GROUPS = {
   # meta, losses, metrics, optimizers, checkpoints, report, scoring, ...
   'nasfas_jax': 'library',
   'nasfas_jax.progress': 'progress',
-  'nasfas_jax.xla_options': 'xla_options',
+  'nasfas_jax.xla_options': 'progress',
   'nasfas_jax.models': 'models',
   'nasfas_jax.models.supernet': 'networks',
   'nasfas_jax.models.network': 'networks',
@@ -66,15 +66,12 @@ _BELOW = [*_MODELS, 'progress', 'data', 'preprocessing', 'records']
 # Which other groups a group may import; its own it always may, without cycles.
 MAY_IMPORT = {
   # Embedded data is prepared where missing: the one use of nasfas_datasets.
-  'main': [
-    *('experiments', 'compare', 'progress', 'xla_options', 'data', 'prepare'),
-  ],
+  'main': ['experiments', 'compare', 'progress', 'data', 'prepare'],
   'experiments': ['library', *_BELOW],
   'compare': ['experiments', 'baseline', 'library', *_BELOW],
   'baseline': ['genotypes'],
   'library': _BELOW,
   'progress': [],
-  'xla_options': [],
   'models': _MODELS,
   'networks': ['backbone', *_BLOCKS],
   'backbone': _BLOCKS,
