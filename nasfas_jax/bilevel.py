@@ -29,6 +29,7 @@ from nasfas_jax import (
   scoring,
   supervised,
   train_state,
+  xla_options,
 )
 from nasfas_jax.data import index
 from nasfas_jax.models import architecture, supernet
@@ -258,7 +259,14 @@ class Bilevel:
       lowered.append(arch_fn.lower(state, batch, batch))
     # XLA compiles without Python's lock: each step on a core of its own.
     with concurrent.futures.ThreadPoolExecutor() as pool:
-      compiled = list(pool.map(lambda step: step.compile(), lowered))
+      compiled = list(
+        pool.map(
+          functools.partial(
+            xla_options.compile_step, remat=config.supernet.remat
+          ),
+          lowered,
+        )
+      )
     self._weight_fn, self._arch_fn = compiled[0], compiled[-1]
     return state
 

@@ -17,6 +17,7 @@ from nasfas_jax import (
   supernet_scores,
   supervised,
   train_state,
+  xla_options,
 )
 from nasfas_jax.data import episodes, index
 from nasfas_jax.models import genotypes, sampling
@@ -99,7 +100,9 @@ class Evolution:
     self._batches = self._read()
     weight_fn, _ = bilevel.jit_steps(config, self.model, self.mesh)
     one = _split(state)[0]
-    self._weight_fn = weight_fn.lower(one, self._batches[0]).compile()
+    self._weight_fn = xla_options.compile_step(
+      weight_fn.lower(one, self._batches[0]), remat=config.supernet.remat
+    )
     return state
 
   def _read(self) -> list[dict]:

@@ -9,7 +9,13 @@ import jax
 import ml_collections
 import numpy as np
 
-from nasfas_jax import bilevel, meta_step, supervised, train_state
+from nasfas_jax import (
+  bilevel,
+  meta_step,
+  supervised,
+  train_state,
+  xla_options,
+)
 from nasfas_jax.data import episodes
 from nasfas_jax.data.index import Row
 from nasfas_jax.train_state import SearchState
@@ -101,7 +107,9 @@ class MetaSearch:
         out_shardings=(shardings, replicated),
         donate_argnums=0,
       )
-      self._step = step.lower(state, tasks).compile()
+      self._step = xla_options.compile_step(
+        step.lower(state, tasks), remat=config.supernet.remat
+      )
     else:
       self._step = meta_step.FirstOrderStep(
         self.model, config, self.mesh, shardings

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from nasfas_jax import bilevel, meta, train_state
+from nasfas_jax import bilevel, meta, train_state, xla_options
 from nasfas_jax.train_state import SearchState
 
 
@@ -139,6 +139,7 @@ class FirstOrderStep:
   def __init__(self, model, config, mesh, shardings):
     """shardings: of the state."""
     self._num_steps = config.meta.inner_steps
+    self._remat = config.supernet.remat
     self._of = {}
     replicated = train_state.replicated(mesh)
     by_task = train_state.task_sharding(mesh)
@@ -187,7 +188,9 @@ class FirstOrderStep:
     for name in ('support', 'query'):
       size = tasks[name]['label'].shape
       if size not in by_size:
-        by_size[size] = self.lower_gradients(state, tasks[name]).compile()
+        by_size[size] = xla_options.compile_step(
+          self.lower_gradients(state, tasks[name]), remat=self._remat
+        )
       self._of[name] = by_size[size]
 
   def temporary_bytes(self) -> int:

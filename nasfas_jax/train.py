@@ -23,6 +23,7 @@ from nasfas_jax import (
   scoring,
   supervised,
   train_state,
+  xla_options,
 )
 from nasfas_jax.data import protocols
 from nasfas_jax.models import genotypes
@@ -223,7 +224,9 @@ def fit(
     )
     batch = train_state.put_batch(next(batches), mesh)
     with progress.stage('Compiling the training step'):
-      step_fn = step_fn.lower(state, batch).compile()
+      step_fn = xla_options.compile_step(
+        step_fn.lower(state, batch), remat=config.network.remat
+      )
     began = time.monotonic()
     with (
       run_log.MetricWriter(workdir, 'train', start) as writer,

@@ -1,7 +1,9 @@
-"""What XLA's compiler for the CPU is told before it starts."""
+"""What XLA's compiler for the CPU is told; other backends need no telling."""
 
 import os
 from collections.abc import MutableMapping
+
+import jax
 
 _FLAG = '--xla_cpu_experimental_ynn_fusion_type'
 # By default XLA also hands convolutions, with what surrounds them, to this
@@ -26,3 +28,23 @@ def prefer_own_convolutions(
   flags = environ.get('XLA_FLAGS', '')
   if _FLAG not in flags:
     environ['XLA_FLAGS'] = f'{flags} {_FLAG}={_KINDS}'.strip()
+
+
+def compile_step(lowered: jax.stages.Lowered, *, remat: bool):
+  """Compiles a step; where it recomputes to save memory, in that spirit.
+
+  On CPU XLA schedules for concurrency, which starts the recomputation early
+  and holds its results: remat then saves nothing. The schedule for memory
+  halves what the published search holds, and its steps take longer.
+
+  Args:
+    lowered: the step.
+    remat: whether its model recomputes activations in the backward pass.
+
+  Returns:
+    The compiled step.
+  """
+  options = None
+  if remat and jax.default_backend() == 'cpu':
+    options = {'xla_cpu_enable_concurrency_optimized_scheduler': False}
+  return lowered.compile(compiler_options=options)

@@ -9,7 +9,7 @@ import optax
 import pytest
 from small_search import make_batch, small_config
 
-from nasfas_jax import bilevel, supervised
+from nasfas_jax import bilevel, supervised, train_state, xla_options
 
 
 class Setting:
@@ -175,3 +175,33 @@ def test_gumbel_draws_are_new_at_each_step_and_the_same_for_a_seed():
   setting.state = setting.state.replace(step=setting.state.step + 1)
   _, later = setting.arch_step()
   assert float(loss) != float(later)
+
+
+def test_remat_changes_no_value_and_holds_less_memory():
+  mesh = train_state.make_mesh()
+  found, held = [], []
+  for remat in (False, True):
+    config = small_config()
+    config.supernet.remat = remat
+    # Large enough that activations are what counts.
+    config.supernet.num_nodes = 2
+    config.search.batch_size = 8
+    model = bilevel.build_supernet(config)
+    state = jax.jit(
+      functools.partial(bilevel.initial_state, config, model),
+      out_shardings=train_state.replicated(mesh),
+    )()
+    batch = train_state.put_batch(make_batch(1, size=32), mesh)
+    step = xla_options.compile_step(
+      bilevel.jit_steps(config, model, mesh)[0].lower(state, batch), remat=remat
+    )
+    held.append(step.memory_analysis().temp_size_in_bytes)
+    found.append(step(state, batch))
+  (first, loss), (second, other) = found
+  np.testing.assert_allclose(loss, other, rtol=1e-5)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+    first.params,
+    second.params,
+  )
+  assert held[1] < 0.8 * held[0], held

@@ -92,7 +92,7 @@ class OutgoingEdges(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, weights: jax.Array, *, train: bool
+    self, x: jax.Array, weights: jax.Array, train: bool
   ) -> list[jax.Array]:
     """Applies the mixed operations.
 
@@ -249,6 +249,8 @@ class SearchCell(nn.Module):
     theta: strength of the central difference.
     partial_channels: only the first 1 / partial_channels of the channels pass
       the mixed operations (PC-DARTS); the rest goes by, and all are shuffled.
+    remat: compute the mixed operations again in the backward pass, the edges
+      that leave one node at a time: nearly all of a search's memory is theirs.
     dtype: of the computation.
   """
 
@@ -256,6 +258,7 @@ class SearchCell(nn.Module):
   num_nodes: int
   theta: float = 0.7
   partial_channels: int = 1
+  remat: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -295,12 +298,15 @@ class SearchCell(nn.Module):
     state = x.astype(self.dtype)
     sums = {target: 0.0 for target in range(1, self.num_nodes + 1)}
     output = 0.0
+    edges_class = OutgoingEdges
+    if self.remat:
+      edges_class = nn.remat(OutgoingEdges, static_argnums=(3,))
     for source in range(self.num_nodes):
       targets = tuple(range(source + 1, self.num_nodes + 1))
       rows = jnp.stack([op_weights[places[source, t]] for t in targets])
-      mixed = OutgoingEdges(
+      mixed = edges_class(
         targets, self.space, self.theta, self.dtype, name=f'from_{source}'
-      )(state[..., :kept], rows, train=train)
+      )(state[..., :kept], rows, train)
       for target, y in zip(targets, mixed, strict=True):
         if self.partial_channels > 1:
           y = jnp.concatenate([y, state[..., kept:]], axis=-1)

@@ -30,7 +30,7 @@ class Supernet(nn.Module):
     partial_channels: see `SearchCell`.
     edge_normalization: weigh the edges by the softmaxed betas; else by 1.
     node_attention: weigh the nodes by their softmax; else alike.
-    remat: recompute the cells' activations in the backward pass.
+    remat: see `SearchCell`.
     temperature: of the operations' softmax.
     two_stream: see `backbone.predict_map`.
     dtype: of the computation.
@@ -76,19 +76,17 @@ class Supernet(nn.Module):
     )
     edges = jnp.ones((self.num_cells, num_edges(self.num_nodes)))
     nodes = jnp.full((self.num_cells, self.num_nodes), 1 / self.num_nodes)
-    cell_class = SearchCell
-    if self.remat:
-      cell_class = nn.remat(SearchCell, static_argnums=(5,))
 
     def level(name: str, x: jax.Array, prefix: str) -> jax.Array:
       betas = weights['betas'][name] if self.edge_normalization else edges
       attention = weights['nodes'][name] if self.node_attention else nodes
       for i in range(self.num_cells):
-        x = cell_class(
+        x = SearchCell(
           self.space,
           self.num_nodes,
           theta,
           self.partial_channels,
+          self.remat,
           self.dtype,
           name=f'{prefix}{name}_{i}',
         )(x, weights['alphas'][name][i], betas[i], attention[i], train)
