@@ -39,7 +39,7 @@ def _compile(lower: dict, remat: bool) -> tuple[dict, float]:
       zip(
         lowered,
         pool.map(
-          functools.partial(xla_options.compile_step, remat=remat),
+          functools.partial(xla_options.compile_step, in_sequence=remat),
           lowered.values(),
         ),
         strict=True,

@@ -262,7 +262,7 @@ class Bilevel:
       compiled = list(
         pool.map(
           functools.partial(
-            xla_options.compile_step, remat=config.supernet.remat
+            xla_options.compile_step, in_sequence=config.supernet.remat
           ),
           lowered,
         )

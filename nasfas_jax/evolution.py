@@ -101,7 +101,7 @@ class Evolution:
     weight_fn, _ = bilevel.jit_steps(config, self.model, self.mesh)
     one = _split(state)[0]
     self._weight_fn = xla_options.compile_step(
-      weight_fn.lower(one, self._batches[0]), remat=config.supernet.remat
+      weight_fn.lower(one, self._batches[0]), in_sequence=config.supernet.remat
     )
     return state
 

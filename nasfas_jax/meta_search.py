@@ -108,7 +108,7 @@ class MetaSearch:
         donate_argnums=0,
       )
       self._step = xla_options.compile_step(
-        step.lower(state, tasks), remat=config.supernet.remat
+        step.lower(state, tasks), in_sequence=config.supernet.remat
       )
     else:
       self._step = meta_step.FirstOrderStep(

@@ -189,7 +189,7 @@ class FirstOrderStep:
       size = tasks[name]['label'].shape
       if size not in by_size:
         by_size[size] = xla_options.compile_step(
-          self.lower_gradients(state, tasks[name]), remat=self._remat
+          self.lower_gradients(state, tasks[name]), in_sequence=self._remat
         )
       self._of[name] = by_size[size]
 

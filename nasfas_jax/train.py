@@ -225,7 +225,7 @@ def fit(
     batch = train_state.put_batch(next(batches), mesh)
     with progress.stage('Compiling the training step'):
       step_fn = xla_options.compile_step(
-        step_fn.lower(state, batch), remat=config.network.remat
+        step_fn.lower(state, batch), in_sequence=True
       )
     began = time.monotonic()
     with (

@@ -30,21 +30,22 @@ def prefer_own_convolutions(
     environ['XLA_FLAGS'] = f'{flags} {_FLAG}={_KINDS}'.strip()
 
 
-def compile_step(lowered: jax.stages.Lowered, *, remat: bool):
-  """Compiles a step; where it recomputes to save memory, in that spirit.
+def compile_step(lowered: jax.stages.Lowered, *, in_sequence: bool):
+  """Compiles a step, on CPU with a choice of what XLA schedules for.
 
-  On CPU XLA schedules for concurrency, which starts the recomputation early
-  and holds its results: remat then saves nothing. The schedule for memory
-  halves what the published search holds, and its steps take longer.
+  By default that is concurrency: what can run early does, and its results are
+  held. The many operations of a supernet gain by it; a chain of layers does
+  not, and where activations are computed again to save memory (remat), they
+  are computed early and held all the same.
 
   Args:
     lowered: the step.
-    remat: whether its model recomputes activations in the backward pass.
+    in_sequence: schedule one operation after the other, for little memory.
 
   Returns:
     The compiled step.
   """
   options = None
-  if remat and jax.default_backend() == 'cpu':
+  if in_sequence and jax.default_backend() == 'cpu':
     options = {'xla_cpu_enable_concurrency_optimized_scheduler': False}
   return lowered.compile(compiler_options=options)

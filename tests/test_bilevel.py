@@ -193,7 +193,8 @@ def test_remat_changes_no_value_and_holds_less_memory():
     )()
     batch = train_state.put_batch(make_batch(1, size=32), mesh)
     step = xla_options.compile_step(
-      bilevel.jit_steps(config, model, mesh)[0].lower(state, batch), remat=remat
+      bilevel.jit_steps(config, model, mesh)[0].lower(state, batch),
+      in_sequence=remat,
     )
     held.append(step.memory_analysis().temp_size_in_bytes)
     found.append(step(state, batch))
