@@ -58,7 +58,7 @@ def measure() -> dict[str, dict[str, float]]:
       reads = _clips_a_second(stream, size)
       batch = train_state.put_batch(next(stream), train_state.make_mesh())
       stream.close()
-      step = _train_step(config) if name == 'train' else _weight_step(config)
+      step = train_step(config) if name == 'train' else _weight_step(config)
       seconds = timing.medians(
         {'step': functools.partial(step, batch)}, rounds=7
       )['step']
@@ -69,7 +69,8 @@ def measure() -> dict[str, dict[str, float]]:
   return found
 
 
-def _train_step(config):
+def train_step(config):
+  """The training step on a fresh state, a function of the batch."""
   model = scoring.build_network(config, config.model)
   optimizer, _ = train.make_optimizer(config.train)
   state = jax.jit(

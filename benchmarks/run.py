@@ -17,6 +17,7 @@ from absl import app, flags
 
 from benchmarks import (
   frameworks,
+  fusion,
   meta,
   operators,
   paper,
@@ -30,6 +31,7 @@ GROUPS = {
   'meta': meta.measure,
   'paper': paper.measure,
   'pipeline': pipeline.measure,
+  'fusion': fusion.measure,
   'preparing': preparing.measure,
   'frameworks': frameworks.measure,
 }
