@@ -53,7 +53,8 @@ class CompiledOnce:
       self._compiled = self._jitted.lower(*args).compile()
     return self
 
-  def compile(self):
+  def compile(self, compiler_options=None):
+    del compiler_options
     return self._compiled
 
   def __call__(self, *args):
