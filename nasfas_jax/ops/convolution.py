@@ -6,6 +6,7 @@ derivative, and `jax.vmap` over the kernels (a grouped convolution). There a
 stride 1 convolution and its two gradients are a family closed under
 differentiation: each one's derivative is written with the other two, so every
 order runs in the same three fast forms, and a batch of kernels runs one by one.
+With many channels all three are Winograd's (`winograd`).
 """
 
 import functools
@@ -14,10 +15,21 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
+from nasfas_jax.ops import winograd
+
 # From this many output positions of one image on, the weight gradient on CPU is
 # one matrix product a tap: XLA's own form slows down with the image there.
 # Measured by `python -m benchmarks.run --only=operators`.
 SHIFTED_POSITIONS = 1 << 15
+
+# Winograd's form on CPU: at least so many channels on either side, rows, and
+# pairs of an input and an output channel, in the convolution and in the
+# kernel's gradient. With fewer, its transforms cost what its products save.
+# Measured by the same command.
+WINOGRAD_CHANNELS = 32
+WINOGRAD_ROWS = 16
+WINOGRAD_PAIRS = 64 * 64
+WINOGRAD_GRADIENT_PAIRS = 64 * 128
 
 
 def convolve(
@@ -62,14 +74,37 @@ def _library(x, kernel, *, dilation, strides=1, groups=1):
   )
 
 
+def _suits_winograd(x, features, window, dilation, pairs):
+  channels = x.shape[-1]
+  return (
+    window == (3, 3)
+    and dilation == 1
+    # Its rounding is too coarse for half precision.
+    and x.dtype in (jnp.float32, jnp.float64)
+    and min(channels, features) >= WINOGRAD_CHANNELS
+    and channels * features >= pairs
+    and x.shape[1] >= WINOGRAD_ROWS
+  )
+
+
+def _plain_conv(x, kernel, *, dilation):
+  window, features = kernel.shape[:2], kernel.shape[3]
+  if _suits_winograd(x, features, window, dilation, WINOGRAD_PAIRS):
+    return winograd.convolve(x, kernel)
+  return _library(x, kernel, dilation=dilation)
+
+
 def _plain_input_gradient(g, kernel, *, dilation):
   """The cotangent of x: a convolution with the kernel turned around."""
   turned = jnp.swapaxes(jnp.flip(kernel, (0, 1)), 2, 3)
-  return _library(g, turned, dilation=dilation)
+  return _plain_conv(g, turned, dilation=dilation)
 
 
 def _plain_kernel_gradient(x, g, *, dilation, window):
   """The cotangent of the kernel [kh, kw, C, O]."""
+  pairs = WINOGRAD_GRADIENT_PAIRS
+  if _suits_winograd(x, g.shape[-1], window, dilation, pairs):
+    return winograd.kernel_gradient(x, g)
   if g.shape[1] * g.shape[2] < SHIFTED_POSITIONS:
     shape = jax.ShapeDtypeStruct((*window, x.shape[-1], g.shape[-1]), x.dtype)
     transposed = jax.linear_transpose(
@@ -83,12 +118,12 @@ def _plain_kernel_gradient(x, g, *, dilation, window):
   for row in range(0, dilation * window[0], dilation):
     for column in range(0, dilation * window[1], dilation):
       shifted = padded[:, row : row + height, column : column + width]
-      taps.append(jnp.einsum('nhwc,nhwo->co', shifted, g))
+      taps.append(winograd.sum_of_products(shifted, g))
   return jnp.stack(taps).reshape(*window, x.shape[-1], g.shape[-1])
 
 
 _PLAIN = {
-  'conv': _library,
+  'conv': _plain_conv,
   'input_gradient': _plain_input_gradient,
   'kernel_gradient': _plain_kernel_gradient,
 }
