@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from benchmarks import timing
 from nasfas_jax.ops import convolution
 
-# [N, H, W, C] -> O: a level of the default supernet, of CDCN++ at 128, at 256.
+# [N, H, W, C] -> O: of a task of the default supernet, of the paper's supernet,
+# of CDCN++ at 128 and at 256.
 SHAPES = {
-  'default 64x64': ((8, 64, 64, 16), 16),
+  'default 64x64': ((4, 64, 64, 16), 48),
+  'paper 128x128': ((1, 128, 128, 32), 64),
   'CDCN++ 128x128': ((2, 128, 128, 128), 128),
   'CDCN++ 256x256': ((2, 256, 256, 64), 128),
 }
@@ -21,7 +23,7 @@ def measure() -> dict[str, dict[str, float]]:
   found = {'ratios': {}, 'seconds': {}, 'limits': {}}
   found['limits']['matmul_gflops'] = matmul_gflops()
   for name, (shape, features) in SHAPES.items():
-    _kernel_gradient(found, name, shape, features)
+    _forms(found, name, shape, features)
   _second_order(found)
   return found
 
@@ -34,31 +36,35 @@ def matmul_gflops(side: int = 2048) -> float:
   return 2 * side**3 / seconds / 1e9
 
 
-def _kernel_gradient(found, name, shape, features) -> None:
-  """The kernel's gradient in both forms; the one that is used is marked."""
-  x = jax.random.normal(jax.random.key(0), shape)
-  g = jax.random.normal(jax.random.key(1), (*shape[:3], features))
-  functions = {}
-  for form, threshold in (('library', shape[1] * shape[2] + 1), ('shifted', 1)):
-    convolution.SHIFTED_POSITIONS, kept = (
-      threshold,
-      convolution.SHIFTED_POSITIONS,
-    )
-    gradient = jax.jit(
-      functools.partial(
-        convolution._plain_kernel_gradient, dilation=1, window=(3, 3)
+def _forms(found, name, shape, features) -> None:
+  """Convolution and kernel gradient, XLA's own and in the form that is used."""
+  kernel = jax.random.normal(jax.random.key(0), (3, 3, shape[3], features))
+  x = jax.random.normal(jax.random.key(1), shape)
+  g = jax.random.normal(jax.random.key(2), (*shape[:3], features))
+  library = functools.partial(convolution._library, dilation=1)
+  cases = {
+    'convolution': (library, convolution.convolve, kernel),
+    'kernel gradient': (
+      lambda x, g: jax.vjp(lambda k: library(x, k), kernel)[1](g)[0],
+      lambda x, g: jax.vjp(lambda k: convolution.convolve(x, k), kernel)[1](g)[
+        0
+      ],
+      g,
+    ),
+  }
+  for case, (theirs, ours, second) in cases.items():
+    functions = {
+      form: functools.partial(
+        jax.jit(function).lower(x, second).compile(), x, second
       )
+      for form, function in (('library', theirs), ('used', ours))
+    }
+    seconds = timing.medians(functions)
+    for form, value in seconds.items():
+      found['seconds'][f'{case}, {form}, {name}'] = value
+    found['ratios'][f'{case}, library / used, {name}'] = (
+      seconds['library'] / seconds['used']
     )
-    functions[form] = functools.partial(gradient.lower(x, g).compile(), x, g)
-    convolution.SHIFTED_POSITIONS = kept
-  seconds = timing.medians(functions)
-  for form, value in seconds.items():
-    found['seconds'][f'kernel gradient, {form}, {name}'] = value
-  shifted = shape[1] * shape[2] >= convolution.SHIFTED_POSITIONS
-  used = seconds['shifted' if shifted else 'library']
-  found['ratios'][f'kernel gradient, library / used, {name}'] = (
-    seconds['library'] / used
-  )
 
 
 def _second_order(found) -> None:

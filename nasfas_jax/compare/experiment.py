@@ -80,7 +80,7 @@ def compare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     results['metrics'] = judged.judge(config, loaded, selection)
   if 'speed' in sections:
     results['speed'] = speed.measure(
-      config, loaded, batches[0], search_batches[0]
+      config, workdir, loaded, batches[0], search_batches[0]
     )
   if 'memory' in sections:
     with progress.stage('Measuring memory'):

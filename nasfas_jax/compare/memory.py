@@ -14,9 +14,9 @@ import numpy as np
 
 from nasfas_jax import run_log, scoring
 from nasfas_jax.compare import source as source_lib
-from nasfas_jax.compare import speed, twins
+from nasfas_jax.compare import speed, torch_process, twins
 
-FRAMEWORKS = ('jax', 'torch eager')
+FRAMEWORKS = ('jax', torch_process.EAGER)
 _STATUS = pathlib.Path('/proc/self/status')
 _CLEAR = pathlib.Path('/proc/self/clear_refs')
 
@@ -83,7 +83,7 @@ def peak(path: pathlib.Path, framework: str) -> dict[str, float]:
   else:
     channels = scoring.example_input(config).shape[-1]
     twin = twins.make_twin(model, channels)
-    step = speed.torch_training(config, twin, batch, compiled=False)
+    step = torch_process.torch_training(config, twin, batch, compiled=False)
   step()
   # Sets the peak back to what is resident now.
   _CLEAR.write_text('5', encoding='utf-8')

@@ -1,14 +1,21 @@
-"""Times of both frameworks, in turns in one process."""
+"""Times of both frameworks, in turns, each in a process of its own.
+
+A call that counts follows one that does not, as step follows step in training:
+while the other works, the system may take back the memory that a step has given
+free, and a virtual machine then needs up to twice the time for the next one.
+"""
 
 import functools
+import pathlib
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import ml_collections
-import torch
+import numpy as np
 
 from nasfas_jax import (
   bilevel,
@@ -18,21 +25,20 @@ from nasfas_jax import (
   train_state,
   xla_options,
 )
-from nasfas_jax.baseline import steps
-from nasfas_jax.compare import inputs, parity, twins
+from nasfas_jax.compare import torch_process
 from nasfas_jax.compare.source import Source
 
 _BATCHES = (1, 8)
-_EAGER = 'torch eager'
-_COMPILED = 'torch compiled'
 
 
-def in_turns(functions: Mapping[str, Callable], rounds: int) -> dict[str, dict]:
-  """Calls each function once to warm it up, then all in turns.
+def in_turns(
+  functions: Mapping[str, Callable[[], float]], rounds: int
+) -> dict[str, dict]:
+  """Calls each function once to compile it, then all in turns, twice each.
 
   Args:
-    functions: by name; each waits for its result.
-    rounds: calls of each that are timed.
+    functions: by name; each returns the seconds that it took.
+    rounds: turns of each; the second call of a turn counts.
 
   Returns:
     For each: first (seconds of the first call, which compiles), median, low
@@ -40,23 +46,20 @@ def in_turns(functions: Mapping[str, Callable], rounds: int) -> dict[str, dict]:
   """
   found, seconds = {}, {}
   for name, function in functions.items():
-    began = time.perf_counter()
     try:
-      function()
-    except Exception as error:
+      first = function()
+    except RuntimeError as error:
       # torch.compile needs a C++ compiler and says so in many ways.
-      if name != _COMPILED:
+      if name != torch_process.COMPILED:
         raise
-      text = str(error).strip() or type(error).__name__
-      found[name] = {'error': text.splitlines()[0][:200]}
+      found[name] = {'error': str(error).splitlines()[0][:200]}
       continue
-    found[name] = {'first': time.perf_counter() - began}
+    found[name] = {'first': first}
     seconds[name] = []
   for _ in range(rounds):
     for name, times in seconds.items():
-      began = time.perf_counter()
       functions[name]()
-      times.append(time.perf_counter() - began)
+      times.append(functions[name]())
   for name, times in seconds.items():
     found[name] |= {
       'median': statistics.median(times),
@@ -75,12 +78,9 @@ def ratios(times: Mapping[str, Mapping]) -> dict[str, float]:
   }
 
 
-def _twin_names(compiled: bool) -> list[str]:
-  return [_EAGER, _COMPILED] if compiled else [_EAGER]
-
-
 def measure(
   config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
   source: Source,
   batch: dict,
   search_batch: dict,
@@ -89,6 +89,7 @@ def measure(
 
   Args:
     config: of the run.
+    workdir: of the run, with its config.json.
     source: the network.
     batch: clips for the network, as `pipeline.train_batches` yields them.
     search_batch: clips for the supernet.
@@ -96,47 +97,63 @@ def measure(
   Returns:
     By what is timed: {'times': see `in_turns`, 'ratios': see `ratios`}.
   """
+  image = scoring.example_input(config).shape[1:]
+  images = jax.random.normal(
+    jax.random.key(config.seed), (max(_BATCHES), *image)
+  )
   cases = {
-    f'inference, batch {size}': functools.partial(
-      _inference, config, source, size
+    f'inference, batch {size}': (
+      'inference',
+      {'images': images[:size]},
+      functools.partial(_inference, source),
     )
     for size in _BATCHES
   }
-  number = len(batch['label'])
-  cases[f'training step, batch {number}'] = functools.partial(
-    _training, config, source, batch
+  cases[f'training step, batch {len(batch["label"])}'] = (
+    'training',
+    batch,
+    functools.partial(jax_training, config, source.model),
   )
-  number = len(search_batch['label'])
-  cases[f'search step, batch {number}'] = functools.partial(
-    _searching, config, search_batch
+  cases[f'search step, batch {len(search_batch["label"])}'] = (
+    'search',
+    search_batch,
+    functools.partial(_searching, config),
   )
   found = {}
-  for name, make in cases.items():
-    with progress.stage(f'Timing: {name}'):
-      times = in_turns(make(), config.compare.rounds)
+  for name, (kind, arrays, make) in cases.items():
+    compiled = (
+      config.compare.compile_search
+      if kind == 'search'
+      else config.compare.compile
+    )
+    with progress.stage(f'Timing: {name}'), tempfile.TemporaryDirectory() as at:
+      path = pathlib.Path(at) / 'batch.npz'
+      np.savez(path, **arrays)
+      with torch_process.TorchProcess(
+        workdir / 'config.json', kind, path
+      ) as twin:
+        names = [torch_process.EAGER, torch_process.COMPILED][: 1 + compiled]
+        functions = {'jax': _timed(make(arrays))} | {
+          name: functools.partial(twin.seconds, name) for name in names
+        }
+        times = in_turns(functions, config.compare.rounds)
     found[name] = {'times': times, 'ratios': ratios(times)}
-    torch.compiler.reset()
   return found
 
 
-def _inference(config, source, size):
-  shape = (size, *scoring.example_input(config).shape[1:])
-  images = jax.random.normal(jax.random.key(config.seed), shape)
+def _timed(function: Callable[[], object]) -> Callable[[], float]:
+  def run():
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+  return run
+
+
+def _inference(source, arrays):
   apply = jax.jit(functools.partial(source.model.apply, train=False))
-  twin = twins.make_twin(source.model, shape[-1], source.variables).eval()
-  tensor = twins.to_torch(images)
-
-  def run(module):
-    with torch.inference_mode():
-      return module(tensor)
-
-  functions = {
-    'jax': lambda: jax.block_until_ready(apply(source.variables, images))
-  }
-  for name in _twin_names(config.compare.compile):
-    module = torch.compile(twin) if name == _COMPILED else twin
-    functions[name] = functools.partial(run, module)
-  return functions
+  images = jnp.asarray(arrays['images'])
+  return lambda: jax.block_until_ready(apply(source.variables, images))
 
 
 def _carried(step: Callable, state):
@@ -148,18 +165,6 @@ def _carried(step: Callable, state):
     jax.block_until_ready((kept['state'], loss))
 
   return run
-
-
-def _training(config, source, batch):
-  functions = {'jax': jax_training(config, source.model, batch)}
-  for name in _twin_names(config.compare.compile):
-    twin = twins.make_twin(
-      source.model,
-      scoring.example_input(config).shape[-1],
-      source.variables,
-    )
-    functions[name] = torch_training(config, twin, batch, name == _COMPILED)
-  return functions
 
 
 def jax_training(config, model, batch) -> Callable[[], None]:
@@ -187,63 +192,14 @@ def jax_training(config, model, batch) -> Callable[[], None]:
   return _carried(run, state)
 
 
-def torch_training(config, twin, batch, compiled) -> Callable[[], None]:
-  """A training step of the twin, from the fused input on."""
-  optimizer = parity.make_twin_optimizer(twin, config.train)
-  tensors = inputs.torch_batch(config, batch)
-  module = torch.compile(twin) if compiled else twin
-  return lambda: steps.train_step(
-    module, optimizer, tensors, gradient_clip=config.train.gradient_clip
-  )
-
-
 def _searching(config, batch):
-  config = config.copy_and_resolve_references()
-  # A first-order step of the plain search, without learned inner rates.
-  config.search.tasks = 'none'
-  config.search.second_order = False
+  config = torch_process.plain_search(config)
   model = bilevel.build_supernet(config)
   state = jax.jit(functools.partial(bilevel.initial_state, config, model))()
   weight_fn, arch_fn = bilevel.jit_steps(config, model, train_state.make_mesh())
-  functions = {
-    name: _torch_search(config, model, state, batch, name == _COMPILED)
-    for name in _twin_names(config.compare.compile_search)
-  }
   clips = jax.tree.map(jnp.asarray, batch)
 
   def step(state):
     return weight_fn(arch_fn(state, clips, clips)[0], clips)
 
-  return {'jax': _carried(step, state), **functions}
-
-
-def _torch_search(config, model, state, batch, compiled):
-  settings = config.search
-  twin = twins.make_twin(
-    model,
-    scoring.example_input(config).shape[-1],
-    {'params': state.params, 'batch_stats': state.batch_stats},
-  )
-  arch = twins.torch_arch(state.arch)
-  weight_optimizer = torch.optim.Adam(
-    twin.parameters(),
-    lr=settings.weight_learning_rate,
-    weight_decay=settings.weight_decay,
-  )
-  arch_optimizer = torch.optim.Adam(
-    steps.arch_tensors(arch),
-    lr=settings.arch_learning_rate,
-    betas=(0.5, 0.999),
-    weight_decay=settings.arch_weight_decay,
-  )
-  tensors = inputs.torch_batch(config, batch)
-  module = torch.compile(twin) if compiled else twin
-  return lambda: steps.search_step(
-    module,
-    arch,
-    weight_optimizer,
-    arch_optimizer,
-    tensors,
-    tensors,
-    gradient_clip=settings.gradient_clip,
-  )
+  return _carried(step, state)

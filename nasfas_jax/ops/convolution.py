@@ -6,10 +6,11 @@ derivative, and `jax.vmap` over the kernels (a grouped convolution). There a
 stride 1 convolution and its two gradients are a family closed under
 differentiation: each one's derivative is written with the other two, so every
 order runs in the same three fast forms, and a batch of kernels runs one by one.
-With many channels all three are Winograd's (`winograd`).
+Convolutions of many channels are Winograd's there (`winograd`).
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -17,19 +18,21 @@ from jax.custom_batching import custom_vmap
 
 from nasfas_jax.ops import winograd
 
-# From this many output positions of one image on, the weight gradient on CPU is
-# one matrix product a tap: XLA's own form slows down with the image there.
-# Measured by `python -m benchmarks.run --only=operators`.
-SHIFTED_POSITIONS = 1 << 15
+# XLA's kernel gradient on CPU is fast for at least so many images of at most so
+# many output positions; other batches are cut into strips of rows, of which
+# none has fewer than so many. Measured by
+# `python -m benchmarks.run --only=operators`.
+STRIPS = 8
+STRIP_POSITIONS = 1 << 13
+STRIP_ROWS = 8
 
-# Winograd's form on CPU: at least so many channels on either side, rows, and
-# pairs of an input and an output channel, in the convolution and in the
-# kernel's gradient. With fewer, its transforms cost what its products save.
-# Measured by the same command.
-WINOGRAD_CHANNELS = 32
+# Winograd's forms on CPU: at least so many rows, channels on either side, and
+# pairs of an input and an output channel. With fewer, the transforms cost what
+# the products save. Measured by the same command.
 WINOGRAD_ROWS = 16
+WINOGRAD_CHANNELS = 32
 WINOGRAD_PAIRS = 64 * 64
-WINOGRAD_GRADIENT_PAIRS = 64 * 128
+WINOGRAD_GRADIENT_CHANNELS = 128
 
 
 def convolve(
@@ -74,22 +77,23 @@ def _library(x, kernel, *, dilation, strides=1, groups=1):
   )
 
 
-def _suits_winograd(x, features, window, dilation, pairs):
-  channels = x.shape[-1]
+def _suits_winograd(x, window, dilation):
   return (
     window == (3, 3)
     and dilation == 1
+    and x.shape[1] >= WINOGRAD_ROWS
     # Its rounding is too coarse for half precision.
     and x.dtype in (jnp.float32, jnp.float64)
-    and min(channels, features) >= WINOGRAD_CHANNELS
-    and channels * features >= pairs
-    and x.shape[1] >= WINOGRAD_ROWS
   )
 
 
 def _plain_conv(x, kernel, *, dilation):
-  window, features = kernel.shape[:2], kernel.shape[3]
-  if _suits_winograd(x, features, window, dilation, WINOGRAD_PAIRS):
+  channels, features = kernel.shape[2:]
+  if (
+    _suits_winograd(x, kernel.shape[:2], dilation)
+    and min(channels, features) >= WINOGRAD_CHANNELS
+    and channels * features >= WINOGRAD_PAIRS
+  ):
     return winograd.convolve(x, kernel)
   return _library(x, kernel, dilation=dilation)
 
@@ -101,25 +105,41 @@ def _plain_input_gradient(g, kernel, *, dilation):
 
 
 def _plain_kernel_gradient(x, g, *, dilation, window):
-  """The cotangent of the kernel [kh, kw, C, O]."""
-  pairs = WINOGRAD_GRADIENT_PAIRS
-  if _suits_winograd(x, g.shape[-1], window, dilation, pairs):
+  """The cotangent of the kernel [kh, kw, C, O], a sum over strips of rows."""
+  number, height, width, channels = x.shape
+  enough = min(channels, g.shape[-1]) >= WINOGRAD_GRADIENT_CHANNELS
+  if enough and _suits_winograd(x, window, dilation):
     return winograd.kernel_gradient(x, g)
-  if g.shape[1] * g.shape[2] < SHIFTED_POSITIONS:
-    shape = jax.ShapeDtypeStruct((*window, x.shape[-1], g.shape[-1]), x.dtype)
-    transposed = jax.linear_transpose(
-      lambda kernel: _library(x, kernel, dilation=dilation), shape
-    )
-    return transposed(g)[0]
-  height, width = g.shape[1:3]
   pads = [dilation * (side // 2) for side in window]
-  padded = jnp.pad(x, ((0, 0), *((pad, pad) for pad in pads), (0, 0)))
-  taps = []
-  for row in range(0, dilation * window[0], dilation):
-    for column in range(0, dilation * window[1], dilation):
-      shifted = padded[:, row : row + height, column : column + width]
-      taps.append(winograd.sum_of_products(shifted, g))
-  return jnp.stack(taps).reshape(*window, x.shape[-1], g.shape[-1])
+  strips = max(STRIPS / number, height * width / STRIP_POSITIONS, 1)
+  strips = min(math.ceil(strips), max(height // STRIP_ROWS, 1))
+  rows = -(-height // strips)
+  below = rows * strips - height
+  x = jnp.pad(x, ((0, 0), (pads[0], pads[0] + below), (pads[1],) * 2, (0, 0)))
+  g = jnp.pad(g, ((0, 0), (0, below), (0, 0), (0, 0)))
+  x = jnp.stack(
+    [
+      x[:, rows * strip : rows * (strip + 1) + 2 * pads[0]]
+      for strip in range(strips)
+    ],
+    axis=1,
+  )
+  x = x.reshape(number * strips, *x.shape[2:])
+  g = g.reshape(number * strips, rows, width, -1)
+  transposed = jax.linear_transpose(
+    lambda kernel: jax.lax.conv_general_dilated(
+      x,
+      kernel,
+      window_strides=(1, 1),
+      padding='VALID',
+      rhs_dilation=(dilation, dilation),
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    ),
+    jax.ShapeDtypeStruct((*window, channels, g.shape[-1]), x.dtype),
+  )
+  # By itself: XLA would fuse it with a sum over the taps that follows (that of
+  # the folded kernel has one) into a library's kernel that is ten times slower.
+  return jax.lax.optimization_barrier(transposed(g)[0])
 
 
 _PLAIN = {

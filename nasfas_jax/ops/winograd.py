@@ -65,7 +65,9 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """
   height = x.shape[1]
   rows = _input_rows(x)
-  transformed = jnp.einsum('pr,rsco->psco', _KERNEL.astype(kernel.dtype), kernel)
+  transformed = jnp.einsum(
+    'pr,rsco->psco', _KERNEL.astype(kernel.dtype), kernel
+  )
   products = [
     jax.lax.conv_general_dilated(
       _combine(weights, rows),

@@ -57,20 +57,34 @@ CASES = {
 }
 
 
-# The forms differ in the kernel's gradient only.
+# Limits under which the small arrays below take a form.
+FORMS = {
+  'library': {},
+  'strips': {'STRIP_ROWS': 2},
+  'winograd': {
+    'WINOGRAD_ROWS': 1,
+    'WINOGRAD_CHANNELS': 1,
+    'WINOGRAD_PAIRS': 1,
+    'WINOGRAD_GRADIENT_CHANNELS': 1,
+  },
+}
+
+
 @pytest.mark.parametrize(
   ('case', 'form', 'dilation'),
   [
     *((case, 'library', 1) for case in CASES),
     ('second_order', 'library', 2),
-    ('second_order', 'shifted', 1),
-    ('second_order', 'shifted', 2),
-    ('tasks_with_kernels', 'shifted', 1),
+    ('second_order', 'strips', 1),
+    ('second_order', 'strips', 2),
+    ('tasks_with_kernels', 'strips', 1),
+    ('third_order', 'winograd', 1),
+    ('tasks_with_kernels', 'winograd', 1),
   ],
 )
 def test_every_order_equals_the_library(case, form, dilation, monkeypatch):
-  if form == 'shifted':
-    monkeypatch.setattr(convolution, 'SHIFTED_POSITIONS', 1)
+  for name, value in FORMS[form].items():
+    monkeypatch.setattr(convolution, name, value)
   function, kernel_axes, x_axes = CASES[case]
   with jax.enable_x64(True):
     rng = np.random.default_rng(0)
