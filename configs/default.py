@@ -162,6 +162,12 @@ def get_config() -> ml_collections.ConfigDict:
       # Steps of descent on the support set, and their rate.
       'inner_steps': 1,
       'inner_rate': 1e-2,
+      # Steps of the search in which the query losses after the earlier inner
+      # steps fade out (multi-step loss annealing); 0: only the last one counts.
+      'anneal_steps': 0,
+      # Deal the clips of a set evenly to its domains, and normalise each
+      # domain's by their own batch statistics.
+      'domain_statistics': False,
       # Learn a rate for every tensor, from inner_rate on.
       'learn_rates': False,
       'rate_learning_rate': 1e-2,

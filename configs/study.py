@@ -51,6 +51,10 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
       'remedies': {
         'learned_rates': '--config.meta.learn_rates=True',
         'three_inner_steps': '--config.meta.inner_steps=3',
+        'annealed_steps': (
+          '--config.meta.inner_steps=3 --config.meta.anneal_steps=40'
+        ),
+        'domain_statistics': '--config.meta.domain_statistics=True',
         'longer_warmup': '--config.search.warmup_steps=40',
         'larger_query': '--config.meta.query_size=8',
       },

@@ -60,6 +60,7 @@ RANGES = {
   'meta.support_size': (1, None),
   'meta.query_size': (1, None),
   'meta.inner_steps': (1, 64),
+  'meta.anneal_steps': (0, None),
   'train.num_steps': (1, None),
   'train.batch_size': (1, None),
   'train.warmup_steps': (0, None),

@@ -32,13 +32,13 @@ class Adapted(NamedTuple):
   """What one task's adaptation gives.
 
   Attributes:
-    params: the adapted weights, in the tree of the weights.
+    path: the weights after each step, each in the tree of the weights.
     loss: scalar, of the support set at the weights before any step.
     gradient: of that loss with respect to the weights, held constant.
     aux: of that loss.
   """
 
-  params: PyTree
+  path: tuple[PyTree, ...]
   loss: jax.Array
   gradient: PyTree
   aux: PyTree
@@ -48,7 +48,7 @@ class Meta(NamedTuple):
   """Means over the tasks.
 
   Attributes:
-    query_loss: scalar, after the adaptation: the meta loss.
+    query_loss: scalar, after the adaptation.
     support_loss: scalar, before it.
     aux: of the support loss, each leaf averaged over the tasks.
   """
@@ -61,6 +61,24 @@ class Meta(NamedTuple):
 def constant_rates(params: PyTree, rate: float) -> PyTree:
   """One inner rate a tensor, all the same: the tree of `params`, scalars."""
   return jax.tree.map(lambda _: jnp.float32(rate), params)
+
+
+def loss_weights(
+  step: jax.Array | int, num_steps: int, anneal_steps: int
+) -> jax.Array:
+  """What the query loss after each inner step counts for: float32 [num_steps].
+
+  All alike at the start, the last one alone from `anneal_steps` on, in a line
+  between (multi-step loss of MAML++, arXiv 1810.09502, section 3).
+
+  Args:
+    step: of the search, from 0.
+    num_steps: inner steps, at least 1.
+    anneal_steps: at least 1.
+  """
+  earlier = jnp.maximum(1.0 - step / anneal_steps, 0.0) / num_steps
+  last = 1.0 - (num_steps - 1) * earlier
+  return jnp.float32(jnp.array([*[earlier] * (num_steps - 1), last]))
 
 
 def descend(adapted: PyTree, rates: PyTree, gradients: PyTree) -> PyTree:
@@ -103,12 +121,12 @@ def inner_update(
   if num_steps < 1:
     raise ValueError(f'num_steps is {num_steps}; allowed: 1 or more.')
   gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
-  adapted = params
+  path = [params]
   first = None
   # Unrolled: the steps are few, and a loop would keep XLA from sharing the
   # first one's forward pass.
   for _ in range(num_steps):
-    at = (adapted, arch)
+    at = (path[-1], arch)
     if first_order:
       # Cut before the gradient, not after it: the outer derivative then never
       # enters the inner one.
@@ -116,9 +134,9 @@ def inner_update(
     (loss, aux), gradient = gradient_fn(*at, support)
     if first is None:
       first = loss, aux, jax.lax.stop_gradient(gradient)
-    adapted = descend(adapted, rates, gradient)
+    path.append(descend(path[-1], rates, gradient))
   loss, aux, gradient = first
-  return Adapted(adapted, loss, gradient, aux)
+  return Adapted(tuple(path[1:]), loss, gradient, aux)
 
 
 def meta_loss(
@@ -131,6 +149,7 @@ def meta_loss(
   num_steps: int = 1,
   first_order: bool = True,
   support_weight: float = 0.0,
+  step_weights: jax.Array | None = None,
 ) -> tuple[jax.Array, Meta]:
   """The mean query loss of the adapted weights, all tasks under one vmap.
 
@@ -146,6 +165,8 @@ def meta_loss(
       added for the weights' sake. Its gradient with respect to the weights is
       the one that the inner step has already; the architecture and the rates
       get none of it.
+    step_weights: [num_steps], what the query loss after each inner step counts
+      for, see `loss_weights`; None: the last one alone.
 
   Returns:
     (objective to differentiate, means over the tasks).
@@ -161,7 +182,8 @@ def meta_loss(
       num_steps=num_steps,
       first_order=first_order,
     )
-    loss, _ = loss_fn(adapted.params, arch, task['query'])
+    path = adapted.path[-1:] if step_weights is None else adapted.path
+    losses = [loss_fn(point, arch, task['query'])[0] for point in path]
     # A linear function of the weights with the support loss's gradient and,
     # at the weights, the value 0.
     products = jax.tree.map(
@@ -170,15 +192,17 @@ def meta_loss(
       params,
     )
     linear = sum(jax.tree.leaves(products))
-    return loss, linear, jax.lax.stop_gradient(adapted.loss), adapted.aux
+    support = jax.lax.stop_gradient(adapted.loss)
+    return jnp.stack(losses), linear, support, adapted.aux
 
   query, linear, support, aux = jax.vmap(task_loss)(tasks)
+  query = jnp.mean(query, axis=0)
   means = Meta(
-    query_loss=jnp.mean(query),
+    query_loss=query[-1],
     support_loss=jnp.mean(support),
     aux=jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), aux),
   )
-  objective = means.query_loss
+  objective = query[-1] if step_weights is None else step_weights @ query
   if support_weight:
     support_term = means.support_loss + jnp.mean(linear)
     objective = objective + support_weight * support_term
@@ -227,7 +251,10 @@ def per_task(params: PyTree, num_tasks: int) -> PyTree:
 
 
 def first_order_gradients(
-  inner: Sequence[SetGradients], query: SetGradients, support_weight: float
+  inner: Sequence[SetGradients],
+  query: Sequence[SetGradients],
+  support_weight: float,
+  step_weights: jax.Array | None = None,
 ) -> tuple[Meta, tuple[PyTree, PyTree, PyTree]]:
   """The first-order gradients of `meta_loss` from those of the sets.
 
@@ -237,8 +264,10 @@ def first_order_gradients(
 
   Args:
     inner: of the support set at each inner step.
-    query: of the query set at the adapted weights.
+    query: of the query set after each inner step; or, without step_weights,
+      after the last one alone.
     support_weight: see `meta_loss`.
+    step_weights: see `meta_loss`.
 
   Returns:
     (means over the tasks, gradients with respect to params, arch and rates).
@@ -247,17 +276,30 @@ def first_order_gradients(
   def mean(tree):
     return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), tree)
 
+  if step_weights is None:
+    step_weights = [1.0]
+
+  def weighted(*leaves):
+    return sum(w * leaf for w, leaf in zip(step_weights, leaves, strict=True))
+
   first = inner[0]
+  # For each query gradient, what moved the weights until then.
+  moves = [
+    jax.tree.map(lambda *g: sum(g), *(step.params for step in inner[:number]))
+    for number in range(len(inner) - len(query) + 1, len(inner) + 1)
+  ]
+  rates = [
+    jax.tree.map(lambda q, m: -jnp.vdot(q, m) / len(q), step.params, move)
+    for step, move in zip(query, moves, strict=True)
+  ]
   weights = jax.tree.map(
-    lambda q, s: q + support_weight * s, query.params, first.params
+    lambda q, s: q + support_weight * s,
+    jax.tree.map(weighted, *(step.params for step in query)),
+    first.params,
   )
-  rates = jax.tree.map(
-    lambda q, *steps: -jnp.vdot(q, sum(steps)) / q.shape[0],
-    query.params,
-    *(step.params for step in inner),
-  )
-  means = Meta(mean(query.loss), mean(first.loss), mean(first.aux))
-  return means, (mean(weights), mean(query.arch), rates)
+  arch = jax.tree.map(weighted, *(step.arch for step in query))
+  means = Meta(mean(query[-1].loss), mean(first.loss), mean(first.aux))
+  return means, (mean(weights), mean(arch), jax.tree.map(weighted, *rates))
 
 
 def meta_gradients(
@@ -270,6 +312,7 @@ def meta_gradients(
   num_steps: int = 1,
   first_order: bool = True,
   support_weight: float = 0.0,
+  step_weights: jax.Array | None = None,
 ) -> tuple[Meta, tuple[PyTree, PyTree, PyTree]]:
   """The gradients of `meta_loss`, see there for the arguments.
 
@@ -288,6 +331,7 @@ def meta_gradients(
         num_steps=num_steps,
         first_order=False,
         support_weight=support_weight,
+        step_weights=step_weights,
       ),
       argnums=(0, 1, 2),
       has_aux=True,
@@ -295,9 +339,10 @@ def meta_gradients(
     return means, gradients
   num_tasks = jax.tree.leaves(tasks)[0].shape[0]
   adapted = per_task(params, num_tasks)
-  inner = []
-  for _ in range(num_steps):
+  inner, query = [], []
+  for number in range(num_steps):
     inner.append(set_gradients(loss_fn, adapted, arch, tasks['support']))
     adapted = descend(adapted, rates, inner[-1].params)
-  query = set_gradients(loss_fn, adapted, arch, tasks['query'])
-  return first_order_gradients(inner, query, support_weight)
+    if step_weights is not None or number == num_steps - 1:
+      query.append(set_gradients(loss_fn, adapted, arch, tasks['query']))
+  return first_order_gradients(inner, query, support_weight, step_weights)

@@ -22,16 +22,36 @@ from nasfas_jax.train_state import SearchState
 
 
 def split_tasks(
-  batch: dict[str, np.ndarray], num_tasks: int, support_size: int
+  batch: dict[str, np.ndarray],
+  num_tasks: int,
+  support_size: int,
+  domains: dict[str, int] | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
-  """Splits a flat batch [T * (S + Q), ...] into 'support' and 'query'."""
+  """Splits a flat batch [T * (S + Q), ...] into 'support' and 'query'.
+
+  Args:
+    batch: the clips of the tasks, task after task.
+    num_tasks: T.
+    support_size: S.
+    domains: number of domains of either set, whose clips lie one domain after
+      the other; they get an axis after that of the tasks. None: no such axis.
+  """
   shaped = {
     name: array.reshape(num_tasks, -1, *array.shape[1:])
     for name, array in batch.items()
   }
-  return {
+  tasks = {
     'support': {name: a[:, :support_size] for name, a in shaped.items()},
     'query': {name: a[:, support_size:] for name, a in shaped.items()},
+  }
+  if domains is None:
+    return tasks
+  return {
+    part: {
+      name: a.reshape(num_tasks, domains[part], -1, *a.shape[2:])
+      for name, a in arrays.items()
+    }
+    for part, arrays in tasks.items()
   }
 
 
@@ -64,12 +84,22 @@ class MetaSearch:
     self.mesh = train_state.make_mesh(settings.num_tasks)
     self._config = config
     self._rows = rows
+    tasks = episodes.make_tasks(rows, config.search.tasks, domain_field)
+    domains, self._domains = None, None
+    if settings.domain_statistics:
+      domains = np.array([str(row[domain_field]) for row in rows])
+      self._domains = episodes.count_domains(tasks, domains)
+      _check_sizes(settings, self._domains, self.mesh.shape['data'])
     self._episodes = episodes.Episodes(
-      tasks=tuple(episodes.make_tasks(rows, config.search.tasks, domain_field)),
+      tasks=tuple(tasks),
       num_tasks=settings.num_tasks,
       support_size=settings.support_size,
       query_size=settings.query_size,
       seed=config.seed + 1,
+      domains=domains,
+    )
+    self._clips = train_state.clip_sharding(
+      self.mesh, settings.domain_statistics
     )
     self._batch = None
 
@@ -103,7 +133,7 @@ class MetaSearch:
     if config.search.second_order:
       step = jax.jit(
         functools.partial(meta_step.meta_step, model=self.model, config=config),
-        in_shardings=(shardings, train_state.clip_sharding(self.mesh)),
+        in_shardings=(shardings, self._clips),
         out_shardings=(shardings, replicated),
         donate_argnums=0,
       )
@@ -122,9 +152,12 @@ class MetaSearch:
     if self._batch is None:
       settings = self._config.meta
       tasks = split_tasks(
-        next(self._stream), settings.num_tasks, settings.support_size
+        next(self._stream),
+        settings.num_tasks,
+        settings.support_size,
+        self._domains,
       )
-      self._batch = jax.device_put(tasks, train_state.clip_sharding(self.mesh))
+      self._batch = jax.device_put(tasks, self._clips)
     return self._batch
 
   def run(
@@ -137,3 +170,16 @@ class MetaSearch:
 
   def close(self) -> None:
     self._stream.close()
+
+
+def _check_sizes(settings, domains: dict[str, int], data_devices: int) -> None:
+  """Checks that the sets can be dealt evenly to their domains."""
+  for part, number in domains.items():
+    size = settings[f'{part}_size']
+    if size % (number * data_devices):
+      raise ValueError(
+        f'config.meta.{part}_size is {size}; with '
+        'config.meta.domain_statistics it must be a multiple of '
+        f'{number * data_devices}: {number} domains in the {part} set, '
+        f'{data_devices} devices of a task.'
+      )

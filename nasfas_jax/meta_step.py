@@ -6,7 +6,9 @@ Per step, with the T tasks of an episode (see `meta` and `data.episodes`):
   alpha <- Adam(grad_alpha mean_i L(w_i, alpha; query_i))
   w     <- Adam(grad_w mean_i [L(w, alpha; support_i) + L(w_i, alpha; query_i)])
 
-both from one backward pass. During the warm-up alpha stays.
+both from one backward pass. During the warm-up alpha stays. With several inner
+steps and config.meta.anneal_steps the query loss is a weighted sum of those
+after each inner step (see `meta.loss_weights`).
 """
 
 import flax.linen as nn
@@ -20,12 +22,31 @@ from nasfas_jax.train_state import SearchState
 
 
 def loss_of(state, model, config):
-  """The loss that `meta` works on; see there."""
+  """The loss that `meta` works on; see there.
+
+  With config.meta.domain_statistics a batch has a leading axis of domains, and
+  each domain's clips are normalised by their own statistics (as by a batch
+  normalization of the domain, Chang et al., CVPR 2019); the running ones are
+  the mean over the domains.
+  """
 
   def loss_fn(params, arch, batch):
     return bilevel.supernet_loss(model, config, params, state, arch, batch, 0)
 
-  return loss_fn
+  def mean_over_domains(params, arch, batch):
+    found = jax.vmap(lambda part: loss_fn(params, arch, part))(batch)
+    return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), found)
+
+  return mean_over_domains if config.meta.domain_statistics else loss_fn
+
+
+def step_weights(state: SearchState, config) -> jax.Array | None:
+  """What each inner step's query loss counts for; None: the last alone."""
+  if not config.meta.anneal_steps:
+    return None
+  return meta.loss_weights(
+    state.step, config.meta.inner_steps, config.meta.anneal_steps
+  )
 
 
 def inner_rates(state: SearchState, config) -> meta.PyTree:
@@ -62,6 +83,7 @@ def meta_step(
     num_steps=config.meta.inner_steps,
     first_order=not config.search.second_order,
     support_weight=1.0,
+    step_weights=step_weights(state, config),
   )
   return update(state, means, gradients, config)
 
@@ -133,33 +155,46 @@ class FirstOrderStep:
   """`meta_step` of first order, in pieces.
 
   The gradient of a set, nearly all there is to compile, is compiled once and
-  run for support and query sets in turn; nothing waits for the host.
+  run for support and query sets in turn; nothing waits for the host. On one CPU
+  it is that of one task, and run for each: its convolutions run task by task
+  under vmap, too, and a task compiles in two thirds of the time of two.
   """
 
   def __init__(self, model, config, mesh, shardings):
     """shardings: of the state."""
-    self._num_steps = config.meta.inner_steps
+    settings = config.meta
+    self._num_steps = settings.inner_steps
+    self._every_query = bool(settings.anneal_steps)
     self._remat = config.supernet.remat
+    alone = mesh.size == 1 and jax.default_backend() == 'cpu'
+    self._num_tasks = settings.num_tasks
+    self._at_once = 1 if alone else settings.num_tasks
     self._of = {}
     replicated = train_state.replicated(mesh)
     by_task = train_state.task_sharding(mesh)
+    clips = train_state.clip_sharding(mesh, settings.domain_statistics)
 
     def gradients(state, adapted, batches):
       loss_fn = loss_of(state, model, config)
       return meta.set_gradients(loss_fn, adapted, state.arch, batches)
 
     def finish(state, inner, query):
-      means, gradients = meta.first_order_gradients(inner, query, 1.0)
+      means, gradients = meta.first_order_gradients(
+        [_joined(parts) for parts in inner],
+        [_joined(parts) for parts in query],
+        1.0,
+        step_weights(state, config),
+      )
       return update(state, means, gradients, config)
 
     self._spread = jax.jit(
-      lambda state: meta.per_task(state.params, config.meta.num_tasks),
+      lambda state: meta.per_task(state.params, self._at_once),
       in_shardings=(shardings,),
       out_shardings=by_task,
     )
     self._gradients = jax.jit(
       gradients,
-      in_shardings=(shardings, by_task, train_state.clip_sharding(mesh)),
+      in_shardings=(shardings, by_task, clips),
       out_shardings=by_task,
     )
     self._descend = jax.jit(
@@ -178,9 +213,9 @@ class FirstOrderStep:
     )
 
   def lower_gradients(self, state, batches) -> jax.stages.Lowered:
-    """The gradient of a set of all tasks, of arrays or their shapes."""
+    """The gradient of a set, of arrays or their shapes."""
     adapted = jax.eval_shape(self._spread, state)
-    return self._gradients.lower(state, adapted, batches)
+    return self._gradients.lower(state, adapted, self._parts(batches)[0])
 
   def compile(self, state, tasks) -> None:
     """Compiles the gradients; the other pieces are small."""
@@ -198,11 +233,42 @@ class FirstOrderStep:
     analyses = [step.memory_analysis() for step in self._of.values()]
     return max(analysis.temp_size_in_bytes for analysis in analyses)
 
+  def _parts(self, batches) -> list:
+    """The batches of the tasks that are run at once."""
+    if self._at_once == self._num_tasks:
+      return [batches]
+    return [
+      jax.tree.map(lambda a, i=i: a[i : i + self._at_once], batches)
+      for i in range(0, self._num_tasks, self._at_once)
+    ]
+
   def __call__(self, state, tasks):
-    adapted = self._spread(state)
-    inner = []
-    for _ in range(self._num_steps):
-      inner.append(self._of['support'](state, adapted, tasks['support']))
-      adapted = self._descend(state, adapted, inner[-1].params)
-    query = self._of['query'](state, adapted, tasks['query'])
-    return self._finish(state, inner, query)
+    support, query = self._parts(tasks['support']), self._parts(tasks['query'])
+    adapted = [self._spread(state) for _ in support]
+    of_support, of_query = [], []
+    for number in range(self._num_steps):
+      of_support.append(
+        [
+          self._of['support'](state, *part)
+          for part in zip(adapted, support, strict=True)
+        ]
+      )
+      adapted = [
+        self._descend(state, part, gradients.params)
+        for part, gradients in zip(adapted, of_support[-1], strict=True)
+      ]
+      if self._every_query or number == self._num_steps - 1:
+        of_query.append(
+          [
+            self._of['query'](state, *part)
+            for part in zip(adapted, query, strict=True)
+          ]
+        )
+    return self._finish(state, of_support, of_query)
+
+
+def _joined(parts: list[meta.SetGradients]) -> meta.SetGradients:
+  """One set of gradients of those of tasks that were run one by one."""
+  if len(parts) == 1:
+    return parts[0]
+  return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

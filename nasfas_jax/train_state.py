@@ -70,9 +70,15 @@ def task_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec('task'))
 
 
-def clip_sharding(mesh: Mesh) -> NamedSharding:
-  """Tasks over the task axis, each task's clips over the data axis."""
-  return NamedSharding(mesh, PartitionSpec('task', 'data'))
+def clip_sharding(mesh: Mesh, by_domain: bool = False) -> NamedSharding:
+  """Tasks over the task axis, each task's clips over the data axis.
+
+  Args:
+    mesh: of the devices.
+    by_domain: whether an axis of domains, which is not split, lies between.
+  """
+  between = [None] if by_domain else []
+  return NamedSharding(mesh, PartitionSpec('task', *between, 'data'))
 
 
 def spread(tree: PyTree, mesh: Mesh) -> PyTree:

@@ -126,6 +126,32 @@ def make_tasks(
   return tasks
 
 
+def count_domains(tasks: Sequence[Task], domains: np.ndarray) -> dict[str, int]:
+  """The number of domains in every 'support' and in every 'query' set.
+
+  Args:
+    tasks: see `make_tasks`.
+    domains: the domain of every row.
+
+  Raises:
+    ValueError: if it is not the same in all of them.
+  """
+  found = {}
+  for name in ('support', 'query'):
+    counts = {
+      len(set(domains[part].tolist()))
+      for task in tasks
+      for part in getattr(task, name)
+    }
+    if len(counts) > 1:
+      raise ValueError(
+        f'The {name} sets of the tasks have {sorted(counts)} domains; '
+        'config.meta.domain_statistics needs the same number in all.'
+      )
+    found[name] = counts.pop()
+  return found
+
+
 def _check_enough(hold_out, domains, types, domain_field):
   if 'domain' in hold_out and len(domains) < 2:
     raise ValueError(
@@ -156,6 +182,8 @@ class Episodes:
     support_size: clips of a task's support set.
     query_size: clips of a task's query set.
     seed: same seed, same stream.
+    domains: the domain of every row: the clips of a set are then of each of its
+      domains in equal number, one domain after the other. None: as they fall.
   """
 
   tasks: tuple[Task, ...]
@@ -163,6 +191,7 @@ class Episodes:
   support_size: int
   query_size: int
   seed: int
+  domains: np.ndarray | None = None
 
   @property
   def size(self) -> int:
@@ -194,12 +223,22 @@ class Episodes:
       chosen.append(
         np.concatenate(
           [
-            _draw(task.support[half], self.support_size, rng),
-            _draw(task.query[1 - half], self.query_size, rng),
+            self._draw(task.support[half], self.support_size, rng),
+            self._draw(task.query[1 - half], self.query_size, rng),
           ]
         )
       )
     return np.stack(chosen)
+
+  def _draw(self, pool, size, rng) -> np.ndarray:
+    parts = [pool]
+    if self.domains is not None:
+      parts = [
+        pool[self.domains[pool] == name]
+        for name in sorted(set(self.domains[pool].tolist()))
+      ]
+    share = size // len(parts)
+    return np.concatenate([_draw(part, share, rng) for part in parts])
 
   def row(self, place: int) -> int:
     """The row number at a place of the endless, flat stream of clips."""
