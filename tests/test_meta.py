@@ -68,7 +68,17 @@ def make(dtype=jnp.float64):
   return loss_fn, params, arch, rates, tasks
 
 
-def by_hand(loss_fn, params, arch, rates, tasks, *, num_steps, first_order):
+def by_hand(
+  loss_fn,
+  params,
+  arch,
+  rates,
+  tasks,
+  *,
+  num_steps,
+  first_order,
+  step_weights=None,
+):
   """The formulas, one task after the other, without the module under test."""
   query, support, stats = 0.0, 0.0, []
   for i in range(TASKS):
@@ -85,7 +95,11 @@ def by_hand(loss_fn, params, arch, rates, tasks, *, num_steps, first_order):
         support = support + value / TASKS
         stats.append(aux)
       fast = jax.tree.map(lambda p, r, g: p - r * g, fast, rates, gradients)
-    query = query + loss_fn(fast, arch, one['query'])[0] / TASKS
+      if step_weights is not None:
+        loss = loss_fn(fast, arch, one['query'])[0]
+        query = query + step_weights[step] * loss / TASKS
+    if step_weights is None:
+      query = query + loss_fn(fast, arch, one['query'])[0] / TASKS
   mean_stats = jax.tree.map(lambda *leaves: sum(leaves) / TASKS, *stats)
   return query, support, mean_stats
 
@@ -102,12 +116,15 @@ def assert_close(found, expected, tolerance=1e-10):
 
 @pytest.mark.parametrize('first_order', [True, False])
 @pytest.mark.parametrize('num_steps', [1, 2])
+@pytest.mark.parametrize('annealed', [False, True])
 def test_the_vmapped_gradients_are_those_of_a_loop_over_the_tasks(
-  num_steps, first_order
+  annealed, num_steps, first_order
 ):
   with jax.enable_x64(True):
     loss_fn, params, arch, rates, tasks = make()
     options = {'num_steps': num_steps, 'first_order': first_order}
+    if annealed:
+      options['step_weights'] = jnp.asarray([0.3, 0.7])[-num_steps:]
 
     def found(params, arch, rates):
       return meta.meta_loss(loss_fn, params, arch, rates, tasks, **options)
@@ -122,8 +139,10 @@ def test_the_vmapped_gradients_are_those_of_a_loop_over_the_tasks(
     reference, reference_gradients = jax.jit(
       jax.value_and_grad(expected, argnums=every)
     )(params, arch, rates)
+    # What is reported is the loss after the last step, whatever counts.
+    last = {**options, 'step_weights': None}
     query, support, stats = jax.jit(
-      lambda: by_hand(loss_fn, params, arch, rates, tasks, **options)
+      lambda: by_hand(loss_fn, params, arch, rates, tasks, **last)
     )()
     assert_close(value, reference)
     assert_close(gradients, reference_gradients)
@@ -227,3 +246,14 @@ def test_at_least_one_inner_step():
     meta.inner_update(
       loss_fn, params, arch, tasks['support'], rates, num_steps=0
     )
+
+
+def test_the_earlier_losses_fade_out_in_a_line():
+  def weights(step):
+    return np.asarray(meta.loss_weights(step, num_steps=3, anneal_steps=10))
+
+  np.testing.assert_allclose(weights(0), [1 / 3, 1 / 3, 1 / 3], rtol=1e-6)
+  np.testing.assert_allclose(weights(5), [1 / 6, 1 / 6, 2 / 3], rtol=1e-6)
+  np.testing.assert_array_equal(weights(10), [0, 0, 1])
+  np.testing.assert_array_equal(weights(25), [0, 0, 1])
+  np.testing.assert_array_equal(meta.loss_weights(3, 1, 10), [1])

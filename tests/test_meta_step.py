@@ -36,7 +36,9 @@ def two_steps(config, model, state, tasks, mesh):
     shardings = shardings.replace(
       weight_opt_state=train_state.spread(state.weight_opt_state, mesh)
     )
-  tasks = jax.device_put(tasks, train_state.clip_sharding(mesh))
+  tasks = jax.device_put(
+    tasks, train_state.clip_sharding(mesh, config.meta.domain_statistics)
+  )
   step = meta_step.FirstOrderStep(model, config, mesh, shardings)
   results = []
   for _ in range(2):
@@ -97,6 +99,50 @@ def test_the_devices_give_the_numbers_of_one(one_device):
   assert mesh.shape == {'task': 2, 'data': len(jax.devices()) // 2}
   found = two_steps(config, model, state, tasks, mesh)
   assert_same_steps(found, expected)
+
+
+def by_domain(tasks):
+  """The same clips with an axis of two domains for support, one for query."""
+  return {
+    name: jax.tree.map(
+      lambda a, n=number: a.reshape(2, n, -1, *a.shape[2:]), tasks[name]
+    )
+    for name, number in (('support', 2), ('query', 1))
+  }
+
+
+def test_annealed_steps_and_statistics_of_domains_in_pieces():
+  config, model, state, tasks = make(
+    inner_steps=2, anneal_steps=4, domain_statistics=True
+  )
+  tasks = by_domain(tasks)
+  mesh = jax.sharding.Mesh(
+    np.asarray(jax.devices()[:1]).reshape(1, 1), ('task', 'data')
+  )
+  found = two_steps(config, model, state, tasks, mesh)
+  step = jax.jit(
+    functools.partial(meta_step.meta_step, model=model, config=config)
+  )
+  first = step(state, tasks)
+  assert_same_steps(found, [first, step(first[0], tasks)])
+
+
+def test_each_domain_is_normalised_by_its_own_statistics():
+  config, model, state, tasks = make(domain_statistics=True)
+  one = jax.tree.map(lambda a: a[0], by_domain(tasks)['support'])
+  loss_fn = jax.jit(meta_step.loss_of(state, model, config))
+  loss, stats = loss_fn(state.params, state.arch, one)
+  config.meta.domain_statistics = False
+  plain = jax.jit(meta_step.loss_of(state, model, config))
+  parts = [
+    plain(state.params, state.arch, jax.tree.map(lambda a, i=i: a[i], one))
+    for i in range(2)
+  ]
+  expected = jax.tree.map(lambda a, b: (a + b) / 2, *parts)
+  assert_close((loss, stats), expected)
+  # Together they are normalised otherwise.
+  joined = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), one)
+  assert abs(plain(state.params, state.arch, joined)[0] - loss) > 1e-4
 
 
 def test_spread_splits_what_the_devices_divide():

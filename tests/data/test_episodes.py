@@ -165,3 +165,42 @@ def test_subjects_of_one_domain_each_are_in_both_halves():
     ]
     assert sorted(set(here)) == [0, 1]
     assert sum(here) * 2 == len(here)
+
+
+def test_domains_in_equal_number_lie_one_after_the_other():
+  rows = make_rows(copies={'b': 5})
+  domains = np.array([row['session'] for row in rows])
+  stream = make(rows, 'type', support_size=6, query_size=3, domains=domains)
+  for step in range(10):
+    for numbers in stream.episode(step):
+      assert domains[numbers].tolist() == [*'aabbcc', *'abc']
+  stream = make(rows, 'domain', support_size=6, domains=domains)
+  for task, numbers in zip(stream.held_out(0), stream.episode(0), strict=True):
+    others = sorted(set('abc') - {task.domain})
+    assert (
+      domains[numbers].tolist()
+      == [name for name in others for _ in range(3)] + [task.domain] * 4
+    )
+
+
+def test_the_domains_of_the_sets_are_counted():
+  rows = make_rows()
+  domains = np.array([row['session'] for row in rows])
+  for hold_out, expected in (
+    ('domain', {'support': 2, 'query': 1}),
+    ('type', {'support': 3, 'query': 3}),
+    ('domain_type', {'support': 2, 'query': 1}),
+  ):
+    tasks = episodes.make_tasks(rows, hold_out, 'session')
+    assert episodes.count_domains(tasks, domains) == expected
+  # The rigid masks are in one domain alone.
+  rows = [r for r in rows if r['attack_type'] != 'mask_rigid'] + [
+    r for r in rows if r['attack_type'] == 'mask_rigid' and r['session'] == 'a'
+  ]
+  live_in_a = [r for r in rows if r['label'] == 0 or r['session'] == 'a']
+  domains = np.array([row['session'] for row in live_in_a])
+  tasks = episodes.make_tasks(live_in_a, 'type', 'session')
+  with pytest.raises(
+    ValueError, match=r'query sets of the tasks have \[1, 3\]'
+  ):
+    episodes.count_domains(tasks, domains)
