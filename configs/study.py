@@ -58,6 +58,11 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
         'longer_warmup': '--config.search.warmup_steps=40',
         'larger_query': '--config.meta.query_size=8',
       },
+      # Those that are run.
+      'chosen_remedies': (
+        *('learned_rates', 'three_inner_steps', 'longer_warmup'),
+        *('larger_query', 'annealed_steps', 'domain_statistics'),
+      ),
       # Of every search, and of every run.
       'search_settings': (
         '--config.search.num_steps=60 --config.search.warmup_steps=20'
@@ -89,7 +94,7 @@ def _debug(study: ml_collections.ConfigDict) -> None:
   study.random = 2
   study.fusions = ('static',)
   study.fusion_protocols = study.fusion_protocols[:1]
-  study.remedies = ml_collections.ConfigDict()
+  study.chosen_remedies = ()
   study.supernet_clips = 8
   study.bootstrap_samples = 20
   sizes = (

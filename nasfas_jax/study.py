@@ -32,10 +32,17 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """Runs what is not finished, then writes the report of what is.
 
   Raises:
+    ValueError: for an unknown remedy.
     FileNotFoundError: outside the repository's folder, where configs/ lies.
     RuntimeError: if runs failed; the others have been run.
   """
   settings = config.study
+  for name in settings.chosen_remedies:
+    if name not in settings.remedies:
+      raise ValueError(
+        f'config.study.chosen_remedies holds {name!r}; allowed: '
+        f'{", ".join(settings.remedies)}.'
+      )
   listed = plan(config)
   if settings.num_workers:
     if not pathlib.Path('configs/search.py').is_file():
@@ -107,11 +114,9 @@ def _plan(config) -> Iterator[tuple[int, jobs.Job]]:
         yield 1, _carrier(job, protocol, seed, fusion)
     for protocol in settings.protocols:
       yield 0, _carrier(job, protocol, seed, config.input.fusion)
-    for name, change in settings.remedies.items():
-      yield (
-        2,
-        searched(first, f'domain_{name}', seed, 'domain', *change.split()),
-      )
+    for name in settings.chosen_remedies:
+      change = settings.remedies[name].split()
+      yield 2, searched(first, f'domain_{name}', seed, 'domain', *change)
   for seed in range(settings.random):
     yield 0, searched(first, 'random', seed, 'random')
 
