@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_search import make_batch, small_config
 
-from nasfas_jax import bilevel, meta, meta_step, train_state
+from nasfas_jax import bilevel, meta, meta_search, meta_step, train_state
 
 
 def make(**changes):
@@ -143,6 +143,20 @@ def test_each_domain_is_normalised_by_its_own_statistics():
   # Together they are normalised otherwise.
   joined = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), one)
   assert abs(plain(state.params, state.arch, joined)[0] - loss) > 1e-4
+
+
+@pytest.mark.parametrize(
+  ('sizes', 'message'),
+  [
+    ((3, 4), 'support_size is 3.*multiple of 4: 2 domains in the support'),
+    ((4, 5), 'query_size is 5.*multiple of 2: 1 domains in the query'),
+  ],
+)
+def test_sets_that_their_domains_do_not_divide_are_an_error(sizes, message):
+  settings = small_config().meta
+  settings.support_size, settings.query_size = sizes
+  with pytest.raises(ValueError, match=message):
+    meta_search._check_sizes(settings, {'support': 2, 'query': 1}, 2)
 
 
 def test_spread_splits_what_the_devices_divide():

@@ -34,7 +34,7 @@ def test_the_plan_holds_every_run_once_with_what_tells_it_apart():
     + len(settings.fusions) * len(settings.fusion_protocols)
     + protocols
     - 1  # CDCN++ on the first protocol and the default input serves twice
-    + len(settings.remedies)
+    + len(settings.chosen_remedies)
   )
   assert len(names) == expected + settings.random
   by_name = {job.name: job.arguments for job in jobs}
@@ -52,6 +52,13 @@ def test_the_plan_holds_every_run_once_with_what_tells_it_apart():
     names.index(f'{FIRST}/{n}') for n in ('plain/seed4', 'cdcnpp_static/seed0')
   ]
   assert turns[0] < turns[1] < names.index(f'{FIRST}/domain_larger_query/seed0')
+
+
+def test_an_unknown_remedy_is_an_error(tmp_path):
+  config = study_config.get_config('debug')
+  config.study.chosen_remedies = ('prayer',)
+  with pytest.raises(ValueError, match="'prayer'; allowed: annealed_steps"):
+    study.study(config, tmp_path)
 
 
 @pytest.mark.parametrize('variant', study_config.VARIANTS)

@@ -5,6 +5,7 @@ python -m nasfas_jax.compare.torch_process CONFIG.json KIND BATCH.npz
   {"seconds": ...} or {"error": ...}. `TorchProcess` is the other end.
 """
 
+import contextlib
 import functools
 import json
 import pathlib
@@ -55,7 +56,10 @@ class TorchProcess:
     return self
 
   def __exit__(self, *_):
-    self._process.stdin.close()
+    self._process.terminate()
+    # What a dead process did not read is still to be flushed.
+    with contextlib.suppress(BrokenPipeError):
+      self._process.stdin.close()
     self._process.stdout.close()
     self._process.wait()
     self._log.close()
@@ -66,11 +70,10 @@ class TorchProcess:
     Raises:
       RuntimeError: with what PyTorch said.
     """
-    try:
+    # A process that has ended is told of below, with its last words.
+    with contextlib.suppress(BrokenPipeError):
       self._process.stdin.write(f'{name}\n')
       self._process.stdin.flush()
-    except BrokenPipeError:
-      pass
     answer = self._process.stdout.readline()
     if not answer:
       self._log.seek(0)
