@@ -6,11 +6,14 @@ from collections.abc import Callable
 import jax
 from jax.extend import core
 
+from nasfas_jax.ops import winograd
+
 
 def count_macs(function: Callable, *args) -> int:
   """Counts the multiply-accumulates of convolutions and matrix products.
 
-  Nothing is computed; element-wise operations are not counted, as usual.
+  Nothing is computed; element-wise operations are not counted, as usual, and a
+  convolution counts by its definition, whatever form it is computed in.
 
   Args:
     function: of arrays.
@@ -26,7 +29,11 @@ def _count(jaxpr: core.Jaxpr) -> int:
   total = 0
   for equation in jaxpr.eqns:
     name = equation.primitive.name
-    if name == 'conv_general_dilated':
+    if equation.params.get('name') == winograd.winograd_convolve.__name__:
+      kernel = equation.invars[1].aval.shape
+      image = equation.invars[0].aval.shape
+      total += math.prod(kernel) * math.prod(image[:3])
+    elif name == 'conv_general_dilated':
       kernel = equation.invars[1].aval.shape
       spec = equation.params['dimension_numbers'].rhs_spec
       per_output = math.prod(kernel) // kernel[spec[0]]

@@ -94,7 +94,7 @@ def _plain_conv(x, kernel, *, dilation):
     and min(channels, features) >= WINOGRAD_CHANNELS
     and channels * features >= WINOGRAD_PAIRS
   ):
-    return winograd.convolve(x, kernel)
+    return winograd.winograd_convolve(x, kernel)
   return _library(x, kernel, dilation=dilation)
 
 

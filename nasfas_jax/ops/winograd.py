@@ -53,7 +53,10 @@ _ROWS = len(_OUTPUT)
 _BLOCK = 4096
 
 
-def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+# A call in the program of whoever traces it, so that its cost can be counted
+# as that of the convolution that it is (`models.cost`).
+@jax.jit
+def winograd_convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """Convolution with stride 1 and one zero on every side.
 
   Args:
@@ -83,7 +86,7 @@ def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
-  """The kernel's cotangent in `convolve`.
+  """The kernel's cotangent in `winograd_convolve`.
 
   Args:
     x: [N, H, W, C] float.

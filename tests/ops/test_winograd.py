@@ -40,7 +40,7 @@ def draw(height, width, channels=3, features=5):
 def test_both_equal_loops(height, width):
   x, kernel, g = draw(height, width)
   with jax.enable_x64(True):
-    y = winograd.convolve(jnp.asarray(x), jnp.asarray(kernel))
+    y = winograd.winograd_convolve(jnp.asarray(x), jnp.asarray(kernel))
     gradient = winograd.kernel_gradient(jnp.asarray(x), jnp.asarray(g))
   np.testing.assert_allclose(y, loops(x, kernel), atol=1e-12)
   np.testing.assert_allclose(gradient, gradient_by_loops(x, g), atol=1e-12)
@@ -52,13 +52,15 @@ def test_the_hand_worked_column():
   kernel = (
     jnp.zeros((3, 3, 1, 1)).at[:, 1, 0, 0].set(jnp.array([1.0, 10.0, 100.0]))
   )
-  y = winograd.convolve(x, kernel)[0, :, 0, 0]
+  y = winograd.winograd_convolve(x, kernel)[0, :, 0, 0]
   np.testing.assert_allclose(y, [210, 321, 432, 43], rtol=1e-5)
 
 
 def test_float32_rounds_to_the_promised_share_of_the_spread():
   x, kernel, g = draw(16, 16, channels=128, features=64)
-  y = winograd.convolve(jnp.asarray(x, jnp.float32), jnp.float32(kernel))
+  y = winograd.winograd_convolve(
+    jnp.asarray(x, jnp.float32), jnp.float32(kernel)
+  )
   gradient = winograd.kernel_gradient(jnp.float32(x), jnp.float32(g))
   for found, expected in (
     (y, loops(x, kernel)),
@@ -89,7 +91,9 @@ def test_it_is_chosen_for_many_channels_and_rows_only(
   shape, features, dtype, expected, monkeypatch
 ):
   calls = []
-  monkeypatch.setattr(winograd, 'convolve', lambda x, k: calls.append(x) or x)
+  monkeypatch.setattr(
+    winograd, 'winograd_convolve', lambda x, k: calls.append(x) or x
+  )
   x = jnp.ones(shape, dtype)
   kernel = jnp.ones((3, 3, shape[3], features), dtype)
   convolution._plain_conv(x, kernel, dilation=1)
