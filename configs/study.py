@@ -13,6 +13,16 @@ import ml_collections
 from configs import default as default_lib
 
 VARIANTS = ('default', 'debug')
+REMEDIES = {
+  'learned_rates': '--config.meta.learn_rates=True',
+  'three_inner_steps': '--config.meta.inner_steps=3',
+  'longer_warmup': '--config.search.warmup_steps=40',
+  'larger_query': '--config.meta.query_size=8',
+  'annealed_steps': (
+    '--config.meta.inner_steps=3 --config.meta.anneal_steps=40'
+  ),
+  'domain_statistics': '--config.meta.domain_statistics=True',
+}
 
 
 def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
@@ -47,22 +57,9 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
       # Inputs, compared on CDCN++.
       'fusions': ('static', 'dynamic', 'blend', 'concat'),
       'fusion_protocols': (f'{name}/intra', f'{name}/cross_domain/night'),
-      # Changes of the domain-aware search.
-      'remedies': {
-        'learned_rates': '--config.meta.learn_rates=True',
-        'three_inner_steps': '--config.meta.inner_steps=3',
-        'annealed_steps': (
-          '--config.meta.inner_steps=3 --config.meta.anneal_steps=40'
-        ),
-        'domain_statistics': '--config.meta.domain_statistics=True',
-        'longer_warmup': '--config.search.warmup_steps=40',
-        'larger_query': '--config.meta.query_size=8',
-      },
-      # Those that are run.
-      'chosen_remedies': (
-        *('learned_rates', 'three_inner_steps', 'longer_warmup'),
-        *('larger_query', 'annealed_steps', 'domain_statistics'),
-      ),
+      # Changes of the domain-aware search, and the names of those that are run.
+      'remedies': REMEDIES,
+      'chosen_remedies': tuple(REMEDIES),
       # Of every search, and of every run.
       'search_settings': (
         '--config.search.num_steps=60 --config.search.warmup_steps=20'

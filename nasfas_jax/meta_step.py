@@ -215,7 +215,8 @@ class FirstOrderStep:
   def lower_gradients(self, state, batches) -> jax.stages.Lowered:
     """The gradient of a set, of arrays or their shapes."""
     adapted = jax.eval_shape(self._spread, state)
-    return self._gradients.lower(state, adapted, self._parts(batches)[0])
+    part = jax.eval_shape(lambda whole: self._parts(whole)[0], batches)
+    return self._gradients.lower(state, adapted, part)
 
   def compile(self, state, tasks) -> None:
     """Compiles the gradients; the other pieces are small."""

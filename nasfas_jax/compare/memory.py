@@ -14,7 +14,7 @@ import numpy as np
 
 from nasfas_jax import run_log, scoring
 from nasfas_jax.compare import source as source_lib
-from nasfas_jax.compare import speed, torch_process, twins
+from nasfas_jax.compare import speed, torch_process
 
 FRAMEWORKS = ('jax', torch_process.EAGER)
 _STATUS = pathlib.Path('/proc/self/status')
@@ -75,14 +75,12 @@ def peak(path: pathlib.Path, framework: str) -> dict[str, float]:
   """Takes training steps by the config in a file; see `measure`."""
   config = ml_collections.ConfigDict(run_log.read_json(path))
   loaded = _status('VmRSS')
-  chosen = source_lib.choose(config)
-  model = scoring.build_network(config, chosen)
   batch = _batch(config)
   if framework == 'jax':
+    model = scoring.build_network(config, source_lib.choose(config))
     step = speed.jax_training(config, model, batch)
   else:
-    channels = scoring.example_input(config).shape[-1]
-    twin = twins.make_twin(model, channels)
+    twin = torch_process.fresh_twin(config, 'training')
     step = torch_process.torch_training(config, twin, batch, compiled=False)
   step()
   # Sets the peak back to what is resident now.

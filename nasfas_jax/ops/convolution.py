@@ -20,7 +20,7 @@ from nasfas_jax.ops import winograd
 
 # XLA's kernel gradient on CPU is fast for at least so many images of at most so
 # many output positions; other batches are cut into strips of rows, of which
-# none has fewer than so many. Measured by
+# none has fewer than so many. Set by trials; what comes out is measured by
 # `python -m benchmarks.run --only=operators`.
 STRIPS = 8
 STRIP_POSITIONS = 1 << 13
@@ -28,7 +28,7 @@ STRIP_ROWS = 8
 
 # Winograd's forms on CPU: at least so many rows, channels on either side, and
 # pairs of an input and an output channel. With fewer, the transforms cost what
-# the products save. Measured by the same command.
+# the products save. Set by trials, measured by the same command.
 WINOGRAD_ROWS = 16
 WINOGRAD_CHANNELS = 32
 WINOGRAD_PAIRS = 64 * 64
@@ -138,7 +138,7 @@ def _plain_kernel_gradient(x, g, *, dilation, window):
     jax.ShapeDtypeStruct((*window, channels, g.shape[-1]), x.dtype),
   )
   # By itself: XLA would fuse it with a sum over the taps that follows (that of
-  # the folded kernel has one) into a library's kernel that is ten times slower.
+  # the folded kernel has one) into a kernel of its library, many times slower.
   return jax.lax.optimization_barrier(transposed(g)[0])
 
 

@@ -151,6 +151,13 @@ def sum_of_products(x: jax.Array, g: jax.Array) -> jax.Array:
   runs out of the cache.
   """
   x, g = (array.reshape(-1, array.shape[-1]) for array in (x, g))
-  block = np.gcd(len(x), _BLOCK)
-  blocks = [array.reshape(-1, block, array.shape[-1]) for array in (x, g)]
+  number = -(-len(x) // _BLOCK)
+  block = -(-len(x) // number)
+  # Rows of zeros, fewer than there are blocks, make them all of one length.
+  blocks = [
+    jnp.pad(array, ((0, number * block - len(array)), (0, 0))).reshape(
+      number, block, -1
+    )
+    for array in (x, g)
+  ]
   return jnp.sum(jnp.einsum('bpc,bpo->bco', *blocks), axis=0)
