@@ -22,6 +22,9 @@ REMEDIES = {
     '--config.meta.inner_steps=3 --config.meta.anneal_steps=40'
   ),
   'domain_statistics': '--config.meta.domain_statistics=True',
+  'longer_search': (
+    '--config.search.num_steps=240 --config.search.warmup_steps=80'
+  ),
 }
 
 
