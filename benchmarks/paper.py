@@ -79,7 +79,9 @@ def _first_order(config) -> dict:
 
 def measure() -> dict[str, dict[str, float]]:
   """Fills 'compile_seconds' and 'memory_gib', see `benchmarks.run`."""
-  found = {'compile_seconds': {}, 'memory_gib': {}}
+  # First, in a process as young as a user's is: what the published setting
+  # leaves behind slows all tracing that follows.
+  found = {'compile_seconds': _warm(), 'memory_gib': {}}
   for variant, lower_of in (('paper', _plain), ('paper_domain', _first_order)):
     config = search_config.get_config(variant)
     config.search.batch_size = CLIPS
@@ -87,7 +89,6 @@ def measure() -> dict[str, dict[str, float]]:
     found['compile_seconds'][f':{variant}, {CLIPS} clips'] = seconds
     for name, step in compiled.items():
       found['memory_gib'][f':{variant}, {CLIPS} clips, {name}'] = _gib(step)
-  found['compile_seconds'].update(_warm())
   return found
 
 

@@ -19,9 +19,10 @@ from nasfas_jax.ops import central_difference
 
 # Input channels of a block-diagonal kernel of several: within it one product in
 # as many as it has blocks is not with a zero, so wide ones waste more than they
-# save in calls. At 32 channels and 256x256 on two CPU cores a search step took
-# 28 s with one kernel an edge, 22 s with at most 128 channels, 19 s with 64.
-BLOCK_CHANNELS = 64
+# save in calls. In trials on two CPU cores a step of the default search takes
+# 1.3 times as long with no kernels joined, one of `:paper` a tenth longer with
+# those of up to 128 channels joined.
+BLOCK_CHANNELS = 32
 
 
 def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
@@ -66,6 +67,14 @@ def block_bounds(widths: Sequence[int]) -> list[tuple[int, int]]:
   return bounds
 
 
+def _split(x: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:
+  """Runs of so many channels of x [..., C]; all of them are covered.
+
+  Not slices, whose cotangents are padded and added one to another.
+  """
+  return jax.lax.split(x, sizes, axis=x.ndim - 1)
+
+
 class OutgoingEdges(nn.Module):
   """The mixed operations of all edges that leave one node.
 
@@ -73,8 +82,8 @@ class OutgoingEdges(nn.Module):
   operations, are one wide convolution with one batch normalization (which is
   without parameters in a search, hence per channel). This equals applying
   each operation by itself, in a fraction of the time to run and compile. The
-  second convolutions of an edge's cdc_2_r are one block-diagonal convolution,
-  or several where they are wide.
+  second convolutions of an edge's cdc_2_r are block-diagonal ones, joined where
+  they are narrow.
   An operation's kernels of all edges are one parameter, edge after edge in its
   last axis: few tensors keep the optimizers' part of a step small.
 
@@ -145,13 +154,11 @@ class OutgoingEdges(nn.Module):
       dilation=dilation,
     )
 
-  def _mix(self, y, names, weight):
-    """Sums y [N, H, W, edges * operations * C] over the operations."""
-    edges = len(self.targets)
-    y = y.reshape(*y.shape[:3], edges, len(names), -1)
-    mix = jnp.stack([weight[name] for name in names], axis=-1)
-    mixed = jnp.einsum('nhweoc,eo->enhwc', y, mix)
-    return [mixed[e] for e in range(edges)]
+  def _mix(self, y, weights):
+    """Sums y [N, H, W, len(weights) * C] over the operations."""
+    # Not a product of matrices: a sum is one loop with the normalization.
+    parts = _split(y, [y.shape[-1] // len(weights)] * len(weights))
+    return sum(w * part for w, part in zip(weights, parts, strict=True))
 
   def _convolutions(self, x, weight, train):
     """Terms of the single convolutions, one wide convolution a form."""
@@ -174,7 +181,11 @@ class OutgoingEdges(nn.Module):
       ]
       y = self._wide(x, jnp.stack(kernels, axis=-2), dilation)
       y = self._normalize(y, f'conv_{window}_{dilation}', train)
-      yield self._mix(y, names, weight)
+      edges = len(self.targets)
+      yield [
+        self._mix(part, [weight[name][e] for name in names])
+        for e, part in enumerate(_split(y, [y.shape[-1] // edges] * edges))
+      ]
 
   def _expansions(self, x, weight, train):
     """Term of all cdc_2_r: one wide first convolution, one second an edge."""
@@ -197,25 +208,21 @@ class OutgoingEdges(nn.Module):
       self._kernel(f'{name}_second', width, features)
       for name, width in zip(names, widths, strict=True)
     ]
-    blocks = [
-      (
-        slice(sum(widths[:begin]), sum(widths[:end])),
-        block_diagonal(second[begin:end]),
-      )
-      for begin, end in block_bounds(widths)
-    ]
+    bounds = [slice(*bound) for bound in block_bounds(widths)]
+    kernels = [block_diagonal(second[bound]) for bound in bounds]
     middle = self._wide(x, jnp.concatenate(first, axis=-1))
     middle = self._normalize(middle, 'first', train)
-    middle = middle.reshape(*middle.shape[:3], edges, -1)
-    y = jnp.concatenate(
-      [
-        self._wide(middle[..., e, channels], kernel[..., e, :])
-        for e in range(edges)
-        for channels, kernel in blocks
-      ],
-      axis=-1,
-    )
-    return self._mix(self._normalize(y, 'second', train), names, weight)
+    parts = iter(_split(middle, [sum(widths[b]) for b in bounds] * edges))
+    mixed = []
+    for e, target in enumerate(self.targets):
+      # Block by block to the end: joining their outputs would copy them.
+      terms = []
+      for number, bound in enumerate(bounds):
+        y = self._wide(next(parts), kernels[number][..., e, :])
+        y = self._normalize(y, f'to_{target}_second_{number}', train)
+        terms.append(self._mix(y, [weight[name][e] for name in names[bound]]))
+      mixed.append(sum(terms))
+    return mixed
 
   def _others(self, x, weight, train):
     """Terms of the pools, which all edges share, and of the separable CDC."""
@@ -240,6 +247,16 @@ class OutgoingEdges(nn.Module):
         ]
 
 
+def recomputes() -> bool:
+  """Whether computing again in the backward pass saves memory on the backend.
+
+  On CPU it does not in a supernet: XLA computes everything again before the
+  backward pass begins, to the byte what is held without, in a third more time
+  to compile.
+  """
+  return jax.default_backend() != 'cpu'
+
+
 class SearchCell(nn.Module):
   """A cell of the supernet: every operation on every edge.
 
@@ -251,6 +268,7 @@ class SearchCell(nn.Module):
       the mixed operations (PC-DARTS); the rest goes by, and all are shuffled.
     remat: compute the mixed operations again in the backward pass, the edges
       that leave one node at a time: nearly all of a search's memory is theirs.
+      On CPU nothing is computed again (see `recomputes`).
     dtype: of the computation.
   """
 
@@ -299,7 +317,7 @@ class SearchCell(nn.Module):
     sums = {target: 0.0 for target in range(1, self.num_nodes + 1)}
     output = 0.0
     edges_class = OutgoingEdges
-    if self.remat:
+    if self.remat and recomputes():
       edges_class = nn.remat(OutgoingEdges, static_argnums=(3,))
     for source in range(self.num_nodes):
       targets = tuple(range(source + 1, self.num_nodes + 1))

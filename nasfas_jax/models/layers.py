@@ -45,7 +45,7 @@ def batch_norm(
     epsilon=1e-5,
     use_bias=affine,
     use_scale=affine,
-    use_fast_variance=False,
+    use_fast_variance=True,
     dtype=dtype,
     name=name,
   )

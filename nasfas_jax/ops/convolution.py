@@ -30,7 +30,7 @@ STRIP_ROWS = 8
 # pairs of an input and an output channel. With fewer, the transforms cost what
 # the products save. Set by trials, measured by the same command.
 WINOGRAD_ROWS = 16
-WINOGRAD_CHANNELS = 32
+WINOGRAD_CHANNELS = 64
 WINOGRAD_PAIRS = 64 * 64
 WINOGRAD_GRADIENT_CHANNELS = 128
 
