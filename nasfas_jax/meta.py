@@ -159,8 +159,7 @@ def meta_loss(
     arch: architecture parameters.
     rates: inner rates, see `inner_update`.
     tasks: 'support' and 'query', batches with a leading axis of tasks.
-    num_steps: see `inner_update`.
-    first_order: see `inner_update`.
+    num_steps, first_order: see `inner_update`.
     support_weight: the share of the support loss, before adaptation, that is
       added for the weights' sake. Its gradient with respect to the weights is
       the one that the inner step has already; the architecture and the rates
@@ -239,13 +238,11 @@ def set_gradients(
   gradient_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
   if jax.tree.leaves(batches)[0].shape[0] == 1:
     # Without an axis that says nothing there is a quarter less to trace.
-    one = jax.tree.map(lambda a: a[0], (adapted, batches))
-    found = gradient_fn(one[0], arch, one[1])
-    (loss, aux), gradients = jax.tree.map(lambda a: a[None], found)
-    return SetGradients(loss, aux, *gradients)
-  (loss, aux), gradients = jax.vmap(gradient_fn, (0, None, 0))(
-    adapted, arch, batches
-  )
+    first, batch = jax.tree.map(lambda a: a[0], (adapted, batches))
+    found = jax.tree.map(lambda a: a[None], gradient_fn(first, arch, batch))
+  else:
+    found = jax.vmap(gradient_fn, (0, None, 0))(adapted, arch, batches)
+  (loss, aux), gradients = found
   return SetGradients(loss, aux, *gradients)
 
 
@@ -272,8 +269,7 @@ def first_order_gradients(
     inner: of the support set at each inner step.
     query: of the query set after each inner step; or, without step_weights,
       after the last one alone.
-    support_weight: see `meta_loss`.
-    step_weights: see `meta_loss`.
+    support_weight, step_weights: see `meta_loss`.
 
   Returns:
     (means over the tasks, gradients with respect to params, arch and rates).

@@ -45,6 +45,7 @@ GROUPS = {
   'nasfas_jax.models.cdcn': 'networks',
   'nasfas_jax.models.backbone': 'backbone',
   'nasfas_jax.models.cells': 'cells',
+  'nasfas_jax.models.mixed_edges': 'mixed_edges',
   'nasfas_jax.models.operations': 'operations',
   'nasfas_jax.models.layers': 'layers',
   'nasfas_jax.models.architecture': 'architecture',
@@ -60,7 +61,9 @@ GROUPS = {
   'nasfas_datasets.prepare': 'prepare',
 }
 
-_BLOCKS = 'cells operations layers architecture genotypes ops'.split()
+_BLOCKS = (
+  'cells mixed_edges operations layers architecture genotypes ops'.split()
+)
 _MODELS = ['models', 'networks', 'backbone', *_BLOCKS]
 _BELOW = [*_MODELS, 'progress', 'data', 'preprocessing', 'records']
 
@@ -76,7 +79,8 @@ MAY_IMPORT = {
   'models': _MODELS,
   'networks': ['backbone', *_BLOCKS],
   'backbone': _BLOCKS,
-  'cells': ['operations', 'layers', 'architecture', 'genotypes', 'ops'],
+  'cells': _BLOCKS[1:],
+  'mixed_edges': _BLOCKS[2:],
   'operations': ['layers', 'genotypes', 'ops'],
   'layers': ['ops'],
   'architecture': ['genotypes'],

@@ -3,7 +3,7 @@
 Tensors are copied bit by bit. A kernel [O, I, k, k] is [k, k, I, O] there, a
 cross [O, I, 5] is [5, I, O]; names are those of the modules, for a supernet
 with the difference that Flax keeps one tensor for all edges that leave a node
-(see `models.cells.OutgoingEdges`).
+(see `models.mixed_edges.OutgoingEdges`).
 """
 
 import dataclasses

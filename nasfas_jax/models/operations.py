@@ -2,7 +2,7 @@
 
 `CONVOLUTIONS` are one CDC-BN-ReLU; `cdc_2_r` is two of them, C -> int(r C) ->
 C. The search evaluates many operations at once from the same descriptions
-(see `cells.OutgoingEdges`), the derived network one at a time.
+(see `mixed_edges.OutgoingEdges`), the derived network one at a time.
 """
 
 import dataclasses

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasfas_jax.models import cells, operations
+from nasfas_jax.models import cells, mixed_edges, operations
 from nasfas_jax.models.search_spaces import SPACES, cell_edges, num_edges
 from nasfas_jax.ops import central_difference, pooling
 
@@ -85,10 +85,10 @@ def test_mixed_operations_equal_each_operation_by_itself(
   space, block_channels, key, monkeypatch
 ):
   # Widths of 4 to 8: one block-diagonal convolution, or several.
-  monkeypatch.setattr(cells, 'BLOCK_CHANNELS', block_channels)
+  monkeypatch.setattr(mixed_edges, 'BLOCK_CHANNELS', block_channels)
   theta, targets = 0.7, (2, 3)
   x = jax.random.normal(key, (2, 6, 6, 5))
-  module = cells.OutgoingEdges(targets, space, theta)
+  module = mixed_edges.OutgoingEdges(targets, space, theta)
   weights = jax.nn.softmax(
     jax.random.normal(jax.random.key(1), (2, len(SPACES[space])))
   )
@@ -115,12 +115,12 @@ def test_channel_shuffle_interleaves():
 
 def test_wide_kernels_are_split_into_runs_that_fit():
   # The default's widths at 4 channels, the published ones at 32.
-  assert cells.block_bounds([3, 4, 4, 5, 6]) == [(0, 5)]
-  assert cells.block_bounds([25, 32, 38, 44, 51]) == [
+  assert mixed_edges.block_bounds([3, 4, 4, 5, 6]) == [(0, 5)]
+  assert mixed_edges.block_bounds([25, 32, 38, 44, 51]) == [
     *((0, 1), (1, 2), (2, 3), (3, 4), (4, 5))
   ]
   # One that is too wide by itself stays whole.
-  assert cells.block_bounds([100, 12, 20, 1]) == [(0, 1), (1, 3), (3, 4)]
+  assert mixed_edges.block_bounds([100, 12, 20, 1]) == [(0, 1), (1, 3), (3, 4)]
 
 
 def test_block_diagonal_applies_each_kernel_to_its_own_channels(key):
@@ -129,7 +129,7 @@ def test_block_diagonal_applies_each_kernel_to_its_own_channels(key):
   second = jax.random.normal(keys[1], (3, 3, 3, 1))
   x = jax.random.normal(keys[2], (1, 5, 5, 5))
   # Two edges, of which the second is the negative of the first.
-  kernels = cells.block_diagonal(
+  kernels = mixed_edges.block_diagonal(
     [jnp.stack([kernel, -kernel], axis=3) for kernel in (first, second)]
   )
   assert kernels.shape == (3, 3, 5, 2, 5)
