@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from nasfas_jax.baseline import layers, supernet
-from nasfas_jax.models.search_spaces import SPACES
+from nasfas_jax.models.search_spaces import SPACES, block_bounds
 
 State = Mapping[str, torch.Tensor]
 Shape = tuple[int, ...]
@@ -269,5 +269,13 @@ def _mixed_place(
     widths = [layers.middle_features(n, width) for n in group]
   if leaf == 'kernel':
     return Place((*path, f'{name}_{order}'), edge * widths[group.index(name)])
-  start = edge * sum(widths) + sum(widths[: group.index(name)])
-  return Place((*path, f'{order}_norm', leaf), start)
+  index = group.index(name)
+  if order == 'first':
+    start = edge * sum(widths) + sum(widths[:index])
+    return Place((*path, 'first_norm', leaf), start)
+  middle = [layers.middle_features(n, width) for n in group]
+  for number, (begin, end) in enumerate(block_bounds(middle)):
+    if begin <= index < end:
+      norm = f'to_{target}_second_{number}_norm'
+      return Place((*path, norm, leaf), (index - begin) * width)
+  raise AssertionError(f'{name} is in no block of {group}.')

@@ -10,15 +10,12 @@ import jax.numpy as jnp
 from nasfas_jax.models import operations
 from nasfas_jax.models.layers import batch_norm, kernel_param
 from nasfas_jax.models.operations import Separable
-from nasfas_jax.models.search_spaces import SKIP_CONNECT, SPACES
+from nasfas_jax.models.search_spaces import (
+  SKIP_CONNECT,
+  SPACES,
+  block_bounds,
+)
 from nasfas_jax.ops import central_difference
-
-# Input channels of a block-diagonal kernel of several: within it one product in
-# as many as it has blocks is not with a zero, so wide ones waste more than they
-# save in calls. In trials on two CPU cores a step of the default search takes
-# 1.3 times as long with no kernels joined, one of `:paper` a tenth longer with
-# those of up to 128 channels joined.
-BLOCK_CHANNELS = 32
 
 
 def block_diagonal(kernels: Sequence[jax.Array]) -> jax.Array:
@@ -38,22 +35,6 @@ def block_diagonal(kernels: Sequence[jax.Array]) -> jax.Array:
     rows.append(jnp.pad(kernel, ((0, 0),) * 4 + ((before, after),)))
     before += kernel.shape[-1]
   return jnp.concatenate(rows, axis=2)
-
-
-def block_bounds(widths: Sequence[int]) -> list[tuple[int, int]]:
-  """Splits kernels of these input channels into runs for `block_diagonal`.
-
-  Returns:
-    (begin, end) of each run, of at most `BLOCK_CHANNELS` input channels where
-    it has more than one kernel.
-  """
-  bounds = []
-  begin = 0
-  for end in range(1, len(widths) + 1):
-    if end == len(widths) or sum(widths[begin : end + 1]) > BLOCK_CHANNELS:
-      bounds.append((begin, end))
-      begin = end
-  return bounds
 
 
 def _split(x: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:

@@ -7,7 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasfas_jax.models import cells, mixed_edges, operations
+from nasfas_jax.models import (
+  cells,
+  mixed_edges,
+  operations,
+  search_spaces,
+)
 from nasfas_jax.models.search_spaces import SPACES, cell_edges, num_edges
 from nasfas_jax.ops import central_difference, pooling
 
@@ -85,7 +90,7 @@ def test_mixed_operations_equal_each_operation_by_itself(
   space, block_channels, key, monkeypatch
 ):
   # Widths of 4 to 8: one block-diagonal convolution, or several.
-  monkeypatch.setattr(mixed_edges, 'BLOCK_CHANNELS', block_channels)
+  monkeypatch.setattr(search_spaces, 'BLOCK_CHANNELS', block_channels)
   theta, targets = 0.7, (2, 3)
   x = jax.random.normal(key, (2, 6, 6, 5))
   module = mixed_edges.OutgoingEdges(targets, space, theta)
@@ -115,12 +120,16 @@ def test_channel_shuffle_interleaves():
 
 def test_wide_kernels_are_split_into_runs_that_fit():
   # The default's widths at 4 channels, the published ones at 32.
-  assert mixed_edges.block_bounds([3, 4, 4, 5, 6]) == [(0, 5)]
-  assert mixed_edges.block_bounds([25, 32, 38, 44, 51]) == [
+  assert search_spaces.block_bounds([3, 4, 4, 5, 6]) == [(0, 5)]
+  assert search_spaces.block_bounds([25, 32, 38, 44, 51]) == [
     *((0, 1), (1, 2), (2, 3), (3, 4), (4, 5))
   ]
   # One that is too wide by itself stays whole.
-  assert mixed_edges.block_bounds([100, 12, 20, 1]) == [(0, 1), (1, 3), (3, 4)]
+  assert search_spaces.block_bounds([100, 12, 20, 1]) == [
+    (0, 1),
+    (1, 3),
+    (3, 4),
+  ]
 
 
 def test_block_diagonal_applies_each_kernel_to_its_own_channels(key):
