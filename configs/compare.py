@@ -43,6 +43,8 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
       # Clips of the network's steps, and of the supernet's.
       'batch_size': 8,
       'search_batch_size': 8,
+      # Compare the gradients in float64 too, where rounding decides no ReLU.
+      'float64': True,
       # Steps of Adam after which the weights are compared.
       'adam_steps': 20,
       # Timed calls of each function.

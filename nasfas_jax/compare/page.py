@@ -51,8 +51,7 @@ def _summary(results: Mapping) -> str:
       (
         f'{name}, within the limits',
         'yes' if held else 'no',
-        f'map {found["map"]["max"]:.2g}, gradients '
-        f'{found["gradients"]["max"]:.2g}',
+        f'map {found["map"]["max"]:.2g}, gradients {gradient_gaps(found)}',
       )
     )
   cost = results['cost']
@@ -77,10 +76,18 @@ def _summary(results: Mapping) -> str:
   return report_style.tiles(tiles) + report_style.paragraph(
     f'Weights: {origin}. JAX {model["jax"]} on {model["jax_devices"]}, PyTorch '
     f'{model["torch"]} on the CPU with {model["torch_threads"]} threads. '
-    'Limits in float32: '
-    f'{limits["map"]:g} for the map, {limits["gradients"]:g} of a '
-    "gradient's largest value."
+    f'Limits: {limits["map"]:g} for the map in float32, '
+    f'{limits["gradients"]:g} of its largest value for a gradient, in float64 '
+    'where that was compared.'
   )
+
+
+def gradient_gaps(found: Mapping) -> str:
+  """The largest differences of the gradients, in words."""
+  text = f'{found["gradients"]["max"]:.2g} in float32'
+  if 'gradients_float64' in found:
+    text += f', {found["gradients_float64"]["max"]:.2g} in float64'
+  return text
 
 
 def _differences(found: Mapping | None) -> str:
@@ -107,6 +114,15 @@ def _differences(found: Mapping | None) -> str:
     f'{gradients["mean"]:.3g}. The weights of both end '
     f'{found["weights"]["share_of_way"]:.3g} of the way from their start apart.'
   )
+  exact = found.get('gradients_float64')
+  if exact:
+    text += report_style.paragraph(
+      f'In float64 the gradients differ by {exact["max"]:.3g} at most. From '
+      f'these, our float32 gradients are up to {exact["jax_rounding"]:.3g} '
+      f"away and PyTorch's up to {exact['torch_rounding']:.3g}: a ReLU or a "
+      'maximum whose input is zero to within rounding goes one way or the '
+      'other, which every gradient below it shows.'
+    )
   every = report_tables.fields_table(
     gradients['tensors'], 'Relative difference of every gradient'
   )
@@ -141,9 +157,10 @@ def _speed(found: Mapping | None) -> str:
       rows.append([f'{case}: {kind}', *_times(times, figures['ratios'], kind)])
   heads = ('', 'median (s)', 'low', 'high', 'first call (s)', 'over JAX')
   return report_style.table(heads, rows) + report_style.paragraph(
-    'In turns in one process. The first call compiles. The steps of JAX make '
-    'the fused input from the frames, those of PyTorch are given it. A search '
-    'step is one of the architecture and one of the weights, first order.'
+    'In turns, PyTorch in a process of its own. The first call compiles. The '
+    'steps of JAX make the fused input from the frames, those of PyTorch are '
+    'given it. A search step is one of the architecture and one of the '
+    'weights, first order.'
   )
 
 

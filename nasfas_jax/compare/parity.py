@@ -1,16 +1,10 @@
 """Differences between the frameworks on the same input and weights."""
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import torch
 
-from nasfas_jax import losses, optimizers
-from nasfas_jax.baseline import steps
 from nasfas_jax.compare import twins
 
 # (images [N, H, W, C], target maps [N, S, S]), float32.
@@ -95,34 +89,6 @@ def compare_outputs(model, variables, twin, images, *arch) -> dict:
   }
 
 
-def loss_and_gradients(model: nn.Module):
-  """A jitted function of (variables, images, target, *arch).
-
-  It returns (loss, batch statistics), gradients of params and arch.
-  """
-
-  def loss_fn(params, arch, batch_stats, images, target):
-    prediction, updates = model.apply(
-      {'params': params, 'batch_stats': batch_stats},
-      images,
-      *arch,
-      train=True,
-      mutable=['batch_stats'],
-    )
-    loss = jnp.mean(losses.total_loss(prediction, target))
-    return loss, updates['batch_stats']
-
-  gradient = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
-
-  @jax.jit
-  def run(variables, images, target, *arch):
-    return gradient(
-      variables['params'], arch, variables['batch_stats'], images, target
-    )
-
-  return run
-
-
 def relative(got, want) -> dict[str, object]:
   """Relative differences of two trees of gradients.
 
@@ -153,95 +119,4 @@ def relative(got, want) -> dict[str, object]:
     'mean': float(np.mean(list(shares.values()))),
     'worst': worst,
     'tensors': shares,
-  }
-
-
-def compare_learning(
-  model: nn.Module,
-  variables: dict,
-  twin: torch.nn.Module,
-  pairs: Sequence[Pair],
-  settings,
-  *arch,
-) -> dict:
-  """Differences of loss, gradients and, after a step on each pair, weights.
-
-  The steps are Adam's at a constant rate.
-
-  Args:
-    model: network or supernet.
-    variables: its variables; the twin has the same.
-    twin: of the model; is trained by this.
-    pairs: a batch for every step; the first gives loss and gradients.
-    settings: config.train, for rate, decay and clipping.
-    *arch: the supernet's architecture.
-  """
-  run = loss_and_gradients(model)
-  optimizer = optimizers.adam_l2(
-    settings.learning_rate,
-    weight_decay=settings.weight_decay,
-    gradient_clip=settings.gradient_clip,
-    flat=True,
-  )
-  update = jax.jit(optimizer.update)
-  twin_optimizer = make_twin_optimizer(twin, settings)
-  logits = [twins.torch_arch(a) for a in arch]
-  start = variables['params']
-  state = optimizer.init(start)
-  found = {}
-  for number, (images, target) in enumerate(pairs):
-    (loss, statistics), gradients = run(variables, images, target, *arch)
-    batch = twins.to_torch(images), torch.from_numpy(np.array(target))
-    if not number:
-      twin_loss = steps.map_loss(twin(batch[0], *logits), batch[1])
-      twin_loss.backward()
-      found['loss'] = difference(twin_loss.detach().numpy(), loss)
-      found['gradients'] = relative(
-        {
-          'params': twins.gradients_of(twin),
-          'arch': tuple(twins.arch_gradients(a) for a in logits),
-        },
-        dict(zip(('params', 'arch'), gradients, strict=True)),
-      )
-    steps.train_step(
-      twin,
-      twin_optimizer,
-      batch,
-      *logits,
-      gradient_clip=settings.gradient_clip,
-    )
-    updates, state = update(gradients[0], state, variables['params'])
-    variables = {
-      'params': optax.apply_updates(variables['params'], updates),
-      'batch_stats': statistics,
-    }
-  found['weights'] = {
-    'steps': len(pairs),
-    **_distance(twins.variables_of(twin)['params'], variables['params'], start),
-  }
-  return found
-
-
-def make_twin_optimizer(
-  twin: torch.nn.Module, settings
-) -> torch.optim.Optimizer:
-  """PyTorch's Adam with the settings of config.train."""
-  return torch.optim.Adam(
-    twin.parameters(),
-    lr=settings.learning_rate,
-    weight_decay=settings.weight_decay,
-  )
-
-
-def _distance(got, want, start) -> dict[str, float]:
-  """Difference of two trees, also as a share of the way from the start."""
-
-  def flat(tree):
-    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
-
-  got, want, start = flat(got), flat(want), flat(start)
-  way = float(np.linalg.norm(want - start))
-  return {
-    **difference(got, want),
-    'share_of_way': float(np.linalg.norm(got - want)) / max(way, 1e-30),
   }

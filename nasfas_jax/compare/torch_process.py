@@ -22,7 +22,7 @@ import torch
 
 from nasfas_jax import bilevel, run_log, scoring
 from nasfas_jax.baseline import steps
-from nasfas_jax.compare import inputs, parity, twins
+from nasfas_jax.compare import inputs, learning, twins
 from nasfas_jax.compare import source as source_lib
 
 EAGER = 'torch eager'
@@ -111,7 +111,7 @@ def torch_inference(config, twin, batch, compiled) -> Callable[[], object]:
 
 def torch_training(config, twin, batch, compiled) -> Callable[[], None]:
   """A training step of the twin, from the fused input on."""
-  optimizer = parity.make_twin_optimizer(twin, config.train)
+  optimizer = learning.make_twin_optimizer(twin, config.train)
   tensors = inputs.torch_batch(config, batch)
   module = torch.compile(twin) if compiled else twin
   return lambda: steps.train_step(

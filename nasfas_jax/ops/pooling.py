@@ -57,14 +57,14 @@ def cd_avg_pool(
 
   Returns:
     [N, ceil(H / strides), ceil(W / strides), C] in the dtype of `x`; computed
-    in float32.
+    in float32 or, if that is its dtype, float64.
 
   Raises:
     ValueError: for an even window, a stride below 1 or an input that is not
       [N, H, W, C].
   """
   _check(x, window, strides)
-  wide = x.astype(jnp.float32)
+  wide = _widen(x)
   pooled = nn.avg_pool(
     wide,
     window_shape=(window, window),
@@ -88,7 +88,8 @@ def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
     width: columns of the result, at least 1.
 
   Returns:
-    [N, height, width, C] in the dtype of `x`; computed in float32.
+    [N, height, width, C] in the dtype of `x`; computed in float32 or,
+    if that is its dtype, float64.
 
   Raises:
     ValueError: for a size below 1 or an input that is not [N, H, W, C].
@@ -97,14 +98,14 @@ def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
     raise ValueError(f'Input shape {x.shape}; allowed: [N, H, W, C].')
   if height < 1 or width < 1:
     raise ValueError(f'Size {height} x {width}; allowed: 1 or more.')
-  y = x.astype(jnp.float32)
+  y = _widen(x)
   # An accelerator's default precision (bfloat16 or TF32) would blur values
   # that only pass through.
   if height != x.shape[1]:
-    rows = _interpolation(x.shape[1], height)
+    rows = _interpolation(x.shape[1], height).astype(y.dtype)
     y = jnp.einsum('oh,nhwc->nowc', rows, y, precision='highest')
   if width != x.shape[2]:
-    columns = _interpolation(x.shape[2], width)
+    columns = _interpolation(x.shape[2], width).astype(y.dtype)
     y = jnp.einsum('pw,nowc->nopc', columns, y, precision='highest')
   return y.astype(x.dtype)
 
@@ -131,12 +132,16 @@ def _max_along(x: jax.Array, axis: int, window: int, strides: int) -> jax.Array:
   return best
 
 
+def _widen(x: jax.Array) -> jax.Array:
+  return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
+
+
 def _interpolation(size: int, new_size: int) -> np.ndarray:
   """Bilinear weights [new_size, size] of half-pixel centres, edges clamped."""
   centres = (np.arange(new_size) + 0.5) * size / new_size - 0.5
   centres = np.clip(centres, 0, size - 1)
   distance = np.abs(centres[:, np.newaxis] - np.arange(size)[np.newaxis])
-  return np.maximum(0, 1 - distance).astype(np.float32)
+  return np.maximum(0, 1 - distance)
 
 
 def _check(x: jax.Array, window: int, strides: int) -> None:
