@@ -8,13 +8,16 @@ import jax.numpy as jnp
 from benchmarks import timing
 from nasfas_jax.ops import convolution
 
-# [N, H, W, C] -> O: of a task of the default supernet, of the paper's supernet,
-# of CDCN++ at 128 and at 256.
+# [N, H, W, C] -> O and the side of the window: of a task of the default
+# supernet, of the paper's supernet, of CDCN++ at 128 and at 256, of the spatial
+# attention at the default size and at the paper's.
 SHAPES = {
-  'default 64x64': ((4, 64, 64, 16), 48),
-  'paper 128x128': ((1, 128, 128, 32), 64),
-  'CDCN++ 128x128': ((2, 128, 128, 128), 128),
-  'CDCN++ 256x256': ((2, 256, 256, 64), 128),
+  'default 64x64': ((4, 64, 64, 16), 48, 3),
+  'paper 128x128': ((1, 128, 128, 32), 64, 3),
+  'CDCN++ 128x128': ((2, 128, 128, 128), 128, 3),
+  'CDCN++ 256x256': ((2, 256, 256, 64), 128, 3),
+  'attention 32x32': ((8, 32, 32, 2), 1, 7),
+  'attention 128x128': ((2, 128, 128, 2), 1, 7),
 }
 
 
@@ -22,8 +25,8 @@ def measure() -> dict[str, dict[str, float]]:
   """Fills 'ratios', 'seconds' and 'limits', see `benchmarks.run`."""
   found = {'ratios': {}, 'seconds': {}, 'limits': {}}
   found['limits']['matmul_gflops'] = matmul_gflops()
-  for name, (shape, features) in SHAPES.items():
-    _forms(found, name, shape, features)
+  for name, (shape, features, window) in SHAPES.items():
+    _forms(found, name, shape, features, window)
   _second_order(found)
   return found
 
@@ -36,9 +39,11 @@ def matmul_gflops(side: int = 2048) -> float:
   return 2 * side**3 / seconds / 1e9
 
 
-def _forms(found, name, shape, features) -> None:
+def _forms(found, name, shape, features, window) -> None:
   """Convolution and kernel gradient, XLA's own and in the form that is used."""
-  kernel = jax.random.normal(jax.random.key(0), (3, 3, shape[3], features))
+  kernel = jax.random.normal(
+    jax.random.key(0), (window, window, shape[3], features)
+  )
   x = jax.random.normal(jax.random.key(1), shape)
   g = jax.random.normal(jax.random.key(2), (*shape[:3], features))
   library = functools.partial(convolution._library, dilation=1)

@@ -6,7 +6,13 @@ from collections.abc import Callable
 import jax
 from jax.extend import core
 
-from nasfas_jax.ops import winograd
+from nasfas_jax.ops import banded, winograd
+
+# Calls that are convolutions of stride 1, by name.
+_CONVOLUTIONS = (
+  winograd.winograd_convolve.__name__,
+  banded.banded_convolve.__name__,
+)
 
 
 def count_macs(function: Callable, *args) -> int:
@@ -29,7 +35,7 @@ def _count(jaxpr: core.Jaxpr) -> int:
   total = 0
   for equation in jaxpr.eqns:
     name = equation.primitive.name
-    if equation.params.get('name') == winograd.winograd_convolve.__name__:
+    if equation.params.get('name') in _CONVOLUTIONS:
       kernel = equation.invars[1].aval.shape
       image = equation.invars[0].aval.shape
       total += math.prod(kernel) * math.prod(image[:3])

@@ -6,7 +6,8 @@ derivative, and `jax.vmap` over the kernels (a grouped convolution). There a
 stride 1 convolution and its two gradients are a family closed under
 differentiation: each one's derivative is written with the other two, so every
 order runs in the same three fast forms, and a batch of kernels runs one by one.
-Convolutions of many channels are Winograd's there (`winograd`).
+Convolutions of many channels are Winograd's there (`winograd`), those of one or
+two a matrix product (`banded`).
 """
 
 import functools
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-from nasfas_jax.ops import winograd
+from nasfas_jax.ops import banded, winograd
 
 # XLA's kernel gradient on CPU is fast for at least so many images of at most so
 # many output positions; other batches are cut into strips of rows, of which
@@ -58,6 +59,8 @@ def convolve(
     on CPU not in forward mode.
   """
   if strides == groups == 1 and jax.default_backend() == 'cpu':
+    if banded.suits(x, kernel):
+      return banded.banded_convolve(x, kernel, dilation=dilation)
     return _conv(x, kernel, dilation)
   return _library(x, kernel, dilation=dilation, strides=strides, groups=groups)
 
