@@ -46,7 +46,7 @@ def measure() -> dict[str, dict[str, float]]:
     'first order': _first_order(found, config, model, state, tasks),
     'second order': _second_order(found, config, model, state, tasks),
   }
-  seconds = timing.medians(functions, rounds=7)
+  seconds = timing.medians(functions, rounds=11)
   found['seconds'] = {f'{name} step': s for name, s in seconds.items()}
   for name in ('first order', 'second order'):
     found['ratios'][f'{name} / plain, {clips} clips'] = (

@@ -12,15 +12,19 @@ def medians(
 ) -> dict[str, float]:
   """Median seconds of each function, called in turns after one warm call.
 
+  In its turn a function is called twice and the second call counts, as step
+  follows step in training: another one leaves other memory behind.
+
   Args:
     functions: each returns arrays, which are waited for.
-    rounds: calls of each.
+    rounds: turns of each.
   """
   for function in functions.values():
     jax.block_until_ready(function())
   seconds = {name: [] for name in functions}
   for _ in range(rounds):
     for name, function in functions.items():
+      jax.block_until_ready(function())
       start = time.perf_counter()
       jax.block_until_ready(function())
       seconds[name].append(time.perf_counter() - start)
