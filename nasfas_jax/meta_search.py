@@ -12,6 +12,7 @@ import numpy as np
 from nasfas_jax import (
   bilevel,
   meta_step,
+  records,
   supervised,
   train_state,
   xla_options,
@@ -96,6 +97,7 @@ class MetaSearch:
       support_size=settings.support_size,
       query_size=settings.query_size,
       seed=config.seed + 1,
+      live=np.array([row['label'] == records.LIVE for row in rows]),
       domains=domains,
     )
     self._clips = train_state.clip_sharding(

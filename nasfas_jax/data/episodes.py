@@ -2,6 +2,8 @@
 
 A task holds out one domain, one attack type, or one of each. Its query set is
 of the held-out part, its support set of the rest, and no subject is in both.
+Half of the clips of a set are live: of sets as small as these, many would
+otherwise lack one class, and with it what was held out.
 An episode is a fixed number of tasks; the held-out parts take turns.
 
 Everything is a function of the seed and the step, so a stream resumes from one
@@ -182,8 +184,11 @@ class Episodes:
     support_size: clips of a task's support set.
     query_size: clips of a task's query set.
     seed: same seed, same stream.
+    live: bool, whether each row is a live clip. They are half of every set; of
+      an odd number one more or one less, as it falls.
     domains: the domain of every row: the clips of a set are then of each of its
-      domains in equal number, one domain after the other. None: as they fall.
+      domains in equal number, one domain after the other, and half live where
+      a domain has both. None: of domains as they fall.
   """
 
   tasks: tuple[Task, ...]
@@ -191,6 +196,7 @@ class Episodes:
   support_size: int
   query_size: int
   seed: int
+  live: np.ndarray
   domains: np.ndarray | None = None
 
   @property
@@ -238,7 +244,22 @@ class Episodes:
         for name in sorted(set(self.domains[pool].tolist()))
       ]
     share = size // len(parts)
-    return np.concatenate([_draw(part, share, rng) for part in parts])
+    odd = rng.integers(2)
+    drawn = []
+    for place, part in enumerate(parts):
+      classes = part[self.live[part]], part[~self.live[part]]
+      if all(map(len, classes)):
+        # Of odd shares every second one has the odd clip live.
+        number = (share + (odd + place) % 2) // 2
+        drawn += [
+          _draw(clips, count, rng)
+          for clips, count in zip(
+            classes, (number, share - number), strict=True
+          )
+        ]
+      else:
+        drawn.append(_draw(part, share, rng))
+    return np.concatenate(drawn)
 
   def row(self, place: int) -> int:
     """The row number at a place of the endless, flat stream of clips."""
@@ -253,5 +274,7 @@ def _episode(episodes: Episodes, step: int) -> np.ndarray:
 
 def _draw(pool: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
   """`size` of the pool; none twice unless the pool is too small."""
+  if not size:
+    return pool[:0]
   rounds = [rng.permutation(pool) for _ in range(-(-size // len(pool)))]
   return np.concatenate(rounds)[:size]

@@ -34,7 +34,8 @@ def make_rows(domains=DOMAINS, types=TYPES, subjects=6, copies=None):
 def make(rows, hold_out, **changes):
   options = {'num_tasks': 2, 'support_size': 4, 'query_size': 4, 'seed': 0}
   tasks = tuple(episodes.make_tasks(rows, hold_out, 'session'))
-  return episodes.Episodes(tasks=tasks, **{**options, **changes})
+  live = np.array([bool(row['label']) for row in rows])
+  return episodes.Episodes(tasks=tasks, live=live, **{**options, **changes})
 
 
 def fields(rows, numbers, name):
@@ -57,7 +58,41 @@ def test_support_and_query_are_on_their_sides(hold_out):
       if task.attack_type:
         assert task.attack_type not in fields(rows, support, 'attack_type')
         kinds = fields(rows, query, 'attack_type')
-        assert kinds <= {'live', task.attack_type}
+        assert kinds == {'live', task.attack_type}
+
+
+@pytest.mark.parametrize('hold_out', episodes.HOLD_OUTS)
+@pytest.mark.parametrize('size', [2, 6])
+def test_half_of_every_set_is_live(hold_out, size):
+  # Three attacks for every live clip, as they fall.
+  rows = make_rows()
+  labels = np.array([row['label'] for row in rows])
+  stream = make(rows, hold_out, support_size=size, query_size=size)
+  parts = np.concatenate([stream.episode(step) for step in range(30)])
+  live = labels[parts].reshape(-1, size).sum(1)
+  np.testing.assert_array_equal(live, size // 2)
+
+
+@pytest.mark.parametrize('hold_out', ['domain', 'type'])
+def test_half_of_every_domain_is_live(hold_out):
+  rows = make_rows()
+  labels = np.array([row['label'] for row in rows])
+  domains = np.array([row['session'] for row in rows])
+  stream = make(rows, hold_out, support_size=12, query_size=12, domains=domains)
+  for step in range(10):
+    for numbers in stream.episode(step).reshape(-1, 12):
+      for name in set(domains[numbers]):
+        here = labels[numbers][domains[numbers] == name]
+        assert sum(here) * 2 == len(here)
+
+
+def test_the_odd_clip_is_of_either_class():
+  rows = make_rows()
+  labels = np.array([row['label'] for row in rows])
+  stream = make(rows, 'domain', support_size=3, query_size=5)
+  parts = np.concatenate([stream.episode(step) for step in range(30)])
+  assert set(labels[parts[:, :3]].sum(1).tolist()) == {1, 2}
+  assert set(labels[parts[:, 3:]].sum(1).tolist()) == {2, 3}
 
 
 @pytest.mark.parametrize(
@@ -108,10 +143,10 @@ def test_any_number_of_domains_of_any_size(sizes, subjects):
 
 def test_small_sets_repeat_only_what_they_must():
   rows = make_rows()
-  stream = make(rows, 'type', num_tasks=1, query_size=12)
+  stream = make(rows, 'type', num_tasks=1, query_size=18)
   query = stream.episode(0)[0, 4:]
   # Half of the 6 subjects, 3 domains, live and one type: 18 clips.
-  assert len(set(query.tolist())) == 12
+  assert len(set(query.tolist())) == 18
 
 
 @pytest.mark.parametrize(
