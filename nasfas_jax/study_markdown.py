@@ -23,7 +23,7 @@ def page(figures: Mapping) -> str:
   lines += [
     'Written by `configs/study.py`; the same figures are in study.json. Mean ± '
     'standard deviation over seeds; differences in AUC are paired by seed, '
-    'with the 95 % interval of a bootstrap over seeds and test subjects.',
+    "with a 95 % interval (Student's, for the luck of seeds and subjects).",
     '',
   ]
   for protocol, rows in figures['tables'].items():
