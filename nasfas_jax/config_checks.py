@@ -127,20 +127,6 @@ def check_batch_sizes(config, *paths: str) -> None:
     train_state.check_batch_size(f'config.{path}', _value(config, path), mesh)
 
 
-def check_tasks(config) -> None:
-  """Checks that this machine's devices divide the sets of the tasks."""
-  mesh = train_state.make_mesh(config.meta.num_tasks)
-  data_devices = mesh.shape['data']
-  for name in ('support_size', 'query_size'):
-    size = config.meta[name]
-    if size % data_devices:
-      raise ValueError(
-        f'config.meta.{name} is {size}; it must be a multiple of the '
-        f'{data_devices} devices of a task ({mesh.size} devices, '
-        f'{config.meta.num_tasks} tasks).'
-      )
-
-
 def check_model(
   field: str,
   build: Callable[[], object],

@@ -8,10 +8,12 @@ import functools
 import jax
 import ml_collections
 import numpy as np
+from jax.sharding import Mesh
 
 from nasfas_jax import (
   bilevel,
   meta_step,
+  progress,
   records,
   supervised,
   train_state,
@@ -82,7 +84,6 @@ class MetaSearch:
     """
     settings = config.meta
     self.model = bilevel.build_supernet(config)
-    self.mesh = train_state.make_mesh(settings.num_tasks)
     self._config = config
     self._rows = rows
     tasks = episodes.make_tasks(rows, config.search.tasks, domain_field)
@@ -90,7 +91,8 @@ class MetaSearch:
     if settings.domain_statistics:
       domains = np.array([str(row[domain_field]) for row in rows])
       self._domains = episodes.count_domains(tasks, domains)
-      _check_sizes(settings, self._domains, self.mesh.shape['data'])
+      _check_sizes(settings, self._domains)
+    self.mesh = _make_mesh(settings, self._domains)
     self._episodes = episodes.Episodes(
       tasks=tuple(tasks),
       num_tasks=settings.num_tasks,
@@ -174,14 +176,36 @@ class MetaSearch:
     self._stream.close()
 
 
-def _check_sizes(settings, domains: dict[str, int], data_devices: int) -> None:
+def _make_mesh(settings, domains: dict[str, int] | None) -> Mesh:
+  """The mesh for the tasks' sets; says when it leaves devices out."""
+  of_domain = domains or {'support': 1, 'query': 1}
+  sizes = [
+    settings[f'{part}_size'] // number for part, number in of_domain.items()
+  ]
+  mesh = train_state.make_mesh(settings.num_tasks, sizes)
+  total = len(jax.devices())
+  if mesh.size < total:
+    progress.say(
+      f'The search uses {mesh.size} of {total} devices: no more of them divide '
+      f'{settings.num_tasks} tasks with {" and ".join(map(str, sizes))} clips.'
+    )
+  for part, size in zip(of_domain, sizes, strict=True):
+    if size % mesh.shape['data']:
+      raise ValueError(
+        f'config.meta.{part}_size gives {size} clips; it must be a multiple of '
+        f'the {mesh.shape["data"]} devices of a task ({mesh.size} devices, '
+        f'{settings.num_tasks} tasks).'
+      )
+  return mesh
+
+
+def _check_sizes(settings, domains: dict[str, int]) -> None:
   """Checks that the sets can be dealt evenly to their domains."""
   for part, number in domains.items():
     size = settings[f'{part}_size']
-    if size % (number * data_devices):
+    if size % number:
       raise ValueError(
         f'config.meta.{part}_size is {size}; with '
-        'config.meta.domain_statistics it must be a multiple of '
-        f'{number * data_devices}: {number} domains in the {part} set, '
-        f'{data_devices} devices of a task.'
+        'config.meta.domain_statistics it must be a multiple of the '
+        f'{number} domains in the {part} set.'
       )

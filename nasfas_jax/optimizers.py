@@ -1,9 +1,14 @@
 """Optimizers and learning-rate schedules, by name."""
 
 import jax
+import jax.numpy as jnp
 import optax
+from jax import flatten_util
 
 SCHEDULES = ('constant', 'cosine', 'step')
+# The length of a flat vector of moments is a multiple of it, so that any number
+# of devices that is a power of two can share it.
+FLAT_MULTIPLE = 1024
 
 
 def schedule(
@@ -79,8 +84,9 @@ def adam_l2(
     b1: decay of the first moment.
     b2: decay of the second moment.
     gradient_clip: largest global norm of the gradient; 0 clips nothing.
-    flat: keep the moments of all tensors in one vector. The same numbers, and
-      for hundreds of small tensors a fraction of the time to compile.
+    flat: keep the moments of all tensors in one vector, filled up with zeros to
+      a multiple of `FLAT_MULTIPLE`. The same numbers, and for hundreds of small
+      tensors a fraction of the time to compile.
   """
   parts = []
   if gradient_clip:
@@ -89,8 +95,32 @@ def adam_l2(
     parts.append(optax.add_decayed_weights(weight_decay))
   parts.append(optax.adam(learning_rate, b1=b1, b2=b2))
   if flat:
-    parts = [optax.flatten(optax.chain(*parts))]
+    parts = [_flattened(optax.chain(*parts))]
   return _standard_promotion(optax.chain(*parts))
+
+
+def _flattened(
+  optimizer: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+  """Applies an optimizer to all tensors as one vector."""
+
+  def flat(tree):
+    vector, unravel = flatten_util.ravel_pytree(tree)
+    return jnp.pad(vector, (0, -vector.size % FLAT_MULTIPLE)), (
+      lambda padded: unravel(padded[: vector.size])
+    )
+
+  def init(params):
+    return optimizer.init(flat(params)[0])
+
+  def update(updates, state, params=None):
+    vector, unravel = flat(updates)
+    if params is not None:
+      params = flat(params)[0]
+    vector, state = optimizer.update(vector, state, params)
+    return unravel(vector), state
+
+  return optax.GradientTransformation(init, update)
 
 
 def _standard_promotion(

@@ -89,8 +89,6 @@ def check(config: ml_collections.ConfigDict) -> None:
     )
   if algorithm == 'evolution' or config.search.tasks == 'none':
     config_checks.check_batch_sizes(config, 'search.batch_size')
-  else:
-    config_checks.check_tasks(config)
   arch = jax.eval_shape(
     lambda: architecture.init_arch(
       jax.random.key(0),

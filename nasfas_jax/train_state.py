@@ -1,6 +1,7 @@
 """What a run carries from step to step, and where it lives."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import flax.struct
@@ -43,17 +44,34 @@ class SearchState:
   rate_opt_state: optax.OptState
 
 
-def make_mesh(num_tasks: int = 1) -> Mesh:
-  """All devices in one mesh with the axes ('task', 'data').
+def make_mesh(num_tasks: int = 1, set_sizes: Sequence[int] = ()) -> Mesh:
+  """The devices in one mesh with the axes ('task', 'data').
 
   Args:
-    num_tasks: tasks of a step; as many devices as divide both them and the
-      number of devices make up the task axis, so any number of tasks works.
+    num_tasks: tasks of a step, which the task axis divides.
+    set_sizes: clips of the sets of a task, which the data axis divides.
+
+  Returns:
+    The largest such mesh, among equals the one with the longest task axis; so
+    any number of tasks and clips works. In one process it may leave devices
+    out. Several processes must each have their part: there all devices are
+    taken, whether they divide the clips or not (`config_checks.check_tasks`).
   """
   devices = np.asarray(jax.devices())
-  return Mesh(
-    devices.reshape(math.gcd(num_tasks, devices.size), -1), ('task', 'data')
-  )
+  alone = jax.process_count() == 1
+  shapes = [
+    (tasks, data)
+    for tasks in range(1, num_tasks + 1)
+    for data in range(1, devices.size // tasks + 1)
+    if num_tasks % tasks == 0
+    and (
+      all(size % data == 0 for size in set_sizes)
+      if alone
+      else tasks * data == devices.size
+    )
+  ]
+  tasks, data = max(shapes, key=lambda shape: (math.prod(shape), shape))
+  return Mesh(devices[: tasks * data].reshape(tasks, data), ('task', 'data'))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -138,7 +156,7 @@ def network_input(
   Args:
     frames: uint8 [B, K, H, W, 3].
     fusion_mode: one of `fusion.FUSIONS`.
-    rank_pooling: 'approximate' or 'linear'.
+    rank_pooling: one of `ops.rank_pooling.KINDS`.
     normalization: 'fixed', (x - 127.5) / 128 as in CDCN; or 'clip', which
       also takes out each clip's own colour and contrast: each channel's mean
       over the clip, and the standard deviation over all of it, brought to 0.5.

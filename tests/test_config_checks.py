@@ -46,7 +46,6 @@ def test_the_shipped_configs_pass(variant):
     ('train.learning_rate', float('nan'), 'above 0'),
     ('search.warmup_steps', 99, '0 to config.search.num_steps, 8'),
     ('train.batch_size', 6, 'a positive multiple of the number of devices, 8'),
-    ('meta.support_size', 3, 'a multiple of the 4 devices of a task'),
     ('search.tasks', 'subject', 'none, domain, type, domain_type'),
     ('model', 'cdcn', "'genotype'"),
     ('genotype', 'x.json', "''"),

@@ -29,7 +29,7 @@ def fuse(
     frames: [B, K, H, W, 3] float, in about [-1, 1].
     mode: 'static' (frame K // 2), 'dynamic' (the dynamic image), 'blend' (half
       of each), 'concat' or 'two_stream' (both, along the channels).
-    rank_pooling: 'approximate' or 'linear'.
+    rank_pooling: one of `rank_pooling.KINDS`.
 
   Returns:
     [B, H, W, fusion_channels(mode)] in the dtype of `frames`.
