@@ -106,6 +106,12 @@ def check(config: ml_collections.ConfigDict) -> None:
       f'config.train.step_size is {config.train.step_size}; allowed: 1 or more '
       "with config.train.schedule 'step'."
     )
+  most = rank_pooling.MAX_EXACT_FRAMES
+  if config.input.rank_pooling == 'exact' and config.data.num_frames > most:
+    raise ValueError(
+      f'config.data.num_frames is {config.data.num_frames}; allowed with '
+      f"config.input.rank_pooling 'exact': 1 to {most}."
+    )
   settings = config.search
   if settings.warmup_steps > settings.num_steps:
     raise ValueError(

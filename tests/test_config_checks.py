@@ -70,6 +70,15 @@ def test_the_step_schedule_needs_its_steps():
     train.check(config)
 
 
+def test_exact_rank_pooling_bounds_the_frames():
+  config = search_config.get_config('debug')
+  config.input.rank_pooling, config.data.num_frames = 'exact', 33
+  with pytest.raises(
+    ValueError, match="config.data.num_frames is 33; .*'exact': 1 to 32"
+  ):
+    search.check(config)
+
+
 def test_channels_that_do_not_divide_are_found_before_anything_is_computed():
   config = search_config.get_config('debug')
   config.supernet.partial_channels = 3

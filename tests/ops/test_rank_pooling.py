@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import optimize
 
 from nasfas_jax.ops import rank_pooling
 
@@ -173,6 +174,48 @@ def test_exact_rank_pooling_is_the_ranking_machine(seed, scale, cost):
   if cost == 100.0 and scale == 1.0:
     # Costly mistakes on frames this far apart: it puts all means in order.
     assert np.all(np.diff([found @ mean for mean in means]) > 0.9)
+
+
+def ranking_machine_of_many(frames, cost):
+  """`ranking_machine` for more frames: SciPy's bounded least squares.
+
+  With A = differences^T and |A a|^2 = a.Q.a, the dual is the bounded least
+  squares problem 0.5 |B a - c|^2 for any B, c with B'B = Q and B'c = 1, which
+  exist where Q has an inverse: a little is added to its diagonal.
+  """
+  flat = frames.reshape(len(frames), -1).astype(np.float64)
+  flat /= np.sqrt(flat.shape[1])
+  means = [flat[: t + 1].mean(axis=0) for t in range(len(flat))]
+  pairs = np.array(
+    [means[i] - means[j] for i in range(len(flat)) for j in range(i)]
+  )
+  quadratic = pairs @ pairs.T
+  quadratic += 1e-9 * np.trace(quadratic) / len(pairs) * np.eye(len(pairs))
+  root = np.linalg.cholesky(quadratic)
+  target = np.linalg.solve(root, np.ones(len(pairs)))
+  found = optimize.lsq_linear(
+    root.T, target, bounds=(0.0, cost), method='bvls', tol=1e-14
+  )
+  return found.x @ pairs
+
+
+@pytest.mark.parametrize('scale', [0.05, 0.5])
+@pytest.mark.parametrize('num_frames', [8, 16, 32])
+def test_exact_rank_pooling_of_more_frames(num_frames, scale):
+  clip = walk(2, scale, num_frames)
+  expected = ranking_machine_of_many(clip, 100.0)
+  coefficients = rank_pooling.exact_coefficients(jnp.asarray(clip))
+  found = np.asarray(coefficients) @ (
+    clip.reshape(num_frames, -1) / np.sqrt(60)
+  )
+  np.testing.assert_allclose(
+    found, expected, atol=1e-3 * np.abs(expected).max()
+  )
+
+
+def test_exact_rank_pooling_of_too_many_frames_is_an_error():
+  with pytest.raises(ValueError, match="33; allowed with .*'exact': 1 to 32"):
+    rank_pooling.dynamic_image(jnp.zeros((33, 2, 2, 3)), 'exact')
 
 
 def test_exact_rank_pooling_takes_clips_of_a_batch_apart():
