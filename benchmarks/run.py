@@ -2,9 +2,9 @@
 
 python -m benchmarks.run --json=FILE [--only=GROUP]
 
-Ratios are of medians taken in turns in one process. Writes one JSON object
-with 'ratios', 'seconds', 'compile_seconds', 'memory_gib' and 'limits', each a
-flat object, and prints it as a table.
+Ratios are of medians taken in turns, PyTorch in a process of its own. Writes
+one JSON object with 'ratios', 'seconds', 'compile_seconds', 'memory_gib' and
+'limits', each a flat object, and prints it as a table.
 """
 
 if __name__ == '__main__':

@@ -19,8 +19,10 @@ from nasfas_jax.models.search_spaces import LEVELS
 def has_public_names(model: nn.Module) -> bool:
   """Whether the public code has this network: CDCN or CDCN++."""
   if isinstance(model, Network):
-    extra = hasattr(model, 'projection') or len(model.prefixes) > 1
-    return model.genotype.cells == genotypes.CDCNPP.cells and not extra
+    # A projection, a second stream or other stem blocks have no names there.
+    return model.genotype.cells == genotypes.CDCNPP.cells and {
+      own for _, own in _names(model)
+    } == set(model.state_dict())
   return isinstance(model, CDCN)
 
 
@@ -32,11 +34,13 @@ def to_own_names(
   Args:
     model: network or supernet of the baseline.
     state: under the baseline's names, which it keeps, or, for CDCN and CDCN++,
-      under those of the public code.
+      under those of the public code; with what wrappers put before the names
+      or without (see `weights.plain_names`).
 
   Raises:
     ValueError: lists names that are missing, unknown or of a wrong shape.
   """
+  state = weights.plain_names(state)
   own = model.state_dict()
   public = dict(_names(model)) if has_public_names(model) else {}
   if not any(name.startswith('Block1.') for name in state) or not public:
@@ -58,6 +62,8 @@ def to_public_names(
 ) -> dict[str, torch.Tensor]:
   """A state_dict of CDCN or CDCN++ under the names of the public code.
 
+  A counter of batches that is missing is 0.
+
   Raises:
     ValueError: for another network, or if names or shapes do not fit.
   """
@@ -67,7 +73,8 @@ def to_public_names(
       'allowed: cdcn, cdcnpp in one stream.'
     )
   state = to_own_names(model, state)
-  return {public: state[own] for public, own in _names(model)}
+  zero = torch.zeros((), dtype=torch.long)
+  return {public: state.get(own, zero) for public, own in _names(model)}
 
 
 def _names(model: nn.Module) -> Iterator[tuple[str, str]]:

@@ -28,6 +28,7 @@ _LEAVES = {
   'running_mean': ('batch_stats', 'mean'),
   'running_var': ('batch_stats', 'var'),
 }
+_WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
 # Names that an error lists of each kind.
 _MAX_LISTED = 8
 
@@ -50,7 +51,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
 
   Args:
     path: of what torch.save wrote: a state_dict, or a dict that holds one
-      under 'state_dict'. The 'module.' of DataParallel is taken off.
+      under 'state_dict'. What wrappers put before the names is taken off.
 
   Raises:
     FileNotFoundError: if there is no such file.
@@ -86,7 +87,12 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
       f'{name} holds what is no tensor: {_listed(wrong)}; allowed: a '
       "state_dict, or a dict with one under 'state_dict'."
     )
-  return {key.removeprefix('module.'): value for key, value in state.items()}
+  return plain_names(state)
+
+
+def plain_names(state: State) -> dict[str, torch.Tensor]:
+  """Without 'module.' (DataParallel) and '_orig_mod.' (torch.compile)."""
+  return {_WRAPPERS.sub('', name): value for name, value in state.items()}
 
 
 def check_shapes(
@@ -135,7 +141,7 @@ def to_flax(model: nn.Module, state: State) -> dict[str, dict]:
 
   Args:
     model: network or supernet of the baseline, whose names `state` has.
-    state: name -> tensor; counters may be missing.
+    state: name -> tensor; counters may be missing, `plain_names` are taken.
 
   Returns:
     {'params', 'batch_stats'}, nested dicts of float32 NumPy arrays.
@@ -144,6 +150,7 @@ def to_flax(model: nn.Module, state: State) -> dict[str, dict]:
     ValueError: if names or shapes do not fit, or if the statistics of a pool
       differ between the edges that leave a node, which share them in Flax.
   """
+  state = plain_names(state)
   wanted = tensor_shapes(model.state_dict())
   check_shapes(tensor_shapes(state), wanted, 'The state_dict')
   pieces: dict[tuple[str, ...], dict[int, np.ndarray]] = {}

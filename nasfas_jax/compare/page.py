@@ -76,9 +76,11 @@ def _summary(results: Mapping) -> str:
   return report_style.tiles(tiles) + report_style.paragraph(
     f'Weights: {origin}. JAX {model["jax"]} on {model["jax_devices"]}, PyTorch '
     f'{model["torch"]} on the CPU with {model["torch_threads"]} threads. '
-    f'Limits: {limits["map"]:g} for the map in float32, '
-    f'{limits["gradients"]:g} of its largest value for a gradient, in float64 '
-    'where that was compared.'
+    f'Limits: {limits["map"]:g} for the map in float32; '
+    f'{limits["gradients_float64"]:g} of its largest value for a gradient in '
+    f'float64, and {limits["gradients_whole"]:g} for all of them together in '
+    f'float32; {limits["gradients"]:g} of its largest value for a gradient in '
+    'float32 where float64 was not compared.'
   )
 
 

@@ -11,9 +11,19 @@ from nasfas_jax.compare import twins
 Pair = tuple[np.ndarray, np.ndarray]
 
 
-def difference(got, want) -> dict[str, float]:
-  """Largest and mean absolute difference, and the greatest value of ours."""
+def difference(got, want, name: str = 'A result') -> dict[str, float]:
+  """Largest and mean absolute difference, and the greatest value of ours.
+
+  Args:
+    got: PyTorch's array.
+    want: ours.
+    name: for the error.
+
+  Raises:
+    FloatingPointError: if either is not finite.
+  """
   got, want = np.asarray(got), np.asarray(want)
+  _check_finite(got, want, name)
   gap = np.abs(got.astype(np.float64) - want)
   return {
     'max': float(gap.max()),
@@ -81,9 +91,9 @@ def compare_outputs(model, variables, twin, images, *arch) -> dict:
   want, blocks = outputs(model, variables, images, *arch)
   got, twin_blocks = twin_outputs(twin, images, *arch)
   return {
-    'map': difference(got, want),
+    'map': difference(got, want, 'The map'),
     'blocks': {
-      name: difference(twin_blocks[name], block)
+      name: difference(twin_blocks[name], block, f'Block {name}')
       for name, block in blocks.items()
     },
   }
@@ -96,8 +106,12 @@ def relative(got, want) -> dict[str, object]:
   below a millionth of the tree's largest, over that share.
 
   Returns:
-    'max' and 'mean' over the tensors, the name of the 'worst' and each one's
-    difference in 'tensors'.
+    'max' and 'mean' over the tensors, the name of the 'worst', each one's
+    difference in 'tensors'; and 'whole', the Euclidean norm of all differences
+    over that of all values.
+
+  Raises:
+    FloatingPointError: if a value is not finite.
   """
   pairs = {
     jax.tree_util.keystr(path, simple=True, separator='/'): (
@@ -108,15 +122,32 @@ def relative(got, want) -> dict[str, object]:
       jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True
     )
   }
+  for name, (a, b) in pairs.items():
+    _check_finite(a, b, f'The gradient of {name}')
   floor = 1e-6 * max(float(np.abs(b).max()) for _, b in pairs.values())
   shares = {
     name: float(np.abs(a - b).max()) / max(float(np.abs(b).max()), floor, 1e-30)
     for name, (a, b) in pairs.items()
   }
   worst = max(shares, key=shares.get)
+  gap, norm = (
+    np.linalg.norm([np.linalg.norm(part) for part in parts])
+    for parts in zip(
+      *((a.astype(np.float64) - b, b) for a, b in pairs.values()), strict=True
+    )
+  )
   return {
     'max': shares[worst],
+    'whole': float(gap) / max(float(norm), 1e-30),
     'mean': float(np.mean(list(shares.values()))),
     'worst': worst,
     'tensors': shares,
   }
+
+
+def _check_finite(got, want, name: str) -> None:
+  for array, framework in ((want, 'JAX'), (got, 'PyTorch')):
+    if not np.isfinite(array).all():
+      raise FloatingPointError(
+        f'{name} is not finite in {framework}: nothing can be compared.'
+      )

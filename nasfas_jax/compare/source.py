@@ -6,6 +6,7 @@ import pathlib
 import flax.linen as nn
 import jax
 import ml_collections
+import numpy as np
 import torch
 
 from nasfas_jax import (
@@ -48,7 +49,8 @@ def merge_run(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """The config of the run in config.checkpoint, if one is given.
 
   All of its fields stand but those that say what is compared and where the
-  data lie.
+  data lie. Both frameworks compute in float32 and without random numbers of
+  their own, whatever the run did.
 
   Raises:
     ValueError: if both a run and a file of PyTorch are given, or if the folder
@@ -61,9 +63,25 @@ def merge_run(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       f'config.checkpoint is {config.checkpoint!r} and config.torch_weights '
       f'{config.torch_weights!r}; allowed: one of them.'
     )
-  merged = ml_collections.ConfigDict(
-    evaluate.read_run_config(pathlib.Path(config.checkpoint)).to_dict()
-  )
+  # A field that is younger than the run has its default.
+  merged = ml_collections.ConfigDict(config.to_dict())
+  with merged.ignore_type():
+    merged.update(
+      evaluate.read_run_config(pathlib.Path(config.checkpoint)).to_dict()
+    )
+  fixed = {
+    'network.dtype': 'float32',
+    'supernet.dtype': 'float32',
+    'search.gumbel': False,
+  }
+  for path, value in fixed.items():
+    part, name = path.split('.')
+    if merged[part][name] != value:
+      progress.say(
+        f'config.{path} of the run is {merged[part][name]!r}; compared with '
+        f'{value!r}.'
+      )
+      merged[part][name] = value
   for name in ('experiment', 'checkpoint', 'torch_weights', 'compare'):
     merged[name] = config[name]
   merged.data.data_dir = config.data.data_dir
@@ -120,7 +138,21 @@ def keep(source: Source, workdir: pathlib.Path) -> None:
   weights.pth has the names of the public CDCN code where that has the network,
   the baseline's where not. checkpoints/train is that of a training run, so
   that `evaluate` takes the workdir.
+
+  Raises:
+    ValueError: if the workdir holds other weights.
   """
+  path = workdir / 'checkpoints' / 'train'
+  with checkpoints.Checkpointer(path) as saver:
+    if saver.latest_step != source.step:
+      saver.save(source.step, source.variables)
+  kept, _ = checkpoints.restore_variables(path, source.variables)
+  equal = jax.tree.map(np.array_equal, kept, source.variables)
+  if not all(jax.tree.leaves(equal)):
+    raise ValueError(
+      f'{str(path)!r} holds other weights than those that are compared: '
+      'choose another --workdir.'
+    )
   if isinstance(source.chosen, genotypes.Genotype):
     source.chosen.save(workdir / 'genotype.json')
   state = source.twin.state_dict()
@@ -129,9 +161,6 @@ def keep(source: Source, workdir: pathlib.Path) -> None:
   partial = workdir / 'weights.tmp.pth'
   torch.save(dict(state), partial)
   partial.replace(workdir / 'weights.pth')
-  with checkpoints.Checkpointer(workdir / 'checkpoints' / 'train') as saver:
-    if saver.latest_step != source.step:
-      saver.save(source.step, source.variables)
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -22,7 +22,7 @@ def count_macs(function: Callable, *args) -> int:
   convolution counts by its definition, whatever form it is computed in.
 
   Args:
-    function: of arrays.
+    function: of arrays, without `jax.vmap` and derivatives inside.
     *args: arrays or shapes.
 
   Returns:

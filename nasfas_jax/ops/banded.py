@@ -25,7 +25,9 @@ MAX_WIDTH = 256
 
 def suits(x: jax.Array, kernel: jax.Array) -> bool:
   """Whether `banded_convolve` is the form to take, on CPU."""
-  channels, features = kernel.shape[2:]
+  rows, columns, channels, features = kernel.shape
+  if rows == columns == 1:
+    return False
   return channels * features <= MAX_PAIRS and x.shape[2] <= MAX_WIDTH
 
 

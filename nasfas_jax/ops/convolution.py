@@ -56,7 +56,8 @@ def convolve(
   Returns:
     [N, ceil(H / strides), ceil(W / strides), O] in the dtype of `x`.
     Differentiable in reverse mode, to any order; with stride and groups of 1
-    on CPU not in forward mode.
+    on CPU not in forward mode. There a value that is not finite may spread
+    beyond its window (`banded`, `winograd`).
   """
   if strides == groups == 1 and jax.default_backend() == 'cpu':
     if banded.suits(x, kernel):

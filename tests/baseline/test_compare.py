@@ -1,6 +1,8 @@
 """The experiment 'compare', small, and its parts."""
 
+import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -159,8 +161,11 @@ def test_times_are_taken_in_turns_and_a_failure_is_told():
   assert found['torch compiled'] == {'error': 'no compiler'}
   for name in ('jax', 'torch eager'):
     assert found[name]['low'] <= found[name]['median'] <= found[name]['high']
+  found = speed.in_turns({'jax': lambda: 1.0, 'torch eager': fail}, rounds=1)
+  assert found['torch eager'] == {'error': 'no compiler'}
+  assert speed.ratios(found) == {}
   with pytest.raises(RuntimeError, match='no compiler'):
-    speed.in_turns({'torch eager': fail}, rounds=1)
+    speed.in_turns({'jax': fail}, rounds=1)
   ratio = speed.ratios({'jax': {'median': 2.0}, 'torch': {'median': 3.0}})
   assert ratio == {'torch': 1.5}
 
@@ -173,9 +178,84 @@ def test_differences_are_found():
   assert found['worst'] == 'a'
   assert found['max'] == pytest.approx(0.25)
   assert found['mean'] == pytest.approx((0.25 + 2e-9 / 4e-6) / 2)
+  assert found['whole'] == pytest.approx(1 / 17**0.5)
   assert found['tensors'].keys() == {'a', 'b'}
   found = parity.difference(got['a'], want['a'])
   assert found == {'max': 1.0, 'mean': 0.5, 'scale': 4.0}
+
+
+def test_what_is_not_finite_is_an_error_with_its_name():
+  good, bad = {'a': np.ones(2), 'b': np.ones(2)}, {'a': np.ones(2)}
+  bad['b'] = np.array([1.0, np.nan])
+  with pytest.raises(FloatingPointError, match='gradient of b .*in PyTorch'):
+    parity.relative(bad, good)
+  with pytest.raises(FloatingPointError, match='The map is not .*in JAX'):
+    parity.difference(np.ones(1), np.array([np.inf]), 'The map')
+
+
+def test_a_comparison_holds_within_every_limit_and_for_a_map_that_lives():
+  def judge(**changes):
+    found = {
+      'map': {'max': 5e-5, 'scale': 1.0},
+      # Of single tensors, float32 may differ by more.
+      'gradients': {'max': 0.03, 'whole': 1e-3},
+      'gradients_float64': {'max': 1e-6},
+    }
+    for path, value in changes.items():
+      part, name = path.split('__')
+      found[part][name] = value
+    return experiment.holds({'network': found})['network']
+
+  assert judge()
+  assert not judge(map__max=2e-4)
+  assert not judge(map__scale=0.0)
+  assert not judge(gradients_float64__max=5e-5)
+  assert not judge(gradients__whole=0.05)
+  found = {'map': {'max': 0.0, 'scale': 1.0}}
+  for gap, held in ((5e-4, True), (2e-3, False)):
+    found['gradients'] = {'max': gap, 'whole': gap}
+    assert experiment.holds({'supernet': found}) == {'supernet': held}
+
+
+def test_other_weights_under_the_same_name_are_refused(compared, tmp_path):
+  workdir, _ = compared
+  loaded = source.load(evaluate.read_run_config(workdir))
+  source.keep(loaded, tmp_path)
+  source.keep(loaded, tmp_path)
+  other = dataclasses.replace(
+    loaded, variables=jax.tree.map(lambda x: x + 1, loaded.variables)
+  )
+  with pytest.raises(ValueError, match='holds other weights .*--workdir'):
+    source.keep(other, tmp_path)
+
+
+def test_a_run_is_compared_in_float32_whatever_it_computed_in(
+  compared, tmp_path, capsys
+):
+  workdir, _ = compared
+  shutil.copytree(workdir, tmp_path / 'run')
+  written = run_log.read_json(tmp_path / 'run' / 'config.json')
+  written['network']['dtype'] = 'bfloat16'
+  written['search']['gumbel'] = True
+  # A run of before this field.
+  del written['search']['temperature']
+  (tmp_path / 'run' / 'config.json').write_text(json.dumps(written), 'utf-8')
+  config = small_config(written['data']['data_dir'])
+  config.checkpoint = str(tmp_path / 'run')
+  config.model = 'cdcnpp'
+  config.compare.sections = ('supernet',)
+  config.compare.adam_steps = 1
+  experiment.compare(config, tmp_path / 'compared')
+  said = capsys.readouterr().err
+  assert "config.network.dtype of the run is 'bfloat16'" in said
+  assert 'config.search.gumbel of the run is True' in said
+  results = run_log.read_json(tmp_path / 'compared' / 'results.json')
+  assert results['model']['name'] == 'cdcn'
+  assert results['model']['weights'] == 'checkpoint'
+  assert results['holds'] == {'supernet': True}
+  assert results['supernet']['weights']['steps'] == 1
+  tensors = results['supernet']['gradients_float64']['tensors']
+  assert any(name.startswith('arch/') for name in tensors)
 
 
 def test_memory_of_a_training_step_is_told(tmp_path, tiny_data_dir):

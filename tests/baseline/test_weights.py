@@ -129,6 +129,43 @@ def test_other_networks_have_no_public_names():
     public_names.to_public_names(model, model.state_dict())
 
 
+def test_other_stem_blocks_have_no_public_names():
+  for stem in ((4,), (4, 5, 6)):
+    twin = networks.Network(
+      3,
+      genotypes.CDCNPP,
+      stem_features=stem,
+      cell_features=stem[-1],
+      head_features=4,
+      output_size=4,
+    )
+    assert not public_names.has_public_names(twin)
+    with pytest.raises(ValueError, match='The public CDCN code has no'):
+      public_names.to_public_names(twin, twin.state_dict())
+
+
+def test_what_wrappers_put_before_the_names_is_taken_off():
+  twin = cdcnpp()
+  state = twin.state_dict()
+  for prefix in ('module.', '_orig_mod.', 'module._orig_mod.'):
+    wrapped = {prefix + name: value for name, value in state.items()}
+    assert_equal(weights.to_flax(twin, wrapped), weights.to_flax(twin, state))
+    assert public_names.to_own_names(twin, wrapped).keys() == state.keys()
+
+
+def test_a_missing_counter_is_written_as_zero():
+  twin = cdcnpp()
+  state = {
+    name: value
+    for name, value in twin.state_dict().items()
+    if not name.endswith(weights.COUNTER)
+  }
+  public = public_names.to_public_names(twin, state)
+  counters = [n for n in public if n.endswith(weights.COUNTER)]
+  assert counters
+  assert all(public[name].item() == 0 for name in counters)
+
+
 @pytest.mark.parametrize('wrapped', [False, True])
 def test_a_checkpoint_is_read_bare_or_wrapped(tmp_path, wrapped):
   state = {f'module.{k}': v for k, v in cdcn().state_dict().items()}

@@ -107,6 +107,20 @@ def test_average_of_bfloat16_is_taken_in_float32():
   assert y[0, 2, 2, 0] == jnp.bfloat16((256 + 24) / 25)
 
 
+def test_float64_stays_float64():
+  with jax.enable_x64(True):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 6, 2)))
+    pooled = pooling.cd_avg_pool(x, theta=0.5)
+    resized = pooling.resize_bilinear(x, 10, 6)
+    # Float32 would leave errors of about 1e-8.
+    window = np.asarray(x)[0, 1:4, 2:5]
+    expected = window.mean(axis=(0, 1)) - 0.5 * window[1, 1]
+    np.testing.assert_allclose(pooled[0, 2, 3], expected, rtol=1e-13)
+    # Row 3 lies a quarter past row 1 of the old ones.
+    expected = 0.75 * np.asarray(x)[0, 1] + 0.25 * np.asarray(x)[0, 2]
+    np.testing.assert_allclose(resized[0, 3], expected, rtol=1e-13)
+
+
 def test_resize_hand_worked():
   x = jnp.asarray([0.0, 4.0]).reshape(1, 1, 2, 1)
   # Half-pixel centres of 4 outputs over 2 inputs: -0.25, 0.25, 0.75, 1.25.
