@@ -87,6 +87,7 @@ def check(config: ml_collections.ConfigDict) -> None:
       f'config.search.tasks is {config.search.tasks!r}; allowed: none, since '
       f'config.search.algorithm is {algorithm!r}.'
     )
+  _check_without_effect(config)
   if algorithm == 'evolution' or config.search.tasks == 'none':
     config_checks.check_batch_sizes(config, 'search.batch_size')
   arch = jax.eval_shape(
@@ -104,6 +105,28 @@ def check(config: ml_collections.ConfigDict) -> None:
   config_checks.check_model(
     'network', lambda: scoring.build_network(config, 'cdcnpp'), config
   )
+
+
+def _check_without_effect(config) -> None:
+  """Refuses fields that are set and would change nothing."""
+  meta, settings = config.meta, config.search
+  over_tasks = settings.tasks != 'none' and settings.algorithm == 'gradient'
+  for name in ('learn_rates', 'domain_statistics', 'shard_optimizer'):
+    if meta[name] and not over_tasks:
+      raise ValueError(
+        f'config.meta.{name} is True; allowed without a gradient search over '
+        'tasks (config.search.tasks): False.'
+      )
+  if settings.second_order and settings.algorithm != 'gradient':
+    raise ValueError(
+      'config.search.second_order is True; allowed with '
+      f'config.search.algorithm {settings.algorithm!r}: False.'
+    )
+  if meta.anneal_steps and meta.inner_steps == 1:
+    raise ValueError(
+      f'config.meta.anneal_steps is {meta.anneal_steps}; allowed with one '
+      'inner step (config.meta.inner_steps): 0.'
+    )
 
 
 def make_method(

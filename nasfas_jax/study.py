@@ -34,7 +34,7 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   Raises:
     ValueError: for an unknown remedy.
     FileNotFoundError: outside the repository's folder, where configs/ lies.
-    RuntimeError: if runs failed; the others have been run.
+    RuntimeError: if runs failed; the others have been run and are reported.
   """
   settings = config.study
   for name in settings.chosen_remedies:
@@ -43,20 +43,25 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         f'config.study.chosen_remedies holds {name!r}; allowed: '
         f'{", ".join(settings.remedies)}.'
       )
-  listed = plan(config)
+  listed, failure = plan(config), None
   if settings.num_workers:
     if not pathlib.Path('configs/search.py').is_file():
       raise FileNotFoundError(
         f'There is no configs/search.py in {str(pathlib.Path.cwd())!r}: run '
         "the study in the repository's folder."
       )
-    jobs.run(listed, workdir, settings.num_workers)
+    try:
+      jobs.run(listed, workdir, settings.num_workers)
+    except RuntimeError as error:
+      failure = error
   names = [job.name for job in listed]
   finished = [n for n in names if (workdir / n / 'results.json').exists()]
   progress.say(f'{len(finished)} of {len(names)} runs are finished.')
   supernets = score_supernets(config, workdir, finished)
   page = study_report.write(config, workdir, finished, supernets)
   progress.say(f'Report: {page}')
+  if failure is not None:
+    raise failure
 
 
 def plan(config: ml_collections.ConfigDict) -> list[jobs.Job]:
@@ -168,7 +173,12 @@ def _score_supernet(workdir, name, missing, known, settings) -> dict:
   method = search.make_method(config, selection)
   state = jax.jit(lambda: bilevel.initial_state(config, method.model))()
   with checkpoints.Checkpointer(folder / 'checkpoints' / 'search') as saver:
-    state, _ = saver.restore_or(state)
+    state, step = saver.restore_or(state)
+  if step != config.search.num_steps:
+    raise ValueError(
+      f'{str(folder)!r} has a supernet of step {step}, not the last one, '
+      f'{config.search.num_steps}: it cannot score.'
+    )
   scorer = supernet_scores.SupernetScorer(
     config,
     method.model,

@@ -46,6 +46,11 @@ def test_the_shipped_configs_pass(variant):
     ('train.learning_rate', float('nan'), 'above 0'),
     ('search.warmup_steps', 99, '0 to config.search.num_steps, 8'),
     ('train.batch_size', 6, 'a positive multiple of the number of devices, 8'),
+    (
+      'meta.anneal_steps',
+      9,
+      'with one inner step (config.meta.inner_steps): 0',
+    ),
     ('search.tasks', 'subject', 'none, domain, type, domain_type'),
     ('model', 'cdcn', "'genotype'"),
     ('genotype', 'x.json', "''"),
@@ -58,6 +63,24 @@ def test_a_bad_value_is_named_with_what_is_allowed(path, value, allowed):
     search.check(config)
   assert f'config.{path}' in str(caught.value)
   assert str(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ('variant', 'path'),
+  [
+    ('plain', 'meta.learn_rates'),
+    ('plain', 'meta.domain_statistics'),
+    ('evolution_domain', 'meta.shard_optimizer'),
+    ('evolution', 'search.second_order'),
+  ],
+)
+def test_what_would_change_nothing_is_refused(variant, path):
+  config = search_config.get_config(variant)
+  config.train.batch_size = config.search.batch_size = 8
+  search.check(config)
+  set_field(config, path, True)
+  with pytest.raises(ValueError, match=f'config.{path} is True; allowed'):
+    search.check(config)
 
 
 def test_the_step_schedule_needs_its_steps():
