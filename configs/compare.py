@@ -61,7 +61,7 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
     # The supernet's 20 steps would take most of an hour on two cores.
     config.compare.sections = ('network', 'metrics', 'speed', 'memory')
     config.compare.rounds = 5
-    # Recomputing saves memory and costs time, which PyTorch's does not pay.
+    # Recomputing, on an accelerator, costs time that PyTorch's does not pay.
     config.supernet.remat = False
   if variant == 'debug':
     config.compare.adam_steps = 2
