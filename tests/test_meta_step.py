@@ -9,7 +9,7 @@ import optax
 import pytest
 from small_search import make_batch, small_config
 
-from nasfas_jax import bilevel, meta, meta_search, meta_step, train_state
+from nasfas_jax import bilevel, meta_search, meta_step, train_state
 
 
 def make(**changes):
@@ -222,17 +222,39 @@ def test_warmup_leaves_architecture_and_rates_alone(one_device):
     assert any(jax.tree.leaves(moved)), name
 
 
-def test_inner_rate_zero_is_the_bilevel_search():
-  """The architecture's gradient is that of the plain step on the query set."""
-  config, model, state, tasks = make()
+@pytest.mark.parametrize('second_order', [False, True])
+def test_inner_rate_zero_moves_the_architecture_as_the_bilevel_search(
+  second_order,
+):
+  """The architecture alone: the weights learn from both sets of a task."""
+  config, model, _, tasks = make()
+  config.meta.learn_rates = False
+  config.meta.inner_rate = 0.0
+  config.search.warmup_steps = 0
+  config.search.second_order = second_order
+  state = jax.jit(functools.partial(bilevel.initial_state, config, model))()
   tasks = jax.tree.map(lambda leaf: leaf[:1], tasks)
-  loss_fn = meta_step.loss_of(state, model, config)
-  zero = meta.constant_rates(state.params, 0.0)
-  _, (_, found, _) = jax.jit(
-    lambda: meta.meta_gradients(loss_fn, state.params, state.arch, zero, tasks)
-  )()
-  query = jax.tree.map(lambda leaf: leaf[0], tasks['query'])
-  expected = jax.jit(
-    jax.grad(lambda arch: loss_fn(state.params, arch, query)[0])
-  )(state.arch)
-  assert_close(found, expected, atol=1e-6)
+  found, losses = jax.jit(
+    functools.partial(meta_step.meta_step, model=model, config=config)
+  )(state, tasks)
+  _, optimizer, _ = bilevel.make_optimizers(config.search)
+  support, query = (
+    jax.tree.map(lambda leaf: leaf[0], tasks[name])
+    for name in ('support', 'query')
+  )
+  expected, loss = jax.jit(
+    functools.partial(
+      bilevel.arch_step,
+      model=model,
+      config=config,
+      optimizer=optimizer,
+      rate=lambda step: 0.0,
+    )
+  )(state, support, query)
+  np.testing.assert_allclose(losses['val_loss'], loss, rtol=1e-5)
+  ours, theirs = (
+    np.asarray(optax.tree.get(s.arch_opt_state, 'mu'))
+    for s in (found, expected)
+  )
+  assert np.abs(theirs).max() > 0
+  np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
