@@ -77,6 +77,7 @@ class Evolution:
     self.mesh = train_state.make_mesh()
     self._config = config
     self._sets = make_sets(config, rows, domain_field)
+    self._domain_field = domain_field
 
   def initial_state(self) -> SearchState:
     """A fresh state; every task starts from the same weights."""
@@ -149,7 +150,9 @@ class Evolution:
         config,
         self.model,
         supernet_scores.even_choice(
-          clips, max(2, settings.num_clips // len(self._sets))
+          clips,
+          max(2, settings.num_clips // len(self._sets)),
+          self._domain_field,
         ),
         self.mesh,
       )

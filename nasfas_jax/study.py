@@ -182,7 +182,11 @@ def _score_supernet(workdir, name, missing, known, settings) -> dict:
   scorer = supernet_scores.SupernetScorer(
     config,
     method.model,
-    supernet_scores.even_choice(selection.dev, settings.supernet_clips),
+    supernet_scores.even_choice(
+      selection.dev,
+      settings.supernet_clips,
+      protocols.get_protocol(config.protocol).domain_field,
+    ),
     method.mesh,
   )
   variables = {'params': state.params, 'batch_stats': state.batch_stats}

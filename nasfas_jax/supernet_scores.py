@@ -14,10 +14,13 @@ from nasfas_jax.data.index import Row
 from nasfas_jax.models import genotypes, sampling
 
 
-def even_choice(rows: Sequence[Row], number: int) -> list[Row]:
+def even_choice(
+  rows: Sequence[Row], number: int, domain_field: str
+) -> list[Row]:
   """At most `number` of the rows, evenly over label, type and domain."""
   order = sorted(
-    rows, key=lambda row: (row['label'], row['attack_type'], row['session'])
+    rows,
+    key=lambda row: (row['label'], row['attack_type'], str(row[domain_field])),
   )
   if len(order) <= number:
     return order

@@ -82,15 +82,16 @@ def test_evolution_is_the_same_for_a_seed(monkeypatch):
 
 def test_even_choice_takes_every_type_and_no_clip_twice():
   rows = [
-    {'label': 0, 'attack_type': kind, 'session': 'a', 'clip_id': f'{kind}{i}'}
+    {'label': 0, 'attack_type': kind, 'room': i % 5, 'clip_id': f'{kind}{i}'}
     for kind in ('print', 'replay')
     for i in range(50)
   ]
-  chosen = supernet_scores.even_choice(rows, 10)
+  chosen = supernet_scores.even_choice(rows, 10, 'room')
   assert len({row['clip_id'] for row in chosen}) == 10
   kinds = [row['attack_type'] for row in chosen]
   assert kinds.count('print') == kinds.count('replay') == 5
-  assert supernet_scores.even_choice(rows[:3], 10) == rows[:3]
+  assert len({(row['attack_type'], row['room']) for row in chosen}) == 10
+  assert supernet_scores.even_choice(rows[:3], 10, 'room') == rows[:3]
 
 
 @pytest.fixture(scope='module')
@@ -127,7 +128,9 @@ def test_scores_are_of_the_genotype_and_of_all_clips(config):
   )
   method = search.make_method(config, selection)
   # 12 clips in batches of 8: the last batch is filled up.
-  rows = supernet_scores.even_choice(index.split_halves(selection.train)[1], 12)
+  rows = supernet_scores.even_choice(
+    index.split_halves(selection.train)[1], 12, 'session'
+  )
   scorer = supernet_scores.SupernetScorer(
     config, method.model, rows, method.mesh
   )
