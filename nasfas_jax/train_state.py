@@ -55,7 +55,7 @@ def make_mesh(num_tasks: int = 1, set_sizes: Sequence[int] = ()) -> Mesh:
     The largest such mesh, among equals the one with the longest task axis; so
     any number of tasks and clips works. In one process it may leave devices
     out. Several processes must each have their part: there all devices are
-    taken, whether they divide the clips or not (`config_checks.check_tasks`).
+    taken, whether they divide the clips or not.
   """
   devices = np.asarray(jax.devices())
   alone = jax.process_count() == 1

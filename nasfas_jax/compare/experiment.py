@@ -154,13 +154,15 @@ def _compare(config, model, variables, batches, *arch) -> dict:
   """Every difference of a model and its twin; one batch for every step."""
   pairs = [inputs.pair(config, batch) for batch in batches]
   twin = twins.make_twin(model, pairs[0][0].shape[-1], variables)
+  run = gradients.loss_and_gradients(model)
   return {
     **parity.compare_outputs(model, variables, twin, pairs[0][0], *arch),
     **gradients.compare_gradients(
-      model, variables, twin, pairs[0], *arch, float64=config.compare.float64
+      *(model, run, variables, twin, pairs[0], *arch),
+      float64=config.compare.float64,
     ),
     'weights': learning.compare_learning(
-      model, variables, twin, pairs, config.train, *arch
+      run, variables, twin, pairs, config.train, *arch
     ),
   }
 

@@ -10,6 +10,7 @@ computation, so that float64 agrees to about 1e-6, not to its own precision.)
 """
 
 import copy
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -24,6 +25,7 @@ from nasfas_jax.compare import parity, twins
 
 def compare_gradients(
   model: nn.Module,
+  run: Callable,
   variables: dict,
   twin: torch.nn.Module,
   pair: parity.Pair,
@@ -34,6 +36,7 @@ def compare_gradients(
 
   Args:
     model: network or supernet, float32.
+    run: its `loss_and_gradients`.
     variables: its variables; the twin has the same.
     twin: of the model; is left as it was.
     pair: the clips' images and maps.
@@ -46,14 +49,15 @@ def compare_gradients(
     there, with 'jax_rounding' and 'torch_rounding': the largest relative
     difference of each framework's float32 gradients from our float64 ones.
   """
-  loss, ours = _gradients(model, variables, pair, arch, np.float32)
+  loss, ours = _gradients(run, variables, pair, arch, np.float32)
   twin_loss, theirs = _twin_gradients(twin, pair, arch, np.float32)
   found = {
     'loss': parity.difference(twin_loss, loss),
     'gradients': parity.relative(theirs, ours),
   }
   if float64:
-    _, exact = _gradients(model, variables, pair, arch, np.float64)
+    run = loss_and_gradients(model.clone(dtype=np.float64))
+    _, exact = _gradients(run, variables, pair, arch, np.float64)
     _, their_exact = _twin_gradients(twin, pair, arch, np.float64)
     found['gradients_float64'] = {
       **parity.relative(their_exact, exact),
@@ -91,13 +95,12 @@ def loss_and_gradients(model: nn.Module):
   return run
 
 
-def _gradients(model, variables, pair, arch, dtype) -> tuple:
+def _gradients(run, variables, pair, arch, dtype) -> tuple:
   """Our loss and {'params', 'arch'}, as NumPy arrays of a dtype."""
   inputs = jax.tree.map(
     lambda x: np.asarray(x).astype(dtype), (variables, *pair, *arch)
   )
   with jax.enable_x64(dtype == np.float64):
-    run = loss_and_gradients(model.clone(dtype=dtype))
     (loss, _), (params, arch) = run(*inputs)
     return jax.tree.map(np.asarray, (loss, {'params': params, 'arch': arch}))
 

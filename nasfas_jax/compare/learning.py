@@ -1,8 +1,7 @@
 """Both frameworks trained from the same weights on the same clips."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import flax.linen as nn
 import jax
 import numpy as np
 import optax
@@ -10,11 +9,11 @@ import torch
 
 from nasfas_jax import optimizers
 from nasfas_jax.baseline import steps
-from nasfas_jax.compare import gradients, parity, twins
+from nasfas_jax.compare import parity, twins
 
 
 def compare_learning(
-  model: nn.Module,
+  run: Callable,
   variables: dict,
   twin: torch.nn.Module,
   pairs: Sequence[parity.Pair],
@@ -24,14 +23,13 @@ def compare_learning(
   """Difference of the weights after a step of Adam, at one rate, on each pair.
 
   Args:
-    model: network or supernet.
+    run: `gradients.loss_and_gradients` of a network or supernet.
     variables: its variables; the twin has the same.
     twin: of the model; is trained by this.
     pairs: a batch for every step.
     settings: config.train, for rate, decay and clipping.
     *arch: the supernet's architecture.
   """
-  run = gradients.loss_and_gradients(model)
   optimizer = optimizers.adam_l2(
     settings.learning_rate,
     weight_decay=settings.weight_decay,
@@ -82,8 +80,7 @@ def _distance(got, want, start) -> dict[str, float]:
     return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
 
   got, want, start = flat(got), flat(want), flat(start)
-  way = float(np.linalg.norm(want - start))
   return {
     **parity.difference(got, want),
-    'share_of_way': float(np.linalg.norm(got - want)) / max(way, 1e-30),
+    'share_of_way': parity.relative_distance(got - want, want - start),
   }

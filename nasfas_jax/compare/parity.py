@@ -130,19 +130,22 @@ def relative(got, want) -> dict[str, object]:
     for name, (a, b) in pairs.items()
   }
   worst = max(shares, key=shares.get)
-  gap, norm = (
-    np.linalg.norm([np.linalg.norm(part) for part in parts])
-    for parts in zip(
-      *((a.astype(np.float64) - b, b) for a, b in pairs.values()), strict=True
-    )
+  all_got, all_want = (
+    np.concatenate([np.ravel(array) for array in side])
+    for side in zip(*pairs.values(), strict=True)
   )
   return {
     'max': shares[worst],
-    'whole': float(gap) / max(float(norm), 1e-30),
+    'whole': relative_distance(all_got - all_want, all_want),
     'mean': float(np.mean(list(shares.values()))),
     'worst': worst,
     'tensors': shares,
   }
+
+
+def relative_distance(gap: np.ndarray, way: np.ndarray) -> float:
+  """The Euclidean norm of one vector over that of another."""
+  return float(np.linalg.norm(gap)) / max(float(np.linalg.norm(way)), 1e-30)
 
 
 def _check_finite(got, want, name: str) -> None:

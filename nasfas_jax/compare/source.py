@@ -144,15 +144,11 @@ def keep(source: Source, workdir: pathlib.Path) -> None:
   """
   path = workdir / 'checkpoints' / 'train'
   with checkpoints.Checkpointer(path) as saver:
-    if saver.latest_step != source.step:
+    fresh = saver.latest_step != source.step
+    if fresh:
       saver.save(source.step, source.variables)
-  kept, _ = checkpoints.restore_variables(path, source.variables)
-  equal = jax.tree.map(np.array_equal, kept, source.variables)
-  if not all(jax.tree.leaves(equal)):
-    raise ValueError(
-      f'{str(path)!r} holds other weights than those that are compared: '
-      'choose another --workdir.'
-    )
+  if not fresh:
+    _check_kept(path, source.variables)
   if isinstance(source.chosen, genotypes.Genotype):
     source.chosen.save(workdir / 'genotype.json')
   state = source.twin.state_dict()
@@ -161,6 +157,17 @@ def keep(source: Source, workdir: pathlib.Path) -> None:
   partial = workdir / 'weights.tmp.pth'
   torch.save(dict(state), partial)
   partial.replace(workdir / 'weights.pth')
+
+
+def _check_kept(path: pathlib.Path, variables: dict) -> None:
+  """Refuses to stand beside the checkpoint of other weights."""
+  kept, _ = checkpoints.restore_variables(path, variables)
+  equal = jax.tree.map(np.array_equal, kept, variables)
+  if not all(jax.tree.leaves(equal)):
+    raise ValueError(
+      f'{str(path)!r} holds other weights than those that are compared: '
+      'choose another --workdir.'
+    )
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -26,7 +26,9 @@ def _compare(model, arch=(), change=None, float64=True):
     change(twin)
   before = copy.deepcopy(twin.state_dict())
   found = gradients.compare_gradients(
-    model, variables, twin, _pair(), *arch, float64=float64
+    *(model, gradients.loss_and_gradients(model), variables, twin),
+    *(_pair(), *arch),
+    float64=float64,
   )
   for name, value in twin.state_dict().items():
     assert torch.equal(value, before[name]), name
