@@ -61,7 +61,8 @@ def paired_difference(
   the test set in a bootstrap over subjects, which the runs share. The interval
   is Student's for the sum of both variances, with degrees of freedom after
   Satterthwaite (1946): five seeds are too few for a bootstrap over them, whose
-  interval would leave out the truth four times as often as it says.
+  interval, where their luck prevails, leaves out the truth three times as often
+  as it says.
 
   Args:
     first: a run for each seed.

@@ -1,0 +1,66 @@
+"""Student's intervals over seeds alone, of the figures that a study left.
+
+python -m benchmarks.seed_intervals FILE.json
+
+For figures whose runs are gone: `configs/study.py` itself has the luck of the
+test subjects in its intervals. Prints the mean difference in AUC of every row
+to the one that it is compared with, of every input to the static one, and the
+rank correlation of parameters and AUC among the random genotypes.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+from absl import app
+from scipy import stats
+
+
+def interval(first, second) -> str:
+  """Mean of second - first, paired, with a 95 % interval, as text."""
+  gaps = np.subtract(second, first)
+  low, high = stats.t.interval(
+    0.95, len(gaps) - 1, gaps.mean(), stats.sem(gaps)
+  )
+  return f'{gaps.mean():+.3f} [{low:+.3f}, {high:+.3f}]'
+
+
+def lines_of(figures: dict) -> list[str]:
+  """What is printed for the content of a study.json."""
+  lines = []
+  for protocol, rows in figures['tables'].items():
+    for name, row in rows.items():
+      if 'to' in row:
+        other = rows[row['to']]['auc']['values']
+        lines.append(
+          f'{protocol}: {name} less {row["to"]}: '
+          f'{interval(other, row["auc"]["values"])}'
+        )
+    if 'random' in rows:
+      found = stats.spearmanr(
+        rows['random']['parameters']['values'], rows['random']['auc']['values']
+      )
+      lines.append(
+        f'{protocol}: random, parameters and AUC: rank correlation '
+        f'{found.statistic:+.2f}, p = {found.pvalue:.2f}'
+      )
+  for protocol, rows in figures.get('fusions', {}).items():
+    for name, row in rows.items():
+      if name != 'static':
+        for key in (k for k in row if k.startswith('auc')):
+          values = [rows[place][key]['values'] for place in ('static', name)]
+          lines.append(
+            f'{protocol}: {name} less static, {key}: {interval(*values)}'
+          )
+  return lines
+
+
+def main(argv):
+  if len(argv) != 2:
+    raise app.UsageError('One file, such as docs/study/study.json.')
+  text = pathlib.Path(argv[1]).read_text(encoding='utf-8')
+  print('\n'.join(lines_of(json.loads(text))))
+
+
+if __name__ == '__main__':
+  app.run(main)
