@@ -44,7 +44,7 @@ def compare(config, workdir: pathlib.Path) -> None:
     raise ValueError(
       "config.experiment 'compare' needs PyTorch: pip install -e '.[torch]'"
     ) from error
-  experiment.compare(config, workdir)
+  experiment.compare(config, workdir, prepare_embedded)
 
 
 def study(config, workdir: pathlib.Path) -> None:
@@ -132,7 +132,9 @@ def run(config, workdir: pathlib.Path) -> None:
   if names and config.protocol not in protocols.PROTOCOLS:
     run_family(config, workdir, names)
   else:
-    prepare_embedded(config)
+    if config.experiment != 'compare':
+      # A comparison does it, when it knows the run's protocol.
+      prepare_embedded(config)
     EXPERIMENTS[config.experiment](config, workdir)
   progress.say(f'Everything is in {workdir}')
 

@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from collections.abc import Callable
 
 import jax
 import ml_collections
@@ -43,12 +44,22 @@ FLOAT64_LIMIT = 1e-5
 WHOLE_LIMIT = 0.02
 
 
-def compare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def compare(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  prepare: Callable[[ml_collections.ConfigDict], None],
+) -> None:
   """Compares a network here and in PyTorch on the clips of config.protocol.
 
   The weights are those of the run in config.checkpoint, of the file in
   config.torch_weights, or drawn. Writes results.json, the report and, of
   weights that were not drawn, weights.pth and checkpoints/train.
+
+  Args:
+    config: of the comparison.
+    workdir: folder of its files.
+    prepare: makes the embedded dataset that a config needs; called with the
+      one that holds, in which the protocol is that of the run.
 
   Raises:
     ValueError: for a config that makes no sense or weights that do not fit.
@@ -57,6 +68,7 @@ def compare(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   config = source.merge_run(config)
   check(config)
   source.check(config)
+  prepare(config)
   loaded = source.load(config)
   selection = protocols.load(
     config.protocol,

@@ -58,9 +58,10 @@ def _status(name: str) -> float:
   raise OSError(f'{_STATUS} has no {name}.')
 
 
-def _batch(config) -> dict[str, np.ndarray]:
+def batch(config, number: int) -> dict[str, np.ndarray]:
+  """`number` clips of noise, of the config's sizes."""
   rng = np.random.default_rng(0)
-  number, size = config.compare.batch_size, config.data.image_size
+  size = config.data.image_size
   side = config.network.output_size
   frames = (number, config.data.num_frames, size, size, 3)
   return {
@@ -75,13 +76,13 @@ def peak(path: pathlib.Path, framework: str) -> dict[str, float]:
   """Takes training steps by the config in a file; see `measure`."""
   config = ml_collections.ConfigDict(run_log.read_json(path))
   loaded = _status('VmRSS')
-  batch = _batch(config)
+  clips = batch(config, config.compare.batch_size)
   if framework == 'jax':
     model = scoring.build_network(config, source_lib.choose(config))
-    step = speed.jax_training(config, model, batch)
+    step = speed.jax_training(config, model, clips)
   else:
     twin = torch_process.fresh_twin(config, 'training')
-    step = torch_process.torch_training(config, twin, batch, compiled=False)
+    step = torch_process.torch_training(config, twin, clips, compiled=False)
   step()
   # Sets the peak back to what is resident now.
   _CLEAR.write_text('5', encoding='utf-8')

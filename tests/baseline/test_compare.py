@@ -13,8 +13,12 @@ torch = pytest.importorskip('torch')
 from public_layout import PublicCDCN
 
 from configs import compare as compare_config
-from nasfas_jax import checkpoints, evaluate, run_log
+from nasfas_jax import checkpoints, evaluate, models, run_log
 from nasfas_jax.compare import experiment, memory, page, parity, source, speed
+
+
+def nothing(config):
+  """The data are there."""
 
 
 def small_config(data_dir):
@@ -52,7 +56,7 @@ def compared(tiny_data_dir, tmp_path_factory):
   )
   config = small_config(tiny_data_dir)
   config.torch_weights = str(folder / 'theirs.pth')
-  experiment.compare(config, folder / 'run')
+  experiment.compare(config, folder / 'run', nothing)
   return folder / 'run', state
 
 
@@ -244,7 +248,12 @@ def test_a_run_is_compared_in_float32_whatever_it_computed_in(
   config.model = 'cdcnpp'
   config.compare.sections = ('supernet',)
   config.compare.adam_steps = 1
-  experiment.compare(config, tmp_path / 'compared')
+  # The run's clips are compared, so they are what must be there.
+  assert config.protocol != 'synthetic_fas/intra'
+  protocol, config.protocol = config.protocol, 'synthetic_fas/intra'
+  prepared = []
+  experiment.compare(config, tmp_path / 'compared', prepared.append)
+  assert [one.protocol for one in prepared] == [protocol]
   said = capsys.readouterr().err
   assert "config.network.dtype of the run is 'bfloat16'" in said
   assert 'config.search.gumbel of the run is True' in said
@@ -262,8 +271,32 @@ def test_memory_of_a_training_step_is_told(tmp_path, tiny_data_dir):
   run_log.write_json(tmp_path / 'config.json', config.to_dict())
   if not memory.can_measure():
     pytest.skip('This system does not tell.')
-  found = memory.peak(tmp_path / 'config.json', 'torch eager')
-  assert found['peak'] >= found['loaded'] > 10
+  # Each in a process of its own.
+  found = memory.measure(tmp_path)
+  assert found.keys() == {'jax', 'torch eager'}
+  for framework in found.values():
+    assert framework['peak'] >= framework['loaded'] > 10
+
+
+def test_memory_that_cannot_be_measured_names_the_reason(tmp_path):
+  if not memory.can_measure():
+    pytest.skip('This system does not tell.')
+  with pytest.raises(OSError, match='memory of jax failed: .*config.json'):
+    memory.measure(tmp_path)
+
+
+def test_memory_by_xla_grows_with_the_batch(tiny_data_dir):
+  config = small_config(tiny_data_dir)
+  loaded = source.load(config)
+  small, large = (
+    experiment.xla_bytes(config, loaded, memory.batch(config, number))
+    for number in (2, 8)
+  )
+  assert large['temporaries'] > 2 * small['temporaries'] > 0
+  # Parameters, statistics and two moments of each in float32 at least, in MiB.
+  parameters = models.count_parameters(loaded.variables['params'])
+  assert small['arguments'] > 3 * 4 * parameters / 2**20
+  assert large['arguments'] > small['arguments']
 
 
 @pytest.mark.parametrize(
@@ -282,7 +315,7 @@ def test_what_cannot_be_compared_is_refused_first(
   config = small_config(tiny_data_dir)
   config.update_from_flattened_dict({field: value})
   with pytest.raises(ValueError, match=message):
-    experiment.compare(config, tmp_path / 'run')
+    experiment.compare(config, tmp_path / 'run', nothing)
   assert not (tmp_path / 'run').exists()
 
 
@@ -290,4 +323,4 @@ def test_weights_come_from_one_place(tmp_path, tiny_data_dir):
   config = small_config(tiny_data_dir)
   config.checkpoint, config.torch_weights = 'runs/x', 'x.pth'
   with pytest.raises(ValueError, match="'runs/x' and .*'x.pth'; allowed: one"):
-    experiment.compare(config, tmp_path / 'run')
+    experiment.compare(config, tmp_path / 'run', nothing)

@@ -25,7 +25,7 @@ def make(tmp_path):
 
 def test_both_frameworks_are_timed_in_every_case(tmp_path):
   config = make(tmp_path)
-  batch = memory._batch(config)
+  batch = memory.batch(config, config.compare.batch_size)
   found = speed.measure(config, tmp_path, source.load(config), batch, batch)
   assert list(found) == [
     'inference, batch 1',
