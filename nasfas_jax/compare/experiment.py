@@ -99,18 +99,21 @@ def compare(
     run_log.write_json(workdir / 'results.json', results)
 
   batches = inputs.draw(config, selection.train, 'network')
-  if 'network' in sections:
-    with progress.stage('Comparing the network'):
-      results['network'] = compare_network(config, loaded, batches)
-    write()
   search_batches = inputs.draw(config, selection.train, 'supernet')
-  if 'supernet' in sections:
-    with progress.stage('Comparing the supernet'):
-      results['supernet'] = compare_supernet(config, search_batches)
-    write()
-  if 'metrics' in sections and trained:
-    results['metrics'] = judged.judge(config, loaded, selection)
-    write()
+  # The default of an accelerator (TF32, bfloat16) is not float32. The times
+  # below are of the default, which is what a run has.
+  with jax.default_matmul_precision('highest'):
+    if 'network' in sections:
+      with progress.stage('Comparing the network'):
+        results['network'] = compare_network(config, loaded, batches)
+      write()
+    if 'supernet' in sections:
+      with progress.stage('Comparing the supernet'):
+        results['supernet'] = compare_supernet(config, search_batches)
+      write()
+    if 'metrics' in sections and trained:
+      results['metrics'] = judged.judge(config, loaded, selection)
+      write()
   if 'speed' in sections:
     results['speed'] = speed.measure(
       config, workdir, loaded, batches[0], search_batches[0]

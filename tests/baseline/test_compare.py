@@ -11,30 +11,10 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from public_layout import PublicCDCN
+from small_compare import nothing, small_config
 
-from configs import compare as compare_config
-from nasfas_jax import checkpoints, evaluate, models, run_log
-from nasfas_jax.compare import experiment, memory, page, parity, source, speed
-
-
-def nothing(config):
-  """The data are there."""
-
-
-def small_config(data_dir):
-  config = compare_config.get_config('debug')
-  config.data.data_dir = str(data_dir)
-  config.data.image_size = 16
-  config.data.num_frames = 2
-  config.input.fusion = 'static'
-  config.model = 'cdcn'
-  config.network.stem_features = (4, 4)
-  config.network.cell_features = 4
-  config.network.head_features = 4
-  config.network.output_size = 4
-  config.compare.batch_size = config.compare.search_batch_size = 8
-  config.compare.sections = ('network', 'metrics')
-  return config
+from nasfas_jax import checkpoints, evaluate, run_log
+from nasfas_jax.compare import experiment, page, parity, source, speed
 
 
 @pytest.fixture(scope='module')
@@ -266,37 +246,30 @@ def test_a_run_is_compared_in_float32_whatever_it_computed_in(
   assert any(name.startswith('arch/') for name in tensors)
 
 
-def test_memory_of_a_training_step_is_told(tmp_path, tiny_data_dir):
+def test_no_accelerator_rounds_what_is_compared(
+  tmp_path, tiny_data_dir, monkeypatch
+):
+  seen = {}
+
+  def see(name):
+    def part(*arguments):
+      del arguments
+      # A new function, so that nothing of the other call is found again.
+      program = jax.jit(lambda x: x @ x).lower(np.ones((2, 2), np.float32))
+      seen[name] = 'HIGHEST' in program.as_text()
+      return {'map': {'scale': 0.0, 'max': 0.0}, 'gradients': {'max': 0.0}}
+
+    return part
+
+  monkeypatch.setattr(experiment, 'compare_network', see('network'))
+  monkeypatch.setattr(experiment.speed, 'measure', see('speed'))
+  monkeypatch.setattr(experiment, 'announce', lambda results: None)
+  monkeypatch.setattr(experiment.page, 'write', lambda workdir: workdir)
   config = small_config(tiny_data_dir)
-  run_log.write_json(tmp_path / 'config.json', config.to_dict())
-  if not memory.can_measure():
-    pytest.skip('This system does not tell.')
-  # Each in a process of its own.
-  found = memory.measure(tmp_path)
-  assert found.keys() == {'jax', 'torch eager'}
-  for framework in found.values():
-    assert framework['peak'] >= framework['loaded'] > 10
-
-
-def test_memory_that_cannot_be_measured_names_the_reason(tmp_path):
-  if not memory.can_measure():
-    pytest.skip('This system does not tell.')
-  with pytest.raises(OSError, match='memory of jax failed: .*config.json'):
-    memory.measure(tmp_path)
-
-
-def test_memory_by_xla_grows_with_the_batch(tiny_data_dir):
-  config = small_config(tiny_data_dir)
-  loaded = source.load(config)
-  small, large = (
-    experiment.xla_bytes(config, loaded, memory.batch(config, number))
-    for number in (2, 8)
-  )
-  assert large['temporaries'] > 2 * small['temporaries'] > 0
-  # Parameters, statistics and two moments of each in float32 at least, in MiB.
-  parameters = models.count_parameters(loaded.variables['params'])
-  assert small['arguments'] > 3 * 4 * parameters / 2**20
-  assert large['arguments'] > small['arguments']
+  config.compare.sections = ('network', 'speed')
+  experiment.compare(config, tmp_path / 'run', nothing)
+  # The times are those of a run.
+  assert seen == {'network': True, 'speed': False}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip('torch')
 
-from test_compare import small_config
+from small_compare import small_config
 
 from nasfas_jax import run_log
 from nasfas_jax.compare import memory, source, speed, torch_process

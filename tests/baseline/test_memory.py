@@ -1,0 +1,43 @@
+"""Memory of the training steps that are compared."""
+
+import pytest
+
+pytest.importorskip('torch')
+
+from small_compare import small_config
+
+from nasfas_jax import models, run_log
+from nasfas_jax.compare import experiment, memory, source
+
+
+def test_memory_of_a_training_step_is_told(tmp_path, tiny_data_dir):
+  config = small_config(tiny_data_dir)
+  run_log.write_json(tmp_path / 'config.json', config.to_dict())
+  if not memory.can_measure():
+    pytest.skip('This system does not tell.')
+  # Each in a process of its own.
+  found = memory.measure(tmp_path)
+  assert found.keys() == {'jax', 'torch eager'}
+  for framework in found.values():
+    assert framework['peak'] >= framework['loaded'] > 10
+
+
+def test_memory_that_cannot_be_measured_names_the_reason(tmp_path):
+  if not memory.can_measure():
+    pytest.skip('This system does not tell.')
+  with pytest.raises(OSError, match='memory of jax failed: .*config.json'):
+    memory.measure(tmp_path)
+
+
+def test_memory_by_xla_grows_with_the_batch(tiny_data_dir):
+  config = small_config(tiny_data_dir)
+  loaded = source.load(config)
+  small, large = (
+    experiment.xla_bytes(config, loaded, memory.batch(config, number))
+    for number in (2, 8)
+  )
+  assert large['temporaries'] > 2 * small['temporaries'] > 0
+  # Parameters, statistics and two moments of each in float32 at least, in MiB.
+  parameters = models.count_parameters(loaded.variables['params'])
+  assert small['arguments'] > 3 * 4 * parameters / 2**20
+  assert large['arguments'] > small['arguments']
