@@ -72,6 +72,18 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
         '--config.evaluate.num_samples=0 '
         '--config.evaluate.bootstrap_samples=200 --config.checkpoint_every=0'
       ),
+      # Of the evolutions, by name, after those above. They give them the budget
+      # of the search over tasks, in clips through the supernet, those of a
+      # gradient counted three times for the way back. That search takes
+      # 60 * 16 * 3 = 2,880, the plain one (60 + 40) * 8 * 3 = 2,400, an
+      # evolution 60 * 8 * 3 + 22 * 64 = 2,848, one over three rooms 2,826.
+      'evolution_settings': {
+        'evolution': '--config.evolution.evaluations=22',
+        'evolution_domain': (
+          '--config.evolution.evaluations=22 --config.search.num_steps=20 '
+          '--config.search.warmup_steps=0'
+        ),
+      },
       # Searches whose supernets score the random genotypes.
       'supernets': ('plain', 'domain'),
       # Dev clips that they are scored on.
@@ -90,6 +102,7 @@ def _debug(study: ml_collections.ConfigDict) -> None:
   study.protocols = study.protocols[:1]
   study.searches = ('domain',)
   study.evolutions = ('evolution',)
+  study.evolution_settings = ml_collections.ConfigDict()
   study.supernets = ('domain',)
   study.random = 2
   study.fusions = ('static',)

@@ -113,7 +113,8 @@ def _plan(config) -> Iterator[tuple[int, jobs.Job]]:
       for variant in settings.searches:
         yield 0, searched(protocol, variant, seed, variant)
     for variant in settings.evolutions:
-      yield 0, searched(first, variant, seed, variant)
+      budget = settings.evolution_settings.get(variant, '').split()
+      yield 0, searched(first, variant, seed, variant, *budget)
     for fusion in settings.fusions:
       for protocol in settings.fusion_protocols:
         yield 1, _carrier(job, protocol, seed, fusion)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from small_search import small_config
 
+from configs import search as search_config
 from configs import study as study_config
 from nasfas_jax import (
   metrics,
@@ -52,6 +53,31 @@ def test_the_plan_holds_every_run_once_with_what_tells_it_apart():
     names.index(f'{FIRST}/{n}') for n in ('plain/seed4', 'cdcnpp_static/seed0')
   ]
   assert turns[0] < turns[1] < names.index(f'{FIRST}/domain_larger_query/seed0')
+
+
+def test_the_evolutions_have_the_budget_of_the_search_over_tasks():
+  jobs = {
+    job.name: job.arguments for job in study.plan(study_config.get_config())
+  }
+
+  def settings_of(variant):
+    config = search_config.get_config(variant)
+    for argument in jobs[f'{FIRST}/{variant}/seed0'][1:]:
+      name, _, value = argument.removeprefix('--config.').partition('=')
+      if name.startswith(('search.', 'evolution.')):
+        config.update_from_flattened_dict({name: int(value)})
+    return config
+
+  # Clips through the supernet; on the way back they count twice.
+  config = settings_of('domain')
+  task = config.meta.support_size + config.meta.query_size
+  budget = 3 * config.search.num_steps * config.meta.num_tasks * task
+  for variant, tasks in (('evolution', 1), ('evolution_domain', 3)):
+    config = settings_of(variant)
+    trained = config.search.num_steps * config.search.batch_size * tasks
+    clips = config.evolution.num_clips // tasks * tasks
+    scored = config.evolution.evaluations * clips
+    assert 0.97 * budget <= 3 * trained + scored <= budget, variant
 
 
 def test_an_unknown_remedy_is_an_error(tmp_path):
