@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from nasfas_jax.models import genotypes
-from nasfas_jax.models.mixed_edges import OutgoingEdges
+from nasfas_jax.models.mixed_edges import OutgoingEdges, scalars, total
 from nasfas_jax.models.operations import Operation
 from nasfas_jax.models.search_spaces import cell_edges
 
@@ -83,17 +83,18 @@ class SearchCell(nn.Module):
       )
     kept = features // self.partial_channels
     places = {edge: i for i, edge in enumerate(cell_edges(self.num_nodes))}
-    edge_weights = edge_weights.astype(self.dtype)
-    node_weights = node_weights.astype(self.dtype)
+    edge_weights = scalars(edge_weights.astype(self.dtype))
+    node_weights = scalars(node_weights.astype(self.dtype))
+    op_rows = jax.lax.split(op_weights, [1] * len(places))
     state = x.astype(self.dtype)
-    sums = {target: 0.0 for target in range(1, self.num_nodes + 1)}
-    output = 0.0
+    entering = {target: [] for target in range(1, self.num_nodes + 1)}
+    outputs = []
     edges_class = OutgoingEdges
     if self.remat and recomputes():
       edges_class = nn.remat(OutgoingEdges, static_argnums=(3,))
     for source in range(self.num_nodes):
       targets = tuple(range(source + 1, self.num_nodes + 1))
-      rows = jnp.stack([op_weights[places[source, t]] for t in targets])
+      rows = jnp.concatenate([op_rows[places[source, t]] for t in targets])
       mixed = edges_class(
         targets, self.space, self.theta, self.dtype, name=f'from_{source}'
       )(state[..., :kept], rows, train)
@@ -101,11 +102,11 @@ class SearchCell(nn.Module):
         if self.partial_channels > 1:
           y = jnp.concatenate([y, state[..., kept:]], axis=-1)
           y = channel_shuffle(y, self.partial_channels)
-        sums[target] += edge_weights[places[source, target]] * y
-      # Every edge into the next node has been added by now.
-      state = sums[source + 1]
-      output += node_weights[source] * state
-    return output
+        entering[target].append(edge_weights[places[source, target]] * y)
+      # Every edge into the next node is there by now.
+      state = total(entering[source + 1])
+      outputs.append(node_weights[source] * state)
+    return total(outputs)
 
 
 class DerivedCell(nn.Module):

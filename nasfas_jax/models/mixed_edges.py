@@ -1,6 +1,8 @@
 """The mixed operations of a supernet's edges, evaluated together."""
 
-from collections.abc import Sequence
+import functools
+import operator
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -27,11 +29,11 @@ def block_diagonal(kernels: Sequence[jax.Array]) -> jax.Array:
   Returns:
     [k, k, sum of I_i, E, sum of O_i], zero off the diagonal blocks.
   """
-  total = sum(kernel.shape[-1] for kernel in kernels)
+  width = sum(kernel.shape[-1] for kernel in kernels)
   rows = []
   before = 0
   for kernel in kernels:
-    after = total - before - kernel.shape[-1]
+    after = width - before - kernel.shape[-1]
     rows.append(jnp.pad(kernel, ((0, 0),) * 4 + ((before, after),)))
     before += kernel.shape[-1]
   return jnp.concatenate(rows, axis=2)
@@ -43,6 +45,16 @@ def _split(x: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:
   Not slices, whose cotangents are padded and added one to another.
   """
   return jax.lax.split(x, sizes, axis=x.ndim - 1)
+
+
+def scalars(x: jax.Array) -> list[jax.Array]:
+  """The numbers of x [n], one by one; by one operation, see `_split`."""
+  return [number.reshape(()) for number in _split(x, [1] * x.size)]
+
+
+def total(terms: Iterable[jax.Array]) -> jax.Array:
+  """The sum, without the 0 that Python's begins with and JAX would trace."""
+  return functools.reduce(operator.add, terms)
 
 
 class OutgoingEdges(nn.Module):
@@ -84,16 +96,19 @@ class OutgoingEdges(nn.Module):
       For each target the weighted sum of its operations, [N, H, W, C].
     """
     names = SPACES[self.space]
-    weights = weights.astype(self.dtype)
-    weight = {name: weights[:, i] for i, name in enumerate(names)}
+    numbers = scalars(weights.astype(self.dtype).T.reshape(-1))
+    edges = len(self.targets)
+    weight = {
+      name: numbers[i * edges : (i + 1) * edges] for i, name in enumerate(names)
+    }
     # 'none' adds zero whatever its weight.
-    sums = [weight[SKIP_CONNECT][e] * x for e in range(len(self.targets))]
+    sums = [weight[SKIP_CONNECT][e] * x for e in range(edges)]
     for term in (
       *self._convolutions(x, weight, train),
       self._expansions(x, weight, train),
       *self._others(x, weight, train),
     ):
-      sums = [total + part for total, part in zip(sums, term, strict=True)]
+      sums = [before + part for before, part in zip(sums, term, strict=True)]
     return sums
 
   def _kernel(self, name, in_features, features, **form):
@@ -128,7 +143,7 @@ class OutgoingEdges(nn.Module):
     """Sums y [N, H, W, len(weights) * C] over the operations."""
     # Not a product of matrices: a sum is one loop with the normalization.
     parts = _split(y, [y.shape[-1] // len(weights)] * len(weights))
-    return sum(w * part for w, part in zip(weights, parts, strict=True))
+    return total(w * part for w, part in zip(weights, parts, strict=True))
 
   def _convolutions(self, x, weight, train):
     """Terms of the single convolutions, one wide convolution a form."""
@@ -191,7 +206,7 @@ class OutgoingEdges(nn.Module):
         y = self._wide(next(parts), kernels[number][..., e, :])
         y = self._normalize(y, f'to_{target}_second_{number}', train)
         terms.append(self._mix(y, [weight[name][e] for name in names[bound]]))
-      mixed.append(sum(terms))
+      mixed.append(total(terms))
     return mixed
 
   def _others(self, x, weight, train):

@@ -123,7 +123,9 @@ def _plain_kernel_gradient(x, g, *, dilation, window):
   g = jnp.pad(g, ((0, 0), (0, below), (0, 0), (0, 0)))
   x = jnp.stack(
     [
-      x[:, rows * strip : rows * (strip + 1) + 2 * pads[0]]
+      jax.lax.slice_in_dim(
+        x, rows * strip, rows * (strip + 1) + 2 * pads[0], axis=1
+      )
       for strip in range(strips)
     ],
     axis=1,
