@@ -176,16 +176,15 @@ def get_config() -> ml_collections.ConfigDict:
     }
   )
 
-  # The evolution: what config.search.algorithm 'evolution' needs. With the
-  # default sizes it sees about as many clips as the plain search; over tasks,
-  # as many as that for the weights of each.
+  # The evolution: what config.search.algorithm 'evolution' needs.
   config.evolution = ml_collections.ConfigDict(
     {
       'population': 8,
       # Genotypes that are scored in all, the first population among them.
       'evaluations': 32,
       'mutation_rate': 0.1,
-      # Clips that score a genotype, shared out over the tasks.
+      # Clips that score a genotype, shared out over the tasks; each task has
+      # 32 more, of training, for the statistics of batch normalization.
       'num_clips': 64,
     }
   )

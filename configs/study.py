@@ -76,12 +76,15 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
       # of the search over tasks, in clips through the supernet, those of a
       # gradient counted three times for the way back. That search takes
       # 60 * 16 * 3 = 2,880, the plain one (60 + 40) * 8 * 3 = 2,400, an
-      # evolution 60 * 8 * 3 + 22 * 64 = 2,848, one over three rooms 2,826.
+      # evolution 60 * 8 * 3 + 15 * (64 + 32) = 2,880, one over three rooms
+      # 3 * 20 * 8 * 3 + 9 * (63 + 3 * 32) = 2,871.
       'evolution_settings': {
-        'evolution': '--config.evolution.evaluations=22',
+        'evolution': (
+          '--config.evolution.population=4 --config.evolution.evaluations=15'
+        ),
         'evolution_domain': (
-          '--config.evolution.evaluations=22 --config.search.num_steps=20 '
-          '--config.search.warmup_steps=0'
+          '--config.evolution.population=4 --config.evolution.evaluations=9 '
+          '--config.search.num_steps=20 --config.search.warmup_steps=0'
         ),
       },
       # Searches whose supernets score the random genotypes.
@@ -128,7 +131,7 @@ def _debug(study: ml_collections.ConfigDict) -> None:
   study.search_settings = (
     '--config.search.num_steps=2 --config.search.warmup_steps=1 '
     '--config.supernet.num_nodes=1 --config.evolution.population=2 '
-    '--config.evolution.evaluations=2 --config.evolution.num_clips=8'
+    '--config.evolution.evaluations=3 --config.evolution.num_clips=8'
   )
   study.settings = ' '.join(
     (

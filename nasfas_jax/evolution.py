@@ -124,7 +124,9 @@ class Evolution:
     self._batches = None
     rng = np.random.default_rng((config.seed, step))
     genotype = self._genotype(sampling.draw(rng, **sizes_of(config)))
-    path = sampling.to_arch(genotype, config.supernet.num_nodes)
+    path = sampling.to_arch(
+      genotype, config.supernet.num_nodes, config.search.temperature
+    )
     states, losses = [], []
     for one, batch in zip(_split(state), batches, strict=True):
       # A copy for each task: the step gives its state away.
@@ -150,13 +152,14 @@ class Evolution:
         config,
         self.model,
         supernet_scores.even_choice(
-          clips,
+          scored,
           max(2, settings.num_clips // len(self._sets)),
           self._domain_field,
         ),
+        supernet_scores.statistics_choice(training, self._domain_field),
         self.mesh,
       )
-      for _, clips in self._sets
+      for training, scored in self._sets
     ]
     weights = [
       {'params': one.params, 'batch_stats': one.batch_stats}

@@ -20,7 +20,7 @@ from nasfas_jax import (
   study_report,
   supernet_scores,
 )
-from nasfas_jax.data import protocols
+from nasfas_jax.data import episodes, protocols
 from nasfas_jax.models import genotypes
 
 SEARCH = '--config=configs/search.py:'
@@ -32,19 +32,31 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """Runs what is not finished, then writes the report of what is.
 
   Raises:
-    ValueError: for an unknown remedy.
+    ValueError: for an unknown remedy or search, or if the workdir holds runs
+      of other settings.
     FileNotFoundError: outside the repository's folder, where configs/ lies.
     RuntimeError: if runs failed; the others have been run and are reported.
   """
   settings = config.study
-  for name in settings.chosen_remedies:
-    if name not in settings.remedies:
-      raise ValueError(
-        f'config.study.chosen_remedies holds {name!r}; allowed: '
-        f'{", ".join(settings.remedies)}.'
-      )
+  allowed = {
+    'chosen_remedies': tuple(settings.remedies),
+    # Those by gradient, which have a mixture.
+    'supernets': (
+      *('plain', *episodes.HOLD_OUTS),
+      *(f'domain_{name}' for name in settings.remedies),
+    ),
+  }
+  for field, names in allowed.items():
+    for name in settings[field]:
+      if name not in names:
+        raise ValueError(
+          f'config.study.{field} holds {name!r}; allowed: {", ".join(names)}.'
+        )
   listed, failure = plan(config), None
-  if settings.num_workers:
+  if not settings.num_workers:
+    for job in listed:
+      jobs.is_finished(job, workdir)
+  else:
     if not pathlib.Path('configs/search.py').is_file():
       raise FileNotFoundError(
         f'There is no configs/search.py in {str(pathlib.Path.cwd())!r}: run '
@@ -140,7 +152,7 @@ def score_supernets(
 ) -> dict[str, dict]:
   """What finished searches' supernets say of the random genotypes.
 
-  Written beside each search as supernet.json, and not computed again.
+  Written beside each search as supernet_scores.json, and not computed again.
 
   Returns:
     For each search, by its run's name: 'mixture', the AUC of the searched
@@ -156,7 +168,7 @@ def score_supernets(
       name = f'{first}/{variant}/seed{seed}'
       if name not in finished:
         continue
-      path = workdir / name / 'supernet.json'
+      path = workdir / name / 'supernet_scores.json'
       known = run_log.read_json(path) if path.exists() else {'random': {}}
       if missing := [run for run in drawn if run not in known['random']]:
         known = _score_supernet(workdir, name, missing, known, settings)
@@ -173,24 +185,26 @@ def _score_supernet(workdir, name, missing, known, settings) -> dict:
   )
   method = search.make_method(config, selection)
   state = jax.jit(lambda: bilevel.initial_state(config, method.model))()
-  with checkpoints.Checkpointer(folder / 'checkpoints' / 'search') as saver:
-    state, step = saver.restore_or(state)
+  fields = ('params', 'batch_stats', 'arch')
+  variables, step = checkpoints.restore_variables(
+    folder / 'checkpoints' / 'search', {f: getattr(state, f) for f in fields}
+  )
   if step != config.search.num_steps:
     raise ValueError(
       f'{str(folder)!r} has a supernet of step {step}, not the last one, '
       f'{config.search.num_steps}: it cannot score.'
     )
+  domain_field = protocols.get_protocol(config.protocol).domain_field
   scorer = supernet_scores.SupernetScorer(
     config,
     method.model,
     supernet_scores.even_choice(
-      selection.dev,
-      settings.supernet_clips,
-      protocols.get_protocol(config.protocol).domain_field,
+      selection.dev, settings.supernet_clips, domain_field
     ),
+    supernet_scores.statistics_choice(selection.train, domain_field),
     method.mesh,
   )
-  variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  arch = variables.pop('arch')
   scores = dict(known['random'])
   with progress.bar(f'Scoring by {name}', len(missing)) as bar:
     for number, run in enumerate(missing, 1):
@@ -199,7 +213,7 @@ def _score_supernet(workdir, name, missing, known, settings) -> dict:
       bar.update(number)
   derived = genotypes.load(folder / 'genotype.json')
   return {
-    'mixture': scorer.auc_of_arch(variables, state.arch),
+    'mixture': scorer.auc_of_arch(variables, arch),
     'derived': scorer.auc(variables, derived),
     'random': scores,
   }

@@ -7,9 +7,12 @@ from small_search import small_config
 from nasfas_jax import (
   bilevel,
   evolution,
+  losses,
   run_log,
+  scoring,
   search,
   supernet_scores,
+  supervised,
   train_state,
 )
 from nasfas_jax.data import index, protocols
@@ -132,7 +135,7 @@ def test_scores_are_of_the_genotype_and_of_all_clips(config):
     index.split_halves(selection.train)[1], 12, 'session'
   )
   scorer = supernet_scores.SupernetScorer(
-    config, method.model, rows, method.mesh
+    config, method.model, rows, rows, method.mesh
   )
   state = bilevel.initial_state(config, method.model)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
@@ -148,6 +151,79 @@ def test_scores_are_of_the_genotype_and_of_all_clips(config):
   # Clips are told by their index, not by their place in the stream.
   scorer._batches.reverse()
   assert scorer.auc(variables, genotype) == found[-1]
+
+
+def test_batches_that_are_dealt_are_all_alike():
+  places = supernet_scores.dealt(64, 32).reshape(2, 32)
+  assert sorted(places.ravel()) == list(range(64))
+  # Half of either batch is of the first half of the sorted rows.
+  assert [(batch < 32).sum() for batch in places] == [16, 16]
+  # What fills a batch up comes from all over the rows.
+  (filled,) = supernet_scores.dealt(12, 32).reshape(1, 32)
+  counts = np.bincount(filled, minlength=12)
+  assert counts.min() >= 1
+  assert counts.max() - counts.min() <= 2
+  assert supernet_scores.dealt(1, 2).tolist() == [0, 0]
+
+
+@pytest.fixture(scope='module')
+def scoring_parts(config):
+  config = config.copy_and_resolve_references()
+  config.search.algorithm = 'evolution'
+  selection = protocols.load(
+    config.protocol, config.data.data_dir, config.data.builder_config
+  )
+  method = search.make_method(config, selection)
+  state = bilevel.initial_state(config, method.model)
+  variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  training, scored = (
+    supernet_scores.even_choice(half, 12, 'session')
+    for half in index.split_halves(selection.train)
+  )
+
+  def score(rows, training_rows, batch_size):
+    config.evaluate.batch_size = batch_size
+    scorer = supernet_scores.SupernetScorer(
+      config, method.model, rows, training_rows, method.mesh
+    )
+    return scorer.scores(variables, state.arch)
+
+  return score, (training, scored), (config, method, variables, state.arch)
+
+
+def test_a_score_does_not_depend_on_the_clips_beside_it(scoring_parts):
+  score, (training, scored), _ = scoring_parts
+  # Sorted by class; in one batch, and filled up in two.
+  at_once = score(scored, training, 16)
+  assert at_once.std() > 1e-4
+  order = np.random.default_rng(0).permutation(len(scored))
+  shuffled = score([scored[place] for place in order], training, 16)
+  np.testing.assert_allclose(shuffled, at_once[order], rtol=1e-5, atol=1e-7)
+  alone = score(scored[:1], training, 16)
+  np.testing.assert_allclose(alone, at_once[:1], rtol=1e-5, atol=1e-7)
+
+
+def test_the_batch_statistics_are_those_of_the_training_clips(scoring_parts):
+  score, (training, scored), (config, method, variables, arch) = scoring_parts
+  rows = [*training[:4], *training[-4:]]
+  # Scored on themselves, in one batch without fill, they have the scores of a
+  # training step.
+  found = score(rows, rows, 8)
+  (batch,) = scoring.evaluation_stream(
+    config, rows, 1, config.supernet.output_size
+  )
+  maps, _ = method.model.apply(
+    variables,
+    supervised.fused_input(config, batch['frames']),
+    arch,
+    train=True,
+    mutable=['batch_stats'],
+  )
+  expected = losses.map_score(maps, batch['score_mask'])
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+  # Others' statistics are others.
+  other = score(rows, scored[:8], 8)
+  assert np.abs(other - found).max() > 1e-4
 
 
 def clip(subject, room, label):

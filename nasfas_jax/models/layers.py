@@ -17,6 +17,8 @@ kernel_init = nn.initializers.he_normal()
 # first maps lie far above the mostly empty targets, and a high first rate
 # pushes the last ReLU below zero everywhere, where it has no gradient.
 LAST_INIT_SCALE = 0.1
+# Share of the running statistics that a training step leaves.
+BATCH_NORM_MOMENTUM = 0.9
 
 
 def batch_norm(
@@ -41,7 +43,7 @@ def batch_norm(
   """
   norm = nn.BatchNorm(
     use_running_average=not train,
-    momentum=0.9,
+    momentum=BATCH_NORM_MOMENTUM,
     epsilon=1e-5,
     use_bias=affine,
     use_scale=affine,

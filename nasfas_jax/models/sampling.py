@@ -100,7 +100,9 @@ def to_genotype(
   )
 
 
-def to_arch(genotype: genotypes.Genotype, num_nodes: int) -> Sample:
+def to_arch(
+  genotype: genotypes.Genotype, num_nodes: int, temperature: float = 1.0
+) -> Sample:
   """Logits with which a supernet computes a genotype's cells.
 
   Edges that the genotype lacks have the operation 'none' and, beside others
@@ -109,6 +111,7 @@ def to_arch(genotype: genotypes.Genotype, num_nodes: int) -> Sample:
   Args:
     genotype: of at most `num_nodes` nodes a cell.
     num_nodes: of the supernet.
+    temperature: that the supernet divides the operations' logits by.
 
   Returns:
     float32 logits in the form of `architecture.init_arch`.
@@ -127,7 +130,7 @@ def to_arch(genotype: genotypes.Genotype, num_nodes: int) -> Sample:
         place = places[edge.source, edge.target]
         chosen[place] = names.index(edge.operation)
         betas[i, place] = _LOGIT
-      alphas[i, np.arange(len(places)), chosen] = _LOGIT
+      alphas[i, np.arange(len(places)), chosen] = _LOGIT * temperature
       for node, weight in cell.outputs:
         nodes[i, node - 1] = np.log(max(weight, 1e-9))
     arch['alphas'][level] = alphas

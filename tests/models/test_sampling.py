@@ -61,6 +61,14 @@ def test_architecture_parameters_derive_to_the_genotype_they_stand_for(space):
         np.testing.assert_allclose(a.outputs, b.outputs, rtol=1e-5)
 
 
+def test_a_temperature_leaves_one_operation_an_edge():
+  genotype = genotype_of(draw(0, num_nodes=2))
+  arch = sampling.to_arch(genotype, num_nodes=2, temperature=20.0)
+  weights = architecture.mixing_weights(arch, num_nodes=2, temperature=20.0)
+  for alphas in weights['alphas'].values():
+    np.testing.assert_allclose(alphas.max(axis=-1), 1.0, rtol=1e-6)
+
+
 def test_the_supernet_computes_the_genotypes_operations_only():
   """Weights of other operations do not change what it predicts."""
   model = supernet.Supernet(
