@@ -1,17 +1,20 @@
 """Many runs of the main module, each in a process of its own; resumable.
 
-What is finished, because its results.json is there, is not run again.
+What is finished, because its results.json is there, is not run again. A stop
+(Ctrl-C, a SIGTERM) stops the runs as well and begins no other.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import queue
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 from nasfas_jax import progress, run_log
 
@@ -56,20 +59,24 @@ def run(
     ValueError: if a job's folder holds a run of other arguments.
     RuntimeError: if jobs failed; the others have been run.
   """
-  waiting = [job for job in jobs if not _finished(job, folder)]
-  shares = queue.SimpleQueue()
-  for share in cpu_shares(num_workers):
-    shares.put(share)
+  waiting = [job for job in jobs if not is_finished(job, folder)]
+  workers = _Workers(folder, cpu_shares(num_workers))
   failed = []
   with (
+    _term_interrupts(),
     progress.bar('Running', len(jobs), len(jobs) - len(waiting)) as bar,
     concurrent.futures.ThreadPoolExecutor(num_workers) as pool,
   ):
-    begun = [pool.submit(_run, job, folder, shares) for job in waiting]
-    for future in concurrent.futures.as_completed(begun):
-      if future.result():
-        failed.append(future.result())
-      bar.update(len(jobs) - sum(not future.done() for future in begun))
+    begun = [pool.submit(workers.run, job) for job in waiting]
+    try:
+      for future in concurrent.futures.as_completed(begun):
+        if future.result():
+          failed.append(future.result())
+        bar.update(len(jobs) - sum(not future.done() for future in begun))
+    except BaseException:
+      pool.shutdown(wait=False, cancel_futures=True)
+      workers.stop()
+      raise
   if failed:
     raise RuntimeError(
       f'{len(failed)} of {len(jobs)} runs failed; the others are finished. '
@@ -81,7 +88,30 @@ def run(
   }
 
 
-def _finished(job: Job, folder: pathlib.Path) -> bool:
+@contextlib.contextmanager
+def _term_interrupts() -> Iterator[None]:
+  """Makes a SIGTERM what Ctrl-C is, so that it ends in order."""
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+
+  def stop(number, frame):
+    del number, frame
+    raise KeyboardInterrupt
+
+  before = signal.signal(signal.SIGTERM, stop)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
+def is_finished(job: Job, folder: pathlib.Path) -> bool:
+  """Whether a job's results are there.
+
+  Raises:
+    ValueError: if its folder holds a run of other arguments.
+  """
   path = folder / job.name / ARGUMENTS_FILE
   if path.exists():
     kept = run_log.read_json(path)
@@ -108,26 +138,51 @@ def cpu_shares(num_workers: int) -> list[list[int]]:
   ]
 
 
-def _run(job: Job, folder: pathlib.Path, shares) -> str:
-  """Runs a job on a free share of the CPUs; returns what went wrong."""
-  workdir = folder / job.name
-  workdir.mkdir(parents=True, exist_ok=True)
-  (workdir / ARGUMENTS_FILE).write_text(
-    json.dumps(job.arguments), encoding='utf-8'
-  )
-  share = shares.get()
-  try:
-    with open(workdir / _LOG_FILE, 'ab') as log:
-      process = subprocess.Popen(
-        job.command(folder), stdout=log, stderr=subprocess.STDOUT
-      )
-      if share:
-        # Before the process has threads: it has yet to import anything.
-        os.sched_setaffinity(process.pid, share)
-      code = process.wait()
-  finally:
-    shares.put(share)
-  if code == 0:
-    return ''
-  lines = (workdir / _LOG_FILE).read_text(errors='replace').splitlines()
-  return f'{job.name}: {lines[-1] if lines else f"exit status {code}"}'
+class _Workers:
+  """Runs jobs on shares of the CPUs, from several threads."""
+
+  def __init__(self, folder: pathlib.Path, shares: Sequence[list[int]]):
+    self._folder = folder
+    self._shares = queue.SimpleQueue()
+    for share in shares:
+      self._shares.put(share)
+    self._lock = threading.Lock()
+    self._processes = set()
+    self._stopped = False
+
+  def stop(self) -> None:
+    """Ends the processes; none is begun afterwards."""
+    with self._lock:
+      self._stopped = True
+      for process in self._processes:
+        process.terminate()
+
+  def run(self, job: Job) -> str:
+    """Runs a job on a free share of the CPUs; returns what went wrong."""
+    workdir = self._folder / job.name
+    run_log.write_json(workdir / ARGUMENTS_FILE, list(job.arguments))
+    share = self._shares.get()
+    try:
+      with open(workdir / _LOG_FILE, 'ab') as log:
+        code = self._call(job.command(self._folder), log, share)
+    finally:
+      self._shares.put(share)
+    if code == 0:
+      return ''
+    lines = (workdir / _LOG_FILE).read_text(errors='replace').splitlines()
+    return f'{job.name}: {lines[-1] if lines else f"exit status {code}"}'
+
+  def _call(self, command, log, share) -> int:
+    with self._lock:
+      if self._stopped:
+        return -signal.SIGTERM
+      process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+      self._processes.add(process)
+    if share:
+      # Before the process has threads: it has yet to import anything.
+      os.sched_setaffinity(process.pid, share)
+    try:
+      return process.wait()
+    finally:
+      with self._lock:
+        self._processes.discard(process)

@@ -6,6 +6,11 @@ import os
 import pathlib
 import platform
 
+try:
+  import fcntl
+except ImportError:  # Not on Windows.
+  fcntl = None
+
 import jax
 import ml_collections
 import tensorboardX
@@ -48,12 +53,14 @@ def start(
 ) -> None:
   """Claims a workdir for a config and its clips; a second start resumes.
 
-  Writes config.json, environment.json and data.json.
+  Writes config.json, environment.json and data.json. The workdir is this
+  process's until it ends.
 
   Raises:
     ValueError: if the workdir holds a run of another config or other clips;
-      names what differs.
+      names what differs. If another process is at work in it.
   """
+  _hold(workdir)
   path = workdir / 'config.json'
   data = describe(selection)
   # Through JSON, so that tuples compare equal to the lists they become.
@@ -86,6 +93,36 @@ def start(
   write_json(workdir / 'environment.json', environment())
   write_json(workdir / 'data.json', data)
   write_json(path, content)
+
+
+# Open files of the workdirs that this process holds.
+_held = {}
+
+
+def _hold(workdir: pathlib.Path) -> None:
+  """Locks a workdir until the process ends, however it does.
+
+  Two runs that write the same files would ruin both, as after a kill that left
+  a child at work. Hosts of one run share a folder, so only the first locks it;
+  a file system without locks is taken as it is.
+  """
+  path = workdir.resolve() / '.lock'
+  if fcntl is None or path in _held or jax.process_index():
+    return
+  path.parent.mkdir(parents=True, exist_ok=True)
+  file = open(path, 'wb')  # noqa: SIM115
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError as error:
+    file.close()
+    raise ValueError(
+      f'Another process is at work in {str(workdir)!r}: wait for its end, stop '
+      'it, or choose another --workdir.'
+    ) from error
+  except OSError:
+    file.close()
+    return
+  _held[path] = file
 
 
 def describe(selection: protocols.Selection) -> dict[str, object]:

@@ -1,5 +1,9 @@
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -44,6 +48,35 @@ def test_a_failure_leaves_the_others_finished(monkeypatch, tmp_path):
     jobs.run(listed, tmp_path, num_workers=2)
   assert (tmp_path / 'job2' / 'results.json').exists()
   assert not (tmp_path / 'job1' / 'results.json').exists()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_ends_the_runs_and_begins_no_other(number, tmp_path):
+  source = """
+import pathlib, sys, time
+from nasfas_jax import jobs
+WAIT = (
+  'import pathlib, sys, time; folder = pathlib.Path(sys.argv[1]); '
+  '(folder / "begun").touch(); time.sleep(60); (folder / "done").touch()'
+)
+jobs.Job.command = lambda self, folder: [
+  sys.executable, '-c', WAIT, str(folder / self.name)
+]
+listed = [jobs.Job(f'job{i}', ()) for i in range(4)]
+jobs.run(listed, pathlib.Path(sys.argv[1]), num_workers=2)
+"""
+  parent = subprocess.Popen(
+    [sys.executable, '-c', source, str(tmp_path)], stderr=subprocess.DEVNULL
+  )
+  for _ in range(600):
+    if len(list(tmp_path.glob('*/begun'))) == 2:
+      break
+    time.sleep(0.1)
+  # Of the parent alone: as by `kill`, or by a service that ends.
+  parent.send_signal(number)
+  assert parent.wait(timeout=30) != 0
+  assert len(list(tmp_path.glob('*/begun'))) == 2
+  assert not list(tmp_path.glob('*/done'))
 
 
 def test_a_folder_of_another_job_is_refused(monkeypatch, tmp_path):

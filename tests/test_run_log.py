@@ -1,5 +1,7 @@
 import json
 import struct
+import subprocess
+import sys
 
 import ml_collections
 import pytest
@@ -37,6 +39,29 @@ def test_the_same_config_resumes(tmp_path):
   saved = run_log.read_json(tmp_path / 'config.json')
   assert saved['data']['size'] == [1, 2]
   assert 'jax' in run_log.read_json(tmp_path / 'environment.json')
+
+
+def test_another_process_at_work_there_is_an_error(tmp_path):
+  source = (
+    'import pathlib, sys; from nasfas_jax import run_log; '
+    'run_log._hold(pathlib.Path(sys.argv[1])); print("held", flush=True); '
+    'input()'
+  )
+  other = subprocess.Popen(
+    [sys.executable, '-c', source, str(tmp_path)],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  with other:
+    assert other.stdout.readline() == 'held\n'
+    with pytest.raises(ValueError, match='Another process is at work in'):
+      run_log.start(tmp_path, config(), chosen())
+    assert not (tmp_path / 'config.json').exists()
+    # However it ends, its lock goes with it.
+    other.kill()
+    other.wait()
+  run_log.start(tmp_path, config(), chosen())
 
 
 def test_another_config_is_an_error_that_names_the_field(tmp_path):
