@@ -19,6 +19,8 @@ from scipy import stats
 def interval(first, second) -> str:
   """Mean of second - first, paired, with a 95 % interval, as text."""
   gaps = np.subtract(second, first)
+  if len(gaps) < 2:
+    return f'{gaps.mean():+.3f}, of one seed'
   low, high = stats.t.interval(
     0.95, len(gaps) - 1, gaps.mean(), stats.sem(gaps)
   )
@@ -30,7 +32,8 @@ def lines_of(figures: dict) -> list[str]:
   lines = []
   for protocol, rows in figures['tables'].items():
     for name, row in rows.items():
-      if 'to' in row:
+      # Figures of an earlier study name a row that may not be there.
+      if row.get('to') in rows:
         other = rows[row['to']]['auc']['values']
         lines.append(
           f'{protocol}: {name} less {row["to"]}: '

@@ -30,6 +30,7 @@ CHOICES = {
 }
 # (least, greatest) value of numbers; None: no bound.
 RANGES = {
+  'seed': (0, 2**31 - 1),
   'checkpoint_every': (0, None),
   'log_every': (1, None),
   'data.image_size': (8, 4096),

@@ -6,9 +6,9 @@ import optax
 from jax import flatten_util
 
 SCHEDULES = ('constant', 'cosine', 'step')
-# The length of a flat vector of moments is a multiple of it, so that any number
-# of devices that is a power of two can share it.
-FLAT_MULTIPLE = 1024
+# The length of a flat vector of moments is a multiple of it, so that 1 to 6 or
+# 8 devices can share it, and any number without other primes than 2, 3 and 5.
+FLAT_MULTIPLE = 1024 * 3 * 5
 
 
 def schedule(

@@ -108,7 +108,7 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_without_effect(config) -> None:
-  """Refuses fields that are set and would change nothing."""
+  """Refuses fields that would change nothing, or let nothing change."""
   meta, settings = config.meta, config.search
   over_tasks = settings.tasks != 'none' and settings.algorithm == 'gradient'
   for name in ('learn_rates', 'domain_statistics', 'shard_optimizer'):
@@ -117,15 +117,25 @@ def _check_without_effect(config) -> None:
         f'config.meta.{name} is True; allowed without a gradient search over '
         'tasks (config.search.tasks): False.'
       )
-  if settings.second_order and settings.algorithm != 'gradient':
-    raise ValueError(
-      'config.search.second_order is True; allowed with '
-      f'config.search.algorithm {settings.algorithm!r}: False.'
-    )
-  if meta.anneal_steps and meta.inner_steps == 1:
+  for name in ('second_order', 'gumbel'):
+    if settings[name] and settings.algorithm != 'gradient':
+      raise ValueError(
+        f'config.search.{name} is True; allowed with '
+        f'config.search.algorithm {settings.algorithm!r}: False.'
+      )
+  if meta.anneal_steps and not (over_tasks and meta.inner_steps > 1):
     raise ValueError(
       f'config.meta.anneal_steps is {meta.anneal_steps}; allowed with one '
-      'inner step (config.meta.inner_steps): 0.'
+      'inner step (config.meta.inner_steps) or without a gradient search over '
+      'tasks: 0.'
+    )
+  sizes = config.evolution
+  if (
+    settings.algorithm == 'evolution' and sizes.evaluations <= sizes.population
+  ):
+    raise ValueError(
+      f'config.evolution.evaluations is {sizes.evaluations}; allowed: above '
+      f'config.evolution.population, {sizes.population}, or nothing evolves.'
     )
 
 

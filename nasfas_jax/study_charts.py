@@ -48,7 +48,7 @@ def _supernets(supernets: Mapping) -> str:
     ):
       axes.bar(
         [place + 0.35 * offset for place in range(len(names))],
-        [supernets[name][key] for name in names],
+        [supernets[name][key] or 0.0 for name in names],
         width=0.35,
         label=label,
       )

@@ -17,6 +17,11 @@ def _difference(value: Mapping | None) -> str:
   return f'{value["mean"]:+.3f} [{value["low"]:+.3f}, {value["high"]:+.3f}]'
 
 
+def _rank(value: float | None) -> str:
+  """A rank correlation; a dash where one side was constant."""
+  return '–' if value is None else f'{value:+.2f}'
+
+
 def page(figures: Mapping) -> str:
   """The page: every figure of study.json as a table."""
   lines = ['# Figures of the study', '']
@@ -73,8 +78,8 @@ def page(figures: Mapping) -> str:
       lines.append(
         f'| {name} | {value["mixture"]:.3f} | {value["derived"]:.3f} | '
         f'{value["trained"]:.3f} | {value["number"]} | '
-        f'{value["spearman_dev_auc"]:+.2f} | {value["kendall_dev_auc"]:+.2f} | '
-        f'{value["spearman_auc"]:+.2f} |'
+        f'{_rank(value["spearman_dev_auc"])} | '
+        f'{_rank(value["kendall_dev_auc"])} | {_rank(value["spearman_auc"])} |'
       )
     lines.append('')
   for protocol, rows in figures['fusions'].items():

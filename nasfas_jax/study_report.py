@@ -167,10 +167,9 @@ def table(runs: Study, protocol: str, settings, config) -> dict[str, dict]:
     }
     # The random genotypes share their seeds with the searches by chance.
     if row not in (base, 'random'):
-      found[row]['difference'] = runs.difference(
-        protocol, (base, row), settings.bootstrap_samples
-      )
-      found[row]['to'] = base
+      gap = runs.difference(protocol, (base, row), settings.bootstrap_samples)
+      if gap is not None:
+        found[row].update(difference=gap, to=base)
   return found
 
 
@@ -212,13 +211,20 @@ def rank_correlations(
     }
     for against in ('dev_auc', 'auc'):
       alone = [runs.value(protocol, 'random', s, against) for s in seeds]
-      found[name][f'spearman_{against}'] = stats.spearmanr(
-        mine, alone
-      ).statistic
-      found[name][f'kendall_{against}'] = stats.kendalltau(
-        mine, alone
-      ).statistic
+      found[name][f'spearman_{against}'] = _correlation(
+        stats.spearmanr, mine, alone
+      )
+      found[name][f'kendall_{against}'] = _correlation(
+        stats.kendalltau, mine, alone
+      )
   return found
+
+
+def _correlation(kind, first, second) -> float | None:
+  """A rank correlation; None where a side is constant and has no ranks."""
+  if min(len(set(first)), len(set(second))) < 2:
+    return None
+  return kind(first, second).statistic
 
 
 def fusions(runs: Study, protocol: str, settings) -> dict[str, dict]:

@@ -49,8 +49,9 @@ def test_the_shipped_configs_pass(variant):
     (
       'meta.anneal_steps',
       9,
-      'with one inner step (config.meta.inner_steps): 0',
+      'with one inner step (config.meta.inner_steps) or without',
     ),
+    ('seed', -2, '0 to 2147483647'),
     ('search.tasks', 'subject', 'none, domain, type, domain_type'),
     ('model', 'cdcn', "'genotype'"),
     ('genotype', 'x.json', "''"),
@@ -72,6 +73,7 @@ def test_a_bad_value_is_named_with_what_is_allowed(path, value, allowed):
     ('plain', 'meta.domain_statistics'),
     ('evolution_domain', 'meta.shard_optimizer'),
     ('evolution', 'search.second_order'),
+    ('random', 'search.gumbel'),
   ],
 )
 def test_what_would_change_nothing_is_refused(variant, path):
@@ -80,6 +82,16 @@ def test_what_would_change_nothing_is_refused(variant, path):
   search.check(config)
   set_field(config, path, True)
   with pytest.raises(ValueError, match=f'config.{path} is True; allowed'):
+    search.check(config)
+
+
+def test_an_evolution_breeds():
+  config = search_config.get_config('evolution')
+  config.train.batch_size = config.search.batch_size = 8
+  config.evolution.evaluations = config.evolution.population
+  with pytest.raises(
+    ValueError, match='config.evolution.evaluations is 8; allowed: above'
+  ):
     search.check(config)
 
 

@@ -61,9 +61,10 @@ def test_the_devices_give_the_numbers_of_one(
   else:
     assert mesh.size == 8
     assert 'devices' not in out
-    # Every device holds its part of the moments.
-    shape = moments(found).shape
-    assert moments(found).sharding.shard_shape(shape) == (shape[0] // 8,)
+  # Every device holds its part of the moments.
+  shape = moments(found).shape
+  part = (shape[0] // mesh.size,)
+  assert moments(found).sharding.shard_shape(shape) == part
 
   monkeypatch.setattr(
     train_state,

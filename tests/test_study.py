@@ -16,6 +16,7 @@ from nasfas_jax import (
   study,
   study_markdown,
   study_report,
+  supernet_scores,
 )
 from nasfas_jax.models import genotypes, sampling
 
@@ -76,15 +77,36 @@ def test_the_evolutions_have_the_budget_of_the_search_over_tasks():
     config = settings_of(variant)
     trained = config.search.num_steps * config.search.batch_size * tasks
     clips = config.evolution.num_clips // tasks * tasks
+    clips += supernet_scores.STATISTICS_CLIPS * tasks
     scored = config.evolution.evaluations * clips
     assert 0.97 * budget <= 3 * trained + scored <= budget, variant
 
 
-def test_an_unknown_remedy_is_an_error(tmp_path):
+@pytest.mark.parametrize(
+  ('field', 'name', 'allowed'),
+  [
+    ('chosen_remedies', 'prayer', 'annealed_steps'),
+    # No search by gradient, so no mixture.
+    ('supernets', 'random', 'plain, domain'),
+  ],
+)
+def test_an_unknown_name_is_an_error(field, name, allowed, tmp_path):
   config = study_config.get_config('debug')
-  config.study.chosen_remedies = ('prayer',)
-  with pytest.raises(ValueError, match="'prayer'; allowed: annealed_steps"):
+  config.study[field] = (name,)
+  message = f'config.study.{field} holds {name!r}; allowed: {allowed}'
+  with pytest.raises(ValueError, match=message):
     study.study(config, tmp_path)
+
+
+def test_runs_of_other_settings_are_not_reported(settings, tmp_path):
+  job = study.plan(settings)[0]
+  write_run(tmp_path, job.name, 1.0, 0)
+  run_log.write_json(
+    tmp_path / job.name / 'arguments.json',
+    [*job.arguments, '--config.search.num_steps=9999'],
+  )
+  with pytest.raises(ValueError, match='other arguments: .*num_steps=9999'):
+    study.study(settings, tmp_path)
 
 
 @pytest.mark.parametrize('variant', study_config.VARIANTS)
@@ -224,6 +246,15 @@ def test_rank_correlation_is_that_of_the_two_orders(tmp_path):
     value = found[f'{FIRST}/plain/seed0']
     assert value['spearman_auc'] == pytest.approx(sign)
     assert value['number'] == 6
+  # A supernet whose map is dead scores all alike, which ranks nothing.
+  flat = {'mixture': 0.5, 'derived': 0.5, 'random': dict.fromkeys(names, 0.5)}
+  dead = study_report.rank_correlations(
+    runs, FIRST, {f'{FIRST}/plain/seed0': flat}
+  )
+  assert dead[f'{FIRST}/plain/seed0']['spearman_auc'] is None
+  run_log.write_json(tmp_path / 'dead.json', dead)
+  nothing = {'tables': {}, 'random': {}, 'fusions': {}, 'alarms': {}}
+  assert '| – | – | – |' in study_markdown.page({**nothing, 'supernets': dead})
   figures = {'tables': {}, 'random': {}, 'fusions': {}, 'alarms': {}}
   page = study_markdown.page({**figures, 'supernets': found})
   assert f'| {FIRST}/plain/seed0 | 0.500 | 0.500 |' in page
