@@ -62,9 +62,7 @@ def measure() -> dict[str, dict[str, float]]:
   clips = config.train.batch_size
   batch = meta.make_batch(config, clips)
   frames = batch['frames'].astype(np.float32) / 127.5 - 1
-  functions = {
-    'training step': functools.partial(pipeline.train_step(config), batch)
-  }
+  functions = {'training step': pipeline.train_step(config, batch)}
   for kind in rank_pooling.KINDS:
     in_step = jax.jit(functools.partial(rank_pooling.dynamic_image, kind=kind))
 

@@ -42,8 +42,8 @@ def measure() -> dict[str, dict[str, float]]:
   }
   batch = make_batch(config, config.search.batch_size)
   functions = {
-    'plain': _plain(found, config, model, state, batch),
-    'first order': _first_order(found, config, model, state, tasks),
+    'plain': plain_step(config, model, state, batch, found),
+    'first order': first_order_step(config, model, state, tasks, found),
     'second order': _second_order(found, config, model, state, tasks),
   }
   seconds = timing.medians(functions, rounds=11)
@@ -55,7 +55,8 @@ def measure() -> dict[str, dict[str, float]]:
   return found
 
 
-def _plain(found, config, model, state, batch):
+def plain_step(config, model, state, batch, found=None):
+  """The plain search's two steps, again and again; compile times in `found`."""
   weight_fn, arch_fn = bilevel.jit_steps(config, model, train_state.make_mesh())
   weight_step, first = timing.compile_seconds(
     lambda: weight_fn.lower(state, batch)
@@ -63,18 +64,19 @@ def _plain(found, config, model, state, batch):
   arch_step, second = timing.compile_seconds(
     lambda: arch_fn.lower(state, batch, batch)
   )
-  # The search compiles them side by side, on two cores.
-  found['compile_seconds']['plain, weight step'] = first
-  found['compile_seconds']['plain, architecture step'] = second
+  if found is not None:
+    # The search compiles them side by side, on two cores.
+    found['compile_seconds']['plain, weight step'] = first
+    found['compile_seconds']['plain, architecture step'] = second
 
   def step(state):
     return weight_step(arch_step(state, batch, batch)[0], batch)
 
-  return _carried(step, state)
+  return carried(step, state)
 
 
-def _carried(step, state):
-  """Runs a step that gives its state away, again and again."""
+def carried(step, state):
+  """A function that runs a step that gives its state away, again and again."""
   kept = {'state': jax.tree.map(jax.numpy.copy, state)}
 
   def run():
@@ -84,17 +86,19 @@ def _carried(step, state):
   return run
 
 
-def _first_order(found, config, model, state, tasks):
+def first_order_step(config, model, state, tasks, found=None):
+  """The first-order step, again and again; costs of compiling in `found`."""
   mesh = train_state.make_mesh(config.meta.num_tasks)
   shardings = jax.tree.map(lambda _: train_state.replicated(mesh), state)
   step = meta_step.FirstOrderStep(model, config, mesh, shardings)
   start = time.perf_counter()
   step.compile(state, tasks)
-  found['compile_seconds']['first order'] = time.perf_counter() - start
-  found['memory_gib']['first order, temporaries'] = (
-    step.temporary_bytes() / 2**30
-  )
-  return _carried(lambda state: step(state, tasks), state)
+  if found is not None:
+    found['compile_seconds']['first order'] = time.perf_counter() - start
+    found['memory_gib']['first order, temporaries'] = (
+      step.temporary_bytes() / 2**30
+    )
+  return carried(lambda state: step(state, tasks), state)
 
 
 def _second_order(found, config, model, state, tasks):

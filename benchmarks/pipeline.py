@@ -1,7 +1,8 @@
 """Clips a second of the input pipeline against what the steps consume.
 
-The pipeline reads a prepared dataset, decodes and augments; the training step
-of CDCN++ and the plain search's weight step take its batches. Default sizes.
+The pipeline reads a prepared dataset, decodes and augments. Beside it the steps
+as the jobs run them: the training step of CDCN++, the two steps of the plain
+search, the first-order step of the search over tasks. Default sizes.
 """
 
 import functools
@@ -9,34 +10,36 @@ import tempfile
 import time
 
 import jax
+import numpy as np
 
-from benchmarks import timing
+from benchmarks import meta, timing
 from configs import search as search_config
 from configs import train as train_config
 from nasfas_datasets import prepare
-from nasfas_jax import bilevel, scoring, supervised, train, train_state
-from nasfas_jax.data import protocols
+from nasfas_jax import (
+  bilevel,
+  meta_search,
+  records,
+  scoring,
+  supervised,
+  train,
+  train_state,
+  xla_options,
+)
+from nasfas_jax.data import episodes, protocols
 
 BATCHES = 40
 
 
-def _stream(config, rows, batch_size, map_size):
-  return supervised.train_stream(
-    config,
-    rows,
-    batch_size=batch_size,
-    map_size=map_size,
-    seed=0,
-    step=0,
-  )
-
-
-def _clips_a_second(stream, batch_size: int) -> float:
+def _clips_a_second(stream, batch_size: int) -> tuple[float, dict]:
+  """What a stream reads, and its last batch; closes it."""
   next(stream)  # The workers start.
   start = time.perf_counter()
   for _ in range(BATCHES):
-    next(stream)
-  return BATCHES * batch_size / (time.perf_counter() - start)
+    batch = next(stream)
+  seconds = time.perf_counter() - start
+  stream.close()
+  return BATCHES * batch_size / seconds, batch
 
 
 def measure() -> dict[str, dict[str, float]]:
@@ -44,33 +47,99 @@ def measure() -> dict[str, dict[str, float]]:
   found = {'ratios': {}, 'limits': {}}
   with tempfile.TemporaryDirectory() as folder:
     prepare.prepare('synthetic_fas', config='tiny', data_dir=folder)
-    for name, config in (
-      ('train', train_config.get_config()),
-      ('search', search_config.get_config('plain')),
+    for name, case in (
+      ('train', _training),
+      ('plain search', _plain_search),
+      ('meta-search', _meta_search),
     ):
-      config.model = 'cdcnpp'
-      config.data.data_dir = folder
-      config.data.builder_config = 'tiny'
-      rows = protocols.load(config.protocol, folder, 'tiny').train
-      size = config[name].batch_size
-      maps = config.network.output_size
-      stream = _stream(config, rows, size, maps)
-      reads = _clips_a_second(stream, size)
-      batch = train_state.put_batch(next(stream), train_state.make_mesh())
-      stream.close()
-      step = train_step(config) if name == 'train' else _weight_step(config)
-      seconds = timing.medians(
-        {'step': functools.partial(step, batch)}, rounds=7
-      )['step']
+      reads, clips, step = case(folder)
+      seconds = timing.medians({'step': step}, rounds=7)['step']
       found['limits'][f'input pipeline, {name}, clips a second'] = reads
       found['ratios'][f'input pipeline / {name} step, clips a second'] = (
-        reads * seconds / size
+        reads * seconds / clips
       )
   return found
 
 
-def train_step(config):
-  """The training step on a fresh state, a function of the batch."""
+def _load(config, folder):
+  config.data.data_dir = folder
+  config.data.builder_config = 'tiny'
+  return protocols.load(config.protocol, folder, 'tiny').train
+
+
+def _training(folder):
+  """(clips a second that are read, clips a step, the step)."""
+  config = train_config.get_config()
+  config.model = 'cdcnpp'
+  rows = _load(config, folder)
+  size = config.train.batch_size
+  stream = supervised.train_stream(
+    config,
+    rows,
+    batch_size=size,
+    map_size=config.network.output_size,
+    seed=0,
+    step=0,
+  )
+  reads, batch = _clips_a_second(stream, size)
+  return reads, size, train_step(config, batch)
+
+
+def _plain_search(folder):
+  config = search_config.get_config('plain')
+  rows = _load(config, folder)
+  size = config.search.batch_size
+  # One of the two streams; both read alike, and share what they read with.
+  stream = supervised.train_stream(
+    config,
+    rows,
+    batch_size=size,
+    map_size=config.supernet.output_size,
+    seed=0,
+    step=0,
+  )
+  reads, batch = _clips_a_second(stream, size)
+  model = bilevel.build_supernet(config)
+  step = meta.plain_step(config, model, _initial(config, model), batch)
+  return reads, 2 * size, step
+
+
+def _meta_search(folder):
+  config = search_config.get_config()
+  rows = _load(config, folder)
+  settings = config.meta
+  domain_field = protocols.get_protocol(config.protocol).domain_field
+  drawn = episodes.Episodes(
+    tasks=tuple(episodes.make_tasks(rows, config.search.tasks, domain_field)),
+    num_tasks=settings.num_tasks,
+    support_size=settings.support_size,
+    query_size=settings.query_size,
+    seed=0,
+    live=np.array([row['label'] == records.LIVE for row in rows]),
+  )
+  stream = supervised.episode_stream(
+    config,
+    rows,
+    episodes=drawn,
+    map_size=config.supernet.output_size,
+    seed=0,
+    step=0,
+  )
+  reads, batch = _clips_a_second(stream, drawn.size)
+  tasks = meta_search.split_tasks(
+    batch, settings.num_tasks, settings.support_size
+  )
+  model = bilevel.build_supernet(config)
+  step = meta.first_order_step(config, model, _initial(config, model), tasks)
+  return reads, drawn.size, step
+
+
+def _initial(config, model):
+  return jax.jit(functools.partial(bilevel.initial_state, config, model))()
+
+
+def train_step(config, batch):
+  """The training step of CDCN++ as `train.fit` runs it, again and again."""
   model = scoring.build_network(config, config.model)
   optimizer, _ = train.make_optimizer(config.train)
   state = jax.jit(
@@ -79,18 +148,11 @@ def train_step(config):
   step = jax.jit(
     functools.partial(
       train.train_step, model=model, config=config, optimizer=optimizer
-    )
+    ),
+    donate_argnums=0,
   )
-  return functools.partial(step, state)
-
-
-def _weight_step(config):
-  model = bilevel.build_supernet(config)
-  state = jax.jit(functools.partial(bilevel.initial_state, config, model))()
-  optimizer, _, _ = bilevel.make_optimizers(config.search)
-  step = jax.jit(
-    functools.partial(
-      bilevel.weight_step, model=model, config=config, optimizer=optimizer
-    )
+  batch = train_state.put_batch(batch, train_state.make_mesh())
+  compiled = xla_options.compile_step(
+    step.lower(state, batch), in_sequence=True
   )
-  return functools.partial(step, state)
+  return meta.carried(lambda state: compiled(state, batch), state)
