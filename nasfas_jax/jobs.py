@@ -67,8 +67,8 @@ def run(
     progress.bar('Running', len(jobs), len(jobs) - len(waiting)) as bar,
     concurrent.futures.ThreadPoolExecutor(num_workers) as pool,
   ):
-    begun = [pool.submit(workers.run, job) for job in waiting]
     try:
+      begun = [pool.submit(workers.run, job) for job in waiting]
       for future in concurrent.futures.as_completed(begun):
         if future.result():
           failed.append(future.result())
