@@ -150,7 +150,8 @@ def _change_colour(frames, augmentation, rng):
   shift = rng.uniform(-augmentation.colour, augmentation.colour, size=3)
   levels = 255.0 * (np.arange(256) / 255.0) ** gamma
   table = np.clip(np.round(levels[:, None] + shift), 0, 255).astype(np.uint8)
-  return np.stack([table[frames[..., c], c] for c in range(3)], axis=-1)
+  tall = frames.reshape(-1, *frames.shape[2:])
+  return cv2.LUT(tall, table[np.newaxis]).reshape(frames.shape)
 
 
 def _hole(size: int, height: float, width: float, rng) -> tuple[slice, slice]:
