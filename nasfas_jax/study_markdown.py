@@ -63,21 +63,23 @@ def page(figures: Mapping) -> str:
     lines += [
       '## Supernets',
       '',
-      'AUC on dev clips: of the searched mixture, of the derived genotype with '
-      "the supernet's weights, and of the same network trained by itself; rank "
-      'correlation over the random genotypes of the AUC with the '
-      "supernet's weights and that of the network trained by itself.",
+      "AUC on dev clips with the supernet's weights: of the searched mixture, "
+      'of the derived genotype, of the random ones; and of the derived network '
+      'trained by itself. Rank correlation over the random genotypes of that '
+      'AUC and that of the network trained by itself.',
       '',
       '![Supernet against stand-alone scores](supernets.svg)',
       '',
-      '| search | mixture | derived, shared weights | derived, trained | '
-      'genotypes | Spearman, dev | Kendall, dev | Spearman, test |',
-      '|---|---|---|---|---|---|---|---|',
+      '| search | mixture | derived, shared weights | random, shared weights | '
+      'derived, trained | genotypes | Spearman, dev | Kendall, dev | '
+      'Spearman, test |',
+      '|---|---|---|---|---|---|---|---|---|',
     ]
     for name, value in figures['supernets'].items():
       lines.append(
         f'| {name} | {value["mixture"]:.3f} | {value["derived"]:.3f} | '
-        f'{value["trained"]:.3f} | {value["number"]} | '
+        f'{_cell(value["random"])} | {value["trained"]:.3f} | '
+        f'{value["number"]} | '
         f'{_rank(value["spearman_dev_auc"])} | '
         f'{_rank(value["kendall_dev_auc"])} | {_rank(value["spearman_auc"])} |'
       )

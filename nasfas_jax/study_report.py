@@ -207,6 +207,7 @@ def rank_correlations(
       'number': len(seeds),
       'mixture': scores['mixture'],
       'derived': scores['derived'],
+      'random': spread(mine),
       'trained': runs.value(protocol, row, int(seed), 'dev_auc'),
     }
     for against in ('dev_auc', 'auc'):

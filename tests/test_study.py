@@ -246,6 +246,7 @@ def test_rank_correlation_is_that_of_the_two_orders(tmp_path):
     value = found[f'{FIRST}/plain/seed0']
     assert value['spearman_auc'] == pytest.approx(sign)
     assert value['number'] == 6
+    assert value['random']['mean'] == pytest.approx(sign * np.mean(aucs))
   # A supernet whose map is dead scores all alike, which ranks nothing.
   flat = {'mixture': 0.5, 'derived': 0.5, 'random': dict.fromkeys(names, 0.5)}
   dead = study_report.rank_correlations(
