@@ -42,8 +42,8 @@ def measure() -> dict[str, dict[str, float]]:
   }
   batch = make_batch(config, config.search.batch_size)
   functions = {
-    'plain': plain_step(config, model, state, batch, found),
-    'first order': first_order_step(config, model, state, tasks, found),
+    'plain': plain_step(found, config, model, state, batch),
+    'first order': first_order_step(found, config, model, state, tasks),
     'second order': _second_order(found, config, model, state, tasks),
   }
   seconds = timing.medians(functions, rounds=11)
@@ -55,7 +55,7 @@ def measure() -> dict[str, dict[str, float]]:
   return found
 
 
-def plain_step(config, model, state, batch, found=None):
+def plain_step(found, config, model, state, batch):
   """The plain search's two steps, again and again; compile times in `found`."""
   weight_fn, arch_fn = bilevel.jit_steps(config, model, train_state.make_mesh())
   weight_step, first = timing.compile_seconds(
@@ -64,10 +64,9 @@ def plain_step(config, model, state, batch, found=None):
   arch_step, second = timing.compile_seconds(
     lambda: arch_fn.lower(state, batch, batch)
   )
-  if found is not None:
-    # The search compiles them side by side, on two cores.
-    found['compile_seconds']['plain, weight step'] = first
-    found['compile_seconds']['plain, architecture step'] = second
+  # The search compiles them side by side, on two cores.
+  found['compile_seconds']['plain, weight step'] = first
+  found['compile_seconds']['plain, architecture step'] = second
 
   def step(state):
     return weight_step(arch_step(state, batch, batch)[0], batch)
@@ -86,18 +85,17 @@ def carried(step, state):
   return run
 
 
-def first_order_step(config, model, state, tasks, found=None):
+def first_order_step(found, config, model, state, tasks):
   """The first-order step, again and again; costs of compiling in `found`."""
   mesh = train_state.make_mesh(config.meta.num_tasks)
   shardings = jax.tree.map(lambda _: train_state.replicated(mesh), state)
   step = meta_step.FirstOrderStep(model, config, mesh, shardings)
   start = time.perf_counter()
   step.compile(state, tasks)
-  if found is not None:
-    found['compile_seconds']['first order'] = time.perf_counter() - start
-    found['memory_gib']['first order, temporaries'] = (
-      step.temporary_bytes() / 2**30
-    )
+  found['compile_seconds']['first order'] = time.perf_counter() - start
+  found['memory_gib']['first order, temporaries'] = (
+    step.temporary_bytes() / 2**30
+  )
   return carried(lambda state: step(state, tasks), state)
 
 

@@ -1,11 +1,12 @@
 """Student's intervals over seeds alone, of the figures that a study left.
 
-python -m benchmarks.seed_intervals FILE.json
+python -m benchmarks.seed_intervals FILE.json [OTHER.json]
 
 For figures whose runs are gone: `configs/study.py` itself has the luck of the
 test subjects in its intervals. Prints the mean difference in AUC of every row
 to the one that it is compared with, of every input to the static one, and the
-rank correlation of parameters and AUC among the random genotypes.
+rank correlation of parameters and AUC among the random genotypes; with another
+file, that of the AUCs of the random genotypes in both.
 """
 
 import json
@@ -45,7 +46,7 @@ def lines_of(figures: dict) -> list[str]:
       )
       lines.append(
         f'{protocol}: random, parameters and AUC: rank correlation '
-        f'{found.statistic:+.2f}, p = {found.pvalue:.2f}'
+        f'{found.statistic:+.2f}, p = {found.pvalue:.3f}'
       )
   for protocol, rows in figures.get('fusions', {}).items():
     for name, row in rows.items():
@@ -59,10 +60,19 @@ def lines_of(figures: dict) -> list[str]:
 
 
 def main(argv):
-  if len(argv) != 2:
-    raise app.UsageError('One file, such as docs/study/study.json.')
-  text = pathlib.Path(argv[1]).read_text(encoding='utf-8')
-  print('\n'.join(lines_of(json.loads(text))))
+  if len(argv) not in (2, 3):
+    raise app.UsageError('One file or two, such as docs/study/study.json.')
+  files = [
+    json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+    for path in argv[1:]
+  ]
+  print('\n'.join(lines_of(files[0])))
+  if len(files) == 2:
+    aucs = [figures['random']['auc']['values'] for figures in files]
+    print(
+      'random, AUC in both files: rank correlation '
+      f'{stats.spearmanr(*aucs).statistic:+.2f}'
+    )
 
 
 if __name__ == '__main__':

@@ -90,11 +90,12 @@ def save_due(step: int, every: int, num_steps: int) -> bool:
 def restore_variables(
   directory: pathlib.Path, variables: State
 ) -> tuple[State, int]:
-  """Restores only the parameters and batch statistics of a training run.
+  """Restores only some fields of a state, such as a network's variables.
 
   Args:
-    directory: the folder of checkpoints that a training run wrote.
-    variables: dict with 'params' and 'batch_stats'; gives shapes and dtypes.
+    directory: the folder of checkpoints that a training or a search wrote.
+    variables: dict with 'params' and 'batch_stats', or with other fields of the
+      state; gives shapes and dtypes.
 
   Returns:
     (the same tree with the newest checkpoint's values, its step).

@@ -53,10 +53,7 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
           f'config.study.{field} holds {name!r}; allowed: {", ".join(names)}.'
         )
   listed, failure = plan(config), None
-  if not settings.num_workers:
-    for job in listed:
-      jobs.is_finished(job, workdir)
-  else:
+  if settings.num_workers:
     if not pathlib.Path('configs/search.py').is_file():
       raise FileNotFoundError(
         f'There is no configs/search.py in {str(pathlib.Path.cwd())!r}: run '
@@ -66,9 +63,8 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       jobs.run(listed, workdir, settings.num_workers)
     except RuntimeError as error:
       failure = error
-  names = [job.name for job in listed]
-  finished = [n for n in names if (workdir / n / 'results.json').exists()]
-  progress.say(f'{len(finished)} of {len(names)} runs are finished.')
+  finished = [job.name for job in listed if jobs.is_finished(job, workdir)]
+  progress.say(f'{len(finished)} of {len(listed)} runs are finished.')
   supernets = score_supernets(config, workdir, finished)
   page = study_report.write(config, workdir, finished, supernets)
   progress.say(f'Report: {page}')

@@ -121,3 +121,9 @@ def test_interval_over_seeds_alone_by_hand():
   # Differences 1, 2, 3: mean 2, 4.303 standard errors of 1 / sqrt 3.
   found = seed_intervals.interval([0.0, 1.0, 2.0], [1.0, 3.0, 5.0])
   assert found == '+2.000 [-0.484, +4.484]'
+  assert seed_intervals.interval([1.0], [3.0]) == '+2.000, of one seed'
+
+
+def test_a_row_without_the_one_it_is_compared_with_has_no_interval():
+  row = {'auc': {'values': [0.5, 0.6]}, 'to': 'plain'}
+  assert not seed_intervals.lines_of({'tables': {'p': {'domain': row}}})
