@@ -1,10 +1,13 @@
 """Clips a second of the input pipeline against what the steps consume.
 
-The pipeline reads a prepared dataset, decodes and augments. Beside it the steps
-as the jobs run them: the training step of CDCN++, the two steps of the plain
-search, the first-order step of the search over tasks. Default sizes.
+The pipeline reads a prepared dataset, decodes and augments: once with every
+clip decoded anew, as in the first epoch, once with those kept in memory that
+the default config has room for, as in later ones. Beside it the steps as jobs
+run them: the training step of CDCN++, the two steps of the plain search, the
+first-order step of the search over tasks. Default sizes.
 """
 
+import copy
 import functools
 import tempfile
 import time
@@ -31,15 +34,31 @@ from nasfas_jax.data import episodes, protocols
 BATCHES = 40
 
 
-def _clips_a_second(stream, batch_size: int) -> tuple[float, dict]:
-  """What a stream reads, and its last batch; closes it."""
-  next(stream)  # The workers start.
-  start = time.perf_counter()
-  for _ in range(BATCHES):
-    batch = next(stream)
-  seconds = time.perf_counter() - start
-  stream.close()
-  return BATCHES * batch_size / seconds, batch
+def _clips_a_second(make_stream, config, batch_size: int):
+  """What a stream reads, and a batch.
+
+  Args:
+    make_stream: makes the stream of a config.
+    config: its `data.cache_mib` is set to 0 for the first epoch.
+    batch_size: clips a batch.
+
+  Returns:
+    ({'first epoch', 'later epochs': clips a second}, a batch).
+  """
+  first = copy.deepcopy(config)
+  first.data.cache_mib = 0
+  reads = {}
+  for name, case in (('first epoch', first), ('later epochs', config)):
+    stream = make_stream(case)
+    # The threads start, and there every clip is read.
+    for _ in range(BATCHES):
+      next(stream)
+    start = time.perf_counter()
+    for _ in range(BATCHES):
+      batch = next(stream)
+    reads[name] = BATCHES * batch_size / (time.perf_counter() - start)
+    stream.close()
+  return reads, batch
 
 
 def measure() -> dict[str, dict[str, float]]:
@@ -54,10 +73,13 @@ def measure() -> dict[str, dict[str, float]]:
     ):
       reads, clips, step = case(folder)
       seconds = timing.medians({'step': step}, rounds=7)['step']
-      found['limits'][f'input pipeline, {name}, clips a second'] = reads
-      found['ratios'][f'input pipeline / {name} step, clips a second'] = (
-        reads * seconds / clips
-      )
+      for epoch, rate in reads.items():
+        found['limits'][f'input pipeline, {name}, {epoch}, clips a second'] = (
+          rate
+        )
+        found['ratios'][f'input pipeline, {epoch} / {name} step, clips'] = (
+          rate * seconds / clips
+        )
   return found
 
 
@@ -69,15 +91,15 @@ def _load(config, folder):
 
 def _read(config, folder, batch_size, map_size):
   """`_clips_a_second` of a stream of training clips."""
-  stream = supervised.train_stream(
-    config,
-    _load(config, folder),
+  make_stream = functools.partial(
+    supervised.train_stream,
+    rows=_load(config, folder),
     batch_size=batch_size,
     map_size=map_size,
     seed=0,
     step=0,
   )
-  return _clips_a_second(stream, batch_size)
+  return _clips_a_second(make_stream, config, batch_size)
 
 
 def _unused() -> dict[str, dict[str, float]]:
@@ -86,7 +108,7 @@ def _unused() -> dict[str, dict[str, float]]:
 
 
 def _training(folder):
-  """(clips a second that are read, clips a step, the step)."""
+  """(clips a second that are read by epoch, clips a step, the step)."""
   config = train_config.get_config()
   config.model = 'cdcnpp'
   size = config.train.batch_size
@@ -119,15 +141,15 @@ def _meta_search(folder):
     seed=0,
     live=np.array([row['label'] == records.LIVE for row in rows]),
   )
-  stream = supervised.episode_stream(
-    config,
-    rows,
+  make_stream = functools.partial(
+    supervised.episode_stream,
+    rows=rows,
     episodes=drawn,
     map_size=config.supernet.output_size,
     seed=0,
     step=0,
   )
-  reads, batch = _clips_a_second(stream, drawn.size)
+  reads, batch = _clips_a_second(make_stream, config, drawn.size)
   tasks = meta_search.split_tasks(
     batch, settings.num_tasks, settings.support_size
   )

@@ -58,6 +58,9 @@ def get_config() -> ml_collections.ConfigDict:
       'num_snippets': 1,
       # Worker processes that decode (Linux); 0 decodes in threads.
       'num_workers': 0,
+      # Memory for the decoded clips of a stream of training clips, MiB; a
+      # plain search has two streams.
+      'cache_mib': 1024,
     }
   )
   config.augmentation = ml_collections.ConfigDict(

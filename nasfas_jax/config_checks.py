@@ -37,6 +37,7 @@ RANGES = {
   'data.num_frames': (1, 512),
   'data.num_snippets': (1, 1024),
   'data.num_workers': (0, 256),
+  'data.cache_mib': (0, None),
   'network.cell_features': (1, None),
   'network.head_features': (1, None),
   'network.output_size': (3, 4096),
@@ -114,10 +115,13 @@ def check(config: ml_collections.ConfigDict) -> None:
       f"config.input.rank_pooling 'exact': 1 to {most}."
     )
   settings = config.search
-  if settings.warmup_steps > settings.num_steps:
+  # The warm-up leaves the architecture alone, and an evolution has no other
+  # steps; a gradient's genotype would be that of the initial noise.
+  last = settings.num_steps - (settings.algorithm == 'gradient')
+  if settings.warmup_steps > last:
     raise ValueError(
-      f'config.search.warmup_steps is {settings.warmup_steps}; allowed: 0 '
-      f'to config.search.num_steps, {settings.num_steps}.'
+      f'config.search.warmup_steps is {settings.warmup_steps}; allowed with '
+      f'{settings.num_steps} steps in config.search.num_steps: 0 to {last}.'
     )
 
 

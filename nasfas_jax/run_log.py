@@ -18,7 +18,12 @@ import tensorboardX
 from nasfas_jax.data import index, protocols
 
 # Fields that change how fast a run goes or what it prints, never its result.
-_FREE_FIELDS = ('data.num_workers', 'data.data_dir', 'checkpoint_every')
+_FREE_FIELDS = (
+  'data.num_workers',
+  'data.cache_mib',
+  'data.data_dir',
+  'checkpoint_every',
+)
 
 
 def write_json(path: pathlib.Path, content: object) -> None:

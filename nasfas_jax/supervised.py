@@ -70,6 +70,7 @@ def _snippets(config, map_size: int) -> dict[str, object]:
     ),
     'augmentation': transforms.Augmentation(**config.augmentation),
     'num_workers': config.data.num_workers,
+    'cache_bytes': config.data.cache_mib << 20,
   }
 
 

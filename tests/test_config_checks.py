@@ -44,7 +44,11 @@ def test_the_shipped_configs_pass(variant):
     ('evaluate.bootstrap_samples', 0, '1 to 1000000'),
     ('search.temperature', 0.0, 'above 0'),
     ('train.learning_rate', float('nan'), 'above 0'),
-    ('search.warmup_steps', 99, '0 to config.search.num_steps, 8'),
+    (
+      'search.warmup_steps',
+      8,
+      'with 8 steps in config.search.num_steps: 0 to 7',
+    ),
     ('train.batch_size', 6, 'a positive multiple of the number of devices, 8'),
     (
       'meta.anneal_steps',

@@ -53,8 +53,11 @@ def test_a_failure_leaves_the_others_finished(monkeypatch, tmp_path):
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_ends_the_runs_and_begins_no_other(number, tmp_path):
   source = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
 from nasfas_jax import jobs
+# A shell without job control starts what is in the background, perhaps these
+# tests, with Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 WAIT = (
   'import pathlib, sys, time; folder = pathlib.Path(sys.argv[1]); '
   '(folder / "begun").touch(); time.sleep(60); (folder / "done").touch()'
@@ -72,9 +75,13 @@ jobs.run(listed, pathlib.Path(sys.argv[1]), num_workers=2)
     if len(list(tmp_path.glob('*/begun'))) == 2:
       break
     time.sleep(0.1)
-  # Of the parent alone: as by `kill`, or by a service that ends.
-  parent.send_signal(number)
-  assert parent.wait(timeout=30) != 0
+  try:
+    # Of the parent alone: as by `kill`, or by a service that ends.
+    parent.send_signal(number)
+    assert parent.wait(timeout=30) != 0
+  finally:
+    parent.kill()
+    parent.wait()
   assert len(list(tmp_path.glob('*/begun'))) == 2
   assert not list(tmp_path.glob('*/done'))
 

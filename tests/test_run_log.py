@@ -93,7 +93,7 @@ def test_other_clips_are_an_error(changes, message, tmp_path):
 
 def test_fields_that_do_not_change_the_result_may_differ(tmp_path):
   run_log.start(tmp_path, config(), chosen())
-  data = {'num_workers': 2, 'data_dir': 'b', 'size': (1, 2)}
+  data = {'num_workers': 2, 'cache_mib': 1, 'data_dir': 'b', 'size': (1, 2)}
   run_log.start(tmp_path, config(data=data), chosen())
 
 

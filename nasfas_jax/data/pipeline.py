@@ -10,14 +10,13 @@ give or take one.
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Iterator, Sequence
 
 import grain
 import numpy as np
-import tensorflow_datasets as tfds
 
 from nasfas_jax.data import transforms
+from nasfas_jax.data.clips import ClipSource
 from nasfas_jax.data.episodes import Episodes
 from nasfas_jax.data.index import Row
 
@@ -44,46 +43,6 @@ class SnippetShape:
       value = getattr(self, field.name)
       if value < 1:
         raise ValueError(f'{field.name} is {value}; it must be at least 1.')
-
-
-class ClipSource:
-  """Random access to the records of selected clips.
-
-  Picklable; opens the shards at first use, in the process that reads them.
-  """
-
-  def __init__(self, rows: Sequence[Row]):
-    """rows: entries of the index, in the order they are numbered in."""
-    self._places = [
-      (row['folder'], row['tfds_split'], row['position']) for row in rows
-    ]
-    self._clip_ids = [row['clip_id'] for row in rows]
-    self._sources = {}
-
-  def __len__(self) -> int:
-    return len(self._places)
-
-  def __getstate__(self):
-    return {**self.__dict__, '_sources': {}}
-
-  def __getitem__(self, i: int) -> dict[str, object]:
-    """The record of clip i, with `index` = i.
-
-    Raises:
-      ValueError: if the shards no longer hold what the index says.
-    """
-    folder, split, position = self._places[i]
-    if (folder, split) not in self._sources:
-      builder = tfds.builder_from_directory(folder)
-      self._sources[folder, split] = builder.as_data_source(split)
-    record = self._sources[folder, split][position]
-    if record['clip_id'].decode() != self._clip_ids[i]:
-      raise ValueError(
-        f'{pathlib.Path(folder)} holds clip {record["clip_id"].decode()!r} '
-        f'where its index says {self._clip_ids[i]!r}: the index is stale; '
-        'delete the folder and prepare the dataset again.'
-      )
-    return {**record, 'index': i}
 
 
 class TrainSnippet(grain.transforms.RandomMap):
@@ -173,6 +132,7 @@ def train_batches(
   seed: int,
   step: int = 0,
   num_workers: int = 0,
+  cache_bytes: int = 0,
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
@@ -186,6 +146,8 @@ def train_batches(
     seed: same seed, same stream.
     step: number of the first batch; batch n is the same whatever the first.
     num_workers: worker processes that decode; 0 decodes in threads.
+    cache_bytes: memory for clips as they were decoded, shared out among the
+      worker processes; changes nothing but the speed.
     process_index: which part of each global batch this process reads.
     process_count: number of processes.
 
@@ -204,7 +166,8 @@ def train_batches(
       f'batch_size {batch_size} must be a positive multiple of the number '
       f'of processes, {process_count}.'
     )
-  dataset = grain.MapDataset.source(ClipSource(rows)).seed(seed)
+  clips = ClipSource(rows, cache_bytes // max(1, num_workers))
+  dataset = grain.MapDataset.source(clips).seed(seed)
   dataset = dataset.shuffle().repeat()[process_index::process_count]
   dataset = dataset.random_map(TrainSnippet(shape, augmentation))
   dataset = dataset.batch(batch_size // process_count, drop_remainder=True)
@@ -220,6 +183,7 @@ def episode_batches(
   seed: int,
   step: int = 0,
   num_workers: int = 0,
+  cache_bytes: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
   """An endless stream of episodes, from a step on.
 
@@ -232,12 +196,14 @@ def episode_batches(
     step: number of the first episode; episode n is the same whatever the
       first.
     num_workers: see `train_batches`.
+    cache_bytes: see `train_batches`.
 
   Returns:
     As `train_batches`, with a leading axis of `episodes.size`: the tasks one
     after the other, each one's support set before its query set.
   """
-  dataset = grain.MapDataset.source(_EpisodeSource(ClipSource(rows), episodes))
+  clips = ClipSource(rows, cache_bytes // max(1, num_workers))
+  dataset = grain.MapDataset.source(_EpisodeSource(clips, episodes))
   dataset = dataset.seed(seed)
   dataset = dataset.random_map(TrainSnippet(shape, augmentation))
   dataset = dataset.batch(episodes.size, drop_remainder=True)

@@ -131,18 +131,6 @@ def face_ellipse(face_box: np.ndarray, square: tuple, size: int) -> np.ndarray:
   return (distance <= max(1.0, distance.min())).astype(np.float32)
 
 
-def decode_png(data: bytes) -> np.ndarray:
-  """Decodes a PNG file to uint8 RGB [H, W, 3].
-
-  Raises:
-    ValueError: if the bytes are not a picture.
-  """
-  image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-  if image is None:
-    raise ValueError(f'A frame of {len(data)} bytes is not a picture.')
-  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
 def _change_colour(frames, augmentation, rng):
   """Shifts channels and bends the tone curve of uint8 [K, H, W, 3]."""
   low, high = augmentation.gamma
@@ -215,10 +203,11 @@ def make_snippet(
   face_scale: float,
   flip: bool,
 ) -> dict[str, np.ndarray]:
-  """Decodes and crops the chosen frames of a record, with its maps.
+  """Crops the chosen frames of a record, with its maps.
 
   Args:
-    record: one example in the schema of `nasfas_jax.records`.
+    record: one example in the schema of `nasfas_jax.records`, its frames as
+      `clips.Frames`.
     frame_indices: int [K] places in the record's list of frames.
     image_size: S, side of the crops.
     map_size: D, side of the maps.
@@ -235,20 +224,19 @@ def make_snippet(
       region that knows the label must not normalise a score.
   """
   square = square_around(record['face_box'], face_scale)
-  decoded = {
-    int(i): crop_square(
-      decode_png(record['frames'][int(i)]), square, image_size
-    )
-    for i in np.unique(frame_indices)
+  pictures = {int(i): record['frames'][int(i)] for i in frame_indices}
+  cropped = {
+    i: crop_square(picture, square, image_size)
+    for i, picture in pictures.items()
   }
-  frames = np.stack([decoded[int(i)] for i in frame_indices])
+  frames = np.stack([cropped[int(i)] for i in frame_indices])
   score_mask = face_ellipse(record['face_box'], square, map_size)
   depth = score_mask
   if len(record['depth']):
     # The depth map covers the whole stored crop, on a coarser grid.
-    stored = record['depth'][int(frame_indices[len(frame_indices) // 2])]
-    height = decode_height(record['frames'][0])
-    ratio = stored.shape[0] / height
+    static = int(frame_indices[len(frame_indices) // 2])
+    stored = record['depth'][static]
+    ratio = stored.shape[0] / pictures[static].shape[0]
     scaled = tuple(value * ratio for value in square)
     depth = crop_square(stored.astype(np.float32) / 255.0, scaled, map_size)
   if flip:
@@ -262,8 +250,3 @@ def make_snippet(
     'face_mask': (depth > 0).astype(np.float32),
     'score_mask': np.ascontiguousarray(score_mask),
   }
-
-
-def decode_height(data: bytes) -> int:
-  """The height of a PNG file in pixels, read from its header."""
-  return int.from_bytes(data[20:24], 'big')

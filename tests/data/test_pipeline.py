@@ -80,6 +80,14 @@ def test_worker_processes_give_the_same_stream(rows):
   assert_same(whole[2:], take(stream(rows, step=2, num_workers=2), 4))
 
 
+@pytest.mark.parametrize('cache_bytes', [100_000, 2**30])
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_what_is_kept_in_memory_changes_nothing(num_workers, cache_bytes, rows):
+  whole = take(stream(rows), 24)
+  kept = stream(rows, num_workers=num_workers, cache_bytes=cache_bytes)
+  assert_same(whole, take(kept, 24))
+
+
 def test_every_epoch_holds_every_clip_once_in_another_order(rows):
   number = len(rows) // 4
   assert len(rows) == number * 4
@@ -166,12 +174,6 @@ def test_up_to_64_processes_read_even_shares(total):
       if weight
     ]
     assert sorted(places) == list(range(total))
-
-
-def test_a_stale_index_is_an_error(rows):
-  wrong = [{**rows[0], 'position': rows[1]['position']}]
-  with pytest.raises(ValueError, match='the index is stale'):
-    pipeline.ClipSource(wrong)[0]
 
 
 @pytest.mark.parametrize('field', ['num_frames', 'image_size', 'map_size'])

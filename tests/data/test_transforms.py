@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nasfas_jax.data import transforms
+from nasfas_jax.data import clips, transforms
 
 
 def png(image):
@@ -18,7 +18,7 @@ def record(num_frames=5, side=40, depth=True, seed=0):
   images = rng.integers(0, 256, (num_frames, side, side, 3), dtype=np.uint8)
   maps = rng.integers(1, 256, (num_frames, 32, 32), dtype=np.uint8)
   return {
-    'frames': [png(image) for image in images],
+    'frames': clips.Frames([png(image) for image in images]),
     'images': images,
     'depth': maps if depth else np.zeros((0, 32, 32), np.uint8),
     'face_box': np.array([10.0, 8.0, 30.0, 32.0], np.float32),
@@ -219,14 +219,3 @@ def test_zero_strengths_change_nothing():
   frames = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
   out = transforms.augment(frames, NOTHING, np.random.default_rng(0))
   np.testing.assert_array_equal(out, frames)
-
-
-def test_a_frame_that_is_no_picture_is_an_error():
-  with pytest.raises(ValueError, match='3 bytes is not a picture'):
-    transforms.decode_png(b'abc')
-
-
-def test_colours_are_rgb():
-  red = np.zeros((4, 4, 3), np.uint8)
-  red[..., 0] = 255
-  np.testing.assert_array_equal(transforms.decode_png(png(red)), red)

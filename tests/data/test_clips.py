@@ -1,0 +1,131 @@
+import concurrent.futures
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+
+from nasfas_jax.data import clips, protocols
+
+
+@pytest.fixture(scope='module')
+def rows(tiny_data_dir):
+  chosen = protocols.load('synthetic_fas/intra', str(tiny_data_dir), 'tiny')
+  return chosen.train[:6]
+
+
+def png(image):
+  return cv2.imencode('.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[
+    1
+  ].tobytes()
+
+
+def count_decodes(monkeypatch):
+  """A list that gets the size of every file that is decoded."""
+  decoded, decode = [], clips.decode_png
+
+  def counted(data):
+    decoded.append(len(data))
+    return decode(data)
+
+  monkeypatch.setattr(clips, 'decode_png', counted)
+  return decoded
+
+
+def read_all(source):
+  return [
+    [np.array(picture) for picture in source[i]['frames']]
+    for i in range(len(source))
+  ]
+
+
+def test_a_stale_index_is_an_error(rows):
+  wrong = [{**rows[0], 'position': rows[1]['position']}]
+  with pytest.raises(ValueError, match='the index is stale'):
+    clips.ClipSource(wrong)[0]
+
+
+def test_a_frame_that_is_no_picture_is_an_error():
+  with pytest.raises(ValueError, match='3 bytes is not a picture'):
+    clips.Frames([b'abc'])[0]
+
+
+def test_colours_are_rgb():
+  red = np.zeros((4, 4, 3), np.uint8)
+  red[..., 0] = 255
+  np.testing.assert_array_equal(clips.decode_png(png(red)), red)
+
+
+def test_frames_are_decoded_when_asked_for_and_once(monkeypatch):
+  decoded = count_decodes(monkeypatch)
+  images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
+  frames = clips.Frames(
+    [png(image) for image in images], clips.Room(images[0].nbytes)
+  )
+  assert len(frames) == 3 and not decoded
+  for _ in range(2):
+    np.testing.assert_array_equal(frames[1], images[1])
+  assert len(decoded) == 1
+  # There is room for one.
+  for _ in range(2):
+    np.testing.assert_array_equal(frames[2], images[2])
+  assert len(decoded) == 3
+
+
+def test_what_is_handed_out_again_cannot_be_changed():
+  picture = clips.Frames([png(np.zeros((4, 4, 3), np.uint8))])[0]
+  with pytest.raises(ValueError, match='read-only'):
+    picture[0, 0] = 1
+
+
+def test_clips_are_read_and_decoded_once(monkeypatch, rows):
+  plain = read_all(clips.ClipSource(rows))
+  decoded = count_decodes(monkeypatch)
+  source = clips.ClipSource(rows, 2**30)
+  first = read_all(source)
+  once = len(decoded)
+  # Nothing is read from the shards any more.
+  source._sources.clear()
+  monkeypatch.setattr(source, '_read', None)
+  second = read_all(source)
+  assert once == len(decoded) == sum(map(len, plain))
+  np.testing.assert_array_equal(first, plain)
+  np.testing.assert_array_equal(second, plain)
+
+
+def test_no_more_is_kept_than_there_is_room(rows):
+  everything = clips.ClipSource(rows, 2**30)
+  read_all(everything)
+  needed = 2**30 - everything._room._left
+  pictures = sum(p.nbytes for clip in read_all(everything) for p in clip)
+  assert pictures < needed < 3 * pictures
+  half = clips.ClipSource(rows, needed // 2)
+  for _ in range(3):
+    np.testing.assert_array_equal(read_all(half), read_all(everything))
+  kept = sum(
+    picture.nbytes
+    for record in half._kept.values()
+    for picture in record['frames']._pictures.values()
+  )
+  assert 0 < kept <= needed // 2
+  assert len(half._kept) < len(rows)
+  nothing = clips.ClipSource(rows)
+  read_all(nothing)
+  assert not nothing._kept
+
+
+def test_threads_take_no_more_than_there_is():
+  room = clips.Room(1000)
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    taken = list(pool.map(lambda _: room.take(3), range(2000)))
+  assert sum(taken) == 333
+
+
+def test_another_process_starts_with_nothing_kept(rows):
+  source = clips.ClipSource(rows, 2**30)
+  expected = read_all(source)
+  data = pickle.dumps(source)
+  assert len(data) < 10_000
+  copy = pickle.loads(data)
+  assert not copy._kept and copy._room._left == 2**30
+  np.testing.assert_array_equal(read_all(copy), expected)
