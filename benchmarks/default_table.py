@@ -156,7 +156,9 @@ def main(argv) -> None:
   print('| | test HTER | test AUC | parameters |')
   print('|---|---|---|---|')
   for title, row in table.items():
-    sizes = sorted(set(row.get('parameters', [])))
+    sizes = row.get('parameters', [])
+    if len(set(sizes)) == 1:
+      sizes = sizes[:1]
     print(
       f'| {title} | {spread(row["test_hter"])} | {spread(row["test_auc"])} | '
       f'{", ".join(f"{size:,}" for size in sizes)} |'

@@ -58,8 +58,9 @@ def get_config() -> ml_collections.ConfigDict:
       'num_snippets': 1,
       # Worker processes that decode (Linux); 0 decodes in threads.
       'num_workers': 0,
-      # Memory for the decoded clips of a stream of training clips, MiB; a
-      # plain search has two streams.
+      # Memory for training clips as they were decoded, MiB. Worker processes
+      # share it out, and each meets all clips: n of them need n times the
+      # clips' size.
       'cache_mib': 1024,
     }
   )

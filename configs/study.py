@@ -77,7 +77,9 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
       # gradient counted three times for the way back. That search takes
       # 60 * 16 * 3 = 2,880, the plain one (60 + 40) * 8 * 3 = 2,400, an
       # evolution 60 * 8 * 3 + 15 * (64 + 32) = 2,880, one over three rooms
-      # 3 * 20 * 8 * 3 + 9 * (63 + 3 * 32) = 2,871.
+      # 3 * 20 * 8 * 3 + 9 * (63 + 3 * 32) = 2,871, one over four attack types,
+      # for a first protocol of cross_type, 4 * 12 * 8 * 3 + 9 * (64 + 4 * 32) =
+      # 2,880.
       'evolution_settings': {
         'evolution': (
           '--config.evolution.population=4 --config.evolution.evaluations=15'
@@ -85,6 +87,10 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
         'evolution_domain': (
           '--config.evolution.population=4 --config.evolution.evaluations=9 '
           '--config.search.num_steps=20 --config.search.warmup_steps=0'
+        ),
+        'evolution_type': (
+          '--config.evolution.population=4 --config.evolution.evaluations=9 '
+          '--config.search.num_steps=12 --config.search.warmup_steps=0'
         ),
       },
       # Searches whose supernets score the random genotypes.
@@ -105,7 +111,7 @@ def _debug(study: ml_collections.ConfigDict) -> None:
   study.protocols = study.protocols[:1]
   study.searches = ('domain',)
   study.evolutions = ('evolution',)
-  study.evolution_settings = ml_collections.ConfigDict()
+  study.evolution_settings = ml_collections.ConfigDict({'evolution': ''})
   study.supernets = ('domain',)
   study.random = 2
   study.fusions = ('static',)

@@ -6,6 +6,7 @@ stored as their encoded PNG bytes, depth maps as zlib tensors, in ArrayRecord
 shards.
 """
 
+import hashlib
 import importlib
 import json
 import pathlib
@@ -218,12 +219,21 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         }
         row['num_frames'] = len(example['frame_index'])
         row['fps'] = float(example['fps'])
+        row['digest'] = _digest(example)
         row['tfds_split'] = split
         lines.append(json.dumps(row))
     # Written under another name first: a kill leaves no half index.
     partial = self.index_path.with_suffix('.tmp')
     partial.write_text('\n'.join(lines) + '\n', encoding='utf-8')
     partial.replace(self.index_path)
+
+
+def _digest(example) -> str:
+  """A short hash of what a clip shows: its frames, depth maps and box."""
+  digest = hashlib.sha256()
+  for part in (*example['frames'], example['depth'], example['face_box']):
+    digest.update(part if isinstance(part, bytes) else part.tobytes())
+  return digest.hexdigest()[:16]
 
 
 def builder_class(name: str) -> type[FasBuilder]:

@@ -249,6 +249,7 @@ class Bilevel:
         map_size=config.supernet.output_size,
         seed=config.seed + number,
         step=start,
+        num_streams=len(self._halves),
       )
       for number, half in enumerate(self._halves, 1)
     ]
@@ -295,5 +296,7 @@ class Bilevel:
     return state, figures
 
   def close(self) -> None:
+    """Closes the streams, and lets the clips go that they keep in memory."""
     for stream in self._streams:
       stream.close()
+    self._streams = []

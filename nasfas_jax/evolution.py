@@ -95,6 +95,7 @@ class Evolution:
         map_size=config.supernet.output_size,
         seed=config.seed + 1,
         step=start,
+        num_streams=len(self._sets),
       )
       for clips, _ in self._sets
     ]
@@ -137,8 +138,10 @@ class Evolution:
     return _join(states), {'train_loss': jnp.mean(jnp.stack(losses))}
 
   def close(self) -> None:
+    """Closes the streams, and lets the clips go that they keep in memory."""
     for stream in self._streams:
       stream.close()
+    self._streams = []
 
   def evolve(self, state: SearchState) -> genotypes.Genotype:
     """The best genotype of an evolution; the same for the same state.

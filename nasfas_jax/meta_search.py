@@ -173,7 +173,9 @@ class MetaSearch:
     return self._step(state, tasks)
 
   def close(self) -> None:
+    """Closes the stream, and lets the clips go that it keeps in memory."""
     self._stream.close()
+    self._stream = None
 
 
 def _make_mesh(settings, domains: dict[str, int] | None) -> Mesh:

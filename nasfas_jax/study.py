@@ -32,17 +32,21 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """Runs what is not finished, then writes the report of what is.
 
   Raises:
-    ValueError: for an unknown remedy or search, or if the workdir holds runs
-      of other settings.
+    ValueError: for an unknown remedy or search, an evolution without a budget,
+      or if the workdir holds runs of other settings.
     FileNotFoundError: outside the repository's folder, where configs/ lies.
     RuntimeError: if runs failed; the others have been run and are reported.
   """
   settings = config.study
+  # Those by gradient, which have a mixture.
+  searches = ('plain', *episodes.HOLD_OUTS)
   allowed = {
+    'searches': searches,
+    # Those that have been given a budget.
+    'evolutions': tuple(settings.evolution_settings),
     'chosen_remedies': tuple(settings.remedies),
-    # Those by gradient, which have a mixture.
     'supernets': (
-      *('plain', *episodes.HOLD_OUTS),
+      *searches,
       *(f'domain_{name}' for name in settings.remedies),
     ),
   }
@@ -121,7 +125,7 @@ def _plan(config) -> Iterator[tuple[int, jobs.Job]]:
       for variant in settings.searches:
         yield 0, searched(protocol, variant, seed, variant)
     for variant in settings.evolutions:
-      budget = settings.evolution_settings.get(variant, '').split()
+      budget = settings.evolution_settings[variant].split()
       yield 0, searched(first, variant, seed, variant, *budget)
     for fusion in settings.fusions:
       for protocol in settings.fusion_protocols:

@@ -148,19 +148,20 @@ def spread(values: Sequence[float]) -> dict[str, object]:
 
 def table(runs: Study, protocol: str, settings, config) -> dict[str, dict]:
   """A protocol's rows: figures over the seeds, and differences to 'plain'."""
+  # Changes of the domain-aware search.
+  remedies = [f'domain_{name}' for name in settings.remedies]
   rows = [
     *settings.searches,
     *settings.evolutions,
     f'cdcnpp_{config.input.fusion}',
     'random',
-    *(f'domain_{name}' for name in settings.remedies),
+    *remedies,
   ]
   found = {}
   for row in rows:
     if not runs.seeds(protocol, row):
       continue
-    # A remedy is a change of the domain-aware search.
-    base = 'domain' if row.startswith('domain_') else 'plain'
+    base = 'domain' if row in remedies else 'plain'
     found[row] = {
       name: spread(runs.values(protocol, row, name))
       for name in ('hter', 'auc', 'acer', 'parameters')

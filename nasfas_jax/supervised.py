@@ -60,7 +60,7 @@ def batch_loss(
   return loss, updates['batch_stats']
 
 
-def _snippets(config, map_size: int) -> dict[str, object]:
+def _snippets(config, map_size: int, num_streams: int) -> dict[str, object]:
   """What the streams of a config have in common."""
   return {
     'shape': pipeline.SnippetShape(
@@ -70,7 +70,7 @@ def _snippets(config, map_size: int) -> dict[str, object]:
     ),
     'augmentation': transforms.Augmentation(**config.augmentation),
     'num_workers': config.data.num_workers,
-    'cache_bytes': config.data.cache_mib << 20,
+    'cache_bytes': (config.data.cache_mib << 20) // num_streams,
   }
 
 
@@ -81,18 +81,31 @@ def episode_stream(config, rows, *, episodes, map_size, seed, step):
     episodes=episodes,
     seed=seed,
     step=step,
-    **_snippets(config, map_size),
+    **_snippets(config, map_size, 1),
   )
 
 
-def train_stream(config, rows, *, batch_size, map_size, seed, step):
-  """This process's part of an endless stream of training batches."""
+def train_stream(
+  config, rows, *, batch_size, map_size, seed, step, num_streams=1
+):
+  """This process's part of an endless stream of training batches.
+
+  Args:
+    config: of the run.
+    rows: entries of the index.
+    batch_size: see `pipeline.train_batches`.
+    map_size: side of the maps.
+    seed: see `pipeline.train_batches`.
+    step: see `pipeline.train_batches`.
+    num_streams: streams that are open at a time and share the memory for
+      clips.
+  """
   return pipeline.train_batches(
     rows,
     batch_size=batch_size,
     seed=seed,
     step=step,
-    **_snippets(config, map_size),
+    **_snippets(config, map_size, num_streams),
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )

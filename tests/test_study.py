@@ -57,9 +57,11 @@ def test_the_plan_holds_every_run_once_with_what_tells_it_apart():
 
 
 def test_the_evolutions_have_the_budget_of_the_search_over_tasks():
-  jobs = {
-    job.name: job.arguments for job in study.plan(study_config.get_config())
-  }
+  config_of_study = study_config.get_config()
+  config_of_study.study.evolutions = (
+    *('evolution', 'evolution_domain', 'evolution_type'),
+  )
+  jobs = {job.name: job.arguments for job in study.plan(config_of_study)}
 
   def settings_of(variant):
     config = search_config.get_config(variant)
@@ -73,7 +75,9 @@ def test_the_evolutions_have_the_budget_of_the_search_over_tasks():
   config = settings_of('domain')
   task = config.meta.support_size + config.meta.query_size
   budget = 3 * config.search.num_steps * config.meta.num_tasks * task
-  for variant, tasks in (('evolution', 1), ('evolution_domain', 3)):
+  all_tasks = {'evolution': 1, 'evolution_domain': 3, 'evolution_type': 4}
+  assert set(config_of_study.study.evolution_settings) == set(all_tasks)
+  for variant, tasks in all_tasks.items():
     config = settings_of(variant)
     trained = config.search.num_steps * config.search.batch_size * tasks
     clips = config.evolution.num_clips // tasks * tasks
@@ -88,6 +92,8 @@ def test_the_evolutions_have_the_budget_of_the_search_over_tasks():
     ('chosen_remedies', 'prayer', 'annealed_steps'),
     # No search by gradient, so no mixture.
     ('supernets', 'random', 'plain, domain'),
+    ('searches', 'evolution', 'plain, domain, type, domain_type'),
+    ('evolutions', 'evolution_domain', 'evolution\\.'),
   ],
 )
 def test_an_unknown_name_is_an_error(field, name, allowed, tmp_path):

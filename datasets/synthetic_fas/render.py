@@ -18,6 +18,23 @@ from nasfas_datasets.synthetic_fas import (
 
 BATCH_SIZE = 8
 
+# What XLA's compiler for the CPU hands to its library. Its own default, but
+# written down: the flag that the main module sets (`xla_options`) would round
+# some pixels another way, and clips depend on the command that renders them.
+_CPU_OPTIONS = {
+  'xla_cpu_experimental_ynn_fusion_type': (
+    'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE'
+  )
+}
+
+
+def _jit(function: Callable) -> Callable:
+  """`jax.jit` of a function over a batch, with options of its own."""
+  on_cpu = jax.default_backend() == 'cpu'
+  return jax.jit(
+    jax.vmap(function), compiler_options=_CPU_OPTIONS if on_cpu else None
+  )
+
 
 def _over_frames(function):
   """Maps function(clip, frame, ...) over the clips and frames of a batch."""
@@ -27,7 +44,7 @@ def _over_frames(function):
       clip['motion'], *args
     )
 
-  return jax.jit(jax.vmap(of_clip))
+  return _jit(of_clip)
 
 
 @functools.cache
@@ -42,19 +59,19 @@ def _programs() -> dict[str, Callable]:
     return camera.capture(clip['noise_key'], light, clip['camera'])
 
   return {
-    'keys': jax.jit(jax.vmap(scene.clip_keys, in_axes=(None, 0, 0))),
-    'person': jax.jit(jax.vmap(appearance.sample_person)),
-    'camera': jax.jit(jax.vmap(camera.sample_camera)),
-    'studio': jax.jit(jax.vmap(scene.sample_studio)),
-    'room_look': jax.jit(jax.vmap(appearance.sample_room)),
-    'motion': jax.jit(jax.vmap(move)),
-    'place': jax.jit(jax.vmap(scene.sample_place)),
-    'medium': jax.jit(jax.vmap(recapture.sample_medium)),
-    'join': jax.jit(jax.vmap(scene.join)),
+    'keys': _jit(scene.clip_keys),
+    'person': _jit(appearance.sample_person),
+    'camera': _jit(camera.sample_camera),
+    'studio': _jit(scene.sample_studio),
+    'room_look': _jit(appearance.sample_room),
+    'motion': _jit(move),
+    'place': _jit(scene.sample_place),
+    'medium': _jit(recapture.sample_medium),
+    'join': _jit(scene.join),
     'see': _over_frames(see),
     'depth': _over_frames(scene.render_depth),
-    'box': jax.jit(jax.vmap(scene.face_box)),
-    'capture': jax.jit(jax.vmap(capture)),
+    'box': _jit(scene.face_box),
+    'capture': _jit(capture),
     **{name: _over_frames(stage) for name, stage in scene.STAGES.items()},
   }
 
@@ -85,7 +102,8 @@ def sample_batch(seed: int, clips: Sequence[plan.Clip]) -> scene.Clip:
     jnp.asarray([getattr(clip, name) for clip in clips], jnp.int32)
     for name in ('index', 'subject', 'domain', 'kind', 'variant')
   )
-  keys = run['keys'](jnp.int32(seed), index, subject)
+  seeds = jnp.full_like(index, seed)
+  keys = run['keys'](seeds, index, subject)
   studio_domain = run['studio'](keys['studio_domain'])
   parts = {
     'identity': run['person'](keys['subject']),

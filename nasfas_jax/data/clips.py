@@ -29,7 +29,7 @@ class Room:
     return Room, (self._size,)
 
   def take(self, size: int) -> bool:
-    """Takes `size` bytes if there are as many left."""
+    """Takes `size` bytes, which may be negative, if there are as many left."""
     with self._lock:
       if size > self._left:
         return False
@@ -45,14 +45,15 @@ class Frames(Sequence):
 
     Args:
       files: PNG files.
-      room: for decoded pictures; those without room are decoded every time.
+      room: for pictures in place of their files, which have theirs already; a
+        picture without room is decoded every time.
     """
-    self._files = files
+    # A file, or the picture in its place.
+    self._frames = list(files)
     self._room = room or Room(0)
-    self._pictures = {}
 
   def __len__(self) -> int:
-    return len(self._files)
+    return len(self._frames)
 
   def __getitem__(self, i: int) -> np.ndarray:
     """The picture at a place.
@@ -60,13 +61,14 @@ class Frames(Sequence):
     Raises:
       ValueError: if its file is not a picture.
     """
-    picture = self._pictures.get(i)
-    if picture is None:
-      picture = decode_png(self._files[i])
-      # It may be handed out again.
-      picture.setflags(write=False)
-      if self._room.take(picture.nbytes):
-        self._pictures[i] = picture
+    frame = self._frames[i]
+    if not isinstance(frame, bytes):
+      return frame
+    picture = decode_png(frame)
+    # It may be handed out again.
+    picture.setflags(write=False)
+    if self._room.take(picture.nbytes - len(frame)):
+      self._frames[i] = picture
     return picture
 
 

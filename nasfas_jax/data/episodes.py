@@ -33,14 +33,15 @@ class Task:
   """A held-out part, and the clips of its two sets on each half of subjects.
 
   Attributes:
-    domain: the held-out domain, '' if none is.
-    attack_type: the held-out type, '' if none is.
+    domain: the held-out domain, None if none is. '' is a domain: that of the
+      clips whose field is empty.
+    attack_type: the held-out type, None if none is.
     support: for each half of the subjects, row numbers of the support set.
     query: for each half, row numbers of the query set.
   """
 
-  domain: str
-  attack_type: str
+  domain: str | None
+  attack_type: str | None
   support: tuple[np.ndarray, np.ndarray]
   query: tuple[np.ndarray, np.ndarray]
 
@@ -90,15 +91,18 @@ def make_tasks(
   all_types = sorted(set(types[~live].tolist()))
   _check_enough(hold_out, all_domains, all_types, domain_field)
   pairs = {
-    'domain': [(domain, '') for domain in all_domains],
-    'type': [('', kind) for kind in all_types],
+    'domain': [(domain, None) for domain in all_domains],
+    'type': [(None, kind) for kind in all_types],
     'domain_type': [(d, kind) for d in all_domains for kind in all_types],
   }[hold_out]
   tasks = []
   for domain, kind in pairs:
-    support = domains != domain
-    query = domains == domain if domain else np.ones(len(rows), bool)
-    if kind:
+    support = np.ones(len(rows), bool)
+    query = support.copy()
+    if domain is not None:
+      support = domains != domain
+      query = ~support
+    if kind is not None:
       support &= types != kind
       query &= live | (types == kind)
     sets = [
@@ -114,7 +118,7 @@ def make_tasks(
     if not lacking:
       tasks.append(Task(domain, kind, *sets))
     elif hold_out != 'domain_type':
-      held = domain or kind
+      held = kind if domain is None else domain
       raise ValueError(
         f'The {lacking[0]} set of the task that holds out {held!r} lacks live '
         'or spoof clips in one half of the subjects: more subjects are '

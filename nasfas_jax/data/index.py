@@ -63,7 +63,8 @@ def load_index(
 
   Returns:
     One dict a clip: the fields of `records.INDEX_FIELDS`, num_frames, fps,
-    and where the record is: `folder`, `tfds_split`, `position`.
+    digest (a hash of its frames, depth and box, where the index has it), and
+    where the record is: `folder`, `tfds_split`, `position`.
 
   Raises:
     FileNotFoundError: if the dataset is not prepared; gives the command.
@@ -139,9 +140,11 @@ def subjects(rows: Sequence[Row]) -> set[str]:
 
 
 def fingerprint(rows: Sequence[Row]) -> str:
-  """A short hash of which clips a run saw: their ids, labels and splits."""
+  """A short hash of the clips a run saw: ids, labels, splits and contents."""
   digest = hashlib.sha256()
   for row in rows:
     line = [row[name] for name in ('dataset', 'clip_id', 'label', 'split')]
+    # Datasets that were prepared by earlier versions have none.
+    line += [row['digest']] if 'digest' in row else []
     digest.update(json.dumps(line).encode() + b'\n')
   return digest.hexdigest()[:16]

@@ -58,15 +58,15 @@ def test_colours_are_rgb():
 
 def test_frames_are_decoded_when_asked_for_and_once(monkeypatch):
   decoded = count_decodes(monkeypatch)
-  images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
-  frames = clips.Frames(
-    [png(image) for image in images], clips.Room(images[0].nbytes)
-  )
+  images = [np.full((32, 32, 3), i, np.uint8) for i in range(3)]
+  files = [png(image) for image in images]
+  # For one picture in place of its file.
+  room = clips.Room(images[1].nbytes - len(files[1]))
+  frames = clips.Frames(files, room)
   assert len(frames) == 3 and not decoded
   for _ in range(2):
     np.testing.assert_array_equal(frames[1], images[1])
   assert len(decoded) == 1
-  # There is room for one.
   for _ in range(2):
     np.testing.assert_array_equal(frames[2], images[2])
   assert len(decoded) == 3
@@ -98,17 +98,18 @@ def test_no_more_is_kept_than_there_is_room(rows):
   read_all(everything)
   needed = 2**30 - everything._room._left
   pictures = sum(p.nbytes for clip in read_all(everything) for p in clip)
-  assert pictures < needed < 3 * pictures
-  half = clips.ClipSource(rows, needed // 2)
+  # Pictures, depth maps, and no file any more.
+  assert pictures < needed < 1.5 * pictures
+  # For three clips and a part of a fourth.
+  size = int(0.6 * needed)
+  some = clips.ClipSource(rows, size)
   for _ in range(3):
-    np.testing.assert_array_equal(read_all(half), read_all(everything))
-  kept = sum(
-    picture.nbytes
-    for record in half._kept.values()
-    for picture in record['frames']._pictures.values()
-  )
-  assert 0 < kept <= needed // 2
-  assert len(half._kept) < len(rows)
+    np.testing.assert_array_equal(read_all(some), read_all(everything))
+  frames = [f for r in some._kept.values() for f in r['frames']._frames]
+  pictures = [f.nbytes for f in frames if not isinstance(f, bytes)]
+  files = [len(f) for f in frames if isinstance(f, bytes)]
+  assert pictures and files
+  assert sum(pictures) + sum(files) <= size
   nothing = clips.ClipSource(rows)
   read_all(nothing)
   assert not nothing._kept

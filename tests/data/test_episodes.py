@@ -38,13 +38,25 @@ def make(rows, hold_out, **changes):
   return episodes.Episodes(tasks=tasks, live=live, **{**options, **changes})
 
 
+def pool(halves):
+  return np.concatenate(halves)
+
+
 def fields(rows, numbers, name):
   return {rows[i][name] for i in numbers}
 
 
-@pytest.mark.parametrize('hold_out', episodes.HOLD_OUTS)
-def test_support_and_query_are_on_their_sides(hold_out):
-  rows = make_rows()
+# A dataset may know the domain of no clip, or not of all.
+@pytest.mark.parametrize(
+  ('hold_out', 'domains'),
+  [
+    *((hold_out, DOMAINS) for hold_out in episodes.HOLD_OUTS),
+    *((hold_out, ('', 'a', 'b')) for hold_out in episodes.HOLD_OUTS),
+    ('type', ('',)),
+  ],
+)
+def test_support_and_query_are_on_their_sides(hold_out, domains):
+  rows = make_rows(domains)
   stream = make(rows, hold_out, num_tasks=3, support_size=9, query_size=7)
   for step in range(20):
     held = stream.held_out(step)
@@ -52,10 +64,15 @@ def test_support_and_query_are_on_their_sides(hold_out):
       support, query = numbers[:9], numbers[9:]
       subjects = fields(rows, support, 'subject')
       assert not subjects & fields(rows, query, 'subject')
-      if task.domain:
+      assert (task.domain is None) == (hold_out == 'type')
+      assert (task.attack_type is None) == (hold_out == 'domain')
+      if task.domain is not None:
         assert task.domain not in fields(rows, support, 'session')
         assert fields(rows, query, 'session') == {task.domain}
-      if task.attack_type:
+      else:
+        assert fields(rows, pool(task.support), 'session') == set(domains)
+        assert fields(rows, pool(task.query), 'session') == set(domains)
+      if task.attack_type is not None:
         assert task.attack_type not in fields(rows, support, 'attack_type')
         kinds = fields(rows, query, 'attack_type')
         assert kinds == {'live', task.attack_type}

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from nasfas_jax.data import index, pipeline, protocols, transforms
+from nasfas_jax.data import clips, index, pipeline, protocols, transforms
 
 SHAPE = pipeline.SnippetShape(num_frames=4, image_size=24, map_size=8)
 
@@ -80,11 +80,20 @@ def test_worker_processes_give_the_same_stream(rows):
   assert_same(whole[2:], take(stream(rows, step=2, num_workers=2), 4))
 
 
-@pytest.mark.parametrize('cache_bytes', [100_000, 2**30])
+@pytest.mark.parametrize('share', [0.5, 2.0])
 @pytest.mark.parametrize('num_workers', [0, 2])
-def test_what_is_kept_in_memory_changes_nothing(num_workers, cache_bytes, rows):
+def test_what_is_kept_in_memory_changes_nothing(num_workers, share, rows):
+  source = clips.ClipSource(rows, 2**30)
+  for i in range(len(rows)):
+    list(source[i]['frames'])
+  # In every process.
+  needed = 2**30 - source._room._left
   whole = take(stream(rows), 24)
-  kept = stream(rows, num_workers=num_workers, cache_bytes=cache_bytes)
+  kept = stream(
+    rows,
+    num_workers=num_workers,
+    cache_bytes=int(share * needed) * max(1, num_workers),
+  )
   assert_same(whole, take(kept, 24))
 
 

@@ -180,3 +180,8 @@ def test_fingerprint_depends_on_the_clips():
   rows = synthetic_rows()
   assert index.fingerprint(rows) == index.fingerprint(synthetic_rows())
   assert index.fingerprint(rows) != index.fingerprint(rows[1:])
+  # What they show, where the index says so.
+  shown = [
+    [{**row, 'digest': digest} for row in rows] for digest in ('0123', '4567')
+  ]
+  assert index.fingerprint(shown[0]) != index.fingerprint(shown[1])

@@ -1,5 +1,6 @@
 """The base builder: records are checked, the index is kept."""
 
+import hashlib
 import pickle
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from nasfas_datasets import fas_builder
 from nasfas_jax import records
+from nasfas_jax.data import index
 
 PNG = b'\x89PNG rest'
 
@@ -88,6 +90,22 @@ def test_missing_index_is_written_again(tiny_data_dir):
   builder.download_and_prepare()
   assert builder.index_path.read_text() == text
   assert builder.index_path.name == records.INDEX_FILE
+
+
+def test_the_index_has_a_digest_of_what_a_clip_shows(tiny_data_dir):
+  rows = index.load_index(tiny_data_dir, 'synthetic_fas', 'tiny')
+  assert len({row['digest'] for row in rows}) == len(rows) == 96
+  row = rows[3]
+  builder = fas_builder.builder_class('synthetic_fas')(
+    config='tiny', data_dir=tiny_data_dir
+  )
+  record = builder.as_data_source(row['tfds_split'])[row['position']]
+  content = b''.join(record['frames'])
+  content += record['depth'].tobytes() + record['face_box'].tobytes()
+  assert row['digest'] == hashlib.sha256(content).hexdigest()[:16]
+  for field in ('depth', 'face_box'):
+    other = {**record, field: record[field] + np.ones_like(record[field])}
+    assert fas_builder._digest(other) != row['digest']
 
 
 def test_builder_info_and_pickle(tiny_data_dir):
