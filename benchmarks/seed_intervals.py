@@ -1,25 +1,30 @@
 """Student's intervals over seeds alone, of the figures that a study left.
 
-python -m benchmarks.seed_intervals FILE.json [OTHER.json]
+python -m benchmarks.seed_intervals FILE.json [OTHER.json] [--skip=N]
 
 For figures whose runs are gone: `configs/study.py` itself has the luck of the
 test subjects in its intervals. Prints the mean difference in AUC of every row
 to the one that it is compared with, of every input to the static one, and the
 rank correlation of parameters and AUC among the random genotypes; with another
-file, that of the AUCs of the random genotypes in both.
+file, that of the AUCs of the random genotypes in both. --skip leaves the first
+seeds out of the differences.
 """
 
 import json
 import pathlib
 
 import numpy as np
-from absl import app
+from absl import app, flags
 from scipy import stats
+
+_SKIP = flags.DEFINE_integer('skip', 0, 'Seeds to leave out.', lower_bound=0)
 
 
 def interval(first, second) -> str:
   """Mean of second - first, paired, with a 95 % interval, as text."""
-  gaps = np.subtract(second, first)
+  gaps = np.subtract(second, first)[_SKIP.value :]
+  if not len(gaps):
+    return 'of no seed'
   if len(gaps) < 2:
     return f'{gaps.mean():+.3f}, of one seed'
   low, high = stats.t.interval(
