@@ -12,6 +12,7 @@ if __name__ == '__main__':
 
 import pathlib
 import re
+import signal
 import sys
 
 import jax
@@ -200,6 +201,14 @@ def main(argv) -> None:
     if _TRACEBACK.value:
       raise
     fail(f'{error} (--traceback shows where)')
+  except KeyboardInterrupt:
+    if _TRACEBACK.value:
+      raise
+    print(
+      f'\nStopped; the same command goes on in {str(workdir)!r}.',
+      file=sys.stderr,
+    )
+    raise SystemExit(128 + signal.SIGINT) from None
   except Exception as error:
     # Not foreseen, so its kind and the way to report it are part of the line.
     if _TRACEBACK.value:

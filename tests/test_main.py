@@ -1,8 +1,10 @@
 """The command line: what is wrong is one line, and the exit code says so."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -96,6 +98,39 @@ def test_a_mistake_is_one_line_and_no_traceback(
   assert 'Traceback' not in result.stderr
   assert len(result.stderr.splitlines()) == 1, result.stderr
   assert not (tmp_path / 'run').exists()
+
+
+def test_a_stop_is_one_line_that_says_how_to_go_on(tiny_data_dir, tmp_path):
+  # A handler here: what a shell started with Ctrl-C ignored hands that on.
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  try:
+    process = subprocess.Popen(
+      [
+        *(sys.executable, '-m', 'nasfas_jax.main'),
+        '--config=configs/search.py:debug',
+        f'--config.data.data_dir={tiny_data_dir}',
+        '--config.search.num_steps=100000',
+        f'--workdir={tmp_path / "run"}',
+      ],
+      stderr=subprocess.PIPE,
+      text=True,
+      env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+    )
+  finally:
+    signal.signal(signal.SIGINT, before)
+  try:
+    for _ in range(600):
+      if (tmp_path / 'run' / 'metrics.jsonl').exists():
+        break
+      time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+  finally:
+    process.kill()
+  assert process.returncode == 130
+  assert 'Traceback' not in errors
+  last = errors.strip().splitlines()[-1]
+  assert last == f"Stopped; the same command goes on in '{tmp_path / 'run'}'."
 
 
 def test_default_workdirs_tell_runs_apart():
