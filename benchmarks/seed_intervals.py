@@ -5,9 +5,10 @@ python -m benchmarks.seed_intervals FILE.json [OTHER.json] [--skip=N]
 For figures whose runs are gone: `configs/study.py` itself has the luck of the
 test subjects in its intervals. Prints the mean difference in AUC of every row
 to the one that it is compared with, of every input to the static one, and the
-rank correlation of parameters and AUC among the random genotypes; with another
-file, that of the AUCs of the random genotypes in both. --skip leaves the first
-seeds out of the differences.
+rank correlation of parameters and AUC among the random genotypes, and the
+difference of every search to them (Welch's interval: they are not paired); with
+another file, the rank correlation of the AUCs of the random genotypes that are
+in both. --skip leaves the first seeds out of the paired differences.
 """
 
 import json
@@ -33,6 +34,14 @@ def interval(first, second) -> str:
   return f'{gaps.mean():+.3f} [{low:+.3f}, {high:+.3f}]'
 
 
+def interval_apart(first: dict, second: dict) -> str:
+  """The same of two rows that are not paired (Welch)."""
+  found = stats.ttest_ind(second['values'], first['values'], equal_var=False)
+  low, high = found.confidence_interval(0.95)
+  gap = second['mean'] - first['mean']
+  return f'{gap:+.3f} [{low:+.3f}, {high:+.3f}]'
+
+
 def lines_of(figures: dict) -> list[str]:
   """What is printed for the content of a study.json."""
   lines = []
@@ -53,6 +62,10 @@ def lines_of(figures: dict) -> list[str]:
         f'{protocol}: random, parameters and AUC: rank correlation '
         f'{found.statistic:+.2f}, p = {found.pvalue:.3f}'
       )
+      for name, row in rows.items():
+        if name != 'random':
+          apart = interval_apart(rows['random']['auc'], row['auc'])
+          lines.append(f'{protocol}: {name} less random: {apart}')
   for protocol, rows in figures.get('fusions', {}).items():
     for name, row in rows.items():
       if name != 'static':
@@ -74,9 +87,12 @@ def main(argv):
   print('\n'.join(lines_of(files[0])))
   if len(files) == 2:
     aucs = [figures['random']['auc']['values'] for figures in files]
+    # By seed, from 0 on, in both.
+    number = min(map(len, aucs))
+    found = stats.spearmanr(aucs[0][:number], aucs[1][:number])
     print(
-      'random, AUC in both files: rank correlation '
-      f'{stats.spearmanr(*aucs).statistic:+.2f}'
+      f'random, AUC of {number} in both files: rank correlation '
+      f'{found.statistic:+.2f}'
     )
 
 

@@ -127,3 +127,15 @@ def test_interval_over_seeds_alone_by_hand():
 def test_a_row_without_the_one_it_is_compared_with_has_no_interval():
   row = {'auc': {'values': [0.5, 0.6]}, 'to': 'plain'}
   assert not seed_intervals.lines_of({'tables': {'p': {'domain': row}}})
+
+
+def test_interval_of_rows_that_are_not_paired_by_hand():
+  rows = [
+    {'mean': np.mean(values), 'values': values}
+    for values in ([0.0, 2.0], [5.0, 7.0, 9.0])
+  ]
+  # Variances 2 and 4, of the means 2 / 2 and 4 / 3; Welch's degrees of freedom.
+  freedom = (1 + 4 / 3) ** 2 / (1**2 / 1 + (4 / 3) ** 2 / 2)
+  half = stats.t.ppf(0.975, freedom) * (1 + 4 / 3) ** 0.5
+  found = seed_intervals.interval_apart(*rows)
+  assert found == f'+6.000 [{6 - half:+.3f}, {6 + half:+.3f}]'
