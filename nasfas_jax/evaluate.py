@@ -84,6 +84,9 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     merged.data.builder_config,
     merged.threshold_source,
   )
+  there, here = (c.data.builder_config or 'default' for c in (trained, merged))
+  if there != here:
+    progress.say(f'Trained on builder config {there!r}, judged on {here!r}.')
   _check_subjects(source, selection, merged.protocol)
   mesh = train_state.make_mesh()
   model = scoring.build_network(merged, scoring.choose_network(merged, source))

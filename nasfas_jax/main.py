@@ -205,7 +205,8 @@ def main(argv) -> None:
     if _TRACEBACK.value:
       raise
     print(
-      f'\nStopped; the same command goes on in {str(workdir)!r}.',
+      '\nStopped; the same command goes on from the last checkpoint in '
+      f'{str(workdir)!r}.',
       file=sys.stderr,
     )
     raise SystemExit(128 + signal.SIGINT) from None

@@ -120,7 +120,7 @@ def test_warmup_leaves_the_architecture_alone(tasks, tiny_data_dir, tmp_path):
 
 
 def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
-  tiny_data_dir, tmp_path
+  tiny_data_dir, tmp_path, capsys
 ):
   config = tiny(train_config.get_config('debug'), tiny_data_dir)
   config.model = 'cdcnpp'
@@ -152,7 +152,10 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
     ),
     (
       'config.json',
-      lambda saved: saved['train'].update(num_steps=5),
+      lambda saved: (
+        saved['train'].update(num_steps=5),
+        saved['data'].update(builder_config='default_margin2'),
+      ),
       'not finished: its newest checkpoint is of step 4 of 5',
     ),
   ):
@@ -164,6 +167,8 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
       evaluate.evaluate(judged, tmp_path / 'refused')
     run_log.write_json(workdir / name, content)
   assert not (tmp_path / 'refused').exists()
+  said = "Trained on builder config 'default_margin2', judged on 'tiny'."
+  assert capsys.readouterr().err.count(said) == 1
 
   judged = ml_collections.ConfigDict(judged.to_dict())
   judged.evaluate.num_samples = 0

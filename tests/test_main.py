@@ -130,7 +130,10 @@ def test_a_stop_is_one_line_that_says_how_to_go_on(tiny_data_dir, tmp_path):
   assert process.returncode == 130
   assert 'Traceback' not in errors
   last = errors.strip().splitlines()[-1]
-  assert last == f"Stopped; the same command goes on in '{tmp_path / 'run'}'."
+  assert last == (
+    'Stopped; the same command goes on from the last checkpoint in '
+    f"'{tmp_path / 'run'}'."
+  )
 
 
 def test_default_workdirs_tell_runs_apart():
