@@ -17,7 +17,7 @@ from nasfas_datasets import (
   video_builder,
 )
 from nasfas_jax import records
-from nasfas_jax.data import index, transforms
+from nasfas_jax.data import clips, index, transforms
 from nasfas_jax.preprocessing import crop, face_mesh, face_models, video
 
 SIZE, FRAMES = 160, 5
@@ -129,6 +129,7 @@ def test_a_record_has_the_face_and_its_depth(built):
     # Each frame has its own: the face goes to the right.
     columns = [np.nonzero(frame)[1].mean() for frame in depth]
     assert columns[-1] - columns[0] > 1
+    record = {**record, 'frames': clips.Frames(record['frames'])}
     snippet = transforms.make_snippet(
       record,
       np.arange(3),
