@@ -8,7 +8,8 @@ to the one that it is compared with, of every input to the static one, and the
 rank correlation of parameters and AUC among the random genotypes, and the
 difference of every search to them (Welch's interval: they are not paired); with
 another file, the rank correlation of the AUCs of the random genotypes that are
-in both. --skip leaves the first seeds out of the paired differences.
+in both. --skip leaves the first seeds out of the differences, but those of the
+random genotypes.
 """
 
 import json
@@ -36,9 +37,10 @@ def interval(first, second) -> str:
 
 def interval_apart(first: dict, second: dict) -> str:
   """The same of two rows that are not paired (Welch)."""
-  found = stats.ttest_ind(second['values'], first['values'], equal_var=False)
+  values = second['values'][_SKIP.value :]
+  found = stats.ttest_ind(values, first['values'], equal_var=False)
   low, high = found.confidence_interval(0.95)
-  gap = second['mean'] - first['mean']
+  gap = np.mean(values) - np.mean(first['values'])
   return f'{gap:+.3f} [{low:+.3f}, {high:+.3f}]'
 
 

@@ -1,10 +1,10 @@
 import concurrent.futures
 import pickle
 
-import cv2
 import numpy as np
 import pytest
 
+from nasfas_datasets.fas_builder import encode_png
 from nasfas_jax.data import clips, protocols
 
 
@@ -12,12 +12,6 @@ from nasfas_jax.data import clips, protocols
 def rows(tiny_data_dir):
   chosen = protocols.load('synthetic_fas/intra', str(tiny_data_dir), 'tiny')
   return chosen.train[:6]
-
-
-def png(image):
-  return cv2.imencode('.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[
-    1
-  ].tobytes()
 
 
 def count_decodes(monkeypatch):
@@ -53,13 +47,13 @@ def test_a_frame_that_is_no_picture_is_an_error():
 def test_colours_are_rgb():
   red = np.zeros((4, 4, 3), np.uint8)
   red[..., 0] = 255
-  np.testing.assert_array_equal(clips.decode_png(png(red)), red)
+  np.testing.assert_array_equal(clips.decode_png(encode_png(red)), red)
 
 
 def test_frames_are_decoded_when_asked_for_and_once(monkeypatch):
   decoded = count_decodes(monkeypatch)
   images = [np.full((32, 32, 3), i, np.uint8) for i in range(3)]
-  files = [png(image) for image in images]
+  files = [encode_png(image) for image in images]
   # For one picture in place of its file.
   room = clips.Room(images[1].nbytes - len(files[1]))
   frames = clips.Frames(files, room)
@@ -73,7 +67,7 @@ def test_frames_are_decoded_when_asked_for_and_once(monkeypatch):
 
 
 def test_what_is_handed_out_again_cannot_be_changed():
-  picture = clips.Frames([png(np.zeros((4, 4, 3), np.uint8))])[0]
+  picture = clips.Frames([encode_png(np.zeros((4, 4, 3), np.uint8))])[0]
   with pytest.raises(ValueError, match='read-only'):
     picture[0, 0] = 1
 
