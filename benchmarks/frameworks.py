@@ -10,7 +10,7 @@ import pathlib
 import tempfile
 
 from benchmarks import operators
-from nasfas_jax import jobs
+from nasfas_jax.study import jobs
 
 VARIANTS = {
   'default': 'configs/compare.py',

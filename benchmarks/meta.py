@@ -8,7 +8,8 @@ import numpy as np
 
 from benchmarks import timing
 from configs import search as search_config
-from nasfas_jax import bilevel, meta_step, train_state
+from nasfas_jax import states
+from nasfas_jax.searchers import bilevel, meta_step
 
 
 def make_batch(config, *lead):
@@ -57,7 +58,7 @@ def measure() -> dict[str, dict[str, float]]:
 
 def plain_step(found, config, model, state, batch):
   """The plain search's two steps, again and again; compile times in `found`."""
-  weight_fn, arch_fn = bilevel.jit_steps(config, model, train_state.make_mesh())
+  weight_fn, arch_fn = bilevel.jit_steps(config, model, states.make_mesh())
   weight_step, first = timing.compile_seconds(
     lambda: weight_fn.lower(state, batch)
   )
@@ -87,8 +88,8 @@ def carried(step, state):
 
 def first_order_step(found, config, model, state, tasks):
   """The first-order step, again and again; costs of compiling in `found`."""
-  mesh = train_state.make_mesh(config.meta.num_tasks)
-  shardings = jax.tree.map(lambda _: train_state.replicated(mesh), state)
+  mesh = states.make_mesh(config.meta.num_tasks)
+  shardings = jax.tree.map(lambda _: states.replicated(mesh), state)
   step = meta_step.FirstOrderStep(model, config, mesh, shardings)
   start = time.perf_counter()
   step.compile(state, tasks)

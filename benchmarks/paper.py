@@ -15,7 +15,9 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from benchmarks import meta
 from configs import search as search_config
-from nasfas_jax import bilevel, meta_step, train_state, xla_options
+from nasfas_jax import states
+from nasfas_jax.ops.cpu import xla_options
+from nasfas_jax.searchers import bilevel, meta_step
 
 CLIPS = 4
 
@@ -56,7 +58,7 @@ def _plain(config) -> dict:
   state = jax.eval_shape(
     functools.partial(bilevel.initial_state, config, model)
   )
-  weight_fn, arch_fn = bilevel.jit_steps(config, model, train_state.make_mesh())
+  weight_fn, arch_fn = bilevel.jit_steps(config, model, states.make_mesh())
   batch = meta.make_batch(config, config.search.batch_size)
   return {
     'weight step': lambda: weight_fn.lower(state, batch),
@@ -72,8 +74,8 @@ def _first_order(config) -> dict:
   state = jax.eval_shape(
     functools.partial(bilevel.initial_state, config, model)
   )
-  mesh = train_state.make_mesh()
-  shardings = jax.tree.map(lambda _: train_state.replicated(mesh), state)
+  mesh = states.make_mesh()
+  shardings = jax.tree.map(lambda _: states.replicated(mesh), state)
   step = meta_step.FirstOrderStep(model, config, mesh, shardings)
   batch = meta.make_batch(config, 1, CLIPS)
   return {'meta-step': lambda: step.lower_gradients(state, batch)}

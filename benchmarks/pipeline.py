@@ -19,17 +19,10 @@ from benchmarks import meta, timing
 from configs import search as search_config
 from configs import train as train_config
 from nasfas_datasets import prepare
-from nasfas_jax import (
-  bilevel,
-  meta_search,
-  records,
-  scoring,
-  supervised,
-  train,
-  train_state,
-  xla_options,
-)
+from nasfas_jax import records, scoring, states, supervised, train
 from nasfas_jax.data import episodes, protocols
+from nasfas_jax.ops.cpu import xla_options
+from nasfas_jax.searchers import bilevel, meta_search
 
 BATCHES = 40
 
@@ -177,7 +170,7 @@ def train_step(config, batch):
     ),
     donate_argnums=0,
   )
-  batch = train_state.put_batch(batch, train_state.make_mesh())
+  batch = states.put_batch(batch, states.make_mesh())
   compiled = xla_options.compile_step(
     step.lower(state, batch), in_sequence=True
   )

@@ -9,7 +9,7 @@ one JSON object with 'ratios', 'seconds', 'compile_seconds', 'memory_gib' and
 
 if __name__ == '__main__':
   # As the main module does, before the imports.
-  from nasfas_jax import huge_pages
+  from nasfas_jax.ops.cpu import huge_pages
 
   huge_pages.restart_with_huge_pages()
 
@@ -30,7 +30,7 @@ from benchmarks import (
   pipeline,
   preparing,
 )
-from nasfas_jax import xla_options
+from nasfas_jax.ops.cpu import xla_options
 
 GROUPS = {
   'operators': operators.measure,

@@ -12,8 +12,8 @@ import statistics
 
 from absl import app, flags
 
-from nasfas_jax import jobs
 from nasfas_jax.data import families
+from nasfas_jax.study import jobs
 
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/small_cdcn', 'Folder.')
 _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of datasets.')

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import ml_collections
 
-from nasfas_jax import losses, optimizers, scoring, train_state
+from nasfas_jax import losses, optimizers, scoring, states
 from nasfas_jax.data import episodes, predicates
 from nasfas_jax.models import search_spaces
 from nasfas_jax.ops import fusion, rank_pooling
@@ -18,7 +18,7 @@ CHOICES = {
   'threshold_source': ('', *predicates.THRESHOLD_SOURCES),
   'input.fusion': fusion.FUSIONS,
   'input.rank_pooling': rank_pooling.KINDS,
-  'input.normalization': train_state.NORMALIZATIONS,
+  'input.normalization': states.NORMALIZATIONS,
   'network.dtype': DTYPES,
   'supernet.dtype': DTYPES,
   'supernet.space': tuple(search_spaces.SPACES),
@@ -133,9 +133,9 @@ def _value(config, path: str):
 
 def check_batch_sizes(config, *paths: str) -> None:
   """Checks that this machine's devices divide the batches."""
-  mesh = train_state.make_mesh()
+  mesh = states.make_mesh()
   for path in paths:
-    train_state.check_batch_size(f'config.{path}', _value(config, path), mesh)
+    states.check_batch_size(f'config.{path}', _value(config, path), mesh)
 
 
 def check_model(

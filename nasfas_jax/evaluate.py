@@ -19,17 +19,17 @@ from nasfas_jax import (
   checkpoints,
   config_checks,
   losses,
-  metrics,
   models,
   progress,
-  report,
   run_log,
   scoring,
-  train_state,
+  states,
 )
 from nasfas_jax.data import index, protocols
 from nasfas_jax.data.index import Row
+from nasfas_jax.metrics import rates
 from nasfas_jax.ops import rank_pooling
+from nasfas_jax.report import page
 
 SCORE_COLUMNS = (
   'clip_id',
@@ -88,12 +88,12 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   if there != here:
     progress.say(f'Trained on builder config {there!r}, judged on {here!r}.')
   _check_subjects(source, selection, merged.protocol)
-  mesh = train_state.make_mesh()
+  mesh = states.make_mesh()
   model = scoring.build_network(merged, scoring.choose_network(merged, source))
   with progress.stage('Making the network'):
     template = jax.jit(
       functools.partial(models.initialize, model),
-      out_shardings=train_state.replicated(mesh),
+      out_shardings=states.replicated(mesh),
     )(jax.random.key(0), scoring.example_input(merged))
   variables, step = checkpoints.restore_variables(
     source / 'checkpoints' / 'train', template
@@ -107,7 +107,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   run_log.start(workdir, merged, selection)
   made = Trained(variables, step, trained.protocol)
   judge(merged, workdir, model, made, selection, mesh)
-  progress.say(f'Report: {report.write_report(workdir)}')
+  progress.say(f'Report: {page.write_report(workdir)}')
 
 
 def read_run_config(source: pathlib.Path) -> ml_collections.ConfigDict:
@@ -169,7 +169,7 @@ def judge(
     scored[part] = _columns(rows, scores, protocol.domain_field)
     zero_share[part] = float(np.mean(scores == 0.0))
   dev, test = scored[source], scored['test']
-  threshold = float(metrics.eer_threshold(dev['score'], dev['label']))
+  threshold = float(rates.eer_threshold(dev['score'], dev['label']))
   results = {
     'protocol': protocol.name,
     'headline': list(protocol.headline),
@@ -194,7 +194,7 @@ def judge(
     'confidence': {
       'level': 0.95,
       'samples': config.evaluate.bootstrap_samples,
-      **metrics.bootstrap(
+      **rates.bootstrap(
         test['score'],
         test['label'],
         test['attack_type'],
@@ -245,7 +245,7 @@ def _where(columns: dict, mask: np.ndarray) -> dict:
 
 
 def _summary(columns: dict, threshold: float) -> dict:
-  return metrics.summarise(
+  return rates.summarise(
     columns['score'], columns['label'], columns['attack_type'], threshold
   )
 

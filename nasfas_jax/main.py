@@ -6,7 +6,7 @@ experiment that config.experiment names.
 
 if __name__ == '__main__':
   # Before the imports, which take seconds.
-  from nasfas_jax import huge_pages
+  from nasfas_jax.ops.cpu import huge_pages
 
   huge_pages.restart_with_huge_pages()
 
@@ -19,16 +19,10 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from nasfas_jax import (
-  evaluate,
-  family_table,
-  list_protocols,
-  progress,
-  search,
-  train,
-  xla_options,
-)
+from nasfas_jax import evaluate, list_protocols, progress, search, train
 from nasfas_jax.data import index, protocols
+from nasfas_jax.ops.cpu import xla_options
+from nasfas_jax.report import family_table
 
 
 def compare(config, workdir: pathlib.Path) -> None:
@@ -38,7 +32,7 @@ def compare(config, workdir: pathlib.Path) -> None:
     ValueError: if PyTorch is not installed.
   """
   try:
-    from nasfas_jax.compare import experiment
+    from nasfas_jax import compare as experiment
   except ModuleNotFoundError as error:
     if error.name != 'torch':
       raise
@@ -50,7 +44,7 @@ def compare(config, workdir: pathlib.Path) -> None:
 
 def study(config, workdir: pathlib.Path) -> None:
   """Runs the experiment 'study', whose statistics take a second to import."""
-  from nasfas_jax import study as experiment
+  from nasfas_jax.study import experiment
 
   experiment.study(config, workdir)
 

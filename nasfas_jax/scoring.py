@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from nasfas_jax import losses, models, progress, supervised, train_state
+from nasfas_jax import losses, models, progress, states, supervised
 from nasfas_jax.data import pipeline
 from nasfas_jax.data.index import Row
 from nasfas_jax.models import cost, genotypes
@@ -106,16 +106,16 @@ class Scorer:
     self._predict = jax.jit(
       functools.partial(_predict, model=model, config=config),
       in_shardings=(
-        train_state.replicated(mesh),
-        train_state.batch_sharding(mesh),
+        states.replicated(mesh),
+        states.batch_sharding(mesh),
       ),
       # Replicated, so that every process reads the scores of all clips.
-      out_shardings=train_state.replicated(mesh),
+      out_shardings=states.replicated(mesh),
     )
 
   def predict(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Maps [B, D, D], scores, clip indices and weights of a batch."""
-    batch = train_state.put_batch(batch, self._mesh)
+    batch = states.put_batch(batch, self._mesh)
     if self._compiled is None:
       with progress.stage('Compiling the network'):
         lowered = self._predict.lower(self._variables, batch)

@@ -15,26 +15,19 @@ import ml_collections
 import numpy as np
 
 from nasfas_jax import (
-  bilevel,
   checkpoints,
   config_checks,
-  evolution,
-  meta_search,
   progress,
   run_log,
   scoring,
+  states,
   supervised,
   train,
-  train_state,
 )
 from nasfas_jax.data import index, protocols
-from nasfas_jax.models import (
-  architecture,
-  genotypes,
-  sampling,
-  search_spaces,
-)
-from nasfas_jax.train_state import SearchState
+from nasfas_jax.models import architecture, genotypes, sampling, search_spaces
+from nasfas_jax.searchers import bilevel, evolution, meta_search
+from nasfas_jax.states import SearchState
 
 Method = bilevel.Bilevel | meta_search.MetaSearch | evolution.Evolution
 
@@ -201,7 +194,7 @@ def run_search(
   with progress.stage('Making the supernet'):
     state = jax.jit(
       method.initial_state,
-      out_shardings=train_state.replicated(method.mesh),
+      out_shardings=states.replicated(method.mesh),
     )()
   with checkpoints.Checkpointer(workdir / 'checkpoints' / 'search') as saver:
     state, start = saver.restore_or(state)

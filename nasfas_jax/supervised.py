@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from nasfas_jax import losses, train_state
+from nasfas_jax import losses, states
 from nasfas_jax.data import pipeline, transforms
 
 
@@ -15,7 +15,7 @@ def fused_input(
   config: ml_collections.ConfigDict, frames: jax.Array
 ) -> jax.Array:
   """The input of config.input for frames uint8 [B, K, S, S, 3]."""
-  return train_state.network_input(
+  return states.network_input(
     frames,
     fusion_mode=config.input.fusion,
     rank_pooling=config.input.rank_pooling,

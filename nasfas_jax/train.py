@@ -18,16 +18,16 @@ from nasfas_jax import (
   models,
   optimizers,
   progress,
-  report,
   run_log,
   scoring,
+  states,
   supervised,
-  train_state,
-  xla_options,
 )
 from nasfas_jax.data import protocols
 from nasfas_jax.models import genotypes
-from nasfas_jax.train_state import TrainState
+from nasfas_jax.ops.cpu import xla_options
+from nasfas_jax.report import page
+from nasfas_jax.states import TrainState
 
 MODELS = ('genotype', 'cdcn', 'cdcnpp')
 
@@ -111,14 +111,13 @@ def fit_and_judge(
   selection: protocols.Selection,
 ) -> None:
   """Trains on the selection's clips, scores the others, writes the report."""
-  mesh = train_state.make_mesh()
+  mesh = states.make_mesh()
   model = scoring.build_network(config, scoring.choose_network(config, workdir))
   state = fit(config, workdir, model, selection, mesh)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   trained = evaluate.Trained(variables, int(state.step), config.protocol)
   evaluate.judge(config, workdir, model, trained, selection, mesh)
-  page = report.write_report(workdir)
-  progress.say(f'Report: {page}')
+  progress.say(f'Report: {page.write_report(workdir)}')
 
 
 def initial_state(
@@ -196,7 +195,7 @@ def fit(
   """Trains for config.train.num_steps, from the newest checkpoint on."""
   settings = config.train
   optimizer, learning_rate = make_optimizer(settings)
-  replicated = train_state.replicated(mesh)
+  replicated = states.replicated(mesh)
   with progress.stage('Making the network'):
     state = jax.jit(
       functools.partial(initial_state, config, model, optimizer),
@@ -210,7 +209,7 @@ def fit(
       functools.partial(
         train_step, model=model, config=config, optimizer=optimizer
       ),
-      in_shardings=(replicated, train_state.batch_sharding(mesh)),
+      in_shardings=(replicated, states.batch_sharding(mesh)),
       out_shardings=replicated,
       donate_argnums=0,
     )
@@ -222,7 +221,7 @@ def fit(
       seed=config.seed + 3,
       step=start,
     )
-    batch = train_state.put_batch(next(batches), mesh)
+    batch = states.put_batch(next(batches), mesh)
     with progress.stage('Compiling the training step'):
       step_fn = xla_options.compile_step(
         step_fn.lower(state, batch), in_sequence=True
@@ -235,7 +234,7 @@ def fit(
       for step in range(start + 1, settings.num_steps + 1):
         state, loss = step_fn(state, batch)
         if step < settings.num_steps:
-          batch = train_state.put_batch(next(batches), mesh)
+          batch = states.put_batch(next(batches), mesh)
         if step % config.log_every == 0 or step == settings.num_steps:
           loss = float(loss)
           supervised.check_finite(loss, step, 'training')

@@ -18,7 +18,7 @@ import jax
 import pytest
 from absl import flags
 
-from nasfas_jax import xla_options
+from nasfas_jax.ops.cpu import xla_options
 
 # As the main module does, before the first computation.
 xla_options.prefer_own_convolutions()

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import pytest
 from small_search import make_batch, small_config
 
-from nasfas_jax import bilevel, models, scoring, train
+from nasfas_jax import models, scoring, train
 from nasfas_jax.models import genotypes
+from nasfas_jax.searchers import bilevel
 
 STEPS = 40
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from nasfas_jax import checkpoints, optimizers, train_state
+from nasfas_jax import checkpoints, optimizers, states
 
 
 def make_state(value):
   params = {'a': jnp.full((4, 2), value), 'b': {'c': jnp.float32(value)}}
   optimizer = optimizers.adam_l2(0.1)
-  return train_state.TrainState(
+  return states.TrainState(
     step=jnp.int32(value),
     params=params,
     batch_stats={'m': jnp.full(3, value)},
@@ -57,7 +57,7 @@ def test_what_an_interrupted_save_left_is_not_restored(tmp_path):
 def test_saved_on_one_device_restored_replicated_on_all(tmp_path):
   with checkpoints.Checkpointer(tmp_path) as saver:
     saver.save(1, make_state(1.0))
-  sharding = NamedSharding(train_state.make_mesh(), PartitionSpec())
+  sharding = NamedSharding(states.make_mesh(), PartitionSpec())
   target = jax.device_put(make_state(0.0), sharding)
   with checkpoints.Checkpointer(tmp_path) as saver:
     state, _ = saver.restore_or(target)

@@ -11,17 +11,10 @@ import pytest
 from configs import evaluate as evaluate_config
 from configs import search as search_config
 from configs import train as train_config
-from nasfas_jax import (
-  bilevel,
-  checkpoints,
-  evaluate,
-  run_log,
-  search,
-  supervised,
-  train,
-)
+from nasfas_jax import checkpoints, evaluate, run_log, search, supervised, train
 from nasfas_jax.data import index, protocols
 from nasfas_jax.models import genotypes
+from nasfas_jax.searchers import bilevel
 
 
 def tiny(config, data_dir):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 from jax.extend import core
 
-from nasfas_jax.ops import banded, winograd
+from nasfas_jax.ops.cpu import banded, winograd
 
 # Calls that are convolutions of stride 1, by name.
 _CONVOLUTIONS = (

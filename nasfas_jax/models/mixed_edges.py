@@ -12,11 +12,7 @@ import jax.numpy as jnp
 from nasfas_jax.models import operations
 from nasfas_jax.models.layers import batch_norm, kernel_param
 from nasfas_jax.models.operations import Separable
-from nasfas_jax.models.search_spaces import (
-  SKIP_CONNECT,
-  SPACES,
-  block_bounds,
-)
+from nasfas_jax.models.search_spaces import SKIP_CONNECT, SPACES, block_bounds
 from nasfas_jax.ops import central_difference
 
 

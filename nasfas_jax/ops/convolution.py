@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-from nasfas_jax.ops import banded, winograd
+from nasfas_jax.ops.cpu import banded, winograd
 
 # XLA's kernel gradient on CPU is fast for at least so many images of at most so
 # many output positions; other batches are cut into strips of rows, of which

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from nasfas_jax import models
-from nasfas_jax.compare import twins
+from nasfas_jax.comparison import twins
 from nasfas_jax.models import architecture, genotypes, supernet
 from nasfas_jax.models.genotypes import Cell, Edge
 

@@ -13,8 +13,8 @@ torch = pytest.importorskip('torch')
 from public_layout import PublicCDCN
 from small_compare import nothing, small_config
 
-from nasfas_jax import checkpoints, evaluate, run_log
-from nasfas_jax.compare import experiment, page, parity, source, speed
+from nasfas_jax import checkpoints, compare, evaluate, run_log
+from nasfas_jax.comparison import page, parity, source, speed
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +36,7 @@ def compared(tiny_data_dir, tmp_path_factory):
   )
   config = small_config(tiny_data_dir)
   config.torch_weights = str(folder / 'theirs.pth')
-  experiment.compare(config, folder / 'run', nothing)
+  compare.compare(config, folder / 'run', nothing)
   return folder / 'run', state
 
 
@@ -187,7 +187,7 @@ def test_a_comparison_holds_within_every_limit_and_for_a_map_that_lives():
     for path, value in changes.items():
       part, name = path.split('__')
       found[part][name] = value
-    return experiment.holds({'network': found})['network']
+    return compare.holds({'network': found})['network']
 
   assert judge()
   assert not judge(map__max=2e-4)
@@ -197,7 +197,7 @@ def test_a_comparison_holds_within_every_limit_and_for_a_map_that_lives():
   found = {'map': {'max': 0.0, 'scale': 1.0}}
   for gap, held in ((5e-4, True), (2e-3, False)):
     found['gradients'] = {'max': gap, 'whole': gap}
-    assert experiment.holds({'supernet': found}) == {'supernet': held}
+    assert compare.holds({'supernet': found}) == {'supernet': held}
 
 
 def test_other_weights_under_the_same_name_are_refused(compared, tmp_path):
@@ -232,7 +232,7 @@ def test_a_run_is_compared_in_float32_whatever_it_computed_in(
   assert config.protocol != 'synthetic_fas/intra'
   protocol, config.protocol = config.protocol, 'synthetic_fas/intra'
   prepared = []
-  experiment.compare(config, tmp_path / 'compared', prepared.append)
+  compare.compare(config, tmp_path / 'compared', prepared.append)
   assert [one.protocol for one in prepared] == [protocol]
   said = capsys.readouterr().err
   assert "config.network.dtype of the run is 'bfloat16'" in said
@@ -261,13 +261,13 @@ def test_no_accelerator_rounds_what_is_compared(
 
     return part
 
-  monkeypatch.setattr(experiment, 'compare_network', see('network'))
-  monkeypatch.setattr(experiment.speed, 'measure', see('speed'))
-  monkeypatch.setattr(experiment, 'announce', lambda results: None)
-  monkeypatch.setattr(experiment.page, 'write', lambda workdir: workdir)
+  monkeypatch.setattr(compare, 'compare_network', see('network'))
+  monkeypatch.setattr(compare.speed, 'measure', see('speed'))
+  monkeypatch.setattr(compare, 'announce', lambda results: None)
+  monkeypatch.setattr(compare.page, 'write', lambda workdir: workdir)
   config = small_config(tiny_data_dir)
   config.compare.sections = ('network', 'speed')
-  experiment.compare(config, tmp_path / 'run', nothing)
+  compare.compare(config, tmp_path / 'run', nothing)
   # The times are those of a run.
   assert seen == {'network': True, 'speed': False}
 
@@ -288,7 +288,7 @@ def test_what_cannot_be_compared_is_refused_first(
   config = small_config(tiny_data_dir)
   config.update_from_flattened_dict({field: value})
   with pytest.raises(ValueError, match=message):
-    experiment.compare(config, tmp_path / 'run', nothing)
+    compare.compare(config, tmp_path / 'run', nothing)
   assert not (tmp_path / 'run').exists()
 
 
@@ -296,4 +296,4 @@ def test_weights_come_from_one_place(tmp_path, tiny_data_dir):
   config = small_config(tiny_data_dir)
   config.checkpoint, config.torch_weights = 'runs/x', 'x.pth'
   with pytest.raises(ValueError, match="'runs/x' and .*'x.pth'; allowed: one"):
-    experiment.compare(config, tmp_path / 'run', nothing)
+    compare.compare(config, tmp_path / 'run', nothing)

@@ -9,7 +9,7 @@ pytest.importorskip('torch')
 
 import torch
 
-from nasfas_jax.compare import gradients
+from nasfas_jax.comparison import gradients
 from tests.baseline import small_twins
 
 

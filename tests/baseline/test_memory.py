@@ -6,8 +6,8 @@ pytest.importorskip('torch')
 
 from small_compare import small_config
 
-from nasfas_jax import models, run_log
-from nasfas_jax.compare import experiment, memory, source
+from nasfas_jax import compare, models, run_log
+from nasfas_jax.comparison import memory, source
 
 
 def test_memory_of_a_training_step_is_told(tmp_path, tiny_data_dir):
@@ -33,7 +33,7 @@ def test_memory_by_xla_grows_with_the_batch(tiny_data_dir):
   config = small_config(tiny_data_dir)
   loaded = source.load(config)
   small, large = (
-    experiment.xla_bytes(config, loaded, memory.batch(config, number))
+    compare.xla_bytes(config, loaded, memory.batch(config, number))
     for number in (2, 8)
   )
   assert large['temporaries'] > 2 * small['temporaries'] > 0

@@ -8,7 +8,7 @@ pytest.importorskip('torch')
 from small_compare import small_config
 
 from nasfas_jax import run_log
-from nasfas_jax.compare import memory, source, speed, torch_process
+from nasfas_jax.comparison import memory, source, speed, torch_process
 
 
 def make(tmp_path):

@@ -10,7 +10,7 @@ torch = pytest.importorskip('torch')
 import small_twins as small
 
 from nasfas_jax import models
-from nasfas_jax.compare import twins
+from nasfas_jax.comparison import twins
 
 
 def flax_step(model, variables, images, *arch):

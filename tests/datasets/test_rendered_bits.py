@@ -8,7 +8,7 @@ def test_the_bits_are_those_of_any_command():
   # optimise, other than these tests.
   source = """
 import hashlib, sys
-from nasfas_jax import xla_options
+from nasfas_jax.ops.cpu import xla_options
 if sys.argv[1] == 'main':
   xla_options.prefer_own_convolutions()
 from nasfas_datasets.synthetic_fas import plan, render

@@ -7,12 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasfas_jax.models import (
-  cells,
-  mixed_edges,
-  operations,
-  search_spaces,
-)
+from nasfas_jax.models import cells, mixed_edges, operations, search_spaces
 from nasfas_jax.models.search_spaces import SPACES, cell_edges, num_edges
 from nasfas_jax.ops import central_difference, pooling
 

@@ -5,12 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from nasfas_jax.preprocessing import (
-  crop,
-  face_depth,
-  face_mesh,
-  face_models,
-)
+from nasfas_jax.preprocessing import crop, face_depth, face_mesh, face_models
 
 
 @pytest.fixture(scope='module')

@@ -1,0 +1,95 @@
+"""Peak memory of a training step, each framework in a process of its own.
+
+python -m nasfas_jax.compare.memory CONFIG.json FRAMEWORK
+  Prints JSON; the experiment 'compare' calls it.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import ml_collections
+import numpy as np
+
+from nasfas_jax import run_log, scoring
+from nasfas_jax.comparison import source as source_lib
+from nasfas_jax.comparison import speed, torch_process
+
+FRAMEWORKS = ('jax', torch_process.EAGER)
+_STATUS = pathlib.Path('/proc/self/status')
+_CLEAR = pathlib.Path('/proc/self/clear_refs')
+
+
+def can_measure() -> bool:
+  """Whether the system tells the peak of a process and sets it back."""
+  return _CLEAR.exists()
+
+
+def measure(workdir: pathlib.Path) -> dict[str, dict[str, float]]:
+  """Resident memory of each framework's training step, in MiB.
+
+  Returns:
+    For each framework 'loaded' (before the network is made) and 'peak' (in
+    the steps after the first, which compiles); {} where the system does not
+    tell (it is Linux that does).
+  """
+  if not can_measure():
+    return {}
+  found = {}
+  for framework in FRAMEWORKS:
+    command = [
+      *(sys.executable, '-m', 'nasfas_jax.compare.memory'),
+      *(str(workdir / 'config.json'), framework),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+      lines = done.stderr.strip().splitlines() or ['no reason given']
+      raise OSError(f'Measuring the memory of {framework} failed: {lines[-1]}')
+    found[framework] = json.loads(done.stdout.splitlines()[-1])
+  return found
+
+
+def _status(name: str) -> float:
+  """A line of the process's status, in MiB."""
+  for line in _STATUS.read_text(encoding='utf-8').splitlines():
+    if line.startswith(f'{name}:'):
+      return int(line.split()[1]) / 1024
+  raise OSError(f'{_STATUS} has no {name}.')
+
+
+def batch(config, number: int) -> dict[str, np.ndarray]:
+  """`number` clips of noise, of the config's sizes."""
+  rng = np.random.default_rng(0)
+  size = config.data.image_size
+  side = config.network.output_size
+  frames = (number, config.data.num_frames, size, size, 3)
+  return {
+    'frames': rng.integers(0, 256, frames, dtype=np.uint8),
+    'depth': rng.random((number, side, side), dtype=np.float32),
+    'face_mask': np.ones((number, side, side), np.float32),
+    'label': np.arange(number, dtype=np.int32) % 2,
+  }
+
+
+def peak(path: pathlib.Path, framework: str) -> dict[str, float]:
+  """Takes training steps by the config in a file; see `measure`."""
+  config = ml_collections.ConfigDict(run_log.read_json(path))
+  loaded = _status('VmRSS')
+  clips = batch(config, config.compare.batch_size)
+  if framework == 'jax':
+    model = scoring.build_network(config, source_lib.choose(config))
+    step = speed.jax_training(config, model, clips)
+  else:
+    twin = torch_process.fresh_twin(config, 'training')
+    step = torch_process.torch_training(config, twin, clips, compiled=False)
+  step()
+  # Sets the peak back to what is resident now.
+  _CLEAR.write_text('5', encoding='utf-8')
+  for _ in range(3):
+    step()
+  return {'loaded': loaded, 'peak': _status('VmHWM')}
+
+
+if __name__ == '__main__':
+  print(json.dumps(peak(pathlib.Path(sys.argv[1]), sys.argv[2])))

@@ -1,0 +1,212 @@
+"""Times of both frameworks, in turns, each in a process of its own.
+
+A call that counts follows one that does not, as step follows step in training:
+while the other works, the system may take back the memory that a step has given
+free, and a virtual machine then needs up to twice the time for the next one.
+"""
+
+import functools
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from nasfas_jax import progress, scoring, states, train
+from nasfas_jax.comparison import torch_process
+from nasfas_jax.comparison.source import Source
+from nasfas_jax.ops.cpu import xla_options
+from nasfas_jax.searchers import bilevel
+
+_BATCHES = (1, 8)
+
+
+def in_turns(
+  functions: Mapping[str, Callable[[], float]], rounds: int
+) -> dict[str, dict]:
+  """Calls each function once to compile it, then all in turns, twice each.
+
+  Args:
+    functions: by name; each returns the seconds that it took.
+    rounds: turns of each; the second call of a turn counts.
+
+  Returns:
+    For each: first (seconds of the first call, which compiles), median, low
+    and high; or 'error' where PyTorch failed.
+  """
+  found, seconds = {}, {}
+  for name, function in functions.items():
+    try:
+      first = function()
+    except RuntimeError as error:
+      # torch.compile needs a C++ compiler and says so in many ways; memory
+      # may be short for either form. The rest is still worth having.
+      if name == 'jax':
+        raise
+      found[name] = {'error': str(error).splitlines()[0][:200]}
+      continue
+    found[name] = {'first': first}
+    seconds[name] = []
+  for _ in range(rounds):
+    for name, times in seconds.items():
+      functions[name]()
+      times.append(functions[name]())
+  for name, times in seconds.items():
+    found[name] |= {
+      'median': statistics.median(times),
+      'low': min(times),
+      'high': max(times),
+    }
+  return found
+
+
+def ratios(times: Mapping[str, Mapping]) -> dict[str, float]:
+  """PyTorch's medians over ours: how often ours is faster."""
+  return {
+    name: figures['median'] / times['jax']['median']
+    for name, figures in times.items()
+    if name != 'jax' and 'median' in figures
+  }
+
+
+def measure(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  source: Source,
+  batch: dict,
+  search_batch: dict,
+) -> dict[str, dict]:
+  """Times of inference and of the steps of training and searching.
+
+  Args:
+    config: of the run.
+    workdir: of the run, with its config.json.
+    source: the network.
+    batch: clips for the network, as `pipeline.train_batches` yields them.
+    search_batch: clips for the supernet.
+
+  Returns:
+    By what is timed: {'times': see `in_turns`, 'ratios': see `ratios`}.
+  """
+  image = scoring.example_input(config).shape[1:]
+  images = jax.random.normal(
+    jax.random.key(config.seed), (max(_BATCHES), *image)
+  )
+  cases = {
+    f'inference, batch {size}': (
+      'inference',
+      {'images': images[:size]},
+      functools.partial(_inference, source),
+    )
+    for size in _BATCHES
+  }
+  cases[f'training step, batch {len(batch["label"])}'] = (
+    'training',
+    batch,
+    functools.partial(jax_training, config, source.model),
+  )
+  cases[f'search step, batch {len(search_batch["label"])}'] = (
+    'search',
+    search_batch,
+    functools.partial(_searching, config),
+  )
+  found = {}
+  for name, (kind, arrays, make) in cases.items():
+    compiled = (
+      config.compare.compile_search
+      if kind == 'search'
+      else config.compare.compile
+    )
+    with progress.stage(f'Timing: {name}'), tempfile.TemporaryDirectory() as at:
+      path = pathlib.Path(at) / 'batch.npz'
+      np.savez(path, **arrays)
+      with torch_process.TorchProcess(
+        workdir / 'config.json', kind, path
+      ) as twin:
+        names = [torch_process.EAGER, torch_process.COMPILED][: 1 + compiled]
+        functions = {'jax': _timed(make(arrays))} | {
+          name: functools.partial(twin.seconds, name) for name in names
+        }
+        times = in_turns(functions, config.compare.rounds)
+    found[name] = {'times': times, 'ratios': ratios(times)}
+  return found
+
+
+def _timed(function: Callable[[], object]) -> Callable[[], float]:
+  def run():
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+  return run
+
+
+def _inference(source, arrays):
+  apply = jax.jit(functools.partial(source.model.apply, train=False))
+  images = jnp.asarray(arrays['images'])
+  return lambda: jax.block_until_ready(apply(source.variables, images))
+
+
+def _carried(step: Callable, state):
+  """Runs a step that gives its state away, again and again."""
+  kept = {'state': state}
+
+  def run():
+    kept['state'], loss = step(kept['state'])
+    jax.block_until_ready((kept['state'], loss))
+
+  return run
+
+
+def jax_training(config, model, batch) -> Callable[[], None]:
+  """A training step as `train.fit` runs it, fusion of the frames included."""
+  optimizer = train.make_optimizer(config.train)[0]
+  state = jax.jit(
+    functools.partial(train.initial_state, config, model, optimizer)
+  )()
+  step = jax.jit(
+    functools.partial(
+      train.train_step, model=model, config=config, optimizer=optimizer
+    ),
+    donate_argnums=0,
+  )
+  batch = jax.tree.map(jnp.asarray, batch)
+  compiled = []
+
+  def run(state):
+    # In the first call, whose time counts as compilation.
+    if not compiled:
+      lowered = step.lower(state, batch)
+      compiled.append(xla_options.compile_step(lowered, in_sequence=True))
+    return compiled[0](state, batch)
+
+  return _carried(run, state)
+
+
+def _searching(config, batch):
+  config = torch_process.plain_search(config)
+  model = bilevel.build_supernet(config)
+  state = jax.jit(functools.partial(bilevel.initial_state, config, model))()
+  weight_fn, arch_fn = bilevel.jit_steps(config, model, states.make_mesh())
+  clips = jax.tree.map(jnp.asarray, batch)
+  compiled = []
+
+  def step(state):
+    # In the first call, whose time counts as compilation; as the search does.
+    if not compiled:
+      compiled.extend(
+        xla_options.compile_step(lowered, in_sequence=config.supernet.remat)
+        for lowered in (
+          arch_fn.lower(state, clips, clips),
+          weight_fn.lower(state, clips),
+        )
+      )
+    arch_step, weight_step = compiled
+    return weight_step(arch_step(state, clips, clips)[0], clips)
+
+  return _carried(step, state)

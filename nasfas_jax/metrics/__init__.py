@@ -1,0 +1,1 @@
+"""Metrics of presentation attack detection."""

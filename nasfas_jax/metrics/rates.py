@@ -1,0 +1,339 @@
+"""Metrics of presentation attack detection, after ISO/IEC 30107-3.
+
+Labels are 1 for live (bona fide) and 0 for spoof (attack), a score is evidence
+for live, and a clip is accepted as live when score > threshold. FPR is the
+share of spoofs accepted, TPR the share of live clips accepted.
+
+Every function checks its input and raises ValueError for an empty split, a
+score that is not finite, lengths that differ, a label outside {0, 1} and an
+attack type that contradicts its label. A metric that needs a class the split
+does not have is None, never a number. All results are plain Python values.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nasfas_jax.metrics import operating_points
+
+# Elements of one block of bootstrap weights: bounds the memory, not the result.
+_BLOCK_SIZE = 1 << 21
+
+
+def eer(
+  scores: np.ndarray, labels: np.ndarray
+) -> tuple[float | None, float | None]:
+  """Returns the equal error rate and the threshold it is found at.
+
+  FPR falls and FNR rises in steps, so they need not meet. The operating point
+  is the one with the smallest |FPR - FNR|; if two points (one on each side)
+  are equally close, the one with the smaller FPR + FNR; if that ties as well,
+  the higher threshold, which accepts fewer attacks. The rate is the mean of FPR
+  and FNR there. The threshold lies midway between the two neighbouring scores;
+  if every score is the same, it is that score (and the rate 0.5).
+
+  Args:
+    scores: floats [N].
+    labels: ints [N], 1 live, 0 spoof.
+
+  Returns:
+    (rate, threshold), or (None, None) if a class is missing.
+  """
+  scores, live = operating_points.check_scores(scores, labels)
+  if live.all() or not live.any():
+    return None, None
+  curve = operating_points.count_errors(
+    scores, live, np.ones((1, len(scores)), np.int64)
+  )
+  rates, points = operating_points.eer_points(curve)
+  return float(rates[0]), operating_points.midway(curve.values, int(points[0]))
+
+
+def eer_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
+  """Returns the threshold at the equal error rate of a dev split.
+
+  Args:
+    scores: floats [N] of the dev split, never of the split it is applied to.
+    labels: ints [N], 1 live, 0 spoof.
+
+  Raises:
+    ValueError: if the split lacks a class, as it then defines no threshold.
+  """
+  threshold = eer(scores, labels)[1]
+  if threshold is None:
+    num_live = int(np.sum(np.asarray(labels) == 1))
+    raise ValueError(
+      'A threshold needs live and spoof clips; the split has '
+      f'{num_live} live and {len(labels) - num_live} spoof.'
+    )
+  return threshold
+
+
+def apcer_by_type(
+  scores: np.ndarray,
+  labels: np.ndarray,
+  attack_types: Sequence[str],
+  threshold: float,
+) -> dict[str, float]:
+  """Returns the share of attacks accepted as live, for each attack type.
+
+  Args:
+    scores: floats [N].
+    labels: ints [N], 1 live, 0 spoof.
+    attack_types: strings [N], 'live' for live clips and only for them.
+    threshold: live when score > threshold.
+
+  Returns:
+    The types in alphabetical order; empty if there is no spoof.
+  """
+  scores, live = operating_points.check_scores(
+    scores, labels, attack_types=attack_types
+  )
+  accepted = scores > operating_points.check_threshold(threshold)
+  attack_types = np.asarray(attack_types, str)
+  return {
+    str(name): float(np.mean(accepted[attack_types == name]))
+    for name in np.unique(attack_types[~live])
+  }
+
+
+def bpcer(
+  scores: np.ndarray, labels: np.ndarray, threshold: float
+) -> float | None:
+  """Returns the share of live clips rejected; None if there are none."""
+  scores, live = operating_points.check_scores(scores, labels)
+  return _mean(scores[live] <= operating_points.check_threshold(threshold))
+
+
+def roc(
+  scores: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+  """Returns the ROC curve with a point for every distinct score.
+
+  Args:
+    scores: floats [N].
+    labels: ints [N], 1 live, 0 spoof.
+
+  Returns:
+    (fpr, tpr, thresholds), float64 [M + 1] each, from (0, 0) at the highest
+    score to (1, 1) at -inf; live when score > threshold. Tied scores enter
+    together. None if a class is missing.
+  """
+  scores, live = operating_points.check_scores(scores, labels)
+  if live.all() or not live.any():
+    return None
+  curve = operating_points.count_errors(
+    scores, live, np.ones((1, len(scores)), np.int64)
+  )
+  fpr = (curve.accepted_spoof / curve.num_spoof)[0, ::-1]
+  tpr = ((curve.num_live - curve.rejected_live) / curve.num_live)[0, ::-1]
+  return fpr, tpr, np.append(curve.values[::-1], -np.inf)
+
+
+def auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
+  """Returns P(live score > spoof score) + 0.5 P(equal), the area under the ROC.
+
+  Args:
+    scores: floats [N].
+    labels: ints [N], 1 live, 0 spoof.
+
+  Returns:
+    A rate in [0, 1], or None if a class is missing.
+  """
+  scores, live = operating_points.check_scores(scores, labels)
+  if live.all() or not live.any():
+    return None
+  curve = operating_points.count_errors(
+    scores, live, np.ones((1, len(scores)), np.int64)
+  )
+  return float(operating_points.areas(curve)[0])
+
+
+def tpr_at_fpr(
+  scores: np.ndarray, labels: np.ndarray, fpr: float
+) -> float | None:
+  """Returns the highest TPR among operating points whose FPR is at most `fpr`.
+
+  Nothing is interpolated, so the rate can really be had; below one attack in
+  `num_spoof` no attack may be accepted at all.
+
+  Args:
+    scores: floats [N].
+    labels: ints [N], 1 live, 0 spoof.
+    fpr: allowed share of accepted spoofs, in [0, 1].
+
+  Returns:
+    A rate in [0, 1], or None if a class is missing.
+  """
+  if not 0 <= fpr <= 1:
+    raise ValueError(f'fpr is {fpr!r}; allowed: 0 to 1.')
+  curve = roc(scores, labels)
+  if curve is None:
+    return None
+  return float(np.max(curve[1][curve[0] <= fpr]))
+
+
+def summarise(
+  scores: np.ndarray,
+  labels: np.ndarray,
+  attack_types: Sequence[str],
+  threshold: float,
+  *,
+  fprs: Sequence[float] = (0.1, 0.01, 0.001),
+) -> dict[str, object]:
+  """Returns every metric of one split at a threshold chosen elsewhere.
+
+  Args:
+    scores: floats [N].
+    labels: ints [N], 1 live, 0 spoof.
+    attack_types: strings [N], 'live' for live clips and only for them.
+    threshold: live when score > threshold; from the dev split.
+    fprs: the FPRs at which the TPR is given.
+
+  Returns:
+    A dict ready for JSON. `apcer_max` is the APCER that ISO/IEC 30107-3
+    reports, the worst attack type, and `acer` its mean with `bpcer`.
+    `apcer_pooled` takes all attacks as one type; its mean with `bpcer` is
+    `acer_pooled` and, by another name, `hter`. `eer`, `auc` and `tpr_at_fpr`
+    do not depend on the threshold. None where a class is missing.
+  """
+  by_type = apcer_by_type(scores, labels, attack_types, threshold)
+  checked, live = operating_points.check_scores(scores, labels)
+  accepted = checked > threshold
+  apcer_max = max(by_type.values(), default=None)
+  apcer_pooled = _mean(accepted[~live])
+  rejected = bpcer(scores, labels, threshold)
+  pooled = _half_sum(apcer_pooled, rejected)
+  return {
+    'num_live': int(live.sum()),
+    'num_spoof': int((~live).sum()),
+    'threshold': float(threshold),
+    'apcer_by_type': by_type,
+    'apcer_max': apcer_max,
+    'apcer_pooled': apcer_pooled,
+    'bpcer': rejected,
+    'acer': _half_sum(apcer_max, rejected),
+    'acer_pooled': pooled,
+    'hter': pooled,
+    'accuracy': _mean(accepted == live),
+    'eer': eer(scores, labels)[0],
+    'auc': auc(scores, labels),
+    'tpr_at_fpr': {f'{x:g}': tpr_at_fpr(scores, labels, x) for x in fprs},
+  }
+
+
+def bootstrap(
+  scores: np.ndarray,
+  labels: np.ndarray,
+  attack_types: Sequence[str],
+  subjects: Sequence[str],
+  threshold: float,
+  *,
+  num_samples: int = 1000,
+  confidence: float = 0.95,
+  seed: int = 0,
+) -> dict[str, list[float] | None]:
+  """Returns percentile intervals of metrics over resampled subjects.
+
+  Clips of one person are not independent, so whole subjects are drawn with
+  replacement, as many as there are. The threshold stays fixed. A resample that
+  lacks a class which the split has is drawn again. An attack type that a
+  resample lacks is left out of its maximum.
+
+  Args:
+    scores: floats [N].
+    labels: ints [N], 1 live, 0 spoof.
+    attack_types: strings [N], 'live' for live clips and only for them.
+    subjects: strings [N], unique over the datasets of the split.
+    threshold: live when score > threshold.
+    num_samples: number of resamples.
+    confidence: share of the resamples inside an interval, in (0, 1).
+    seed: the same seed gives the same intervals.
+
+  Returns:
+    [low, high] for `hter`, `acer`, `apcer_max`, `bpcer`, `eer` and `auc`. None
+    where a class is missing, and for all of them with fewer than two subjects,
+    as nothing then varies.
+  """
+  scores, live = operating_points.check_scores(
+    scores, labels, attack_types=attack_types, subjects=subjects
+  )
+  accepted = scores > operating_points.check_threshold(threshold)
+  if num_samples < 1:
+    raise ValueError(f'num_samples is {num_samples}; allowed: at least 1.')
+  if not 0 < confidence < 1:
+    raise ValueError(f'confidence is {confidence}; allowed: between 0 and 1.')
+  names, subject_index = np.unique(
+    np.asarray(subjects, str), return_inverse=True
+  )
+  intervals = dict.fromkeys(('hter', 'acer', 'apcer_max', 'bpcer'))
+  intervals |= dict.fromkeys(('eer', 'auc'))
+  if len(names) < 2:
+    return intervals
+
+  draws = _draw_subjects(subject_index, live, num_samples, seed)
+  attack_types = np.asarray(attack_types, str)
+  samples = {name: [] for name in intervals}
+  block = max(1, _BLOCK_SIZE // len(scores))
+  for start in range(0, num_samples, block):
+    weights = draws[start : start + block][:, subject_index]
+    # Resampled clips and errors of each type, [B, types].
+    species = attack_types[:, None] == np.unique(attack_types[~live])[None]
+    attacks = weights @ species.astype(np.int64)
+    passed = weights @ (species & accepted[:, None]).astype(np.int64)
+    num_live = weights @ live.astype(np.int64)
+    rejected = weights @ (live & ~accepted).astype(np.int64)
+    if not live.all():
+      rates = passed / np.maximum(attacks, 1)
+      samples['apcer_max'].append(rates.max(axis=1))
+    if live.any():
+      samples['bpcer'].append(rejected / num_live)
+    if live.any() and not live.all():
+      bona_fide = samples['bpcer'][-1]
+      pooled = passed.sum(axis=1) / attacks.sum(axis=1)
+      samples['hter'].append((pooled + bona_fide) / 2)
+      samples['acer'].append((samples['apcer_max'][-1] + bona_fide) / 2)
+      curve = operating_points.count_errors(scores, live, weights)
+      samples['eer'].append(operating_points.eer_points(curve)[0])
+      samples['auc'].append(operating_points.areas(curve))
+  tail = (1 - confidence) / 2
+  for name, blocks in samples.items():
+    if blocks:
+      bounds = np.quantile(np.concatenate(blocks), (tail, 1 - tail))
+      intervals[name] = [float(bound) for bound in bounds]
+  return intervals
+
+
+def _draw_subjects(
+  subject_index: np.ndarray, live: np.ndarray, num_samples: int, seed: int
+) -> np.ndarray:
+  """Returns how often each subject is drawn, int64 [num_samples, subjects]."""
+  num_subjects = int(subject_index.max()) + 1
+  # Clips of each present class by subject; a resample must have some of each.
+  clips = np.stack(
+    [
+      np.bincount(subject_index[mask], minlength=num_subjects)
+      for mask in (live, ~live)
+      if mask.any()
+    ],
+    axis=1,
+  )
+  generator = np.random.default_rng(seed)
+  chances = np.full(num_subjects, 1 / num_subjects)
+  draws = np.zeros((num_samples, num_subjects), np.int64)
+  # Ends: a resample lacks no class with a probability of at least 0.4.
+  missing = np.arange(num_samples)
+  while len(missing):
+    draws[missing] = generator.multinomial(
+      num_subjects, chances, size=len(missing)
+    )
+    missing = missing[(draws[missing] @ clips == 0).any(axis=1)]
+  return draws
+
+
+def _mean(errors: np.ndarray) -> float | None:
+  return float(np.mean(errors)) if len(errors) else None
+
+
+def _half_sum(first: float | None, second: float | None) -> float | None:
+  return None if first is None or second is None else (first + second) / 2

@@ -1,0 +1,272 @@
+"""The report of a run: one HTML file that needs nothing beside it.
+
+Built from the files of a workdir only, whichever of them exist, so that a
+report can be written again at any time. The same files give the same bytes.
+"""
+
+import base64
+import csv
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from nasfas_jax import run_log
+from nasfas_jax.metrics import rates
+from nasfas_jax.models import search_spaces
+from nasfas_jax.report import cell_drawing, charts, style, tables
+
+_MAX_SAMPLES = 32
+_MAX_PICTURE_SIDE = 112
+
+
+def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
+  """Writes report/index.html from the files of a workdir.
+
+  Args:
+    workdir: folder of a run. Read where they exist: config.json,
+      environment.json, genotype.json, rates.jsonl, results.json, scores.csv
+      and samples.npz. A file that does not exist leaves its sections out.
+
+  Returns:
+    The path of the report.
+
+  Raises:
+    ValueError: if a score in scores.csv is not finite or a label is unknown.
+  """
+  workdir = pathlib.Path(workdir)
+  config = _read_json(workdir / 'config.json')
+  genotype = _read_json(workdir / 'genotype.json')
+  results = _read_json(workdir / 'results.json')
+  entries = run_log.read_metrics(workdir / 'metrics.jsonl')
+  scores = _read_scores(workdir / 'scores.csv')
+  threshold = results.get('threshold', {}).get('value')
+
+  sections = {
+    'Results': tables.results_table(results),
+    'Searched cells': _cells(genotype),
+    'Operation weights over time': _alphas(entries, genotype, config),
+    'Training curves': _curves(entries),
+    'ROC': _roc(scores, threshold),
+    'Scores by attack type': _histograms(scores, threshold),
+    'Clips and depth maps': _samples(workdir / 'samples.npz', threshold),
+    'By attack type': tables.groups_table(
+      results.get('per_type'), 'attack type'
+    ),
+    'By domain': tables.groups_table(results.get('per_domain'), 'domain'),
+    'Config': tables.fields_table(config, 'Every field'),
+    'Environment': tables.fields_table(
+      _read_json(workdir / 'environment.json'), 'Versions and devices'
+    ),
+  }
+  sections = {title: body for title, body in sections.items() if body}
+  names = (config.get('experiment'), results.get('protocol'))
+  title = ': '.join(str(name) for name in names if name) or 'run'
+  page = style.page(title, sections, before=cell_drawing.ARROW_HEADS)
+
+  path = workdir / 'report' / 'index.html'
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(path.name + '.tmp')
+  partial.write_text(page, encoding='utf-8')
+  os.replace(partial, path)
+  return path
+
+
+def _read_json(path: pathlib.Path) -> dict:
+  return run_log.read_json(path) if path.exists() else {}
+
+
+def _read_scores(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
+  """Returns columns label, attack_type and score by split, in file order."""
+  if not path.exists():
+    return {}
+  with open(path, encoding='utf-8', newline='') as file:
+    rows = list(csv.DictReader(file))
+  return {
+    split: {
+      name: np.array([kind(row[name]) for row in rows if row['split'] == split])
+      for name, kind in (('label', int), ('attack_type', str), ('score', float))
+    }
+    for split in dict.fromkeys(row['split'] for row in rows)
+  }
+
+
+def _cells(genotype: Mapping) -> str:
+  parts = []
+  for level, cells in genotype.get('cells', {}).items():
+    for number, cell in enumerate(cells, 1):
+      name = f'{level} level'
+      if len(cells) > 1:
+        name += f', cell {number}'
+      drawing = cell_drawing.draw_cell(cell, name)
+      parts.append(style.figure(drawing, name))
+  if not parts:
+    return ''
+  facts = {k: genotype[k] for k in ('space', 'theta') if k in genotype}
+  facts |= genotype.get('provenance', {})
+  return ''.join(parts) + tables.fields_table(facts, 'Origin of the cells')
+
+
+def _alphas(
+  entries: Sequence[Mapping], genotype: Mapping, config: Mapping
+) -> str:
+  """A row of heatmaps for each cell of each level."""
+  history = [entry for entry in entries if 'alphas' in entry]
+  if not history:
+    return ''
+  steps = [entry['step'] for entry in history]
+  space = genotype.get('space') or config.get('supernet', {}).get('space')
+  by_level = {
+    level: np.array([entry['alphas'][level] for entry in history])
+    for level in history[-1]['alphas']
+  }
+  highest = max(float(weights.max()) for weights in by_level.values())
+  parts = [
+    style.paragraph(
+      'One panel for each edge (source → target node), one row for each '
+      'operation, time from left to right. Bright: the operation has a '
+      'large share of the edge. The arrow marks what the genotype keeps.'
+    )
+  ]
+  for level, weights in by_level.items():
+    num_cells, num_edges, num_operations = weights.shape[1:]
+    operations = list(search_spaces.SPACES.get(space, ()))
+    if len(operations) != num_operations:
+      operations = [f'operation {i}' for i in range(num_operations)]
+    # A full cell of n nodes has n (n + 1) / 2 edges.
+    num_nodes = int(np.sqrt(2 * num_edges))
+    edges = search_spaces.cell_edges(num_nodes)
+    derived = genotype.get('cells', {}).get(level, ())
+    for number in range(num_cells):
+      kept = {}
+      if number < len(derived):
+        kept = {
+          edges.index((e['source'], e['target'])): e['operation']
+          for e in derived[number]['edges']
+        }
+      name = f'{level} level'
+      if num_cells > 1:
+        name += f', cell {number + 1}'
+      chart = charts.alphas_over_time(
+        steps,
+        weights[:, number],
+        operations,
+        [f'{source}→{target}' for source, target in edges],
+        kept,
+        highest,
+      )
+      final = np.argmax(weights[-1, number], axis=1)
+      spoken = '; '.join(
+        f'edge {source} to {target}: {operations[best]} is strongest'
+        for (source, target), best in zip(edges, final, strict=True)
+      )
+      parts.append(style.chart(chart, name, f'At the end, {spoken}.'))
+  return ''.join(parts)
+
+
+def _curves(entries: Sequence[Mapping]) -> str:
+  parts = []
+  for phase in dict.fromkeys(entry['phase'] for entry in entries):
+    lines = [entry for entry in entries if entry['phase'] == phase]
+    spoken = f'{len(lines)} measurements up to step {lines[-1]["step"]}.'
+    chart = charts.training_curves(
+      [{k: v for k, v in line.items() if k != 'phase'} for line in lines]
+    )
+    parts.append(style.chart(chart, str(phase), spoken))
+  return ''.join(parts)
+
+
+def _roc(scores: Mapping[str, Mapping], threshold: float | None) -> str:
+  curves, points, areas = {}, {}, []
+  for split, columns in scores.items():
+    curve = rates.roc(columns['score'], columns['label'])
+    if curve is None:
+      continue
+    area = rates.auc(columns['score'], columns['label'])
+    name = f'{split}, AUC {tables.percent(area)} %'
+    curves[name] = curve[:2]
+    areas.append(name)
+    if threshold is not None:
+      accepted = columns['score'] > threshold
+      live = columns['label'] == 1
+      points[name] = accepted[~live].mean(), accepted[live].mean()
+  if not curves:
+    return ''
+  chart = charts.roc_curves(curves, points)
+  return style.chart(chart, '', f'ROC curves: {"; ".join(areas)}.')
+
+
+def _histograms(scores: Mapping[str, Mapping], threshold: float | None) -> str:
+  if not scores:
+    return ''
+  by_split = {
+    split: {
+      kind: columns['score'][columns['attack_type'] == kind]
+      for kind in np.unique(columns['attack_type']).tolist()
+    }
+    for split, columns in scores.items()
+  }
+  chart = charts.score_histograms(by_split, threshold)
+  spoken = '; '.join(
+    f'{split} {kind}: {len(values)} clips, median {np.median(values):.4g}'
+    for split, by_kind in by_split.items()
+    for kind, values in by_kind.items()
+  )
+  return style.paragraph(
+    'Number of clips by score. Live clips belong right of the dashed '
+    'threshold, attacks left of it. Every row has its own height scale.'
+  ) + style.chart(chart, '', f'Histograms: {spoken}.')
+
+
+def _samples(path: pathlib.Path, threshold: float | None) -> str:
+  """Clips beside their maps: still frame, dynamic image, target, prediction."""
+  if not path.exists():
+    return ''
+  with np.load(path, allow_pickle=False) as file:
+    samples = {name: file[name][:_MAX_SAMPLES] for name in file.files}
+  order = np.lexsort((samples['clip_id'], samples['attack_type']))
+  order = sorted(order, key=lambda i: -samples['label'][i])
+  cards = []
+  for i in order:
+    label, score = int(samples['label'][i]), float(samples['score'][i])
+    verdict = ''
+    if threshold is not None:
+      verdict = 'right' if (score > threshold) == (label == 1) else 'wrong'
+    pictures = {
+      'frame': _png(samples['image'][i]),
+      'dynamic image': _png(samples['dynamic'][i]),
+      'true depth': _map_png(samples['depth'][i]),
+      'predicted depth': _map_png(samples['predicted'][i]),
+    }
+    cards.append(
+      style.card(
+        pictures,
+        title=str(samples['attack_type'][i]),
+        text=f'score {score:.4f}',
+        detail=f'{samples["clip_id"][i]} · {samples["domain"][i]}',
+        verdict=verdict,
+      )
+    )
+  return style.paragraph(
+    'Left to right: frame, dynamic image, true depth, predicted depth. Maps '
+    'run from 0 (dark) to 1 (bright); the target of an attack is 0.'
+  ) + style.cards(cards)
+
+
+def _png(image: np.ndarray) -> str:
+  """Returns uint8 RGB [H, W, 3] as the base64 text of a small PNG file."""
+  scale = _MAX_PICTURE_SIDE / max(image.shape[:2])
+  if scale < 1:
+    image = cv2.resize(
+      image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA
+    )
+  encoded = cv2.imencode('.png', np.ascontiguousarray(image[..., ::-1]))[1]
+  return base64.b64encode(encoded.tobytes()).decode()
+
+
+def _map_png(depth: np.ndarray) -> str:
+  """Returns a float map [S, S] in false colours; above 1 is as bright as 1."""
+  levels = np.round(255 * np.clip(np.nan_to_num(depth), 0, 1)).astype(np.uint8)
+  return _png(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1])

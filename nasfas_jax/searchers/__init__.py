@@ -1,0 +1,1 @@
+"""Searches: programs for the loop, and what derives a genotype."""

@@ -1,0 +1,1 @@
+"""Many small runs, their statistics and their pages."""

@@ -1,0 +1,97 @@
+import json
+
+import pytest
+
+from configs import evaluate as evaluate_config
+from configs import search as search_config
+from nasfas_jax import main
+from nasfas_jax.report import family_table
+
+
+def result(**test):
+  return {'splits': {'test': {'apcer_max': 0.0, 'bpcer': 0.0, **test}}}
+
+
+def test_a_family_is_a_first_part_of_names():
+  assert family_table.members('oulu_npu/3') == [
+    f'oulu_npu/3/{k}' for k in range(1, 7)
+  ]
+  assert len(family_table.members('oulu_npu')) == 14
+  assert family_table.members('oulu_npu/1') == []
+  assert family_table.members('oulu') == []
+
+
+def test_folds_are_averaged_and_published_figures_marked():
+  results = {
+    'oulu_npu/1': result(acer=0.05),
+    **{f'oulu_npu/3/{k}': result(acer=0.01 * k) for k in range(1, 7)},
+  }
+  first, third = family_table.table(results).splitlines()
+  assert first.startswith('| oulu_npu/1 | 1 | ')
+  assert 'acer 5.0 | published, NAS-FAS: acer 0.2' in first
+  # Mean and sample deviation of 1 to 6.
+  assert '| oulu_npu/3 | 6 | ' in third
+  assert 'acer 3.5 ± 1.9' in third
+  assert 'published, CDCN: acer 2.3 ± 1.4' in third
+
+
+def test_a_fold_without_the_metric_leaves_it_out():
+  text = family_table.table({'oulu_npu/2': result(acer=None)})
+  assert 'acer - |' in text
+
+
+def test_a_search_takes_one_protocol(tmp_path):
+  config = search_config.get_config('debug')
+  config.protocol = 'synthetic_fas/cross_domain'
+  with pytest.raises(
+    ValueError, match='a family; the experiment .search. takes one.*office'
+  ):
+    main.run(config, tmp_path)
+
+
+def test_no_run_of_a_family_is_an_error(tmp_path):
+  config = evaluate_config.get_config()
+  config.protocol = 'oulu_npu'
+  config.checkpoint = str(tmp_path)
+  with pytest.raises(ValueError, match='holds no run of the family'):
+    main.run(config, tmp_path / 'out')
+
+
+def test_every_protocol_of_a_family_has_a_folder(
+  tmp_path, monkeypatch, tiny_data_dir
+):
+  """Evaluation is replaced: what is run where is the subject here."""
+  seen = {}
+
+  def evaluate(config, workdir):
+    seen[config.protocol] = config.checkpoint, workdir
+    workdir.mkdir(parents=True)
+    figures = {'hter': 0.25, 'auc': 0.8}
+    content = {'splits': {'test': figures}}
+    (workdir / 'results.json').write_text(json.dumps(content))
+
+  monkeypatch.setitem(main.EXPERIMENTS, 'evaluate', evaluate)
+  said = []
+  monkeypatch.setattr(main.progress, 'say', said.append)
+  for domain in ('office', 'night'):
+    run = tmp_path / 'runs' / f'synthetic_fas-cross_domain-{domain}'
+    run.mkdir(parents=True)
+    (run / 'config.json').write_text('{}')
+  config = evaluate_config.get_config()
+  config.data.data_dir = str(tiny_data_dir)
+  config.data.builder_config = 'tiny'
+  config.protocol = 'synthetic_fas/cross_domain'
+  config.checkpoint = str(tmp_path / 'runs')
+  main.run(config, tmp_path / 'out')
+  name = 'synthetic_fas-cross_domain-night'
+  assert seen == {
+    f'synthetic_fas/cross_domain/{domain}': (
+      str(tmp_path / 'runs' / f'synthetic_fas-cross_domain-{domain}'),
+      tmp_path / 'out' / f'synthetic_fas-cross_domain-{domain}',
+    )
+    for domain in ('office', 'night')
+  }
+  assert (tmp_path / 'out' / name / 'results.json').exists()
+  text = '\n'.join(said)
+  assert 'synthetic_fas/cross_domain/window: no run in' in text
+  assert '| synthetic_fas/cross_domain | 2 | hter 25.0 ± 0.0 | auc 80.0' in text

@@ -1,0 +1,212 @@
+"""The two steps of the bilevel search, against finite differences."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from small_search import make_batch, small_config
+
+from nasfas_jax import states, supervised
+from nasfas_jax.models import cells
+from nasfas_jax.ops.cpu import xla_options
+from nasfas_jax.searchers import bilevel
+
+
+class Setting:
+  """A supernet in mid-search, with plain descent as both optimizers."""
+
+  def __init__(self, **changes):
+    self.config = small_config(**changes)
+    self.model = bilevel.build_supernet(self.config)
+    self.descent = optax.sgd(1.0)
+    state = jax.jit(lambda: bilevel.initial_state(self.config, self.model))()
+    self.state = state.replace(
+      weight_opt_state=self.descent.init(state.params),
+      arch_opt_state=self.descent.init(state.arch),
+    )
+    self.first, self.second = make_batch(1), make_batch(2)
+
+  def loss(self, params, arch, batch):
+    variables = {'params': params, 'batch_stats': self.state.batch_stats}
+    return supervised.batch_loss(
+      self.model, self.config, variables, batch, arch
+    )[0]
+
+  def arch_step(self, rate=0.05):
+    # The rate as an argument: one program for every rate.
+    @jax.jit
+    def step(state, first, second, rate):
+      return bilevel.arch_step(
+        state,
+        first,
+        second,
+        model=self.model,
+        config=self.config,
+        optimizer=self.descent,
+        rate=lambda _: rate,
+      )
+
+    return step(self.state, self.first, self.second, rate)
+
+  def weight_step(self):
+    step = functools.partial(
+      bilevel.weight_step,
+      model=self.model,
+      config=self.config,
+      optimizer=self.descent,
+    )
+    return jax.jit(step)(self.state, self.first)
+
+
+def slope(function, tree, direction, size):
+  """Central difference of a function along a direction of a pytree."""
+  ends = [
+    function(jax.tree.map(lambda a, d, s=s: a + s * d, tree, direction))
+    for s in (size, -size)
+  ]
+  return (float(ends[0]) - float(ends[1])) / (2 * size)
+
+
+def inner(a, b):
+  products = jax.tree.map(lambda x, y: float(jnp.vdot(x, y)), a, b)
+  return sum(jax.tree.leaves(products))
+
+
+def difference(before, after):
+  """What plain descent subtracted: the gradient."""
+  return jax.tree.map(lambda a, b: a - b, before, after)
+
+
+def test_the_weight_step_descends_the_loss_of_the_first_half():
+  setting = Setting()
+  state, loss = setting.weight_step()
+  value = jax.jit(lambda p: setting.loss(p, setting.state.arch, setting.first))
+  assert float(loss) == pytest.approx(float(value(setting.state.params)))
+  gradient = difference(setting.state.params, state.params)
+  # Along the gradient itself, where the slope is steepest.
+  length = np.sqrt(inner(gradient, gradient))
+  unit = jax.tree.map(lambda g: g / length, gradient)
+  measured = slope(value, setting.state.params, unit, 2e-3)
+  assert measured == pytest.approx(length, rel=0.05)
+  assert int(state.step) == 1
+  jax.tree.map(np.testing.assert_array_equal, state.arch, setting.state.arch)
+  moved = jax.tree.map(
+    lambda a, b: bool(np.any(a != b)),
+    state.batch_stats,
+    setting.state.batch_stats,
+  )
+  assert all(jax.tree.leaves(moved))
+
+
+def test_the_architecture_step_descends_the_loss_of_the_second_half():
+  setting = Setting()
+  state, loss = setting.arch_step()
+  objective = jax.jit(
+    lambda arch: setting.loss(setting.state.params, arch, setting.second)
+  )
+  assert float(loss) == pytest.approx(float(objective(setting.state.arch)))
+  gradient = difference(setting.state.arch, state.arch)
+  length = np.sqrt(inner(gradient, gradient))
+  unit = jax.tree.map(lambda g: g / length, gradient)
+  measured = slope(objective, setting.state.arch, unit, 5e-3)
+  assert measured == pytest.approx(length, rel=0.05)
+  for name in ('params', 'batch_stats'):
+    jax.tree.map(
+      np.testing.assert_array_equal,
+      getattr(state, name),
+      getattr(setting.state, name),
+    )
+
+
+def test_the_second_order_is_the_formula_of_darts():
+  """Equation 7 of DARTS (arXiv 1806.09055), with its mixed second derivative.
+
+  grad_alpha L(w', alpha; second) - rate * grad_alpha <grad_w L(w, alpha;
+  first), v>, where w' is w after the inner step and v is grad_w' of the first
+  term's loss, held fixed.
+  """
+  rate = 0.05
+  setting = Setting(second_order=True)
+  state, loss = setting.arch_step(rate)
+
+  @jax.jit
+  def reference(params, arch):
+    gradients = jax.grad(setting.loss)(params, arch, setting.first)
+    moved = jax.tree.map(lambda p, g: p - rate * g, params, gradients)
+    value, (v, direct) = jax.value_and_grad(setting.loss, argnums=(0, 1))(
+      moved, arch, setting.second
+    )
+
+    def product(arch):
+      gradients = jax.grad(setting.loss)(params, arch, setting.first)
+      parts = jax.tree.map(jnp.vdot, gradients, v)
+      return sum(jax.tree.leaves(parts))
+
+    mixed = jax.grad(product)(arch)
+    total = jax.tree.map(lambda d, m: d - rate * m, direct, mixed)
+    return value, total
+
+  value, expected = reference(setting.state.params, setting.state.arch)
+  assert float(loss) == pytest.approx(float(value), rel=1e-5)
+  actual = difference(setting.state.arch, state.arch)
+  apart = difference(actual, expected)
+  assert inner(expected, expected) > 1e-8
+  assert inner(apart, apart) < 1e-5 * inner(expected, expected)
+
+
+def test_the_orders_differ_and_meet_at_inner_rate_zero():
+  first, _ = Setting(second_order=False).arch_step()
+  second, _ = Setting(second_order=True).arch_step(rate=0.5)
+  zero, _ = Setting(second_order=True).arch_step(rate=0.0)
+  apart = inner(*[difference(first.arch, second.arch)] * 2)
+  assert apart > 1e-12
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+    first.arch,
+    zero.arch,
+  )
+
+
+def test_gumbel_draws_are_new_at_each_step_and_the_same_for_a_seed():
+  setting = Setting(gumbel=True)
+  _, loss = setting.arch_step()
+  _, again = setting.arch_step()
+  assert float(loss) == float(again)
+  setting.state = setting.state.replace(step=setting.state.step + 1)
+  _, later = setting.arch_step()
+  assert float(loss) != float(later)
+
+
+def test_remat_changes_no_value_and_holds_less_memory(monkeypatch):
+  monkeypatch.setattr(cells, 'recomputes', lambda: True)
+  mesh = states.make_mesh()
+  found, held = [], []
+  for remat in (False, True):
+    config = small_config()
+    config.supernet.remat = remat
+    # Large enough that activations are what counts.
+    config.supernet.num_nodes = 2
+    config.search.batch_size = 8
+    model = bilevel.build_supernet(config)
+    state = jax.jit(
+      functools.partial(bilevel.initial_state, config, model),
+      out_shardings=states.replicated(mesh),
+    )()
+    batch = states.put_batch(make_batch(1, size=32), mesh)
+    step = xla_options.compile_step(
+      bilevel.jit_steps(config, model, mesh)[0].lower(state, batch),
+      in_sequence=remat,
+    )
+    held.append(step.memory_analysis().temp_size_in_bytes)
+    found.append(step(state, batch))
+  (first, loss), (second, other) = found
+  np.testing.assert_allclose(loss, other, rtol=1e-5)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+    first.params,
+    second.params,
+  )
+  assert held[1] < held[0], held
