@@ -25,9 +25,13 @@ xla_options.prefer_own_convolutions()
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
-# What one test compiled, another need not; nothing outlives the session.
-_CACHE = tempfile.TemporaryDirectory(prefix='nasfas_xla_')
-jax.config.update('jax_compilation_cache_dir', _CACHE.name)
+# What one test compiled, another need not. Nothing outlives the session, unless
+# a developer names a folder: NASFAS_TEST_CACHE=~/.cache/nasfas_jax/tests pytest.
+_CACHE = os.environ.get('NASFAS_TEST_CACHE')
+if not _CACHE:
+  _SESSION_CACHE = tempfile.TemporaryDirectory(prefix='nasfas_xla_')
+  _CACHE = _SESSION_CACHE.name
+jax.config.update('jax_compilation_cache_dir', os.path.expanduser(_CACHE))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 # grain's worker processes read absl flags, which pytest never parses.

@@ -1,6 +1,6 @@
 """Peak memory of a training step, each framework in a process of its own.
 
-python -m nasfas_jax.compare.memory CONFIG.json FRAMEWORK
+python -m nasfas_jax.comparison.memory CONFIG.json FRAMEWORK
   Prints JSON; the experiment 'compare' calls it.
 """
 
@@ -39,7 +39,7 @@ def measure(workdir: pathlib.Path) -> dict[str, dict[str, float]]:
   found = {}
   for framework in FRAMEWORKS:
     command = [
-      *(sys.executable, '-m', 'nasfas_jax.compare.memory'),
+      *(sys.executable, '-m', 'nasfas_jax.comparison.memory'),
       *(str(workdir / 'config.json'), framework),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

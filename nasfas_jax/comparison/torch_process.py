@@ -1,6 +1,6 @@
 """PyTorch's steps in a process of their own, run and timed on demand.
 
-python -m nasfas_jax.compare.torch_process CONFIG.json KIND BATCH.npz
+python -m nasfas_jax.comparison.torch_process CONFIG.json KIND BATCH.npz
   Reads the name of a form a line, runs its step once and prints JSON:
   {"seconds": ...} or {"error": ...}. `TorchProcess` is the other end.
 """
@@ -44,7 +44,7 @@ class TorchProcess:
     self._log = tempfile.TemporaryFile('w+', encoding='utf-8')
     self._process = subprocess.Popen(
       [
-        *(sys.executable, '-m', 'nasfas_jax.compare.torch_process'),
+        *(sys.executable, '-m', 'nasfas_jax.comparison.torch_process'),
         *(str(config), kind, str(batch)),
       ],
       stdin=subprocess.PIPE,

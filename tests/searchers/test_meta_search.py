@@ -6,6 +6,7 @@ import optax
 import pytest
 from small_search import small_config
 
+from nasfas_jax import states
 from nasfas_jax.data import protocols
 from nasfas_jax.searchers import meta_search
 
