@@ -26,7 +26,7 @@ jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 # What one test compiled, another need not. Nothing outlives the session, unless
-# a developer names a folder: NASFAS_TEST_CACHE=~/.cache/nasfas_jax/tests pytest.
+# a developer names a folder: NASFAS_TEST_CACHE=~/.cache/nasfas_tests pytest.
 _CACHE = os.environ.get('NASFAS_TEST_CACHE')
 if not _CACHE:
   _SESSION_CACHE = tempfile.TemporaryDirectory(prefix='nasfas_xla_')
