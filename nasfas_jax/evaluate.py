@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import functools
 import io
-import os
 import pathlib
 from collections.abc import Sequence
 
@@ -18,6 +17,7 @@ from jax.sharding import Mesh
 from nasfas_jax import (
   checkpoints,
   config_checks,
+  files,
   losses,
   models,
   progress,
@@ -117,7 +117,7 @@ def read_run_config(source: pathlib.Path) -> ml_collections.ConfigDict:
       f'config.checkpoint is {str(source)!r}, which holds no run: there is '
       'no config.json.'
     )
-  return ml_collections.ConfigDict(run_log.read_json(source / 'config.json'))
+  return ml_collections.ConfigDict(files.read_json(source / 'config.json'))
 
 
 def _merge(config, trained) -> ml_collections.ConfigDict:
@@ -135,7 +135,7 @@ def _merge(config, trained) -> ml_collections.ConfigDict:
 
 def _check_subjects(source, selection, protocol: str) -> None:
   """Refuses to test on subjects that the run was trained on."""
-  seen = set(run_log.read_json(source / 'data.json')['train_subjects'])
+  seen = set(files.read_json(source / 'data.json')['train_subjects'])
   shared = seen & index.subjects(selection.test)
   if shared:
     raise ValueError(
@@ -221,7 +221,7 @@ def judge(
     },
   }
   if jax.process_index() == 0:
-    run_log.write_json(workdir / 'results.json', results)
+    files.write_json(workdir / 'results.json', results)
     _write_scores(workdir / 'scores.csv', scored)
   if config.evaluate.num_samples:
     _write_samples(config, workdir, scorer, selection, scored['test'])
@@ -260,9 +260,7 @@ def _write_scores(path: pathlib.Path, scored: dict) -> None:
       {**columns, 'split': split}[name].tolist() for name in SCORE_COLUMNS
     ]
     writer.writerows(zip(*listed, strict=True))
-  partial = path.with_name(path.name + '.tmp')
-  partial.write_text(text.getvalue(), encoding='utf-8')
-  os.replace(partial, path)
+  files.write_whole(path, text.getvalue())
 
 
 def choose_samples(columns: dict, number: int) -> list[int]:
@@ -312,21 +310,19 @@ def _write_samples(config, workdir, scorer, selection, test) -> None:
     np.concatenate(arrays)[: len(rows)] for arrays in zip(*parts, strict=True)
   )
   chosen = {name: column[places] for name, column in test.items()}
-  path = workdir / 'samples.npz'
-  partial = path.with_name('samples.tmp.npz')
-  np.savez_compressed(
-    partial,
-    clip_id=chosen['clip_id'],
-    attack_type=chosen['attack_type'],
-    domain=chosen['domain'],
-    label=chosen['label'],
-    score=chosen['score'],
-    image=image,
-    dynamic=dynamic,
-    predicted=predicted,
-    depth=depth,
-  )
-  os.replace(partial, path)
+  with files.replacing(workdir / 'samples.npz', suffix='.npz') as partial:
+    np.savez_compressed(
+      partial,
+      clip_id=chosen['clip_id'],
+      attack_type=chosen['attack_type'],
+      domain=chosen['domain'],
+      label=chosen['label'],
+      score=chosen['score'],
+      image=image,
+      dynamic=dynamic,
+      predicted=predicted,
+      depth=depth,
+    )
 
 
 def _announce(results: dict) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from nasfas_jax import run_log
+from nasfas_jax import files, run_log
 from nasfas_jax.metrics import rates
 from nasfas_jax.models import search_spaces
 from nasfas_jax.report import cell_drawing, charts, style, tables
@@ -67,15 +67,12 @@ def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
   page = style.page(title, sections, before=cell_drawing.ARROW_HEADS)
 
   path = workdir / 'report' / 'index.html'
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(path.name + '.tmp')
-  partial.write_text(page, encoding='utf-8')
-  os.replace(partial, path)
+  files.write_whole(path, page)
   return path
 
 
 def _read_json(path: pathlib.Path) -> dict:
-  return run_log.read_json(path) if path.exists() else {}
+  return files.read_json(path) if path.exists() else {}
 
 
 def _read_scores(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:

@@ -9,7 +9,7 @@ from small_search import small_config
 
 from configs import search as search_config
 from configs import study as study_config
-from nasfas_jax import run_log, search
+from nasfas_jax import files, run_log, search
 from nasfas_jax.metrics import rates
 from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.searchers import supernet_scores
@@ -102,7 +102,7 @@ def test_an_unknown_name_is_an_error(field, name, allowed, tmp_path):
 def test_runs_of_other_settings_are_not_reported(settings, tmp_path):
   job = experiment.plan(settings)[0]
   write_run(tmp_path, job.name, 1.0, 0)
-  run_log.write_json(
+  files.write_json(
     tmp_path / job.name / 'arguments.json',
     [*job.arguments, '--config.search.num_steps=9999'],
   )
@@ -142,7 +142,7 @@ def write_run(workdir, name, skill, seed):
     )
     for kind in ('print', 'replay')
   }
-  run_log.write_json(
+  files.write_json(
     folder / 'results.json',
     {
       'splits': {'dev': figures, 'test': figures},
@@ -194,7 +194,7 @@ def test_report_of_finished_runs(settings, tmp_path, capsys):
   experiment.study(settings, tmp_path)
   out = capsys.readouterr().err
   assert '14 of ' in out and 'runs are finished' in out
-  figures = run_log.read_json(tmp_path / 'report' / 'study.json')
+  figures = files.read_json(tmp_path / 'report' / 'study.json')
   rows = figures['tables'][FIRST]
   assert rows['plain']['auc']['values'] == [
     aucs['plain', seed] for seed in (0, 1)
@@ -252,7 +252,7 @@ def test_rank_correlation_is_that_of_the_two_orders(tmp_path):
   flat = {'mixture': 0.5, 'derived': 0.5, 'random': dict.fromkeys(names, 0.5)}
   dead = pages.rank_correlations(runs, FIRST, {f'{FIRST}/plain/seed0': flat})
   assert dead[f'{FIRST}/plain/seed0']['spearman_auc'] is None
-  run_log.write_json(tmp_path / 'dead.json', dead)
+  files.write_json(tmp_path / 'dead.json', dead)
   nothing = {'tables': {}, 'random': {}, 'fusions': {}, 'alarms': {}}
   assert '| – | – | – |' in markdown.page({**nothing, 'supernets': dead})
   figures = {'tables': {}, 'random': {}, 'fusions': {}, 'alarms': {}}
