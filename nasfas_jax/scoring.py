@@ -82,6 +82,7 @@ def evaluation_stream(
     num_snippets=num_snippets,
     batch_size=config.evaluate.batch_size,
     num_workers=config.data.num_workers,
+    domain_field='',
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )

@@ -69,8 +69,11 @@ def _snippets(config, map_size: int, num_streams: int) -> dict[str, object]:
       map_size=map_size,
     ),
     'augmentation': transforms.Augmentation(**config.augmentation),
-    'num_workers': config.data.num_workers,
-    'cache_bytes': (config.data.cache_mib << 20) // num_streams,
+    'reading': pipeline.Reading(
+      num_workers=config.data.num_workers,
+      cache_bytes=(config.data.cache_mib << 20) // num_streams,
+    ),
+    'domain_field': '',
   }
 
 
