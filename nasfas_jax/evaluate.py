@@ -19,6 +19,7 @@ from nasfas_jax import (
   config_checks,
   files,
   losses,
+  metrics,
   models,
   progress,
   run_log,
@@ -27,7 +28,6 @@ from nasfas_jax import (
 )
 from nasfas_jax.data import index, protocols
 from nasfas_jax.data.index import Row
-from nasfas_jax.metrics import rates
 from nasfas_jax.ops import rank_pooling
 from nasfas_jax.report import page
 
@@ -169,7 +169,7 @@ def judge(
     scored[part] = _columns(rows, scores, protocol.domain_field)
     zero_share[part] = float(np.mean(scores == 0.0))
   dev, test = scored[source], scored['test']
-  threshold = float(rates.eer_threshold(dev['score'], dev['label']))
+  threshold = float(metrics.eer_threshold(dev['score'], dev['label']))
   results = {
     'protocol': protocol.name,
     'headline': list(protocol.headline),
@@ -194,7 +194,7 @@ def judge(
     'confidence': {
       'level': 0.95,
       'samples': config.evaluate.bootstrap_samples,
-      **rates.bootstrap(
+      **metrics.bootstrap_intervals(
         test['score'],
         test['label'],
         test['attack_type'],
@@ -245,7 +245,7 @@ def _where(columns: dict, mask: np.ndarray) -> dict:
 
 
 def _summary(columns: dict, threshold: float) -> dict:
-  return rates.summarise(
+  return metrics.summarise(
     columns['score'], columns['label'], columns['attack_type'], threshold
   )
 

@@ -23,8 +23,8 @@ from nasfas_jax.data.index import Row
 HOLD_OUTS = ('domain', 'type', 'domain_type')
 # Other tasks to try for a held-out part whose sets are too small, by message.
 _ADVICE = (
-  "choose --config.search.hold_out=none for a plain search, or '{other}' to hold "
-  'out the other'
+  "choose --config.search.hold_out=none for a plain search, or '{other}' to "
+  'hold out the other'
 )
 
 

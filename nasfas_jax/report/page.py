@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from nasfas_jax import files, run_log
-from nasfas_jax.metrics import rates
+from nasfas_jax import files, metrics, run_log
 from nasfas_jax.models import search_spaces
 from nasfas_jax.report import cell_drawing, charts, style, tables
 
@@ -27,7 +26,7 @@ def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
 
   Args:
     workdir: folder of a run. Read where they exist: config.json,
-      environment.json, genotype.json, rates.jsonl, results.json, scores.csv
+      environment.json, genotype.json, metrics.jsonl, results.json, scores.csv
       and samples.npz. A file that does not exist leaves its sections out.
 
   Returns:
@@ -178,10 +177,10 @@ def _curves(entries: Sequence[Mapping]) -> str:
 def _roc(scores: Mapping[str, Mapping], threshold: float | None) -> str:
   curves, points, areas = {}, {}, []
   for split, columns in scores.items():
-    curve = rates.roc(columns['score'], columns['label'])
+    curve = metrics.roc(columns['score'], columns['label'])
     if curve is None:
       continue
-    area = rates.auc(columns['score'], columns['label'])
+    area = metrics.auc(columns['score'], columns['label'])
     name = f'{split}, AUC {tables.percent(area)} %'
     curves[name] = curve[:2]
     areas.append(name)

@@ -10,9 +10,8 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from nasfas_jax import losses, scoring, states, supervised
+from nasfas_jax import losses, metrics, scoring, states, supervised
 from nasfas_jax.data.index import Row
-from nasfas_jax.metrics import rates
 from nasfas_jax.models import genotypes, layers, sampling
 
 # With 96 the genotypes came in the same order in a trial (rank correlation
@@ -154,7 +153,7 @@ class SupernetScorer:
 
   def auc_of_arch(self, variables: dict, arch: dict) -> float:
     """AUC with architecture parameters, such as those of a searched mixture."""
-    return rates.auc(self.scores(variables, arch), self._labels)
+    return metrics.auc(self.scores(variables, arch), self._labels)
 
   def scores(self, variables: dict, arch: dict) -> np.ndarray:
     """The score of every clip, in their order: float64 [clips]."""

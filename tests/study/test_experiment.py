@@ -9,8 +9,7 @@ from small_search import small_config
 
 from configs import search as search_config
 from configs import study as study_config
-from nasfas_jax import files, run_log, search
-from nasfas_jax.metrics import rates
+from nasfas_jax import files, metrics, run_log, search
 from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.searchers import supernet_scores
 from nasfas_jax.study import experiment, markdown, pages
@@ -134,9 +133,9 @@ def write_run(workdir, name, skill, seed):
   types = np.where(labels == 1, 'live', np.tile(['x', 'print', 'replay'], 24))
   subjects = np.repeat([f's{i}' for i in range(12)], 6)
   scores = skill * labels + rng.normal(size=len(labels))
-  figures = rates.summarise(scores, labels, types, 0.5)
+  figures = metrics.summarise(scores, labels, types, 0.5)
   per_type = {
-    kind: rates.summarise(
+    kind: metrics.summarise(
       *(a[(labels == 1) | (types == kind)] for a in (scores, labels, types)),
       0.5,
     )
