@@ -276,12 +276,29 @@ def test_a_supernet_scores_the_random_genotypes_once(
   settings.study.supernet_clips = 8
   settings.study.seeds = (0,)
   finished = [name, *(f'{FIRST}/random/seed{s}' for s in range(2))]
+  judged, auc = [], metrics.auc
+
+  def counted(scores, labels):
+    judged.append((scores, labels))
+    return auc(scores, labels)
+
+  monkeypatch.setattr(metrics, 'auc', counted)
   found = experiment.score_supernets(settings, tmp_path, finished)
   assert set(found) == {name}
   scores = found[name]
   assert set(scores['random']) == set(finished[1:])
-  for auc in (*scores['random'].values(), scores['mixture'], scores['derived']):
-    assert 0 <= auc <= 1
+  # The share of pairs that live clips win, by counting.
+  expected = []
+  for values, labels in judged:
+    assert len(values) == 8 and np.ptp(values) > 0
+    pairs = [
+      (live > spoof) + 0.5 * (live == spoof)
+      for live in values[labels == 1]
+      for spoof in values[labels == 0]
+    ]
+    expected.append(np.mean(pairs))
+  aucs = [*scores['random'].values(), scores['mixture'], scores['derived']]
+  assert sorted(aucs) == pytest.approx(sorted(expected), abs=1e-12)
   monkeypatch.setattr(experiment, '_score_supernet', None)
   assert experiment.score_supernets(settings, tmp_path, finished) == found
   assert genotypes.load(tmp_path / name / 'genotype.json')
