@@ -8,7 +8,6 @@ again.
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import shutil
 import zipfile
@@ -17,6 +16,7 @@ import numpy as np
 
 from nasfas_datasets import clip_config, listing
 from nasfas_datasets.clip_config import ClipConfig
+from nasfas_jax import files
 
 
 class ClipCache:
@@ -62,7 +62,6 @@ class ClipCache:
 
   def put(self, clip: listing.Clip, record: dict[str, object]) -> None:
     """Keeps the record of a clip."""
-    self._folder.mkdir(parents=True, exist_ok=True)
     arrays = ('frame_index', 'face_box', 'depth')
     text = {
       name: value
@@ -70,17 +69,14 @@ class ClipCache:
       if name not in (*arrays, 'frames')
     }
     text['source'] = self._source(clip)
-    path = self._path(clip)
-    partial = path.with_suffix(f'.{os.getpid()}.tmp')
-    with open(partial, 'wb') as file:
+    with files.replacing(self._path(clip), suffix='.npz') as partial:
       np.savez(
-        file,
+        partial,
         text=np.frombuffer(json.dumps(text).encode(), np.uint8),
         lengths=np.array([len(frame) for frame in record['frames']]),
         frames=np.frombuffer(b''.join(record['frames']), np.uint8),
         **{name: record[name] for name in arrays},
       )
-    os.replace(partial, path)
 
   def _source(self, clip: listing.Clip) -> list:
     """What the record of a clip depends on: JSON content."""
@@ -101,10 +97,10 @@ class ClipCache:
 
 def _status(path: pathlib.Path) -> list[int]:
   """Size and time of a file, or of a folder's files."""
-  files = sorted(path.iterdir()) if path.is_dir() else [path]
-  statuses = [file.stat() for file in files]
+  inside = sorted(path.iterdir()) if path.is_dir() else [path]
+  statuses = [file.stat() for file in inside]
   return [
-    len(files),
+    len(inside),
     sum(status.st_size for status in statuses),
     max((status.st_mtime_ns for status in statuses), default=0),
   ]

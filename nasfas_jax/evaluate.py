@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import functools
 import io
-import os
 import pathlib
 from collections.abc import Sequence
 
@@ -18,7 +17,9 @@ from jax.sharding import Mesh
 from nasfas_jax import (
   checkpoints,
   config_checks,
+  files,
   losses,
+  metrics,
   models,
   progress,
   run_log,
@@ -28,7 +29,6 @@ from nasfas_jax import (
 )
 from nasfas_jax.data import index, protocols
 from nasfas_jax.data.index import Row
-from nasfas_jax.metrics import rates
 from nasfas_jax.models import cost, genotypes
 from nasfas_jax.ops import rank_pooling
 from nasfas_jax.report import page
@@ -128,7 +128,7 @@ def read_run_config(source: pathlib.Path) -> ml_collections.ConfigDict:
       f'config.checkpoint is {str(source)!r}, which holds no run: there is '
       'no config.json.'
     )
-  return ml_collections.ConfigDict(run_log.read_json(source / 'config.json'))
+  return ml_collections.ConfigDict(files.read_json(source / 'config.json'))
 
 
 def _merge(config, trained) -> ml_collections.ConfigDict:
@@ -146,7 +146,7 @@ def _merge(config, trained) -> ml_collections.ConfigDict:
 
 def _check_subjects(source, selection, protocol: str) -> None:
   """Refuses to test on subjects that the run was trained on."""
-  seen = set(run_log.read_json(source / 'data.json')['train_subjects'])
+  seen = set(files.read_json(source / 'data.json')['train_subjects'])
   shared = seen & index.subjects(selection.test)
   if shared:
     raise ValueError(
@@ -181,7 +181,7 @@ def judge(
     scored[part] = _columns(rows, scores, protocol.domain_field)
     zero_share[part] = float(np.mean(scores == 0.0))
   dev, test = scored[source], scored['test']
-  threshold = float(rates.eer_threshold(dev['score'], dev['label']))
+  threshold = float(metrics.eer_threshold(dev['score'], dev['label']))
   results = {
     'protocol': protocol.name,
     'headline': list(protocol.headline),
@@ -211,7 +211,7 @@ def judge(
     'confidence': {
       'level': 0.95,
       'samples': config.evaluate.bootstrap_samples,
-      **rates.bootstrap(
+      **metrics.bootstrap_intervals(
         test['score'],
         test['label'],
         test['attack_type'],
@@ -238,7 +238,7 @@ def judge(
     },
   }
   if jax.process_index() == 0:
-    run_log.write_json(workdir / 'results.json', results)
+    files.write_json(workdir / 'results.json', results)
     _write_scores(workdir / 'scores.csv', scored)
   if config.evaluate.num_samples:
     _write_samples(config, workdir, predict, selection, scored['test'])
@@ -287,7 +287,7 @@ def _where(columns: dict, mask: np.ndarray) -> dict:
 
 
 def _summary(columns: dict, threshold: float) -> dict:
-  return rates.summarise(
+  return metrics.summarise(
     columns['score'], columns['label'], columns['attack_type'], threshold
   )
 
@@ -302,9 +302,7 @@ def _write_scores(path: pathlib.Path, scored: dict) -> None:
       {**columns, 'split': split}[name].tolist() for name in SCORE_COLUMNS
     ]
     writer.writerows(zip(*listed, strict=True))
-  partial = path.with_name(path.name + '.tmp')
-  partial.write_text(text.getvalue(), encoding='utf-8')
-  os.replace(partial, path)
+  files.write_whole(path, text.getvalue())
 
 
 def choose_samples(columns: dict, number: int) -> list[int]:
@@ -355,21 +353,19 @@ def _write_samples(config, workdir, predict, selection, test) -> None:
     np.concatenate(arrays)[: len(rows)] for arrays in zip(*parts, strict=True)
   )
   chosen = {name: column[places] for name, column in test.items()}
-  path = workdir / 'samples.npz'
-  partial = path.with_name('samples.tmp.npz')
-  np.savez_compressed(
-    partial,
-    clip_id=chosen['clip_id'],
-    attack_type=chosen['attack_type'],
-    domain=chosen['domain'],
-    label=chosen['label'],
-    score=chosen['score'],
-    image=image,
-    dynamic=dynamic,
-    predicted=predicted,
-    depth=depth,
-  )
-  os.replace(partial, path)
+  with files.replacing(workdir / 'samples.npz', suffix='.npz') as partial:
+    np.savez_compressed(
+      partial,
+      clip_id=chosen['clip_id'],
+      attack_type=chosen['attack_type'],
+      domain=chosen['domain'],
+      label=chosen['label'],
+      score=chosen['score'],
+      image=image,
+      dynamic=dynamic,
+      predicted=predicted,
+      depth=depth,
+    )
 
 
 def _announce(results: dict) -> None:

@@ -1,4 +1,3 @@
-import json
 import struct
 import subprocess
 import sys
@@ -6,7 +5,7 @@ import sys
 import ml_collections
 import pytest
 
-from nasfas_jax import run_log
+from nasfas_jax import files, run_log
 from nasfas_jax.data import protocols
 
 
@@ -36,9 +35,9 @@ def chosen(label=1, version='1.0.0'):
 def test_the_same_config_resumes(tmp_path):
   run_log.start(tmp_path, config(), chosen())
   run_log.start(tmp_path, config(), chosen())
-  saved = run_log.read_json(tmp_path / 'config.json')
+  saved = files.read_json(tmp_path / 'config.json')
   assert saved['data']['size'] == [1, 2]
-  assert 'jax' in run_log.read_json(tmp_path / 'environment.json')
+  assert 'jax' in files.read_json(tmp_path / 'environment.json')
 
 
 def test_another_process_at_work_there_is_an_error(tmp_path):
@@ -72,7 +71,7 @@ def test_another_config_is_an_error_that_names_the_field(tmp_path):
 
 def test_the_clips_of_a_run_are_written_down(tmp_path):
   run_log.start(tmp_path, config(), chosen())
-  data = run_log.read_json(tmp_path / 'data.json')
+  data = files.read_json(tmp_path / 'data.json')
   assert data['versions'] == ['synthetic_fas/tiny/1.0.0']
   assert data['num_clips'] == {'train': 1, 'dev': 1, 'test': 1}
   assert data['train_subjects'] == ['synthetic_fas/a']
@@ -141,9 +140,3 @@ def test_event_files_hold_the_scalars(tmp_path):
       found[value.tag] = (event.step, value.simple_value)
     content = content[16 + length :]
   assert found == {'loss': (7, 0.25), 'steps_per_second': (7, 2.0)}
-
-
-def test_write_json_leaves_no_partial_file(tmp_path):
-  run_log.write_json(tmp_path / 'a' / 'b.json', {'x': None})
-  assert json.loads((tmp_path / 'a' / 'b.json').read_text()) == {'x': None}
-  assert [p.name for p in (tmp_path / 'a').iterdir()] == ['b.json']

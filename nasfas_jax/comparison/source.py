@@ -13,6 +13,7 @@ from nasfas_jax import (
   checkpoints,
   config_checks,
   evaluate,
+  files,
   models,
   progress,
   run_log,
@@ -154,9 +155,8 @@ def keep(source: Source, workdir: pathlib.Path) -> None:
   state = source.twin.state_dict()
   if public_names.has_public_names(source.twin):
     state = public_names.to_public_names(source.twin, state)
-  partial = workdir / 'weights.tmp.pth'
-  torch.save(dict(state), partial)
-  partial.replace(workdir / 'weights.pth')
+  with files.replacing(workdir / 'weights.pth') as partial:
+    torch.save(dict(state), partial)
 
 
 def _check_kept(path: pathlib.Path, variables: dict) -> None:

@@ -9,7 +9,7 @@ import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
 
-from nasfas_jax import run_log
+from nasfas_jax import files
 from nasfas_jax.data.families import PROTOCOLS
 
 # ACER in percent on the protocols of OULU-NPU, (mean, deviation over the folds
@@ -45,7 +45,7 @@ def groups(names: Sequence[str]) -> dict[str, list[str]]:
 
 def read(workdir: pathlib.Path) -> dict:
   """The results of a finished run."""
-  return run_log.read_json(workdir / 'results.json')
+  return files.read_json(workdir / 'results.json')
 
 
 def table(results: Mapping[str, Mapping]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import jax
 import ml_collections
 
-from nasfas_jax import checkpoints, progress, run_log, search
+from nasfas_jax import checkpoints, files, progress, search
 from nasfas_jax.data import episodes, protocols
 from nasfas_jax.models import genotypes
 from nasfas_jax.searchers import bilevel, supernet_scores
@@ -162,17 +162,17 @@ def score_supernets(
       if name not in finished:
         continue
       path = workdir / name / 'supernet_scores.json'
-      known = run_log.read_json(path) if path.exists() else {'random': {}}
+      known = files.read_json(path) if path.exists() else {'random': {}}
       if missing := [run for run in drawn if run not in known['random']]:
         known = _score_supernet(workdir, name, missing, known, settings)
-        run_log.write_json(path, known)
+        files.write_json(path, known)
       found[name] = known
   return found
 
 
 def _score_supernet(workdir, name, missing, known, settings) -> dict:
   folder = workdir / name
-  config = ml_collections.ConfigDict(run_log.read_json(folder / 'config.json'))
+  config = ml_collections.ConfigDict(files.read_json(folder / 'config.json'))
   selection = protocols.load(
     config.protocol, config.data.data_dir, config.data.builder_config
   )

@@ -8,7 +8,7 @@ from small_search import small_config
 from small_trees import CHOSEN, make_tree
 
 from nasfas_datasets import prepare
-from nasfas_jax import run_log, search, train
+from nasfas_jax import files, search, train
 from nasfas_jax.data import index, protocols
 
 # The protocol that searches and evaluates on each dataset; those without a
@@ -98,7 +98,7 @@ def tiny_config(data_dir, protocol):
 def test_search_and_evaluation_run_on(name, data_dir, tmp_path, share_programs):
   config = tiny_config(data_dir, PROTOCOLS[name])
   search.search(config, tmp_path)
-  results = run_log.read_json(tmp_path / 'results.json')
+  results = files.read_json(tmp_path / 'results.json')
   assert results['protocol'] == PROTOCOLS[name]
   rows = index.load_index(data_dir, name, 'small')
   protocol = protocols.get_protocol(PROTOCOLS[name])

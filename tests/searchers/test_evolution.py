@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from small_search import small_config
 
-from nasfas_jax import losses, run_log, scoring, search, states, supervised
+from nasfas_jax import (
+  files,
+  losses,
+  scoring,
+  search,
+  states,
+  supervised,
+)
 from nasfas_jax.data import index, protocols
 from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.searchers import bilevel, evolution, supernet_scores
@@ -111,7 +118,7 @@ def test_controls_find_a_genotype_that_trains(config, algorithm, tmp_path):
   found = genotypes.load(tmp_path / 'genotype.json')
   assert found.provenance['algorithm'] == algorithm
   assert len(found.provenance['data']) == 16
-  results = run_log.read_json(tmp_path / 'results.json')
+  results = files.read_json(tmp_path / 'results.json')
   assert results['model']['name'] == 'genotype'
 
 

@@ -9,8 +9,7 @@ from small_search import small_config
 
 from configs import search as search_config
 from configs import study as study_config
-from nasfas_jax import run_log, search
-from nasfas_jax.metrics import rates
+from nasfas_jax import files, metrics, run_log, search
 from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.searchers import supernet_scores
 from nasfas_jax.study import experiment, markdown, pages
@@ -102,7 +101,7 @@ def test_an_unknown_name_is_an_error(field, name, allowed, tmp_path):
 def test_runs_of_other_settings_are_not_reported(settings, tmp_path):
   job = experiment.plan(settings)[0]
   write_run(tmp_path, job.name, 1.0, 0)
-  run_log.write_json(
+  files.write_json(
     tmp_path / job.name / 'arguments.json',
     [*job.arguments, '--config.search.num_steps=9999'],
   )
@@ -134,15 +133,15 @@ def write_run(workdir, name, skill, seed):
   types = np.where(labels == 1, 'live', np.tile(['x', 'print', 'replay'], 24))
   subjects = np.repeat([f's{i}' for i in range(12)], 6)
   scores = skill * labels + rng.normal(size=len(labels))
-  figures = rates.summarise(scores, labels, types, 0.5)
+  figures = metrics.summarise(scores, labels, types, 0.5)
   per_type = {
-    kind: rates.summarise(
+    kind: metrics.summarise(
       *(a[(labels == 1) | (types == kind)] for a in (scores, labels, types)),
       0.5,
     )
     for kind in ('print', 'replay')
   }
-  run_log.write_json(
+  files.write_json(
     folder / 'results.json',
     {
       'splits': {'dev': figures, 'test': figures},
@@ -194,7 +193,7 @@ def test_report_of_finished_runs(settings, tmp_path, capsys):
   experiment.study(settings, tmp_path)
   out = capsys.readouterr().err
   assert '14 of ' in out and 'runs are finished' in out
-  figures = run_log.read_json(tmp_path / 'report' / 'study.json')
+  figures = files.read_json(tmp_path / 'report' / 'study.json')
   rows = figures['tables'][FIRST]
   assert rows['plain']['auc']['values'] == [
     aucs['plain', seed] for seed in (0, 1)
@@ -252,7 +251,7 @@ def test_rank_correlation_is_that_of_the_two_orders(tmp_path):
   flat = {'mixture': 0.5, 'derived': 0.5, 'random': dict.fromkeys(names, 0.5)}
   dead = pages.rank_correlations(runs, FIRST, {f'{FIRST}/plain/seed0': flat})
   assert dead[f'{FIRST}/plain/seed0']['spearman_auc'] is None
-  run_log.write_json(tmp_path / 'dead.json', dead)
+  files.write_json(tmp_path / 'dead.json', dead)
   nothing = {'tables': {}, 'random': {}, 'fusions': {}, 'alarms': {}}
   assert '| – | – | – |' in markdown.page({**nothing, 'supernets': dead})
   figures = {'tables': {}, 'random': {}, 'fusions': {}, 'alarms': {}}
@@ -277,12 +276,29 @@ def test_a_supernet_scores_the_random_genotypes_once(
   settings.study.supernet_clips = 8
   settings.study.seeds = (0,)
   finished = [name, *(f'{FIRST}/random/seed{s}' for s in range(2))]
+  judged, auc = [], metrics.auc
+
+  def counted(scores, labels):
+    judged.append((scores, labels))
+    return auc(scores, labels)
+
+  monkeypatch.setattr(metrics, 'auc', counted)
   found = experiment.score_supernets(settings, tmp_path, finished)
   assert set(found) == {name}
   scores = found[name]
   assert set(scores['random']) == set(finished[1:])
-  for auc in (*scores['random'].values(), scores['mixture'], scores['derived']):
-    assert 0 <= auc <= 1
+  # The share of pairs that live clips win, by counting.
+  expected = []
+  for values, labels in judged:
+    assert len(values) == 8 and np.ptp(values) > 0
+    pairs = [
+      (live > spoof) + 0.5 * (live == spoof)
+      for live in values[labels == 1]
+      for spoof in values[labels == 0]
+    ]
+    expected.append(np.mean(pairs))
+  aucs = [*scores['random'].values(), scores['mixture'], scores['derived']]
+  assert sorted(aucs) == pytest.approx(sorted(expected), abs=1e-12)
   monkeypatch.setattr(experiment, '_score_supernet', None)
   assert experiment.score_supernets(settings, tmp_path, finished) == found
   assert genotypes.load(tmp_path / name / 'genotype.json')
