@@ -15,9 +15,9 @@ SUBJECTS = {
   'test': ('01 13 14 23 24 26 28 29 30 32 33 35 36 37 39 42 48 49 50 51'),
 }
 ATTACKS = {
+  'printed_photo': ('print', 'photo'),
   'ipad_video': ('replay', 'ipad'),
   'iphone_video': ('replay', 'iphone'),
-  'printed_photo': ('print', 'photo'),
 }
 # Live clips that are stored upside down, where the file itself does not say so.
 UPSIDE_DOWN = frozenset(
