@@ -1,19 +1,14 @@
 """Packaging of nasfas_jax and of its dataset builders (`nasfas_datasets`)."""
 
+import pathlib
+
 import setuptools
 
-DATASETS = (
-  'synthetic_fas',
-  'manifest_fas',
-  'oulu_npu',
-  'siw',
-  'siw_m',
-  'casia_mfsd',
-  'replay_attack',
-  'msu_mfsd',
-  'three_d_mad',
-  'hkbu_mars_v2',
-  'casia_surf_3dmask',
+# Every folder that holds a dataset builder, as in `datasets/folders.py`.
+DATASETS = sorted(
+  path.parent.name
+  for path in pathlib.Path('datasets').glob('*/*_dataset_builder.py')
+  if path.name == f'{path.parent.name}_dataset_builder.py'
 )
 
 REQUIRES = [
