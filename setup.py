@@ -46,7 +46,7 @@ setuptools.setup(
     'Static-dynamic central difference network search for face '
     'anti-spoofing, in JAX.'
   ),
-  long_description=open('README.md', encoding='utf-8').read(),
+  long_description=pathlib.Path('README.md').read_text('utf-8'),
   long_description_content_type='text/markdown',
   license='Apache-2.0',
   python_requires='>=3.11',

@@ -49,7 +49,8 @@ def is_small(name: str) -> bool:
   return any(f'client{c}' in name for c in ('002', '003', '001'))
 
 
-def annotation(name: str):
+def annotation(name: str, num_frames: int) -> tuple[str, str]:
   """Frame, corners of the face, eyes."""
   path = f'{name.rpartition(".")[0]}.face'
-  return path, lambda frame: f'{frame},8,8,40,40,17,17,30,17'
+  lines = [f'{frame},8,8,40,40,17,17,30,17' for frame in range(num_frames)]
+  return path, '\n'.join(lines) + '\n'

@@ -63,6 +63,7 @@ def is_small(name: str) -> bool:
   )
 
 
-def annotation(name: str):
+def annotation(name: str, num_frames: int) -> tuple[str, str]:
   """The eyes, the right one first."""
-  return name.replace('.avi', '.txt'), lambda frame: f'{frame},17,17,30,17'
+  lines = [f'{frame},17,17,30,17' for frame in range(num_frames)]
+  return name.replace('.avi', '.txt'), '\n'.join(lines) + '\n'

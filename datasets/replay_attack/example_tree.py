@@ -70,7 +70,8 @@ def is_small(name: str) -> bool:
   return any(f'client{c}' in name for c in ('001', '002', '003', '009'))
 
 
-def annotation(name: str):
+def annotation(name: str, num_frames: int) -> tuple[str, str]:
   """The companion's boxes: frame, x, y, width, height."""
   path = f'face-locations/{name.replace(".mov", ".face")}'
-  return path, lambda frame: f'{frame} 8 8 32 32'
+  lines = [f'{frame} 8 8 32 32' for frame in range(num_frames)]
+  return path, '\n'.join(lines) + '\n'

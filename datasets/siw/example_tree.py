@@ -63,6 +63,7 @@ def is_small(name: str) -> bool:
   return any(f'/{s}/' in name for s in ('031', '032', '003', '111'))
 
 
-def annotation(name: str):
+def annotation(name: str, num_frames: int) -> tuple[str, str]:
   """Corners of the face, a line a frame."""
-  return f'{name.rpartition(".")[0]}.face', lambda frame: '8 8 40 40'
+  lines = ['8 8 40 40'] * num_frames
+  return f'{name.rpartition(".")[0]}.face', '\n'.join(lines) + '\n'

@@ -57,6 +57,7 @@ def is_small(name: str) -> bool:
   )
 
 
-def annotation(name: str):
+def annotation(name: str, num_frames: int) -> tuple[str, str]:
   """Corners of the face, a line a frame."""
-  return name.replace('.mov', '.face'), lambda frame: '8 8 40 40'
+  lines = ['8 8 40 40'] * num_frames
+  return name.replace('.mov', '.face'), '\n'.join(lines) + '\n'

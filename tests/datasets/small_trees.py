@@ -36,9 +36,9 @@ def write_clip(name, root, file):
   path.parent.mkdir(parents=True, exist_ok=True)
   getattr(example, 'write_clip', write_video)(path, square_frames())
   if hasattr(example, 'annotation'):
-    target, line = example.annotation(file)
+    target, text = example.annotation(file, FRAMES)
     (root / target).parent.mkdir(parents=True, exist_ok=True)
-    (root / target).write_text('\n'.join(map(line, range(FRAMES))) + '\n')
+    (root / target).write_text(text)
 
 
 def make_tree(name, root):

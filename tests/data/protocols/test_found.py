@@ -89,7 +89,10 @@ def test_no_protocol_changes(all_rows):
   """Frozen when the protocols still stood in tables of the library."""
   frozen = json.loads((HERE / 'frozen.json').read_text(encoding='utf-8'))
   known = protocols.all_protocols()
-  assert list(known) == list(frozen)
+  # A dataset that is added later has protocols of its own.
+  families = {name.partition('/')[0] for name in frozen}
+  names = [name for name in known if name.partition('/')[0] in families]
+  assert names == list(frozen)
   for name, expected in frozen.items():
     assert described(known[name], all_rows) == expected, name
 
@@ -224,7 +227,7 @@ def test_published_figures_are_of_protocols_and_in_percent():
           assert 0 <= mean <= 100 and 0 <= deviation <= 100
       with_figures.append(group)
   assert {f'oulu_npu/{k}' for k in range(1, 5)} <= set(with_figures)
-  assert protocols.published('siw') == {}
+  assert protocols.published('manifest_fas') == {}
   assert protocols.published('no_such_dataset') == {}
 
 
