@@ -1,19 +1,14 @@
 """Packaging of nasfas_jax and of its dataset builders (`nasfas_datasets`)."""
 
+import pathlib
+
 import setuptools
 
-DATASETS = (
-  'synthetic_fas',
-  'manifest_fas',
-  'oulu_npu',
-  'siw',
-  'siw_m',
-  'casia_mfsd',
-  'replay_attack',
-  'msu_mfsd',
-  'three_d_mad',
-  'hkbu_mars_v2',
-  'casia_surf_3dmask',
+# Every folder that holds a dataset builder, as in `datasets/folders.py`.
+DATASETS = sorted(
+  path.parent.name
+  for path in pathlib.Path('datasets').glob('*/*_dataset_builder.py')
+  if path.name == f'{path.parent.name}_dataset_builder.py'
 )
 
 REQUIRES = [
@@ -51,7 +46,7 @@ setuptools.setup(
     'Static-dynamic central difference network search for face '
     'anti-spoofing, in JAX.'
   ),
-  long_description=open('README.md', encoding='utf-8').read(),
+  long_description=pathlib.Path('README.md').read_text('utf-8'),
   long_description_content_type='text/markdown',
   license='Apache-2.0',
   python_requires='>=3.11',

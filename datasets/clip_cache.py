@@ -86,13 +86,20 @@ class ClipCache:
     return [
       self._settings,
       # Paths as text; the label, split and turn are among the fields.
-      json.loads(json.dumps(dataclasses.asdict(clip), default=str)),
+      json.loads(json.dumps(dataclasses.asdict(clip), default=_text)),
       [_status(path) for path in paths],
     ]
 
   def clear(self) -> None:
     """Deletes the folder."""
     shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _text(value: object) -> str:
+  """A path, or a function that reads boxes, as text that is always the same."""
+  if callable(value):
+    return f'{value.__module__}.{value.__qualname__}'
+  return str(value)
 
 
 def _status(path: pathlib.Path) -> list[int]:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
+from nasfas_datasets import folders
 from nasfas_jax import files, records
 
 _TEXT_FIELDS = tuple(name for name in records.INDEX_FIELDS if name != 'label')
@@ -239,8 +240,7 @@ def builder_class(name: str) -> type[FasBuilder]:
   Raises:
     ValueError: if there is no such dataset; names those that there are.
   """
-  folder = pathlib.Path(__file__).parent
-  names = sorted(p.parent.name for p in folder.glob('*/*_dataset_builder.py'))
+  names = folders.dataset_folders()
   if name not in names:
     raise ValueError(f'Unknown dataset {name!r}; allowed: {", ".join(names)}.')
   package = __name__.rpartition('.')[0]

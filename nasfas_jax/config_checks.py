@@ -7,7 +7,8 @@ import jax
 import ml_collections
 
 from nasfas_jax import inputs, losses, optimizers, settings, sharding
-from nasfas_jax.data import episodes, predicates
+from nasfas_jax.data import episodes
+from nasfas_jax.data.protocols import definition
 from nasfas_jax.models import search_spaces
 from nasfas_jax.ops import fusion, rank_pooling
 
@@ -15,7 +16,7 @@ DTYPES = ('float32', 'bfloat16')
 
 CHOICES = {
   'data.balance': ('', 'class', 'domain', 'domain_class'),
-  'threshold_source': ('', *predicates.THRESHOLD_SOURCES),
+  'threshold_source': ('', *definition.THRESHOLD_SOURCES),
   'input.fusion': fusion.FUSIONS,
   'input.rank_pooling': rank_pooling.KINDS,
   'input.normalization': inputs.NORMALIZATIONS,

@@ -124,7 +124,7 @@ def run(config, workdir: pathlib.Path) -> None:
     EXPERIMENTS[config.experiment](config, workdir)
     return
   names = family_table.members(config.protocol)
-  if names and config.protocol not in protocols.PROTOCOLS:
+  if names and config.protocol not in protocols.all_protocols():
     run_family(config, workdir, names)
   else:
     if config.experiment != 'compare':
