@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from nasfas_jax import run_log
+from nasfas_jax import run_config, run_log
 from nasfas_jax.report import style, tables
 
 
@@ -23,7 +23,7 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
     'Speed': _speed(results.get('speed')),
     'Memory': _memory(results.get('memory')),
     'Config': tables.fields_table(
-      run_log.read_json(workdir / 'config.json'), 'Every field'
+      run_config.read(workdir).to_dict(), 'Every field'
     ),
     'Environment': tables.fields_table(
       run_log.read_json(workdir / 'environment.json'), 'Versions and devices'
