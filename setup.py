@@ -1,4 +1,4 @@
-"""Packaging of nasfas_jax and of its dataset builders (`nasfas_datasets`)."""
+"""Packaging: nasfas_jax, its dataset builders and its configs."""
 
 import pathlib
 
@@ -61,13 +61,15 @@ setuptools.setup(
     'tpu': ['jax[tpu]>=0.10.2,<0.11'],
   },
   # `datasets/` has no __init__.py and installs as `nasfas_datasets`, so that
-  # it never shadows Hugging Face's package of the name `datasets`.
+  # it never shadows Hugging Face's package of the name `datasets`; `configs/`
+  # installs as `nasfas_configs`, since `configs` is anybody's name.
   packages=[
     *setuptools.find_packages(include=['nasfas_jax', 'nasfas_jax.*']),
+    'nasfas_configs',
     'nasfas_datasets',
     *(f'nasfas_datasets.{name}' for name in DATASETS),
   ],
-  package_dir={'nasfas_datasets': 'datasets'},
+  package_dir={'nasfas_configs': 'configs', 'nasfas_datasets': 'datasets'},
   package_data={
     f'nasfas_datasets.{name}': ['*.md', '*.txt', '*.bib', '*.png']
     for name in DATASETS

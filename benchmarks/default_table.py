@@ -19,7 +19,7 @@ import statistics
 from absl import app, flags
 from sklearn import linear_model, pipeline, preprocessing
 
-from configs import search as search_config
+from nasfas_configs import search as search_config
 from nasfas_datasets.synthetic_fas import difficulty
 from nasfas_jax import metrics
 from nasfas_jax.data import index

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from benchmarks import timing
-from configs import search as search_config
+from nasfas_configs import search as search_config
 from nasfas_jax import states
 from nasfas_jax.searchers import bilevel, meta_step
 

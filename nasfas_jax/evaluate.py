@@ -22,6 +22,7 @@ from nasfas_jax import (
   metrics,
   models,
   progress,
+  run_config,
   run_log,
   scoring,
   settings,
@@ -123,12 +124,10 @@ def choose_network(
 
 def read_run_config(source: pathlib.Path) -> ml_collections.ConfigDict:
   """The config of the run in a folder; a ValueError if it holds none."""
-  if not (source / 'config.json').is_file():
-    raise ValueError(
-      f'config.checkpoint is {str(source)!r}, which holds no run: there is '
-      'no config.json.'
-    )
-  return ml_collections.ConfigDict(files.read_json(source / 'config.json'))
+  try:
+    return run_config.read(source)
+  except ValueError as error:
+    raise ValueError(f'config.checkpoint: {error}') from error
 
 
 def _merge(config, trained) -> ml_collections.ConfigDict:

@@ -15,7 +15,7 @@ import jax
 import ml_collections
 import tensorboardX
 
-from nasfas_jax import files
+from nasfas_jax import files, run_config
 from nasfas_jax.data import index, protocols
 
 # Fields that change how fast a run goes or what it prints, never its result.
@@ -25,16 +25,6 @@ _FREE_FIELDS = (
   'data.data_dir',
   'checkpoint_every',
 )
-
-
-def _flatten(content: dict, prefix: str = '') -> dict[str, object]:
-  flat = {}
-  for name, value in content.items():
-    if isinstance(value, dict):
-      flat.update(_flatten(value, f'{prefix}{name}.'))
-    else:
-      flat[prefix + name] = value
-  return flat
 
 
 def start(
@@ -57,11 +47,13 @@ def start(
   # Through JSON, so that tuples compare equal to the lists they become.
   content = json.loads(json.dumps(config.to_dict()))
   if path.exists():
-    old, new = _flatten(files.read_json(path)), _flatten(content)
+    defaults = json.loads(json.dumps(run_config.defaults_of(config)))
+    old = run_config.complete(run_config.load(path), defaults, path)
+    new = run_config.flatten(content)
     changed = [
-      f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
-      for name in sorted({*old, *new})
-      if old.get(name) != new.get(name) and name not in _FREE_FIELDS
+      f'{name}: {old[name]!r} there, {new.get(name)!r} now'
+      for name in sorted(old)
+      if old[name] != new.get(name) and name not in _FREE_FIELDS
     ]
     if changed:
       raise ValueError(

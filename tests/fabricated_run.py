@@ -182,8 +182,8 @@ def write(workdir):
     'seed': 0,
     'supernet': {'space': 'cdcnpp', 'num_nodes': 4},
     'genotype': '',
-    'theta': None,
-    'note': HOSTILE,
+    'network': {'theta': None},
+    'protocol': HOSTILE,
   }
   _write_json(workdir / 'config.json', config)
   _write_json(workdir / 'environment.json', {'jax': '0.10.2', 'cpu': HOSTILE})

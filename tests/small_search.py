@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import search as search_config
+from nasfas_configs import search as search_config
 
 
 def small_config(**changes):

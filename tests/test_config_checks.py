@@ -2,8 +2,9 @@ import re
 
 import pytest
 
-from configs import search as search_config
-from configs import train as train_config
+from nasfas_configs import search as search_config
+from nasfas_configs import train as train_config
+from nasfas_configs import variants
 from nasfas_jax import config_checks, search, train
 
 
@@ -14,13 +15,23 @@ def set_field(config, path, value):
   config[name] = value
 
 
-@pytest.mark.parametrize('variant', search_config.VARIANTS)
-def test_the_shipped_configs_pass(variant):
-  config = search_config.get_config(variant)
+@pytest.mark.parametrize(
+  'name',
+  [
+    *('', *variants.names(search_config.GROUPS)),
+    *('evolution,domain', 'paper,type', 'bf16,debug,second_order'),
+  ],
+)
+def test_the_shipped_configs_pass(name):
+  config = search_config.get_config(name)
   # Fake devices may not divide the published batch of 12.
   config.search.batch_size = config.train.batch_size = 16
   search.check(config)
-  config = train_config.get_config(variant)
+
+
+@pytest.mark.parametrize('name', ['', 'debug', 'paper,bf16'])
+def test_the_shipped_trainings_pass(name):
+  config = train_config.get_config(name)
   config.model = 'cdcn'
   config.train.batch_size = 16
   train.check(config)
@@ -75,7 +86,7 @@ def test_a_bad_value_is_named_with_what_is_allowed(path, value, allowed):
   [
     ('plain', 'meta.learn_rates'),
     ('plain', 'meta.domain_statistics'),
-    ('evolution_domain', 'meta.shard_optimizer'),
+    ('evolution,domain', 'meta.shard_optimizer'),
     ('evolution', 'search.second_order'),
     ('random', 'search.gumbel'),
   ],

@@ -8,9 +8,9 @@ import ml_collections
 import numpy as np
 import pytest
 
-from configs import evaluate as evaluate_config
-from configs import search as search_config
-from configs import train as train_config
+from nasfas_configs import evaluate as evaluate_config
+from nasfas_configs import search as search_config
+from nasfas_configs import train as train_config
 from nasfas_jax import (
   checkpoints,
   evaluate,

@@ -1,6 +1,6 @@
 """The search on real video files, from a CSV to a report."""
 
-from configs import search as search_config
+from nasfas_configs import search as search_config
 from nasfas_datasets import prepare
 from nasfas_datasets.manifest_fas import astronaut_example
 from nasfas_jax import files, search

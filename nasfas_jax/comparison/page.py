@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from nasfas_jax import files
+from nasfas_jax import files, run_config
 from nasfas_jax.report import style, tables
 
 
@@ -22,7 +22,7 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
     'Speed': _speed(results.get('speed')),
     'Memory': _memory(results.get('memory')),
     'Config': tables.fields_table(
-      files.read_json(workdir / 'config.json'), 'Every field'
+      run_config.read(workdir).to_dict(), 'Every field'
     ),
     'Environment': tables.fields_table(
       files.read_json(workdir / 'environment.json'), 'Versions and devices'

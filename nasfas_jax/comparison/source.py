@@ -64,7 +64,6 @@ def merge_run(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       f'config.checkpoint is {config.checkpoint!r} and config.torch_weights '
       f'{config.torch_weights!r}; allowed: one of them.'
     )
-  # A field that is younger than the run has its default.
   merged = ml_collections.ConfigDict(config.to_dict())
   with merged.ignore_type():
     merged.update(

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from nasfas_jax import files, metrics, run_log
+from nasfas_jax import files, metrics, run_config, run_log
 from nasfas_jax.models import search_spaces
 from nasfas_jax.report import cell_drawing, charts, style, tables
 
@@ -33,10 +33,13 @@ def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
     The path of the report.
 
   Raises:
-    ValueError: if a score in scores.csv is not finite or a label is unknown.
+    ValueError: if a score in scores.csv is not finite or a label is unknown, or
+      as `run_config.read`.
   """
   workdir = pathlib.Path(workdir)
-  config = _read_json(workdir / 'config.json')
+  config = {}
+  if (workdir / run_config.FILE).exists():
+    config = run_config.read(workdir).to_dict()
   genotype = _read_json(workdir / 'genotype.json')
   results = _read_json(workdir / 'results.json')
   entries = run_log.read_metrics(workdir / 'metrics.jsonl')

@@ -279,7 +279,7 @@ def test_no_accelerator_rounds_what_is_compared(
     ('compare.adam_steps', 0, 'config.compare.adam_steps is 0; allowed: 1 or'),
     ('network.dtype', 'bfloat16', "a comparison allows 'float32'"),
     ('search.gumbel', True, 'config.search.gumbel is True; a comparison'),
-    ('checkpoint', 'runs/x', "'runs/x', which holds no run"),
+    ('checkpoint', 'runs/x', "config.checkpoint: 'runs/x' holds no run"),
   ],
 )
 def test_what_cannot_be_compared_is_refused_first(

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from configs import evaluate as evaluate_config
-from configs import search as search_config
+from nasfas_configs import evaluate as evaluate_config
+from nasfas_configs import search as search_config
 from nasfas_jax import main
 from nasfas_jax.report import family_table
 
