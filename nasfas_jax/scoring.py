@@ -55,7 +55,7 @@ def example_input(config: ml_collections.ConfigDict) -> jax.Array:
 def _predict(variables, batch, *, model, config):
   """Maps and scores of a batch, with what assigns them to clips."""
   images = supervised.fused_input(config, batch['frames'])
-  maps = model.apply(variables, images, train=False)
+  maps = model.apply(variables, images, train=False).map
   return {
     'map': maps,
     'score': losses.map_score(maps, batch['score_mask']),

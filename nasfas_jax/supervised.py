@@ -56,7 +56,7 @@ def batch_loss(
     mutable=['batch_stats'],
     rngs=rngs,
   )
-  loss = jnp.mean(losses.total_loss(prediction, target))
+  loss = jnp.mean(losses.total_loss(prediction.map, target))
   return loss, updates['batch_stats']
 
 

@@ -80,7 +80,7 @@ def _scores(params, batch_stats, arch, batch, *, model, config):
   mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *batch_stats)
   maps = model.apply(
     {'params': params, 'batch_stats': mean}, images, arch, train=False
-  )
+  ).map
   scores = losses.map_score(maps, batch['score_mask'])
   return scores, batch['index'], batch['weight']
 

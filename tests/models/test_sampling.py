@@ -87,9 +87,11 @@ def test_the_supernet_computes_the_genotypes_operations_only():
     lambda: model.init(jax.random.key(1), x, arch, train=False)
   )()
   apply = jax.jit(
-    lambda variables: model.apply(
-      variables, x, arch, train=True, mutable=['batch_stats']
-    )[0]
+    lambda variables: (
+      model.apply(variables, x, arch, train=True, mutable=['batch_stats'])[
+        0
+      ].map
+    )
   )
 
   def predict(change):
