@@ -251,8 +251,12 @@ def _finite(losses: dict[str, jax.Array], step: int) -> dict[str, float]:
 def _arch_figures(config, arch) -> dict[str, float]:
   """Alarms of a collapsing search: entropy and share of skip-connect."""
   arch = architecture.temper(arch, config.search.temperature)
-  alarms = ('alpha_entropy', 'skip_share', 'skip_edge_share')
-  return {name: float(getattr(architecture, name)(arch)) for name in alarms}
+  space = config.supernet.space
+  return {
+    'alpha_entropy': float(architecture.alpha_entropy(arch)),
+    'skip_share': float(architecture.skip_share(arch, space)),
+    'skip_edge_share': float(architecture.skip_edge_share(arch, space)),
+  }
 
 
 def _mixing_weights(config, arch) -> dict:

@@ -10,8 +10,8 @@ from nasfas_jax.models.layers import CDConvBlock, FusionHead, halve
 from nasfas_jax.models.outputs import Outputs
 from nasfas_jax.models.search_spaces import LEVELS
 
-# Windows of the spatial attention of the low, mid and high level.
-ATTENTION_WINDOWS = (7, 5, 3)
+# Of the spatial attention of the low, mid and high level.
+ATTENTION_KERNEL_SIZES = (7, 5, 3)
 
 
 def predict_map(
@@ -62,7 +62,7 @@ def predict_map(
     if x.shape[-1] != cell_features:
       x = CDConvBlock(
         cell_features,
-        window=1,
+        kernel_size=1,
         theta=0.0,
         dtype=dtype,
         name=f'{prefix}projection',
@@ -73,7 +73,7 @@ def predict_map(
     streams = zip(('', 'dynamic_'), jnp.split(x, 2, axis=-1), strict=True)
     lows = [level('low', stem(part, name), name) for name, part in streams]
     x = CDConvBlock(
-      cell_features, window=1, theta=0.0, dtype=dtype, name='stream_fusion'
+      cell_features, kernel_size=1, theta=0.0, dtype=dtype, name='stream_fusion'
     )(jnp.concatenate(lows, axis=-1), train=train)
   else:
     x = level('low', stem(x, ''), '')
@@ -86,7 +86,7 @@ def predict_map(
     tuple(head_features),
     output_size,
     theta,
-    ATTENTION_WINDOWS,
+    ATTENTION_KERNEL_SIZES,
     dtype,
     name='head',
   )(tuple(features[name] for name in LEVELS), train=train)

@@ -20,7 +20,7 @@ class Supernet(nn.Module):
   Gumbel-softmax sample, else a softmax.
 
   Attributes:
-    space: key of `SPACES`; a space that fixes theta overrides `theta`.
+    space: name of the search space; a space that fixes theta overrides `theta`.
     num_cells: cells a level.
     num_nodes: intermediate nodes a cell.
     stem_features: channels of the two blocks of the stem.

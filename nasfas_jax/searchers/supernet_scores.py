@@ -115,6 +115,8 @@ class SupernetScorer:
       sampling.to_arch,
       num_nodes=config.supernet.num_nodes,
       temperature=config.search.temperature,
+      edge_normalization=config.supernet.edge_normalization,
+      node_attention=config.supernet.node_attention,
     )
     self._labels = np.array([row['label'] for row in rows])
 

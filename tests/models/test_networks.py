@@ -5,7 +5,7 @@ import pytest
 
 from nasfas_jax import models
 from nasfas_jax.models import architecture, genotypes, layers, supernet
-from nasfas_jax.models.search_spaces import LEVELS, SPACES, cell_edges
+from nasfas_jax.models.search_spaces import LEVELS, cell_edges, get_space
 
 SMALL = {
   'stem_features': (4, 8),
@@ -199,7 +199,7 @@ def tiny_supernet(space='cdcnpp', **changes):
 
 def one_hot_arch(space, chosen):
   """Logits with which a softmax is one-hot on one operation an edge."""
-  names = SPACES[space]
+  names = get_space(space).operations
   alphas = jnp.stack(
     [200.0 * jax.nn.one_hot(names.index(name), len(names)) for name in chosen]
   )[None]
