@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nasfas_jax.models.search_spaces import NONE, SKIP_CONNECT, SPACES
+from nasfas_jax.models.search_spaces import NONE, SKIP_CONNECT
 
 # Places of the five weights of a cross in its 3x3 window, counted row by row.
 CROSS_TAPS = {'hv': (1, 3, 4, 5, 7), 'dg': (0, 2, 4, 6, 8)}
@@ -22,7 +22,15 @@ CONVOLUTIONS = {
 }
 POOLS = {'cd_max_pool_3x3': 'max', 'cd_avg_pool_3x3': 'average'}
 SEPARABLE = 'sep_cdc_3x3'
-OPERATIONS = tuple(dict.fromkeys(name for s in SPACES.values() for name in s))
+# The operations that have a twin here.
+OPERATIONS = (
+  NONE,
+  SKIP_CONNECT,
+  *CONVOLUTIONS,
+  SEPARABLE,
+  *POOLS,
+  'cdc_2_r',
+)
 
 
 class CDConv(nn.Module):

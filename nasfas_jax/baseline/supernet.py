@@ -12,9 +12,9 @@ from torch import nn
 from nasfas_jax.baseline import layers, networks
 from nasfas_jax.models.search_spaces import (
   LEVELS,
-  NONE,
-  SPACES,
   cell_edges,
+  derivable,
+  get_space,
   space_theta,
 )
 
@@ -49,18 +49,20 @@ class SearchCell(nn.Module):
         f'partial_channels is {partial_channels}; it must divide the '
         f"cell's {features} channels."
       )
-    self.space = space
+    chosen = get_space(space)
+    self.operations = chosen.operations
+    # 'none', which adds zero, is left out.
+    self.places = derivable(chosen)
     self.num_nodes = num_nodes
     self.partial_channels = partial_channels
     self.kept = features // partial_channels
     for source, target in cell_edges(num_nodes):
       mixed = nn.ModuleDict(
         {
-          module_name(name): layers.operation(
-            name, self.kept, theta=theta, affine=False
+          module_name(chosen.operations[place]): layers.operation(
+            chosen.operations[place], self.kept, theta=theta, affine=False
           )
-          for name in SPACES[space]
-          if name != NONE
+          for place in self.places
         }
       )
       self.add_module(f'from_{source}_to_{target}', mixed)
@@ -97,10 +99,9 @@ class SearchCell(nn.Module):
 
   def _mix(self, x, weights, source, target):
     mixed = getattr(self, f'from_{source}_to_{target}')
-    # 'none', which adds zero, is the first of every space.
     return sum(
-      weight * apply(x)
-      for weight, apply in zip(weights[1:], mixed.values(), strict=True)
+      weights[place] * apply(x)
+      for place, apply in zip(self.places, mixed.values(), strict=True)
     )
 
 

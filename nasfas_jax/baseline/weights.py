@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from nasfas_jax.baseline import layers, supernet
-from nasfas_jax.models.search_spaces import SPACES, block_bounds
+from nasfas_jax.models.search_spaces import block_bounds
 
 State = Mapping[str, torch.Tensor]
 Shape = tuple[int, ...]
@@ -254,12 +254,12 @@ def _mixed_place(
     int, re.fullmatch(r'from_(\d+)_to_(\d+)', edge_name).groups()
   )
   edge = target - source - 1
-  names = SPACES[cell.space]
+  names = cell.operations
   name = next(n for n in names if supernet.module_name(n) == short)
   path = (owner, f'from_{source}')
   width = cell.kept
   if name == layers.SEPARABLE:
-    return Place((*path, f'to_{target}_{name}', *inner[1:], leaf))
+    return Place((*path, f'to_{target}_{name}', *inner, leaf))
   if name in layers.POOLS:
     return Place((*path, f'{name}_norm', leaf))
   if name in layers.CONVOLUTIONS:

@@ -81,7 +81,7 @@ def loss_and_gradients(model: nn.Module):
       train=True,
       mutable=['batch_stats'],
     )
-    loss = jnp.mean(losses.total_loss(prediction, target))
+    loss = jnp.mean(losses.total_loss(prediction.map, target))
     return loss, updates['batch_stats']
 
   gradient = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)

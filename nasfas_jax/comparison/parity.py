@@ -51,12 +51,9 @@ def outputs(
 
   prediction, kept = jax.jit(run)(variables, images, *arch)
   blocks = {
-    name: value['__call__'][0]
-    for name, value in kept['intermediates'].items()
-    # The others are kept by the modules themselves.
-    if '__call__' in value
+    name: value['__call__'][0] for name, value in kept['intermediates'].items()
   }
-  return prediction, blocks
+  return prediction.map, blocks
 
 
 def twin_outputs(

@@ -147,7 +147,9 @@ def _timed(function: Callable[[], object]) -> Callable[[], float]:
 
 
 def _inference(source, arrays):
-  apply = jax.jit(functools.partial(source.model.apply, train=False))
+  apply = jax.jit(
+    lambda variables, x: source.model.apply(variables, x, train=False).map
+  )
   images = jnp.asarray(arrays['images'])
   return lambda: jax.block_until_ready(apply(source.variables, images))
 

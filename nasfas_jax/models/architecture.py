@@ -11,30 +11,29 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nasfas_jax.models.search_spaces import (
   LEVELS,
   SKIP_CONNECT,
-  SPACES,
-  check_space,
+  derivable,
+  get_space,
   num_edges,
 )
 
 Arch = dict[str, dict[str, Any]]
 
 _INIT_SCALE = 1e-3
-# The same in every space (a test holds this).
-_SKIP_INDEX = SPACES['cdcnpp'].index(SKIP_CONNECT)
 
 
 def init_arch(
   key: jax.Array, *, space: str, num_cells: int, num_nodes: int
 ) -> Arch:
   """Returns logits near 0, drawn from a normal distribution of scale 1e-3."""
-  check_space(space)
+  operations = get_space(space).operations
   edges = num_edges(num_nodes)
   shapes = {
-    'alphas': (num_cells, edges, len(SPACES[space])),
+    'alphas': (num_cells, edges, len(operations)),
     'betas': (num_cells, edges),
     'nodes': (num_cells, num_nodes),
   }
@@ -97,18 +96,32 @@ def _edges(arch: Arch) -> jax.Array:
 
 
 def alpha_entropy(arch: Arch) -> jax.Array:
-  """Mean entropy of the edges' operations over its maximum, in [0, 1]."""
+  """Mean entropy of the edges' operations over its maximum, in [0, 1].
+
+  0 where there is one operation only.
+  """
   log_weights = jax.nn.log_softmax(_edges(arch))
   entropy = -jnp.sum(jnp.exp(log_weights) * log_weights, axis=-1)
-  return jnp.mean(entropy) / jnp.log(float(log_weights.shape[-1]))
+  number = log_weights.shape[-1]
+  return jnp.mean(entropy) / jnp.log(float(max(number, 2)))
 
 
-def skip_share(arch: Arch) -> jax.Array:
-  """Mean over the edges of the weight of 'skip_connect', in [0, 1]."""
-  return jnp.mean(jax.nn.softmax(_edges(arch))[:, _SKIP_INDEX])
+def skip_share(arch: Arch, space: str) -> jax.Array:
+  """Mean over the edges of the weight of 'skip_connect', in [0, 1].
+
+  0 in a space that has no 'skip_connect'.
+  """
+  operations = get_space(space).operations
+  if SKIP_CONNECT not in operations:
+    return jnp.zeros((), jnp.float32)
+  place = operations.index(SKIP_CONNECT)
+  return jnp.mean(jax.nn.softmax(_edges(arch))[:, place])
 
 
-def skip_edge_share(arch: Arch) -> jax.Array:
+def skip_edge_share(arch: Arch, space: str) -> jax.Array:
   """Share of edges whose strongest operation but 'none' is 'skip_connect'."""
-  best = 1 + jnp.argmax(_edges(arch)[:, 1:], axis=-1)
-  return jnp.mean((best == _SKIP_INDEX).astype(jnp.float32))
+  operations = get_space(space).operations
+  choices = derivable(get_space(space))
+  is_skip = np.array([operations[i] == SKIP_CONNECT for i in choices])
+  best = jnp.argmax(_edges(arch)[:, np.array(choices)], axis=-1)
+  return jnp.mean(jnp.asarray(is_skip, jnp.float32)[best])

@@ -3,19 +3,18 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from nasfas_jax.models.layers import CDConvBlock, FusionHead, halve
+from nasfas_jax.models.outputs import Outputs
 from nasfas_jax.models.search_spaces import LEVELS
 
-# Windows of the spatial attention of the low, mid and high level.
-ATTENTION_WINDOWS = (7, 5, 3)
+# Of the spatial attention of the low, mid and high level.
+ATTENTION_KERNEL_SIZES = (7, 5, 3)
 
 
 def predict_map(
-  module: nn.Module,
   x: jax.Array,
   level: Callable[[str, jax.Array, str], jax.Array],
   *,
@@ -27,12 +26,12 @@ def predict_map(
   two_stream: bool,
   dtype: Any,
   train: bool,
-) -> jax.Array:
+) -> Outputs:
   """Stem, three levels each followed by pooling, attention fusion, head.
 
+  Called inside the compact method of the network, which owns the modules.
+
   Args:
-    module: the owner, inside its compact method; keeps the outputs of the
-      stem and of the levels as 'intermediates'.
     x: float [N, H, W, C].
     level: (name, x, prefix) -> applies the cells of the level of a name, in
       modules whose names start with the prefix.
@@ -49,31 +48,32 @@ def predict_map(
     train: whether batch normalization uses the batch.
 
   Returns:
-    float32 [N, output_size, output_size], at least 0.
+    `Outputs`; the map is [N, output_size, output_size].
   """
 
+  features = {}
+
   def stem(x, prefix):
-    for i, features in enumerate(stem_features):
+    for i, width in enumerate(stem_features):
       x = CDConvBlock(
-        features, theta=theta, dtype=dtype, name=f'{prefix}stem_{i}'
+        width, theta=theta, dtype=dtype, name=f'{prefix}stem_{i}'
       )(x, train=train)
-    module.sow('intermediates', f'{prefix}stem', x)
+    features[f'{prefix}stem'] = x
     if x.shape[-1] != cell_features:
       x = CDConvBlock(
         cell_features,
-        window=1,
+        kernel_size=1,
         theta=0.0,
         dtype=dtype,
         name=f'{prefix}projection',
       )(x, train=train)
     return x
 
-  outputs = []
   if two_stream:
     streams = zip(('', 'dynamic_'), jnp.split(x, 2, axis=-1), strict=True)
     lows = [level('low', stem(part, name), name) for name, part in streams]
     x = CDConvBlock(
-      cell_features, window=1, theta=0.0, dtype=dtype, name='stream_fusion'
+      cell_features, kernel_size=1, theta=0.0, dtype=dtype, name='stream_fusion'
     )(jnp.concatenate(lows, axis=-1), train=train)
   else:
     x = level('low', stem(x, ''), '')
@@ -81,13 +81,13 @@ def predict_map(
     if name != 'low':
       x = level(name, x, '')
     x = halve(x)
-    module.sow('intermediates', name, x)
-    outputs.append(x)
-  return FusionHead(
+    features[name] = x
+  predicted = FusionHead(
     tuple(head_features),
     output_size,
     theta,
-    ATTENTION_WINDOWS,
+    ATTENTION_KERNEL_SIZES,
     dtype,
     name='head',
-  )(tuple(outputs), train=train)
+  )(tuple(features[name] for name in LEVELS), train=train)
+  return Outputs(predicted, features)

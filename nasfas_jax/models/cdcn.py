@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from nasfas_jax.models.layers import CDConvBlock, FusionHead, halve
+from nasfas_jax.models.outputs import Outputs
 from nasfas_jax.models.search_spaces import LEVELS
 
 
@@ -32,7 +33,7 @@ class CDCN(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+  def __call__(self, x: jax.Array, *, train: bool) -> Outputs:
     """Predicts a map.
 
     Args:
@@ -40,25 +41,24 @@ class CDCN(nn.Module):
       train: whether batch normalization uses the batch.
 
     Returns:
-      float32 [N, output_size, output_size], at least 0.
+      `Outputs`; the map is [N, output_size, output_size].
     """
     x = CDConvBlock(
       self.stem_features, theta=self.theta, dtype=self.dtype, name='stem_0'
     )(x, train=train)
-    self.sow('intermediates', 'stem', x)
-    outputs = []
+    features = {'stem': x}
     for level in LEVELS:
-      for i, features in enumerate(self.block_features):
+      for i, width in enumerate(self.block_features):
         x = CDConvBlock(
-          features, theta=self.theta, dtype=self.dtype, name=f'{level}_{i}'
+          width, theta=self.theta, dtype=self.dtype, name=f'{level}_{i}'
         )(x, train=train)
       x = halve(x)
-      self.sow('intermediates', level, x)
-      outputs.append(x)
-    return FusionHead(
+      features[level] = x
+    predicted = FusionHead(
       self.head_features,
       self.output_size,
       self.theta,
       dtype=self.dtype,
       name='head',
-    )(tuple(outputs), train=train)
+    )(tuple(features[level] for level in LEVELS), train=train)
+    return Outputs(predicted, features)

@@ -6,9 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nasfas_jax.models import genotypes
+from nasfas_jax.models import genotypes, operations
 from nasfas_jax.models.mixed_edges import OutgoingEdges, scalars, total
-from nasfas_jax.models.operations import Operation
 from nasfas_jax.models.search_spaces import cell_edges
 
 
@@ -33,7 +32,7 @@ class SearchCell(nn.Module):
   """A cell of the supernet: every operation on every edge.
 
   Attributes:
-    space: key of `SPACES`.
+    space: name of the search space.
     num_nodes: intermediate nodes.
     theta: strength of the central difference.
     partial_channels: only the first 1 / partial_channels of the channels pass
@@ -121,10 +120,10 @@ class DerivedCell(nn.Module):
     """x: [N, H, W, C]; returns the same shape in `dtype`."""
     states = {0: x.astype(self.dtype)}
     for edge in sorted(self.cell.edges, key=lambda e: (e.target, e.source)):
-      y = Operation(
+      y = operations.make(
         edge.operation,
-        self.theta,
-        self.dtype,
+        theta=self.theta,
+        dtype=self.dtype,
         name=f'from_{edge.source}_to_{edge.target}',
       )(states[edge.source], train=train)
       states[edge.target] = states.get(edge.target, 0.0) + y

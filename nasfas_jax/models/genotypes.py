@@ -24,11 +24,12 @@ from nasfas_jax.models.schema_checks import (
   check_type,
 )
 from nasfas_jax.models.search_spaces import (
-  FIXED_THETA,
   LEVELS,
-  SPACES,
+  STRONGEST,
+  Space,
   cell_edges,
-  check_space,
+  derivable,
+  get_space,
   num_edges,
   space_theta,
 )
@@ -59,7 +60,7 @@ class Genotype:
   """Searched cells; valid from construction on.
 
   Attributes:
-    space: name of the search space, a key of `SPACES`.
+    space: name of the search space.
     theta: strength of the central difference, in [0, 1].
     cells: one tuple of cells for each of `LEVELS`, in that order.
     provenance: JSON-like facts about where the genotype comes from (config,
@@ -78,10 +79,9 @@ class Genotype:
   )
 
   def __post_init__(self):
-    check_space(self.space)
+    fixed = get_space(self.space).theta
     check_number('theta', self.theta, 0.0, 1.0)
-    fixed = FIXED_THETA.get(self.space, self.theta)
-    if self.theta != fixed:
+    if fixed is not None and self.theta != fixed:
       raise ValueError(
         f'theta: {self.theta!r}; space {self.space!r} allows only {fixed}.'
       )
@@ -145,7 +145,7 @@ def from_json(text: str) -> Genotype:
     '', document, ('schema_version', 'space', 'theta', 'cells', 'provenance')
   )
   check_type('space', document['space'], str, 'a string')
-  check_space(document['space'])
+  get_space(document['space'])
   check_fields('cells', document['cells'], LEVELS)
   check_type('provenance', document['provenance'], dict, 'an object')
   return Genotype(
@@ -186,29 +186,30 @@ def derive(
   """Derives a genotype from the weights of a searched supernet.
 
   On each edge the strongest operation but 'none' stands; an edge is as strong
-  as that operation's weight times the edge's weight. `cdcnpp` keeps one
-  incoming edge a node and the strongest node only, so a cell is a chain.
-  `nasfas` and `vanilla` keep two incoming edges a node and every node. Ties go
-  to the earlier operation, the earlier source, the earlier node.
+  as that operation's weight times the edge's weight. How many incoming edges a
+  node keeps, and which nodes make a cell's output, the space says (see
+  `search_spaces.Space`). Ties go to the earlier operation, the earlier source,
+  the earlier node.
 
   Args:
     weights: [num_cells, num_edges, num_ops] for each of `LEVELS`, softmaxed.
-    space: a key of `SPACES`.
+    space: name of the search space.
     theta: of the genotype; a space that fixes theta overrides it.
     edge_weights: [num_cells, num_edges] for each level; None: all 1.
     node_weights: [num_cells, num_nodes] for each level, softmaxed; None: equal.
     provenance: JSON-like facts kept in the genotype.
   """
-  check_space(space)
+  chosen_space = get_space(space)
+  num_operations = len(chosen_space.operations)
   levels = []
   for level in LEVELS:
     alphas = _finite(f'weights.{level}', weights[level], 3)
     num_cells, count, num_ops = alphas.shape
     num_nodes = (math.isqrt(8 * count + 1) - 1) // 2
-    if num_edges(num_nodes) != count or num_ops != len(SPACES[space]):
+    if num_edges(num_nodes) != count or num_ops != num_operations:
       raise ValueError(
         f'weights.{level}: shape {alphas.shape}; allowed: [cells, n (n + 1) '
-        f'/ 2 edges, {len(SPACES[space])} operations of space {space!r}].'
+        f'/ 2 edges, {num_operations} operations of space {space!r}].'
       )
     betas = np.ones((num_cells, count))
     if edge_weights is not None:
@@ -224,7 +225,7 @@ def derive(
         raise ValueError(f'{name}.{level}: shape {got}; allowed: {want}.')
     levels.append(
       tuple(
-        _derive_cell(*cell, space)
+        _derive_cell(*cell, chosen_space)
         for cell in zip(alphas, betas, nodes, strict=True)
       )
     )
@@ -247,10 +248,11 @@ def _finite(path: str, value: np.ndarray, ndim: int) -> np.ndarray:
 
 
 def _derive_cell(
-  alphas: np.ndarray, betas: np.ndarray, nodes: np.ndarray, space: str
+  alphas: np.ndarray, betas: np.ndarray, nodes: np.ndarray, space: Space
 ) -> Cell:
-  # 'none' is operation 0 of every space; argmax takes the first of a tie.
-  best = 1 + alphas[:, 1:].argmax(axis=1)
+  choices = np.array(derivable(space))
+  # argmax takes the first of a tie.
+  best = choices[alphas[:, choices].argmax(axis=1)]
   strength = alphas[np.arange(len(best)), best] * betas
   edges = cell_edges(len(nodes))
   kept = []
@@ -258,18 +260,19 @@ def _derive_cell(
     incoming = [i for i, (_, target) in enumerate(edges) if target == node]
     # A stable sort: of equal edges the earlier source stands first.
     incoming.sort(key=lambda i: -strength[i])
-    incoming = sorted(incoming[: 1 if space == 'cdcnpp' else 2])
-    kept += [Edge(*edges[i], SPACES[space][best[i]]) for i in incoming]
-  if space != 'cdcnpp':
+    incoming = sorted(incoming[: space.edges_per_node])
+    kept += [Edge(*edges[i], space.operations[best[i]]) for i in incoming]
+  if space.output != STRONGEST:
     outputs = tuple((i + 1, float(w)) for i, w in enumerate(nodes))
     return Cell(edges=tuple(kept), outputs=outputs)
-  last = node = 1 + int(nodes.argmax())
-  chain = []
-  while node:
-    # kept[i] is the one incoming edge of node i + 1.
-    chain.insert(0, kept[node - 1])
-    node = kept[node - 1].source
-  return Cell(edges=tuple(chain), outputs=((last, 1.0),))
+  last = 1 + int(nodes.argmax())
+  needed = {last}
+  # Edges are ordered by target and lead to a later node.
+  for edge in reversed(kept):
+    if edge.target in needed:
+      needed.add(edge.source)
+  leading = tuple(edge for edge in kept if edge.target in needed)
+  return Cell(edges=leading, outputs=((last, 1.0),))
 
 
 def _to_dict(cell: Cell) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def kernel_param(
   module: nn.Module,
   name: str,
   *,
-  window: int,
+  kernel_size: int,
   in_features: int,
   features: int,
   variant: str = '',
@@ -71,24 +71,31 @@ def kernel_param(
   Args:
     module: the owner, inside its compact method.
     name: of the parameter.
-    window: side of the kernel.
+    kernel_size: side of the kernel.
     in_features: input channels per group.
     features: output channels.
-    variant: '' for all taps; 'hv' or 'dg' for the 5 taps of a cross.
+    variant: '' for all taps; 'hv' or 'dg' for the 5 taps of a 3x3 cross.
     init_scale: share of He's standard deviation that the kernel starts with.
 
   Returns:
-    float32 [window, window, in_features, features].
+    float32 [kernel_size, kernel_size, in_features, features].
+
+  Raises:
+    ValueError: for a cross of another size.
   """
 
   def init(key, shape, dtype):
     return init_scale * kernel_init(key, shape, dtype)
 
   if variant:
+    if kernel_size != 3:
+      raise ValueError(
+        f'kernel_size is {kernel_size} with variant {variant!r}; allowed: 3.'
+      )
     shape = (5, in_features, features)
     weights = module.param(name, init, shape, jnp.float32)
     return central_difference.expand_cross(weights, variant)
-  shape = (window, window, in_features, features)
+  shape = (kernel_size, kernel_size, in_features, features)
   return module.param(name, init, shape, jnp.float32)
 
 
@@ -97,7 +104,7 @@ class CDConv(nn.Module):
 
   Attributes:
     features: output channels.
-    window: side of the kernel.
+    kernel_size: side of the kernel.
     theta: strength of the central difference; 0: a vanilla convolution.
     dilation: step between taps.
     variant: '', 'hv' or 'dg', see `kernel_param`.
@@ -107,7 +114,7 @@ class CDConv(nn.Module):
   """
 
   features: int
-  window: int = 3
+  kernel_size: int = 3
   theta: float = 0.7
   dilation: int = 1
   variant: str = ''
@@ -122,7 +129,7 @@ class CDConv(nn.Module):
     kernel = kernel_param(
       self,
       'kernel',
-      window=self.window,
+      kernel_size=self.kernel_size,
       in_features=x.shape[-1] // groups,
       features=self.features,
       variant=self.variant,
@@ -139,13 +146,18 @@ class CDConv(nn.Module):
 
 
 class CDConvBlock(nn.Module):
-  """CDC, batch normalization, ReLU; fields as in `CDConv`."""
+  """CDC, batch normalization, ReLU; fields as in `CDConv`.
+
+  Attributes:
+    affine: whether batch normalization has a scale and a bias.
+  """
 
   features: int
-  window: int = 3
+  kernel_size: int = 3
   theta: float = 0.7
   dilation: int = 1
   variant: str = ''
+  affine: bool = True
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -153,23 +165,57 @@ class CDConvBlock(nn.Module):
     """x: [N, H, W, C]; returns [N, H, W, features] in `dtype`."""
     x = CDConv(
       self.features,
-      window=self.window,
+      kernel_size=self.kernel_size,
       theta=self.theta,
       dilation=self.dilation,
       variant=self.variant,
       dtype=self.dtype,
       name='conv',
     )(x)
-    return nn.relu(batch_norm(x, train=train, dtype=self.dtype, name='norm'))
+    x = batch_norm(
+      x, train=train, affine=self.affine, dtype=self.dtype, name='norm'
+    )
+    return nn.relu(x)
+
+
+class SeparableBlock(nn.Module):
+  """Depthwise CDC 3x3, pointwise convolution, batch normalization, ReLU.
+
+  Fields as in `CDConvBlock`.
+  """
+
+  theta: float = 0.7
+  affine: bool = True
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """x: [N, H, W, C]; returns the same shape in `dtype`."""
+    features = x.shape[-1]
+    x = CDConv(
+      features,
+      theta=self.theta,
+      depthwise=True,
+      dtype=self.dtype,
+      name='depthwise',
+    )(x)
+    x = CDConv(
+      features, kernel_size=1, theta=0.0, dtype=self.dtype, name='pointwise'
+    )(x)
+    x = batch_norm(
+      x, train=train, affine=self.affine, dtype=self.dtype, name='norm'
+    )
+    return nn.relu(x)
 
 
 class SpatialAttention(nn.Module):
   """Scales each position by a gate seen from its channel mean and maximum.
 
-  The gate is a vanilla window x window convolution 2 -> 1 and a sigmoid.
+  The gate is a vanilla convolution 2 -> 1 of side `kernel_size` and a
+  sigmoid.
   """
 
-  window: int
+  kernel_size: int
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -178,7 +224,11 @@ class SpatialAttention(nn.Module):
       [x.mean(axis=-1, keepdims=True), x.max(axis=-1, keepdims=True)], axis=-1
     )
     gate = CDConv(
-      1, window=self.window, theta=0.0, dtype=self.dtype, name='conv'
+      1,
+      kernel_size=self.kernel_size,
+      theta=0.0,
+      dtype=self.dtype,
+      name='conv',
     )(summary)
     return x * nn.sigmoid(gate)
 
@@ -189,24 +239,25 @@ class FusionHead(nn.Module):
   Attributes:
     features: channels of the CDC blocks before the last CDC.
     output_size: side of the predicted map.
-    attention_windows: window of each level's spatial attention; None: none.
+    attention_kernel_sizes: of each level's spatial attention; None: no
+      attention.
   """
 
   features: tuple[int, ...]
   output_size: int = 32
   theta: float = 0.7
-  attention_windows: tuple[int, ...] | None = None
+  attention_kernel_sizes: tuple[int, ...] | None = None
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(
     self, levels: tuple[jax.Array, ...], *, train: bool
   ) -> jax.Array:
-    if self.attention_windows is not None:
+    if self.attention_kernel_sizes is not None:
       levels = [
-        SpatialAttention(window, self.dtype, name=f'attention_{i}')(x)
-        for i, (x, window) in enumerate(
-          zip(levels, self.attention_windows, strict=True)
+        SpatialAttention(kernel_size, self.dtype, name=f'attention_{i}')(x)
+        for i, (x, kernel_size) in enumerate(
+          zip(levels, self.attention_kernel_sizes, strict=True)
         )
       ]
     size = self.output_size

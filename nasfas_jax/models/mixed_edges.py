@@ -11,8 +11,7 @@ import jax.numpy as jnp
 
 from nasfas_jax.models import operations
 from nasfas_jax.models.layers import batch_norm, kernel_param
-from nasfas_jax.models.operations import Separable
-from nasfas_jax.models.search_spaces import SKIP_CONNECT, SPACES, block_bounds
+from nasfas_jax.models.search_spaces import block_bounds, get_space
 from nasfas_jax.ops import central_difference
 
 
@@ -61,13 +60,15 @@ class OutgoingEdges(nn.Module):
   without parameters in a search, hence per channel). This equals applying
   each operation by itself, in a fraction of the time to run and compile. The
   second convolutions of an edge's cdc_2_r are block-diagonal ones, joined where
-  they are narrow.
+  they are narrow; pools are computed once for all edges.
   An operation's kernels of all edges are one parameter, edge after edge in its
   last axis: few tensors keep the optimizers' part of a step small.
+  Which operations have such a form their modules say; every other one is a
+  module for each edge, to_TARGET_OPERATION.
 
   Attributes:
     targets: the nodes that the edges enter.
-    space: key of `SPACES`.
+    space: name of the search space.
     theta: strength of the central difference.
     dtype: of the computation.
   """
@@ -91,21 +92,51 @@ class OutgoingEdges(nn.Module):
     Returns:
       For each target the weighted sum of its operations, [N, H, W, C].
     """
-    names = SPACES[self.space]
+    names = get_space(self.space).operations
     numbers = scalars(weights.astype(self.dtype).T.reshape(-1))
     edges = len(self.targets)
     weight = {
       name: numbers[i * edges : (i + 1) * edges] for i, name in enumerate(names)
     }
-    # 'none' adds zero whatever its weight.
-    sums = [weight[SKIP_CONNECT][e] * x for e in range(edges)]
-    for term in (
-      *self._convolutions(x, weight, train),
-      self._expansions(x, weight, train),
-      *self._others(x, weight, train),
-    ):
-      sums = [before + part for before, part in zip(sums, term, strict=True)]
-    return sums
+    # Not attached: they only say what an operation is.
+    modules = {
+      name: operations.make(name, **self._fields(), parent=None)
+      for name in names
+    }
+    terms = [
+      [weight[name][e] * x for e in range(edges)]
+      for name, module in modules.items()
+      if type(module) is operations.Identity
+    ]
+    terms += self._convolutions(x, weight, modules, train)
+    terms += self._expansions(x, weight, modules, train)
+    terms += self._others(x, weight, modules, train)
+    return [total(parts) for parts in zip(*terms, strict=True)]
+
+  def _fields(self):
+    """The fields of the operations' modules."""
+    return {'theta': self.theta, 'affine': False, 'dtype': self.dtype}
+
+  def _is_packed(self, module):
+    """Whether an operation is one of those that are computed together.
+
+    Not one whose entry in the table sets a field that is shared here, nor a
+    subclass, which may compute something else.
+    """
+    fields = self._fields()
+    return type(module) in (
+      operations.Convolution,
+      operations.Expansion,
+      operations.Pool,
+    ) and fields == {name: getattr(module, name) for name in fields}
+
+  def _packed(self, modules, kind):
+    """The operations of a kind that are computed together, by name."""
+    return {
+      name: module
+      for name, module in modules.items()
+      if type(module) is kind and self._is_packed(module)
+    }
 
   def _kernel(self, name, in_features, features, **form):
     """The kernels of an operation: [k, k, in_features, edges, features]."""
@@ -115,7 +146,7 @@ class OutgoingEdges(nn.Module):
       name,
       in_features=in_features,
       features=edges * features,
-      **{'window': 3, **form},
+      **{'kernel_size': 3, **form},
     )
     return kernel.reshape(*kernel.shape[:3], edges, features)
 
@@ -141,45 +172,44 @@ class OutgoingEdges(nn.Module):
     parts = _split(y, [y.shape[-1] // len(weights)] * len(weights))
     return total(w * part for w, part in zip(weights, parts, strict=True))
 
-  def _convolutions(self, x, weight, train):
+  def _convolutions(self, x, weight, modules, train):
     """Terms of the single convolutions, one wide convolution a form."""
+    packed = self._packed(modules, operations.Convolution)
     forms = {}
-    for name in SPACES[self.space]:
-      if name in operations.CONVOLUTIONS:
-        form = operations.CONVOLUTIONS[name]
-        forms.setdefault((form.window, form.dilation), []).append(name)
+    for name, module in packed.items():
+      form = module.kernel_size, module.dilation
+      forms.setdefault(form, []).append(name)
     features = x.shape[-1]
-    for (window, dilation), names in forms.items():
+    edges = len(self.targets)
+    for (kernel_size, dilation), names in forms.items():
       kernels = [
         self._kernel(
           name,
           features,
           features,
-          window=window,
-          variant=operations.CONVOLUTIONS[name].variant,
+          kernel_size=kernel_size,
+          variant=packed[name].variant,
         )
         for name in names
       ]
       y = self._wide(x, jnp.stack(kernels, axis=-2), dilation)
-      y = self._normalize(y, f'conv_{window}_{dilation}', train)
-      edges = len(self.targets)
+      y = self._normalize(y, f'conv_{kernel_size}_{dilation}', train)
       yield [
         self._mix(part, [weight[name][e] for name in names])
         for e, part in enumerate(_split(y, [y.shape[-1] // edges] * edges))
       ]
 
-  def _expansions(self, x, weight, train):
+  def _expansions(self, x, weight, modules, train):
     """Term of all cdc_2_r: one wide first convolution, one second an edge."""
-    names = [
-      name
-      for name in SPACES[self.space]
-      if operations.expansion(name) is not None
-    ]
+    packed = self._packed(modules, operations.Expansion)
+    if not packed:
+      return
+    names = list(packed)
     edges = len(self.targets)
     features = x.shape[-1]
     widths = [
-      operations.middle_features(features, operations.expansion(name))
-      for name in names
+      operations.middle_features(features, module.ratio)
+      for module in packed.values()
     ]
     first = [
       self._kernel(f'{name}_first', features, width)
@@ -203,26 +233,28 @@ class OutgoingEdges(nn.Module):
         y = self._normalize(y, f'to_{target}_second_{number}', train)
         terms.append(self._mix(y, [weight[name][e] for name in names[bound]]))
       mixed.append(total(terms))
-    return mixed
+    yield mixed
 
-  def _others(self, x, weight, train):
-    """Terms of the pools, which all edges share, and of the separable CDC."""
+  def _others(self, x, weight, modules, train):
+    """Terms of the pools, which all edges share, and of single modules."""
     edges = range(len(self.targets))
-    for name in SPACES[self.space]:
-      if name in operations.POOLS:
-        y = operations.POOLS[name](x, theta=self.theta)
+    pools = self._packed(modules, operations.Pool)
+    for name, module in modules.items():
+      if name in pools:
+        y = module.pool(x, theta=self.theta)
         y = batch_norm(
           y, train=train, affine=False, dtype=self.dtype, name=f'{name}_norm'
         )
         yield [weight[name][e] * y for e in edges]
-      elif name == operations.SEPARABLE:
+      elif not self._is_packed(module) and type(module) not in (
+        operations.Identity,
+        # It adds zero whatever its weight.
+        operations.Zero,
+      ):
         yield [
           weight[name][e]
-          * Separable(
-            self.theta,
-            affine=False,
-            dtype=self.dtype,
-            name=f'to_{self.targets[e]}_{name}',
+          * operations.make(
+            name, **self._fields(), name=f'to_{self.targets[e]}_{name}'
           )(x, train=train)
           for e in edges
         ]

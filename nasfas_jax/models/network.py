@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from nasfas_jax.models import backbone, genotypes
 from nasfas_jax.models.cells import DerivedCell
+from nasfas_jax.models.outputs import Outputs
 
 
 class Network(nn.Module):
@@ -34,7 +35,7 @@ class Network(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+  def __call__(self, x: jax.Array, *, train: bool) -> Outputs:
     """Predicts a map.
 
     Args:
@@ -42,7 +43,7 @@ class Network(nn.Module):
       train: whether batch normalization uses the batch.
 
     Returns:
-      float32 [N, output_size, output_size], at least 0.
+      `Outputs`; the map is [N, output_size, output_size].
     """
     theta = self.genotype.theta
     cell_class = DerivedCell
@@ -57,7 +58,6 @@ class Network(nn.Module):
       return x
 
     return backbone.predict_map(
-      self,
       x,
       level,
       stem_features=self.stem_features,

@@ -1,141 +1,178 @@
 """The operations of the search spaces, by name.
 
-`CONVOLUTIONS` are one CDC-BN-ReLU; `cdc_2_r` is two of them, C -> int(r C) ->
-C. The search evaluates many operations at once from the same descriptions
-(see `mixed_edges.OutgoingEdges`), the derived network one at a time.
+`OPERATIONS` is the one table. The derived network applies an operation's module
+on an edge; so does the search, except for operations of which it evaluates many
+at once (see `mixed_edges.OutgoingEdges`, which finds them by their modules).
+docs/extending.md says how to add one.
 """
 
-import dataclasses
-import re
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nasfas_jax.models.layers import CDConv, CDConvBlock, batch_norm
-from nasfas_jax.models.search_spaces import NONE, SKIP_CONNECT, SPACES
+from nasfas_jax.models.layers import CDConvBlock, SeparableBlock, batch_norm
+from nasfas_jax.models.search_spaces import NONE, SKIP_CONNECT
 from nasfas_jax.ops import pooling
 
 
-@dataclasses.dataclass(frozen=True)
-class Convolution:
-  """A CDC that keeps the number of channels.
-
-  Attributes:
-    window: side of the kernel.
-    dilation: step between taps.
-    variant: '' for all taps, 'hv' or 'dg' for a cross.
-  """
-
-  window: int = 3
-  dilation: int = 1
-  variant: str = ''
-
-
-CONVOLUTIONS = {
-  'cdc_3x3': Convolution(),
-  'cdc_5x5': Convolution(window=5),
-  'dil_cdc_3x3': Convolution(dilation=2),
-  'cdc_cross_hv': Convolution(variant='hv'),
-  'cdc_cross_dg': Convolution(variant='dg'),
-}
-POOLS = {
-  'cd_max_pool_3x3': pooling.cd_max_pool,
-  'cd_avg_pool_3x3': pooling.cd_avg_pool,
-}
-SEPARABLE = 'sep_cdc_3x3'
-OPERATIONS = tuple(dict.fromkeys(name for s in SPACES.values() for name in s))
-
-
-def expansion(name: str) -> float | None:
-  """The r of an operation cdc_2_r; None for any other operation."""
-  match = re.fullmatch(r'cdc_2_(\d+\.\d+)', name)
-  return float(match[1]) if match else None
-
-
-def middle_features(features: int, ratio: float) -> int:
-  """Channels between the two convolutions of cdc_2_r: int(r C), at least 1."""
-  return max(1, int(features * ratio))
-
-
 class Operation(nn.Module):
-  """One operation, which keeps the shape of its input.
+  """What every operation is: a module that keeps the shape of its input.
+
+  A subclass has `__call__(x, *, train)` with x [N, H, W, C] in `dtype`, which
+  returns the same shape in `dtype`. Its variables are 'params' and
+  'batch_stats'.
 
   Attributes:
-    operation: one of `OPERATIONS`.
     theta: strength of the central difference.
-    dtype: of the computation.
+    affine: whether batch normalization has a scale and a bias; False in a
+      search, where the architecture's weights scale the operations.
+    dtype: of the computation; parameters are float32.
   """
-
-  operation: str
-  theta: float = 0.7
-  dtype: Any = jnp.float32
-
-  @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """x: [N, H, W, C]; returns the same shape in `dtype`.
-
-    Raises:
-      ValueError: for an unknown operation.
-    """
-    name = self.operation
-    x = x.astype(self.dtype)
-    features = x.shape[-1]
-    if name == SKIP_CONNECT:
-      return x
-    if name == NONE:
-      return jnp.zeros_like(x)
-    if name in CONVOLUTIONS:
-      return CDConvBlock(
-        features,
-        theta=self.theta,
-        dtype=self.dtype,
-        name='block',
-        **dataclasses.asdict(CONVOLUTIONS[name]),
-      )(x, train=train)
-    ratio = expansion(name)
-    if ratio is not None:
-      widths = (middle_features(features, ratio), features)
-      for i, width in enumerate(widths):
-        x = CDConvBlock(
-          width, theta=self.theta, dtype=self.dtype, name=f'block_{i}'
-        )(x, train=train)
-      return x
-    if name == SEPARABLE:
-      return Separable(self.theta, dtype=self.dtype, name='block')(
-        x, train=train
-      )
-    if name in POOLS:
-      x = POOLS[name](x, theta=self.theta)
-      return batch_norm(x, train=train, dtype=self.dtype, name='norm')
-    raise ValueError(
-      f'Unknown operation {name!r}; allowed: {", ".join(OPERATIONS)}.'
-    )
-
-
-class Separable(nn.Module):
-  """Depthwise CDC 3x3, pointwise convolution, batch normalization, ReLU."""
 
   theta: float = 0.7
   affine: bool = True
   dtype: Any = jnp.float32
 
+
+class Zero(Operation):
+  """Zeros: 'none'."""
+
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """See `Operation`."""
+    return jnp.zeros_like(x)
+
+
+class Identity(Operation):
+  """The input: 'skip_connect'."""
+
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """See `Operation`."""
+    return x
+
+
+class Convolution(Operation):
+  """One CDC-BN-ReLU.
+
+  Attributes:
+    kernel_size: side of the kernel.
+    dilation: step between taps.
+    variant: '' for all taps, 'hv' or 'dg' for a cross.
+  """
+
+  kernel_size: int = 3
+  dilation: int = 1
+  variant: str = ''
+
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """x: [N, H, W, C]; returns the same shape in `dtype`."""
-    features = x.shape[-1]
-    x = CDConv(
-      features,
+    """See `Operation`."""
+    return CDConvBlock(
+      x.shape[-1],
+      kernel_size=self.kernel_size,
       theta=self.theta,
-      depthwise=True,
+      dilation=self.dilation,
+      variant=self.variant,
+      affine=self.affine,
       dtype=self.dtype,
-      name='depthwise',
-    )(x)
-    x = CDConv(
-      features, window=1, theta=0.0, dtype=self.dtype, name='pointwise'
-    )(x)
-    x = batch_norm(
-      x, train=train, affine=self.affine, dtype=self.dtype, name='norm'
+      name='block',
+    )(x, train=train)
+
+
+class Expansion(Operation):
+  """Two CDC-BN-ReLU of 3x3, C -> int(ratio C) -> C: cdc_2_r."""
+
+  ratio: float = 1.0
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """See `Operation`."""
+    features = x.shape[-1]
+    for i, width in enumerate(
+      (middle_features(features, self.ratio), features)
+    ):
+      x = CDConvBlock(
+        width,
+        theta=self.theta,
+        affine=self.affine,
+        dtype=self.dtype,
+        name=f'block_{i}',
+      )(x, train=train)
+    return x
+
+
+class Separable(Operation):
+  """Depthwise CDC 3x3, pointwise convolution, batch normalization, ReLU."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """See `Operation`."""
+    return SeparableBlock(
+      theta=self.theta, affine=self.affine, dtype=self.dtype, name='block'
+    )(x, train=train)
+
+
+class Pool(Operation):
+  """Pooling and batch normalization.
+
+  Attributes:
+    pool: (x, theta=) -> the same shape, without parameters.
+  """
+
+  pool: Callable[..., jax.Array] = pooling.cd_max_pool
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """See `Operation`."""
+    return batch_norm(
+      self.pool(x, theta=self.theta),
+      train=train,
+      affine=self.affine,
+      dtype=self.dtype,
+      name='norm',
     )
-    return nn.relu(x)
+
+
+# Name -> what makes the module from the fields of `Operation`.
+OPERATIONS: dict[str, Callable[..., Operation]] = {
+  NONE: Zero,
+  SKIP_CONNECT: Identity,
+  'cdc_3x3': Convolution,
+  'cdc_5x5': functools.partial(Convolution, kernel_size=5),
+  'dil_cdc_3x3': functools.partial(Convolution, dilation=2),
+  'cdc_cross_hv': functools.partial(Convolution, variant='hv'),
+  'cdc_cross_dg': functools.partial(Convolution, variant='dg'),
+  'sep_cdc_3x3': Separable,
+  'cd_max_pool_3x3': functools.partial(Pool, pool=pooling.cd_max_pool),
+  'cd_avg_pool_3x3': functools.partial(Pool, pool=pooling.cd_avg_pool),
+  'cdc_2_0.8': functools.partial(Expansion, ratio=0.8),
+  'cdc_2_1.0': functools.partial(Expansion, ratio=1.0),
+  'cdc_2_1.2': functools.partial(Expansion, ratio=1.2),
+  'cdc_2_1.4': functools.partial(Expansion, ratio=1.4),
+  'cdc_2_1.6': functools.partial(Expansion, ratio=1.6),
+}
+
+
+def make(operation: str, **fields: Any) -> Operation:
+  """The module of an operation.
+
+  Args:
+    operation: a key of `OPERATIONS`.
+    **fields: of the module: those of `Operation`, and Flax's name and parent.
+
+  Raises:
+    ValueError: for an unknown operation.
+  """
+  if operation not in OPERATIONS:
+    raise ValueError(
+      f'Unknown operation {operation!r}; allowed: {", ".join(OPERATIONS)}.'
+    )
+  return OPERATIONS[operation](**fields)
+
+
+def middle_features(features: int, ratio: float) -> int:
+  """Channels between the two convolutions of cdc_2_r: int(r C), at least 1."""
+  return max(1, int(features * ratio))

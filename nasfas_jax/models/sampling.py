@@ -14,9 +14,10 @@ import numpy as np
 from nasfas_jax.models import genotypes
 from nasfas_jax.models.search_spaces import (
   LEVELS,
-  SPACES,
+  NONE,
   cell_edges,
-  check_space,
+  derivable,
+  get_space,
   num_edges,
 )
 
@@ -30,14 +31,13 @@ def draw(
   rng: np.random.Generator, *, space: str, num_cells: int, num_nodes: int
 ) -> Sample:
   """A random sample of a search space."""
-  check_space(space)
+  choices = np.array(derivable(get_space(space)))
   edges = num_edges(num_nodes)
-  names = len(SPACES[space])
+  names = len(get_space(space).operations)
 
   def alphas():
-    # 'none' is operation 0; a derived edge always has another.
-    chosen = rng.integers(1, names, (num_cells, edges))
-    return np.eye(names)[chosen]
+    chosen = rng.integers(len(choices), size=(num_cells, edges))
+    return np.eye(names)[choices[chosen]]
 
   return {
     'alphas': {level: alphas() for level in LEVELS},
@@ -101,22 +101,43 @@ def to_genotype(
 
 
 def to_arch(
-  genotype: genotypes.Genotype, num_nodes: int, temperature: float = 1.0
+  genotype: genotypes.Genotype,
+  num_nodes: int,
+  temperature: float = 1.0,
+  *,
+  edge_normalization: bool = True,
+  node_attention: bool = True,
 ) -> Sample:
   """Logits with which a supernet computes a genotype's cells.
 
-  Edges that the genotype lacks have the operation 'none' and, beside others
-  into their node, no weight. Edges into one node share its weight.
+  Edges that the genotype lacks have the operation 'none', if the space has it,
+  and, beside others into their node, no weight. Edges into one node share its
+  weight. Without 'none' the weights of edges and nodes alone leave out what the
+  genotype lacks, so the supernet must use both.
 
   Args:
     genotype: of at most `num_nodes` nodes a cell.
     num_nodes: of the supernet.
     temperature: that the supernet divides the operations' logits by.
+    edge_normalization: of the supernet.
+    node_attention: of the supernet.
 
   Returns:
     float32 logits in the form of `architecture.init_arch`.
+
+  Raises:
+    ValueError: if no logits make the supernet compute the cells.
   """
-  names = SPACES[genotype.space]
+  names = get_space(genotype.space).operations
+  missing = 0
+  if NONE in names:
+    missing = names.index(NONE)
+  elif not (edge_normalization and node_attention):
+    raise ValueError(
+      f'space {genotype.space!r} has no {NONE!r}, edge_normalization is '
+      f'{edge_normalization} and node_attention {node_attention}; allowed: '
+      'both True.'
+    )
   places = {edge: i for i, edge in enumerate(cell_edges(num_nodes))}
   arch = {'alphas': {}, 'betas': {}, 'nodes': {}}
   for level in LEVELS:
@@ -125,7 +146,7 @@ def to_arch(
     betas = np.zeros(alphas.shape[:2], np.float32)
     nodes = np.full((len(cells), num_nodes), -_LOGIT, np.float32)
     for i, cell in enumerate(cells):
-      chosen = np.zeros(len(places), int)
+      chosen = np.full(len(places), missing)
       for edge in cell.edges:
         place = places[edge.source, edge.target]
         chosen[place] = names.index(edge.operation)

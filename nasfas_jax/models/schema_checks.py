@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from nasfas_jax.models.search_spaces import NONE, SPACES
+from nasfas_jax.models.search_spaces import derivable, get_space
 
 MAX_NODES = 16
 
@@ -41,7 +41,8 @@ def check_integer(path: str, value: Any, low: int, high: int) -> None:
 
 def check_cell(path: str, cell: Any, space: str) -> None:
   """Checks that a `genotypes.Cell` is a graph that leads to its outputs."""
-  operations = [name for name in SPACES[space] if name != NONE]
+  chosen = get_space(space)
+  operations = [chosen.operations[i] for i in derivable(chosen)]
   seen = set()
   for i, edge in enumerate(cell.edges):
     here = f'{path}.edges[{i}]'

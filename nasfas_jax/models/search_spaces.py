@@ -1,12 +1,40 @@
-"""The search spaces: names and operations, and the edges of a cell."""
+"""The search spaces, and the edges of a cell."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 LEVELS = ('low', 'mid', 'high')
 
+# Adds zero: an edge with it is no edge. A derived edge never has it.
 NONE = 'none'
+# Passes its input on. A search counts its share, since too many skips are how a
+# search collapses.
 SKIP_CONNECT = 'skip_connect'
-# Every space lists 'none' first and 'skip_connect' second.
+
+# What a cell's output may be, see `Space.output`.
+STRONGEST = 'strongest'
+ALL = 'all'
+
+
+class Space(NamedTuple):
+  """A search space: what an edge may be, and what a derived cell keeps.
+
+  Attributes:
+    operations: names of `operations.OPERATIONS`, each once; the order is that
+      of the architecture's logits, and of two equal ones the first is derived.
+    theta: the only strength of the central difference that the space allows;
+      None: any.
+    edges_per_node: the most edges into a node that a derived cell keeps.
+    output: of a derived cell. 'strongest': the strongest node and what leads to
+      it, with one edge a node a chain. 'all': the weighted sum of all nodes.
+  """
+
+  operations: tuple[str, ...]
+  theta: float | None = None
+  edges_per_node: int = 2
+  output: str = ALL
+
+
 _NASFAS = (
   NONE,
   SKIP_CONNECT,
@@ -22,21 +50,23 @@ _NASFAS = (
   'cd_avg_pool_3x3',
 )
 SPACES = {
-  'cdcnpp': (
-    NONE,
-    SKIP_CONNECT,
-    'cdc_3x3',
-    'cdc_2_0.8',
-    'cdc_2_1.0',
-    'cdc_2_1.2',
-    'cdc_2_1.4',
-    'cdc_2_1.6',
+  'cdcnpp': Space(
+    operations=(
+      NONE,
+      SKIP_CONNECT,
+      'cdc_3x3',
+      'cdc_2_0.8',
+      'cdc_2_1.0',
+      'cdc_2_1.2',
+      'cdc_2_1.4',
+      'cdc_2_1.6',
+    ),
+    edges_per_node=1,
+    output=STRONGEST,
   ),
-  'nasfas': _NASFAS,
-  'vanilla': _NASFAS,
+  'nasfas': Space(operations=_NASFAS),
+  'vanilla': Space(operations=_NASFAS, theta=0.0),
 }
-# Spaces that allow one theta only.
-FIXED_THETA = {'vanilla': 0.0}
 
 # Input channels of a block-diagonal kernel of several: within it one product in
 # as many as it has blocks is not with a zero, so wide ones waste more than they
@@ -46,16 +76,50 @@ FIXED_THETA = {'vanilla': 0.0}
 BLOCK_CHANNELS = 32
 
 
-def check_space(space: str) -> None:
-  """Raises ValueError unless `space` names a search space."""
-  if space not in SPACES:
-    raise ValueError(f'space: {space!r}; allowed: {", ".join(SPACES)}.')
+def get_space(name: str) -> Space:
+  """The search space of a name.
+
+  Raises:
+    ValueError: if there is none, or its fields are wrong; names them. Whether
+      its operations are known is checked where they are made (`operations`).
+  """
+  if name not in SPACES:
+    raise ValueError(f'space: {name!r}; allowed: {", ".join(SPACES)}.')
+  space = SPACES[name]
+  names = space.operations
+  repeated = sorted({op for op in names if names.count(op) > 1})
+  if repeated:
+    raise ValueError(
+      f'space {name!r}: operations {", ".join(repeated)} repeated; allowed: '
+      'each once.'
+    )
+  if not set(names) - {NONE}:
+    raise ValueError(
+      f'space {name!r}: operations {names}; at least one other than {NONE!r} '
+      'is needed.'
+    )
+  if space.edges_per_node < 1:
+    raise ValueError(
+      f'space {name!r}: edges_per_node is {space.edges_per_node}; allowed: 1 '
+      'or more.'
+    )
+  if space.output not in (STRONGEST, ALL):
+    raise ValueError(
+      f'space {name!r}: output is {space.output!r}; allowed: {STRONGEST}, '
+      f'{ALL}.'
+    )
+  return space
 
 
-def space_theta(space: str, theta: float) -> float:
-  """Returns the theta that a search in `space` uses when asked for `theta`."""
-  check_space(space)
-  return FIXED_THETA.get(space, theta)
+def space_theta(name: str, theta: float) -> float:
+  """Returns the theta that a search in a space uses when asked for `theta`."""
+  fixed = get_space(name).theta
+  return theta if fixed is None else fixed
+
+
+def derivable(space: Space) -> tuple[int, ...]:
+  """Places of the operations that a derived edge may have: all but 'none'."""
+  return tuple(i for i, op in enumerate(space.operations) if op != NONE)
 
 
 def num_edges(num_nodes: int) -> int:

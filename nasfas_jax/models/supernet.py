@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from nasfas_jax.models import architecture, backbone
 from nasfas_jax.models.cells import SearchCell
+from nasfas_jax.models.outputs import Outputs
 from nasfas_jax.models.search_spaces import num_edges, space_theta
 
 
@@ -19,7 +20,7 @@ class Supernet(nn.Module):
   Gumbel-softmax sample, else a softmax.
 
   Attributes:
-    space: key of `SPACES`; a space that fixes theta overrides `theta`.
+    space: name of the search space; a space that fixes theta overrides `theta`.
     num_cells: cells a level.
     num_nodes: intermediate nodes a cell.
     stem_features: channels of the two blocks of the stem.
@@ -55,7 +56,7 @@ class Supernet(nn.Module):
   @nn.compact
   def __call__(
     self, x: jax.Array, arch: architecture.Arch, *, train: bool
-  ) -> jax.Array:
+  ) -> Outputs:
     """Predicts a map.
 
     Args:
@@ -64,7 +65,7 @@ class Supernet(nn.Module):
       train: whether batch normalization uses the batch.
 
     Returns:
-      float32 [N, output_size, output_size], at least 0.
+      `Outputs`; the map is [N, output_size, output_size].
 
     Raises:
       ValueError: for an unknown space, or sizes that do not fit.
@@ -93,7 +94,6 @@ class Supernet(nn.Module):
       return x
 
     return backbone.predict_map(
-      self,
       x,
       level,
       stem_features=self.stem_features,

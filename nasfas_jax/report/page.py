@@ -131,7 +131,9 @@ def _alphas(
   ]
   for level, weights in by_level.items():
     num_cells, num_edges, num_operations = weights.shape[1:]
-    operations = list(search_spaces.SPACES.get(space, ()))
+    operations = ()
+    if space in search_spaces.SPACES:
+      operations = search_spaces.SPACES[space].operations
     if len(operations) != num_operations:
       operations = [f'operation {i}' for i in range(num_operations)]
     # A full cell of n nodes has n (n + 1) / 2 edges.

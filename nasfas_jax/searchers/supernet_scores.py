@@ -154,4 +154,10 @@ def make_scores(
 
 def genotype_arch(model: Supernet, genotype: Genotype) -> sampling.Sample:
   """The architecture parameters with which a supernet computes a genotype."""
-  return sampling.to_arch(genotype, model.num_nodes, model.temperature)
+  return sampling.to_arch(
+    genotype,
+    model.num_nodes,
+    model.temperature,
+    edge_normalization=model.edge_normalization,
+    node_attention=model.node_attention,
+  )

@@ -28,7 +28,7 @@ def flax_step(model, variables, images, *arch):
       train=True,
       mutable=['batch_stats'],
     )
-    return jnp.mean(jnp.square(out)), updates['batch_stats']
+    return jnp.mean(jnp.square(out.map)), updates['batch_stats']
 
   arguments = (variables['params'], *arch)
   gradient = jax.grad(loss, tuple(range(len(arguments))), has_aux=True)
@@ -52,7 +52,7 @@ def assert_close(got, want):
 def assert_one_map(model, variables, images, *arch):
   """The maps of both in evaluation; and as many parameters."""
   twin = small.make_twin(model, variables).eval()
-  want = jax.jit(lambda *inputs: model.apply(*inputs, train=False))(
+  want = jax.jit(lambda *inputs: model.apply(*inputs, train=False).map)(
     variables, images, *arch
   )
   logits = [twins.torch_arch(a) for a in arch]

@@ -3,14 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasfas_jax.models import architecture
+from nasfas_jax.models import architecture, search_spaces
 from nasfas_jax.models.search_spaces import (
   LEVELS,
-  NONE,
-  SKIP_CONNECT,
   SPACES,
+  Space,
   cell_edges,
-  check_space,
+  get_space,
   num_edges,
 )
 
@@ -30,16 +29,15 @@ def filled(num_ops=8, num_nodes=2, alphas=None):
 def test_shapes_and_scale(space, key):
   arch = architecture.init_arch(key, space=space, num_cells=2, num_nodes=4)
   for level in LEVELS:
-    assert arch['alphas'][level].shape == (2, 10, len(SPACES[space]))
+    assert arch['alphas'][level].shape == (
+      2,
+      10,
+      len(get_space(space).operations),
+    )
     assert arch['betas'][level].shape == (2, 10)
     assert arch['nodes'][level].shape == (2, 4)
   spread = np.std(arch['alphas']['low'])
   assert 5e-4 < spread < 2e-3
-
-
-def test_none_and_skip_stand_first_in_every_space():
-  for names in SPACES.values():
-    assert names[:2] == (NONE, SKIP_CONNECT)
 
 
 def test_edges_are_ordered_by_target():
@@ -48,7 +46,50 @@ def test_edges_are_ordered_by_target():
 
 def test_an_unknown_space_names_the_known_ones():
   with pytest.raises(ValueError, match="'darts'; allowed: cdcnpp, nasfas"):
-    check_space('darts')
+    get_space('darts')
+
+
+@pytest.mark.parametrize(
+  ('space', 'message'),
+  [
+    (Space(()), "space 'odd'.*at least one other than 'none'"),
+    (Space(('none',)), "space 'odd'.*at least one other than 'none'"),
+    (Space(('cdc_3x3', 'none', 'cdc_3x3')), "'odd': operations cdc_3x3 repea"),
+    (Space(('cdc_3x3',), edges_per_node=0), "'odd': edges_per_node is 0"),
+    (Space(('cdc_3x3',), output='best'), "'best'; allowed: strongest, all"),
+  ],
+)
+def test_a_space_that_makes_no_sense_is_refused_by_name(
+  space, message, monkeypatch
+):
+  monkeypatch.setitem(search_spaces.SPACES, 'odd', space)
+  with pytest.raises(ValueError, match=message):
+    get_space('odd')
+
+
+def test_a_search_of_one_operation_has_no_entropy_and_no_skips(
+  key, monkeypatch
+):
+  monkeypatch.setitem(SPACES, 'one', Space(('cdc_5x5',)))
+  arch = architecture.init_arch(key, space='one', num_cells=1, num_nodes=2)
+  assert float(architecture.alpha_entropy(arch)) == 0
+  assert float(architecture.skip_share(arch, 'one')) == 0
+  assert float(architecture.skip_edge_share(arch, 'one')) == 0
+
+
+def test_skips_are_counted_wherever_they_stand_in_the_space(monkeypatch):
+  monkeypatch.setitem(
+    SPACES, 'last', Space(('cdc_3x3', 'none', 'skip_connect'))
+  )
+  # 'none' is strongest on the first edge, which counts by its second.
+  alphas = jnp.array([[[0.0, 9.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
+  arch = filled(alphas=alphas)
+  shares = np.exp(alphas[0]) / np.exp(alphas[0]).sum(-1, keepdims=True)
+  assert float(architecture.skip_share(arch, 'last')) == pytest.approx(
+    shares[:, 2].mean()
+  )
+  found = float(architecture.skip_edge_share(arch, 'last'))
+  assert found == pytest.approx(2 / 3)
 
 
 def test_mixing_weights_hand_worked():
@@ -124,10 +165,14 @@ def test_entropy_hand_worked():
 
 
 def test_skip_share_hand_worked():
-  assert float(architecture.skip_share(filled())) == pytest.approx(1 / 8)
+  assert float(architecture.skip_share(filled(), 'cdcnpp')) == pytest.approx(
+    1 / 8
+  )
   arch = filled()
   # 'none' is strongest everywhere, skip_connect second on one of three edges.
   alphas = jnp.zeros((1, 3, 8)).at[..., 0].set(5.0)
   alphas = alphas.at[0, 0, 1].set(1.0).at[0, 1:, 4].set(1.0)
   arch['alphas'] = dict.fromkeys(LEVELS, alphas)
-  assert float(architecture.skip_edge_share(arch)) == pytest.approx(1 / 3)
+  assert float(architecture.skip_edge_share(arch, 'cdcnpp')) == pytest.approx(
+    1 / 3
+  )

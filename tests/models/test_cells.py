@@ -7,8 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasfas_jax.models import cells, mixed_edges, operations, search_spaces
-from nasfas_jax.models.search_spaces import SPACES, cell_edges, num_edges
+from nasfas_jax.models import (
+  cells,
+  layers,
+  mixed_edges,
+  operations,
+  search_spaces,
+)
+from nasfas_jax.models.search_spaces import (
+  SPACES,
+  Space,
+  cell_edges,
+  get_space,
+  num_edges,
+)
 from nasfas_jax.ops import central_difference, pooling
 
 
@@ -70,7 +82,7 @@ def reference(name, x, params, edge, targets, theta):
   if name == 'cd_avg_pool_3x3':
     return normalize(pooling.cd_avg_pool(x, theta=theta))
   assert name == 'sep_cdc_3x3'
-  separable = params[f'to_{targets[edge]}_{name}']
+  separable = params[f'to_{targets[edge]}_{name}']['block']
   depthwise = separable['depthwise']['kernel']
   y = central_difference.central_difference_conv(
     x, depthwise, theta=theta, groups=x.shape[-1]
@@ -78,33 +90,124 @@ def reference(name, x, params, edge, targets, theta):
   return conv_bn_relu(y, separable['pointwise']['kernel'], 0.0)
 
 
+def module_params(name, params, edge, target, targets):
+  """The parameters of an edge's own module, from those of all edges."""
+
+  def own(key):
+    return {'kernel': jnp.split(params[key], len(targets), axis=-1)[edge]}
+
+  kind = type(operations.make(name))
+  if kind is operations.Convolution:
+    return {'block': {'conv': own(name)}}
+  if kind is operations.Expansion:
+    return {
+      f'block_{i}': {'conv': own(f'{name}_{part}')}
+      for i, part in enumerate(('first', 'second'))
+    }
+  return params.get(f'to_{target}_{name}', {})
+
+
+def apply_edges(space, key, theta=0.7):
+  """(targets, x, weights, parameters, results) of `OutgoingEdges`."""
+  targets = (2, 3)
+  x = jax.random.normal(key, (2, 4, 4, 5))
+  weights = jax.random.uniform(
+    key, (2, len(get_space(space).operations)), minval=0.5
+  )
+  edges = mixed_edges.OutgoingEdges(targets, space, theta)
+  results, variables = jax.jit(
+    functools.partial(edges.init_with_output, train=True)
+  )(key, x, weights)
+  return targets, x, weights, variables.get('params', {}), results
+
+
+def module_output(name, x, params, edge, targets, theta):
+  """One operation of one edge by its own module."""
+  module = operations.make(name, theta=theta, affine=False)
+  own = module_params(name, params, edge, targets[edge], targets)
+  return module.apply({'params': own}, x, train=True, mutable=['batch_stats'])[
+    0
+  ]
+
+
 @pytest.mark.parametrize(
-  ('space', 'block_channels'), [('cdcnpp', 64), ('cdcnpp', 10), ('nasfas', 64)]
+  ('space', 'block_channels'),
+  [('cdcnpp', 64), ('cdcnpp', 10), ('nasfas', 64), ('vanilla', 64)],
 )
 def test_mixed_operations_equal_each_operation_by_itself(
   space, block_channels, key, monkeypatch
 ):
   # Widths of 4 to 8: one block-diagonal convolution, or several.
   monkeypatch.setattr(search_spaces, 'BLOCK_CHANNELS', block_channels)
-  theta, targets = 0.7, (2, 3)
-  x = jax.random.normal(key, (2, 6, 6, 5))
-  module = mixed_edges.OutgoingEdges(targets, space, theta)
-  weights = jax.nn.softmax(
-    jax.random.normal(jax.random.key(1), (2, len(SPACES[space])))
-  )
-  variables = jax.jit(functools.partial(module.init, train=False))(
-    jax.random.key(2), x, weights
-  )
-  actual, _ = jax.jit(
-    functools.partial(module.apply, train=True, mutable=['batch_stats'])
-  )(variables, x, weights)
+  theta = search_spaces.space_theta(space, 0.7)
+  targets, x, weights, params, results = apply_edges(space, key, theta)
   for e in range(len(targets)):
-    expected = sum(
-      float(weights[e, i])
-      * reference(name, x, variables['params'], e, targets, theta)
-      for i, name in enumerate(SPACES[space])
+    for one in (reference, module_output):
+      expected = sum(
+        float(weights[e, i]) * one(name, x, params, e, targets, theta)
+        for i, name in enumerate(SPACES[space].operations)
+      )
+      np.testing.assert_allclose(results[e], expected, atol=5e-5)
+
+
+@pytest.mark.parametrize('name', operations.OPERATIONS)
+def test_a_space_of_any_single_operation_works(name, key, monkeypatch):
+  monkeypatch.setitem(SPACES, 'one', Space((name,)))
+  if name == 'none':
+    with pytest.raises(ValueError, match="'one'.*other than 'none'"):
+      apply_edges('one', key)
+    return
+  targets, x, weights, params, results = apply_edges('one', key)
+  for e in range(len(targets)):
+    expected = reference(name, x, params, e, targets, 0.7)
+    np.testing.assert_allclose(
+      results[e], float(weights[e, 0]) * expected, atol=5e-5
     )
-    np.testing.assert_allclose(actual[e], expected, atol=2e-5)
+
+
+def test_an_entry_that_sets_a_shared_field_is_not_computed_with_others(
+  key, monkeypatch
+):
+  class Doubled(operations.Convolution):
+    def __call__(self, x, *, train):
+      return 2.0 * super().__call__(x, train=train)
+
+  def vanilla(**fields):
+    return operations.Convolution(**{**fields, 'theta': 0.0})
+
+  monkeypatch.setitem(operations.OPERATIONS, 'doubled', Doubled)
+  monkeypatch.setitem(operations.OPERATIONS, 'vanilla_3x3', vanilla)
+  monkeypatch.setitem(
+    SPACES, 'own', Space(('doubled', 'vanilla_3x3', 'cdc_3x3'))
+  )
+  edges = mixed_edges.OutgoingEdges((1,), 'own')
+  x = jax.random.normal(key, (2, 4, 4, 5))
+  parts = [
+    edges.init_with_output(key, x, jnp.eye(3)[i : i + 1], train=True)
+    for i in (0, 1)
+  ]
+  for name, (actual, variables) in zip(
+    ('doubled', 'vanilla_3x3'), parts, strict=True
+  ):
+    kernel = variables['params'][f'to_1_{name}']['block']['conv']['kernel']
+    theta = 0.7 if name == 'doubled' else 0.0
+    expected = conv_bn_relu(x, kernel, theta)
+    if name == 'doubled':
+      expected = 2.0 * expected
+    np.testing.assert_allclose(actual[0], expected, atol=2e-5)
+
+
+def test_an_unknown_operation_of_a_space_is_refused_by_name(key, monkeypatch):
+  monkeypatch.setitem(SPACES, 'own', Space(('cdc_3x3', 'cdc_9x9')))
+  edges = mixed_edges.OutgoingEdges((1,), 'own')
+  with pytest.raises(ValueError, match="'cdc_9x9'; allowed: none, skip_conn"):
+    edges.init(key, jnp.ones((1, 4, 4, 2)), jnp.ones((1, 2)), False)
+
+
+def test_a_cross_is_3x3(key):
+  module = layers.CDConv(2, kernel_size=5, variant='hv')
+  with pytest.raises(ValueError, match="kernel_size is 5 with variant 'hv'"):
+    module.init(key, jnp.ones((1, 4, 4, 2)))
 
 
 def test_channel_shuffle_interleaves():
@@ -217,15 +320,15 @@ def test_partial_channels_must_divide_the_channels(key):
 @pytest.mark.parametrize('name', operations.OPERATIONS)
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
 def test_contract_of_every_operation(name, dtype, key):
-  module = operations.Operation(name, dtype=dtype)
+  module = operations.make(name, dtype=dtype)
   x = jax.random.normal(key, (2, 6, 7, 4))
-  variables = module.init(key, x, train=False)
+  variables = module.init(key, x.astype(dtype), train=False)
   params = variables.get('params', {})
 
   def loss(params, x):
     y, updates = module.apply(
       {**variables, 'params': params},
-      x,
+      x.astype(dtype),
       train=True,
       mutable=['batch_stats'],
     )
@@ -241,8 +344,8 @@ def test_contract_of_every_operation(name, dtype, key):
   for leaf in jax.tree.leaves(params):
     assert leaf.dtype == jnp.float32
   # Evaluation mode does not depend on the other clips of a batch.
-  alone = module.apply(variables, x[:1], train=False)
-  together = module.apply(variables, x, train=False)
+  alone = module.apply(variables, x[:1].astype(dtype), train=False)
+  together = module.apply(variables, x.astype(dtype), train=False)
   np.testing.assert_allclose(
     alone[0].astype(jnp.float32),
     together[0].astype(jnp.float32),
@@ -252,12 +355,12 @@ def test_contract_of_every_operation(name, dtype, key):
 
 def test_an_unknown_operation_names_the_known_ones(key):
   with pytest.raises(ValueError, match="'conv'; allowed: none, skip_connect"):
-    operations.Operation('conv').init(key, jnp.ones((1, 4, 4, 2)), train=False)
+    operations.make('conv')
 
 
 def test_theta_zero_is_a_vanilla_convolution(key):
   x = jax.random.normal(key, (2, 6, 6, 4))
-  module = operations.Operation('cdc_3x3', theta=0.0)
+  module = operations.make('cdc_3x3', theta=0.0)
   variables = module.init(key, x, train=False)
   actual, _ = module.apply(variables, x, train=True, mutable=['batch_stats'])
   kernel = variables['params']['block']['conv']['kernel']
@@ -267,11 +370,14 @@ def test_theta_zero_is_a_vanilla_convolution(key):
   np.testing.assert_allclose(actual, np.maximum(normalize(y), 0), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-  ('name', 'ratio'), [('cdc_2_1.6', 1.6), ('cdc_2_0.8', 0.8), ('cdc_3x3', None)]
-)
-def test_expansion(name, ratio):
-  assert operations.expansion(name) == ratio
+def test_expansions_are_what_their_names_say():
+  found = {
+    name: operations.make(name).ratio
+    for name in operations.OPERATIONS
+    if name.startswith('cdc_2_')
+  }
+  assert len(found) == 5
+  assert found == {name: float(name.split('_')[2]) for name in found}
 
 
 @pytest.mark.parametrize(

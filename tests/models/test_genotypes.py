@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nasfas_jax.models import genotypes
-from nasfas_jax.models.search_spaces import LEVELS, SPACES
+from nasfas_jax.models.search_spaces import LEVELS, SPACES, Space, cell_edges
 
 
 def document():
@@ -115,12 +115,13 @@ def test_with_theta():
 
 def weights_of(space, best):
   """Weights in which `best` gives each edge's operation and its weight."""
-  names = SPACES[space]
+  names = SPACES[space].operations
   alphas = np.full((1, len(best), len(names)), 0.01)
   for i, (name, weight) in enumerate(best):
     alphas[0, i, names.index(name)] = weight
   # 'none' is the strongest everywhere and must never be chosen.
-  alphas[..., 0] = 0.9
+  if 'none' in names:
+    alphas[..., names.index('none')] = 0.9
   return dict.fromkeys(LEVELS, alphas)
 
 
@@ -194,6 +195,54 @@ def test_derive_nasfas_keeps_two_edges_a_node(space, theta):
     (2, 3, 'sep_cdc_3x3'),
   ]
   assert cell.outputs == ((1, 0.2), (2, 0.3), (3, 0.5))
+
+
+@pytest.mark.parametrize(
+  ('fields', 'edges', 'outputs'),
+  [
+    # Node 3 keeps its two strongest, from 1 and 2; node 2 its own two.
+    (
+      {'edges_per_node': 2, 'output': 'strongest'},
+      [(0, 1), (0, 2), (1, 2), (1, 3), (2, 3)],
+      ((3, 1.0),),
+    ),
+    (
+      {'edges_per_node': 1, 'output': 'all'},
+      [(0, 1), (0, 2), (2, 3)],
+      ((1, 0.2), (2, 0.3), (3, 0.5)),
+    ),
+    (
+      {'edges_per_node': 1, 'output': 'strongest'},
+      [(0, 2), (2, 3)],
+      ((3, 1.0),),
+    ),
+  ],
+)
+def test_a_space_says_what_a_derived_cell_keeps(
+  fields, edges, outputs, monkeypatch
+):
+  # Its 'none' stands in the middle, and it has no skip.
+  names = ('cdc_5x5', 'none', 'cdc_3x3')
+  monkeypatch.setitem(SPACES, 'own', Space(names, **fields))
+  best = [
+    ('cdc_5x5', 0.5),
+    ('cdc_3x3', 0.6),
+    ('cdc_5x5', 0.4),
+    ('cdc_3x3', 0.1),
+    ('cdc_3x3', 0.2),
+    ('cdc_5x5', 0.7),
+  ]
+  nodes = dict.fromkeys(LEVELS, np.array([[0.2, 0.3, 0.5]]))
+  genotype = genotypes.derive(
+    weights_of('own', best), 'own', theta=0.7, node_weights=nodes
+  )
+  (cell,) = genotype.level('low')
+  assert [(e.source, e.target) for e in cell.edges] == edges
+  assert cell.outputs == outputs
+  chosen = dict(zip(cell_edges(3), (name for name, _ in best), strict=True))
+  for edge in cell.edges:
+    assert edge.operation == chosen[edge.source, edge.target]
+  assert genotypes.from_json(genotype.to_json()) == genotype
 
 
 def test_derive_breaks_ties_by_order():

@@ -5,7 +5,7 @@ import pytest
 
 from nasfas_jax import models
 from nasfas_jax.models import architecture, genotypes, layers, supernet
-from nasfas_jax.models.search_spaces import LEVELS, SPACES, cell_edges
+from nasfas_jax.models.search_spaces import LEVELS, cell_edges, get_space
 
 SMALL = {
   'stem_features': (4, 8),
@@ -59,13 +59,20 @@ def test_networks_predict_maps(name, dtype, key):
   model = models.build_model(name, **SMALL, dtype=dtype)
   x = jax.random.normal(key, (2, 16, 16, 6))
   variables = models.initialize(model, key, x)
-  maps, updates = model.apply(
-    variables, x, train=True, mutable=['batch_stats', 'intermediates']
+  (maps, features), updates = model.apply(
+    variables, x, train=True, mutable=['batch_stats']
   )
   assert maps.shape == (2, 4, 4) and maps.dtype == jnp.float32
   assert float(maps.min()) >= 0
-  assert set(updates['intermediates']) == {'stem', *LEVELS}
-  assert updates['intermediates']['low'][0].shape == (2, 8, 8, 8)
+  # Nothing is sown.
+  assert set(updates) == {'batch_stats'}
+  assert {name: value.shape for name, value in features.items()} == {
+    'stem': (2, 16, 16, 4 if name == 'cdcn' else 8),
+    'low': (2, 8, 8, 8),
+    'mid': (2, 4, 4, 8),
+    'high': (2, 2, 2, 8),
+  }
+  assert {value.dtype for value in features.values()} == {jnp.dtype(dtype)}
 
 
 def test_theta_overrides_the_genotype(key):
@@ -74,7 +81,7 @@ def test_theta_overrides_the_genotype(key):
   variables = models.initialize(model, key, x)
   other = models.build_model('cdcnpp', **SMALL, theta=0.0)
   same = models.build_model('cdcnpp', **SMALL, theta=0.7)
-  maps = [m.apply(variables, x, train=False) for m in (model, same, other)]
+  maps = [m.apply(variables, x, train=False).map for m in (model, same, other)]
   np.testing.assert_array_equal(maps[0], maps[1])
   assert not np.allclose(maps[0], maps[2])
 
@@ -139,7 +146,7 @@ def test_batch_statistics_move_in_training_and_serve_in_evaluation(key):
     after['var'], 0.9 * before['var'] + 0.1 * y.var((0, 1, 2)), rtol=1e-4
   )
   maps = [
-    model.apply({**variables, 'batch_stats': stats}, x, train=False)
+    model.apply({**variables, 'batch_stats': stats}, x, train=False).map
     for stats in (variables['batch_stats'], updates['batch_stats'])
   ]
   assert not np.allclose(*maps)
@@ -153,13 +160,13 @@ def test_remat_changes_no_value(key):
     variables = models.initialize(model, key, x)
 
     def loss(params, model=model, variables=variables):
-      maps, _ = model.apply(
+      outputs, _ = model.apply(
         {**variables, 'params': params},
         x,
         train=True,
         mutable=['batch_stats'],
       )
-      return jnp.sum(jnp.square(maps))
+      return jnp.sum(jnp.square(outputs.map))
 
     losses.append(jax.jit(jax.value_and_grad(loss))(variables['params']))
   jax.tree.map(
@@ -192,7 +199,7 @@ def tiny_supernet(space='cdcnpp', **changes):
 
 def one_hot_arch(space, chosen):
   """Logits with which a softmax is one-hot on one operation an edge."""
-  names = SPACES[space]
+  names = get_space(space).operations
   alphas = jnp.stack(
     [200.0 * jax.nn.one_hot(names.index(name), len(names)) for name in chosen]
   )[None]
@@ -245,8 +252,8 @@ def test_a_one_hot_supernet_is_the_derived_network(key):
     {**fresh, 'params': params}, x, train=True, mutable=['batch_stats']
   )
   actual, _ = net.apply(variables, x, arch, train=True, mutable=['batch_stats'])
-  assert float(jnp.abs(expected).max()) > 0.01
-  np.testing.assert_allclose(actual, expected, atol=1e-4)
+  assert float(jnp.abs(expected.map).max()) > 0.01
+  np.testing.assert_allclose(actual.map, expected.map, atol=1e-4)
 
 
 @pytest.mark.parametrize(('space', 'num_cells'), [('cdcnpp', 2), ('nasfas', 1)])
@@ -259,14 +266,14 @@ def test_supernet_gradients_reach_every_weight_and_logit(space, num_cells, key):
   variables = models.initialize(net, key, x, arch)
 
   def loss(params, arch):
-    maps, _ = net.apply(
+    outputs, _ = net.apply(
       {**variables, 'params': params},
       x,
       arch,
       train=True,
       mutable=['batch_stats'],
     )
-    return jnp.sum(jnp.square(maps - 1.0))
+    return jnp.sum(jnp.square(outputs.map - 1.0))
 
   weights, logits = jax.jit(jax.grad(loss, argnums=(0, 1)))(
     variables['params'], arch
@@ -291,10 +298,10 @@ def test_edge_normalization_and_node_attention_can_be_switched_off(key):
     'betas': jax.tree.map(lambda a: a + jnp.arange(3.0)[None], arch['betas']),
     'nodes': jax.tree.map(lambda a: a + jnp.arange(2.0)[None], arch['nodes']),
   }
-  maps = [net.apply(variables, x, a, train=False) for a in (arch, other)]
+  maps = [net.apply(variables, x, a, train=False).map for a in (arch, other)]
   np.testing.assert_array_equal(*maps)
   net = tiny_supernet()
-  maps = [net.apply(variables, x, a, train=False) for a in (arch, other)]
+  maps = [net.apply(variables, x, a, train=False).map for a in (arch, other)]
   assert not np.allclose(*maps)
 
 
@@ -303,11 +310,11 @@ def test_gumbel_needs_a_key_and_changes_the_map(key):
   x = jax.random.normal(key, (1, 16, 16, 3))
   net = tiny_supernet()
   variables = models.initialize(net, key, x, arch)
-  plain = net.apply(variables, x, arch, train=False)
+  plain = net.apply(variables, x, arch, train=False).map
   draws = [
     net.apply(
       variables, x, arch, train=False, rngs={'gumbel': jax.random.key(i)}
-    )
+    ).map
     for i in (0, 0, 1)
   ]
   np.testing.assert_array_equal(draws[0], draws[1])
@@ -322,7 +329,7 @@ def test_vanilla_ignores_theta(key):
   for theta in (0.0, 0.7):
     net = tiny_supernet('vanilla', theta=theta)
     variables = models.initialize(net, key, x, arch)
-    maps.append(net.apply(variables, x, arch, train=False))
+    maps.append(net.apply(variables, x, arch, train=False).map)
   np.testing.assert_array_equal(*maps)
 
 

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from nasfas_jax.models import architecture, genotypes, sampling, supernet
-from nasfas_jax.models.search_spaces import LEVELS, SPACES, num_edges
+from nasfas_jax.models.search_spaces import (
+  LEVELS,
+  SPACES,
+  Space,
+  cell_edges,
+  num_edges,
+)
 
 SIZES = {'num_cells': 1, 'num_nodes': 3}
 
@@ -40,6 +46,25 @@ def test_operations_edges_and_nodes_are_drawn_evenly():
     slack = 4 * np.sqrt(share * (1 - share) / total)
     assert len(counts) == kinds
     assert all(abs(n / total - share) < slack for n in counts.values())
+
+
+def test_a_space_without_none_needs_the_weights_of_edges_and_nodes(monkeypatch):
+  monkeypatch.setitem(SPACES, 'own', Space(('cdc_3x3', 'cdc_5x5')))
+  genotype = genotype_of(draw(0, 'own'), 'own')
+  for level in LEVELS:
+    assert {e.operation for e in genotype.level(level)[0].edges} <= {
+      'cdc_3x3',
+      'cdc_5x5',
+    }
+  arch = sampling.to_arch(genotype, num_nodes=3)
+  weights = architecture.mixing_weights(arch, num_nodes=3)
+  kept = {(e.source, e.target) for e in genotype.level('mid')[0].edges}
+  for edge, weight in zip(
+    cell_edges(3), weights['betas']['mid'][0], strict=True
+  ):
+    assert (float(weight) > 0.1) == (edge in kept)
+  with pytest.raises(ValueError, match="'own' has no 'none', edge_normaliz"):
+    sampling.to_arch(genotype, num_nodes=3, edge_normalization=False)
 
 
 @pytest.mark.parametrize('space', ['cdcnpp', 'nasfas'])
@@ -87,9 +112,11 @@ def test_the_supernet_computes_the_genotypes_operations_only():
     lambda: model.init(jax.random.key(1), x, arch, train=False)
   )()
   apply = jax.jit(
-    lambda variables: model.apply(
-      variables, x, arch, train=True, mutable=['batch_stats']
-    )[0]
+    lambda variables: (
+      model.apply(variables, x, arch, train=True, mutable=['batch_stats'])[
+        0
+      ].map
+    )
   )
 
   def predict(change):
@@ -107,7 +134,7 @@ def test_the_supernet_computes_the_genotypes_operations_only():
     for level in LEVELS
     for edge in genotype.level(level)[0].edges
   }
-  others = set(SPACES['cdcnpp']) - used
+  others = set(SPACES['cdcnpp'].operations) - used
   reference = predict(lambda name: False)
   assert float(jnp.max(reference)) > 0
   others_changed = predict(

@@ -163,7 +163,7 @@ def test_charts_are_svg_files_with_the_data(search_run):
     assert root.tag.endswith('svg')
   # Matplotlib writes every text beside its outlines, as a comment.
   texts = [set(re.findall(r'<!-- (.*?) -->', chart)) for chart in charts]
-  operations = {*search_spaces.SPACES['cdcnpp'], '0→1', '3→4'}
+  operations = {*search_spaces.SPACES['cdcnpp'].operations, '0→1', '3→4'}
   assert all(operations < found for found in texts[:3])
   assert {'loss', 'train_loss', 'val_loss', 'skip_share'} < texts[3]
   # The logarithmic axis has numbers, not formulas.

@@ -210,14 +210,14 @@ def test_the_batch_statistics_are_those_of_the_training_clips(scoring_parts):
   (batch,) = scoring.evaluation_stream(
     config, rows, 1, config.supernet.output_size
   )
-  maps, _ = method.model.apply(
+  outputs, _ = method.model.apply(
     variables,
     supervised.fused_input(config, batch['frames']),
     arch,
     train=True,
     mutable=['batch_stats'],
   )
-  expected = losses.map_score(maps, batch['score_mask'])
+  expected = losses.map_score(outputs.map, batch['score_mask'])
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
   # Others' statistics are others.
   other = score(rows, scored[:8], 8)
