@@ -11,33 +11,50 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 PyTree = Any
 
 
-def make_mesh(num_tasks: int = 1, set_sizes: Sequence[int] = ()) -> Mesh:
-  """The devices in one mesh with the axes ('task', 'data').
+def mesh_shape(
+  num_devices: int,
+  num_tasks: int = 1,
+  set_sizes: Sequence[int] = (),
+  *,
+  use_all: bool = False,
+) -> tuple[int, int]:
+  """Devices along the axes ('task', 'data') of the mesh.
 
   Args:
+    num_devices: that there are.
     num_tasks: tasks of a step, which the task axis divides.
     set_sizes: clips of the sets of a task, which the data axis divides.
+    use_all: take every device, whether they divide the clips or not.
 
   Returns:
-    The largest such mesh, among equals the one with the longest task axis; so
-    any number of tasks and clips works. In one process it may leave devices
-    out. Several processes must each have their part: there all devices are
-    taken, whether they divide the clips or not.
+    The largest such shape, among equals the one with the longest task axis; so
+    any number of tasks and clips has one. Without use_all it may leave devices
+    out.
   """
-  devices = np.asarray(jax.devices())
-  alone = jax.process_count() == 1
   shapes = [
     (tasks, data)
     for tasks in range(1, num_tasks + 1)
-    for data in range(1, devices.size // tasks + 1)
+    for data in range(1, num_devices // tasks + 1)
     if num_tasks % tasks == 0
     and (
-      all(size % data == 0 for size in set_sizes)
-      if alone
-      else tasks * data == devices.size
+      tasks * data == num_devices
+      if use_all
+      else all(size % data == 0 for size in set_sizes)
     )
   ]
-  tasks, data = max(shapes, key=lambda shape: (math.prod(shape), shape))
+  return max(shapes, key=lambda shape: (math.prod(shape), shape))
+
+
+def make_mesh(num_tasks: int = 1, set_sizes: Sequence[int] = ()) -> Mesh:
+  """The devices in one mesh with the axes ('task', 'data').
+
+  Several processes must each have their part: there all devices are taken. See
+  `mesh_shape` for the arguments.
+  """
+  devices = np.asarray(jax.devices())
+  tasks, data = mesh_shape(
+    devices.size, num_tasks, set_sizes, use_all=jax.process_count() > 1
+  )
   return Mesh(devices[: tasks * data].reshape(tasks, data), ('task', 'data'))
 
 

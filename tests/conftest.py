@@ -3,13 +3,13 @@
 import os
 import tempfile
 
-# Before the first import of jax: several fake devices on the host, and code
+# Before the first import of jax: two fake devices on the host, and code
 # that is compiled fast and runs slowly, since tests compile more than they run.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ['XLA_FLAGS'] = ' '.join(
   (
     os.environ.get('XLA_FLAGS', ''),
-    '--xla_force_host_platform_device_count=8',
+    '--xla_force_host_platform_device_count=2',
     '--xla_backend_optimization_level=0',
   )
 )

@@ -1,10 +1,17 @@
 """A supernet that compiles in seconds, and batches for it."""
 
+import functools
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from nasfas_configs import search as search_config
+from nasfas_jax import settings
+from nasfas_jax.models.supernet import Supernet
+from nasfas_jax.searchers import supernet_program
+from nasfas_jax.states import SearchState
 
 
 def small_config(**changes):
@@ -21,6 +28,38 @@ def small_config(**changes):
   config.supernet.num_nodes = 1
   config.search.update(changes)
   return config
+
+
+class Parts(NamedTuple):
+  """What a config's search is made of."""
+
+  model: Supernet
+  search: supernet_program.SearchSettings
+  loss_fn: supernet_program.SupernetLoss
+  state: SearchState
+
+
+def make_parts(config) -> Parts:
+  model = settings.supernet(config)
+  shared = settings.search(config)
+  loss_fn = supernet_program.supernet_loss(
+    model, settings.input_form(config), settings.objective(config), shared
+  )
+  rates = {}
+  if config.search.hold_out != 'none' and config.meta.learn_inner_lr:
+    meta = settings.meta(config)
+    rates = {
+      'inner_lr': meta.inner_lr,
+      'rate_optimizer': meta.rate_optimizer(),
+    }
+  state = jax.jit(
+    functools.partial(
+      supernet_program.initial_state,
+      *(model, settings.example_input(config), shared),
+      **rates,
+    )
+  )()
+  return Parts(model, shared, loss_fn, state)
 
 
 def make_batch(seed, size=4):
