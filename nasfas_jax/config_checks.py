@@ -22,7 +22,7 @@ CHOICES = {
   'input.normalization': inputs.NORMALIZATIONS,
   'network.dtype': DTYPES,
   'supernet.dtype': DTYPES,
-  'supernet.space': tuple(search_spaces.SPACES),
+  'supernet.space': search_spaces.SPACES,
   # A search has no steps of the rate.
   'search.weight_schedule': ('constant', 'cosine'),
   'train.schedule': optimizers.SCHEDULES,

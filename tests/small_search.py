@@ -9,13 +9,24 @@ import numpy as np
 
 from nasfas_configs import search as search_config
 from nasfas_jax import settings
+from nasfas_jax.models import search_spaces
 from nasfas_jax.models.supernet import Supernet
 from nasfas_jax.searchers import supernet_program
 from nasfas_jax.states import SearchState
 
+# The steps are the same in any space, the compiling is not.
+search_spaces.SPACES['small'] = search_spaces.Space(
+  operations=('none', 'skip_connect', 'cdc_3x3'),
+  theta=None,
+  edges_per_node=1,
+  output='strongest',
+)
+
 
 def small_config(**changes):
+  """The debug config on the least network; changes are of config.search."""
   config = search_config.get_config('debug')
+  config.supernet.space = 'small'
   config.data.image_size = 16
   config.data.num_frames = 2
   for part in (config.supernet, config.network):
@@ -24,7 +35,7 @@ def small_config(**changes):
     part.head_features = 4
     part.output_size = 4
   config.supernet.partial_channels = 1
-  # One edge a cell: the steps are the same, the compiling is not.
+  # One edge a cell.
   config.supernet.num_nodes = 1
   config.search.update(changes)
   return config
