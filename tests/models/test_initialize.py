@@ -72,7 +72,9 @@ class Own(nn.Module):
     matrix = self.param('matrix', constant(0.4), (3, 3))
     noise = self.param('noise', nn.initializers.normal(0.5), (3, 3))
     x = layers.CDConv(3, init_scale=0.5, name='conv')(x)
-    return x * scale + bias + jnp.sum(matrix) + jnp.sum(noise)
+    return (
+      x * scale.reshape(1, 1, 1, 3) + bias + jnp.sum(matrix) + jnp.sum(noise)
+    )
 
 
 class Outer(nn.Module):
@@ -115,9 +117,13 @@ class Strange(nn.Module):
   @nn.compact
   def __call__(self, x, *, train):
     if self.collection == 'params':
-      init = nn.with_partitioning(nn.initializers.ones, ('data',))
-      return x * self.param('gate', init, (3,))
-    return x * self.variable(self.collection, 'gate', jnp.ones, (3,)).value
+      init = nn.with_partitioning(
+        nn.initializers.ones, (None, None, None, 'data')
+      )
+      return x * self.param('gate', init, (1, 1, 1, 3))
+    return (
+      x * self.variable(self.collection, 'gate', jnp.ones, (1, 1, 1, 3)).value
+    )
 
 
 @pytest.mark.parametrize(
