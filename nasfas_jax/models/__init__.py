@@ -6,8 +6,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import struct
+from flax.core import meta
 
-from nasfas_jax.models import genotypes, layers
+from nasfas_jax.models import genotypes, initializers
 from nasfas_jax.models.cdcn import CDCN
 from nasfas_jax.models.network import Network
 
@@ -86,45 +88,83 @@ def build_model(
 def initialize(module: nn.Module, key: jax.Array, *inputs: Any) -> Any:
   """The variables of a fresh network, as `module.init` would draw them.
 
-  A supernet has hundreds of small kernels. `module.init` draws each by
-  itself, which takes XLA over a minute to compile; here all come from one
-  draw, which takes a second.
+  Every variable starts as its module's initializer says. A supernet has
+  hundreds of small kernels; `module.init` draws each by itself, which takes XLA
+  over a minute to compile. Here all kernels of `initializers.he_normal` come
+  from one draw, which takes a second; the others are as `module.init` makes
+  them.
 
   Args:
     module: a network or supernet.
-    key: of the draw.
-    *inputs: arguments of the module, of which only the shapes are used.
+    key: of the draws.
+    *inputs: arguments of the module.
 
   Returns:
-    The tree of `module.init`: kernels He normal (a normal truncated at two
-    standard deviations and scaled back to a variance of 2 / fan in; the last
-    one smaller, see `layers.LAST_INIT_SCALE`), scales and variances 1, biases
-    and means 0.
+    The tree of `module.init`, 'params' and 'batch_stats' (empty where there are
+    none).
+
+  Raises:
+    ValueError: for a variable of another collection, or in a box of Flax's,
+      which nothing here would take out; the message names it.
   """
-  shapes = jax.eval_shape(
-    lambda: module.init(jax.random.key(0), *inputs, train=False)
-  )
-  shapes = {name: shapes[name] for name in ('params', 'batch_stats')}
-  leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
-  kernels = [leaf.size for _, leaf in leaves if leaf.ndim > 1]
-  draw = jax.random.truncated_normal(key, -2.0, 2.0, (sum(kernels),))
-  # The standard deviation of a standard normal truncated at +-2.
-  draw = draw / 0.87962566103423978
+
+  @jax.jit
+  def make(key):
+    rngs = {'params': key, initializers.TOGETHER: key}
+    made = module.init(rngs, *inputs, train=False)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(
+      made, is_leaf=_is_box
+    ):
+      name = jax.tree_util.keystr(path, simple=True, separator='/')
+      if path[0].key not in ('params', 'batch_stats'):
+        raise ValueError(
+          f'Variable {name}: collection {path[0].key!r}; allowed: params, '
+          'batch_stats.'
+        )
+      if _is_box(leaf) and not isinstance(leaf, initializers.TruncatedNormal):
+        raise ValueError(
+          f'Variable {name}: a box of {type(leaf).__name__}; allowed: an array.'
+        )
+    # What is not returned is not computed: neither the map nor the kernels.
+    return jax.tree.map(
+      lambda leaf: (
+        _Hole(leaf.value.shape, leaf.deviation) if _is_box(leaf) else leaf
+      ),
+      made,
+      is_leaf=_is_box,
+    )
+
+  made = {'params': {}, 'batch_stats': {}, **make(key)}
+  leaves, tree = jax.tree.flatten(made, is_leaf=_is_hole)
+  holes = [leaf for leaf in leaves if _is_hole(leaf)]
+  sizes = [math.prod(hole.shape) for hole in holes]
+  draw = jax.random.truncated_normal(key, -2.0, 2.0, (sum(sizes),))
+  draw = draw / initializers.TRUNCATED_DEVIATION
   values = []
   place = 0
-  for path, leaf in leaves:
-    if leaf.ndim > 1:
-      deviation = math.sqrt(2.0 / (leaf.size // leaf.shape[-1]))
-      if [entry.key for entry in path[1:]] == ['head', 'conv', 'kernel']:
-        deviation *= layers.LAST_INIT_SCALE
-      part = draw[place : place + leaf.size].reshape(leaf.shape)
-      values.append(part * deviation)
-      place += leaf.size
-    elif path[-1].key in ('scale', 'var'):
-      values.append(jnp.ones(leaf.shape, leaf.dtype))
-    else:
-      values.append(jnp.zeros(leaf.shape, leaf.dtype))
+  for leaf in leaves:
+    if _is_hole(leaf):
+      size = math.prod(leaf.shape)
+      part = draw[place : place + size].reshape(leaf.shape)
+      leaf = part * leaf.deviation
+      place += size
+    values.append(leaf)
   return jax.tree.unflatten(tree, values)
+
+
+class _Hole(struct.PyTreeNode):
+  """The place of a kernel in a tree; it holds no array."""
+
+  shape: tuple[int, ...] = struct.field(pytree_node=False)
+  deviation: float = struct.field(pytree_node=False)
+
+
+def _is_hole(leaf: Any) -> bool:
+  return isinstance(leaf, _Hole)
+
+
+def _is_box(leaf: Any) -> bool:
+  return isinstance(leaf, meta.AxisMetadata)
 
 
 def count_parameters(params: Any) -> int:

@@ -10,9 +10,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from nasfas_jax.models import initializers
 from nasfas_jax.ops import central_difference, pooling
 
-kernel_init = nn.initializers.he_normal()
 # The last convolution's share of He's standard deviation. At the full one the
 # first maps lie far above the mostly empty targets, and a high first rate
 # pushes the last ReLU below zero everywhere, where it has no gradient.
@@ -84,9 +84,7 @@ def kernel_param(
     ValueError: for a cross of another size.
   """
 
-  def init(key, shape, dtype):
-    return init_scale * kernel_init(key, shape, dtype)
-
+  init = initializers.he_normal(module, init_scale)
   if variant:
     if kernel_size != 3:
       raise ValueError(

@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,7 +97,7 @@ def test_initialize_has_the_shapes_and_spreads_of_init(key):
     lambda a: (a.shape, a.dtype),
     {name: reference[name] for name in ('params', 'batch_stats')},
   )
-  drawn = layers.kernel_init(key, (3, 3, 128, 128), jnp.float32)
+  drawn = nn.initializers.he_normal()(key, (3, 3, 128, 128), jnp.float32)
   kernel = variables['params']['high_0']['from_0_to_1']['block']['conv']
   kernel = kernel['kernel']
   assert kernel.shape == drawn.shape
