@@ -62,7 +62,7 @@ def share_programs():
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jax, 'jit', shared)
     # The page has tests of its own, and its charts take seconds.
-    patch.setattr(train.report, 'write_report', lambda workdir: workdir)
+    patch.setattr(train.page, 'write_report', lambda workdir: workdir)
     yield
 
 
