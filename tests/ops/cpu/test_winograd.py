@@ -97,6 +97,6 @@ def test_it_is_chosen_for_many_channels_and_rows_only(
   )
   x = jnp.ones(shape, dtype)
   kernel = jnp.ones((3, 3, shape[3], features), dtype)
-  convolution._plain_conv(x, kernel, dilation=1)
-  convolution._plain_conv(x, kernel, dilation=2)
+  convolution._cpu_conv(x, kernel, dilation=1, window=(3, 3))
+  convolution._cpu_conv(x, kernel, dilation=2, window=(3, 3))
   assert len(calls) == expected
