@@ -5,7 +5,9 @@ python -m benchmarks.cpu_forms [--steps=NAME,...] [--variants=NAME,...]
 Every variant of a step runs in a process of its own, since some are settings
 that a process reads when it starts. The processes take turns, a ratio is taken
 in every turn, and the median of the ratios counts: what else the machine does
-falls on both sides. `python -m benchmarks.run --only=cpu_forms` runs them all.
+falls on both sides. Beside the ratio of the passed time stands that of the
+processors' time, which holds on a machine that is busy.
+`python -m benchmarks.run --only=cpu_forms` runs them all.
 """
 
 import dataclasses
@@ -53,10 +55,10 @@ class Variant:
 
 VARIANTS = {
   BASE: Variant(),
-  **{f'without {form}': Variant((form,)) for form in convolution.CPU_FORMS},
-  'without winograd, winograd_gradient': Variant(
-    ('winograd', 'winograd_gradient')
-  ),
+  **{
+    f'without {form}': Variant((form,))
+    for form in sorted(convolution.CPU_FORMS)
+  },
   'library': Variant(library=True),
   'concurrent': Variant(concurrent=True),
   'in sequence': Variant(
@@ -119,8 +121,12 @@ STEPS = {
 }
 
 
-def serve(step: str, variant: Variant) -> Iterator[float]:
-  """Compiles a step; yields the seconds of that, then of a call of it."""
+def serve(step: str, variant: Variant) -> Iterator[tuple[float, float]]:
+  """Compiles a step, then runs it, again and again.
+
+  Yields:
+    (seconds passed, processor seconds) of the compilation, then of each call.
+  """
   convolution.CPU_FORMS -= frozenset(variant.without)
   if variant.library:
     convolution.convolve = convolution._library
@@ -128,15 +134,23 @@ def serve(step: str, variant: Variant) -> Iterator[float]:
     xla_options.compile_step = lambda lowered, **_: lowered.compile()
   if not variant.default_fusions:
     xla_options.prefer_own_convolutions()
-  start = time.perf_counter()
+  start = _now()
   function = STEPS[step]()
   jax.block_until_ready(function())
-  yield time.perf_counter() - start
+  yield _since(start)
   while True:
     jax.block_until_ready(function())
-    start = time.perf_counter()
+    start = _now()
     jax.block_until_ready(function())
-    yield time.perf_counter() - start
+    yield _since(start)
+
+
+def _now() -> tuple[float, float]:
+  return time.perf_counter(), time.process_time()
+
+
+def _since(start) -> tuple[float, float]:
+  return tuple(now - then for now, then in zip(_now(), start, strict=True))
 
 
 def measure(
@@ -149,26 +163,35 @@ def measure(
   """
   found = {'ratios': {}, 'seconds': {}, 'compile_seconds': {}}
   for step in steps:
-    ratios, base = _in_turns(found, step, (BASE, *variants))
-    found['seconds'][step] = base
-    for name, values in ratios.items():
-      found['ratios'][f'{step}, {name}'] = statistics.median(values)
-      print(
-        f'{step}, {name}: {statistics.median(values):.3f} '
-        f'({min(values):.3f} to {max(values):.3f}); {base:.3f} s as jobs run',
-        flush=True,
-      )
+    seconds = _in_turns(found, step, (BASE, *variants))
+    base = seconds.pop(BASE)
+    for i, kind in enumerate(('passed', 'processors')):
+      of_base = [pair[i] for pair in base]
+      found['seconds'][f'{step}, {kind}'] = statistics.median(of_base)
+      for name, pairs in seconds.items():
+        ratios = [
+          pair[i] / other for pair, other in zip(pairs, of_base, strict=True)
+        ]
+        median = statistics.median(ratios)
+        found['ratios'][f'{step}, {name}, {kind}'] = median
+        print(
+          f'{step}, {name}, {kind}: {median:.3f} ({min(ratios):.3f} to '
+          f'{max(ratios):.3f}) of {statistics.median(of_base):.3f} s',
+          flush=True,
+        )
   return found
 
 
-def _in_turns(found, step, names):
-  """({variant: ratio to the base in every turn}, seconds of the base)."""
+def _in_turns(found, step, names) -> dict[str, list[tuple[float, float]]]:
+  """Of each variant the seconds of every turn; compile times in `found`."""
   processes = {}
   try:
     for name in dict.fromkeys(names):
       processes[name] = _start(step, name)
       # One compiles at a time.
-      found['compile_seconds'][f'{step}, {name}'] = _read(processes[name])
+      passed, busy = _read(processes[name])
+      found['compile_seconds'][f'{step}, {name}, passed'] = passed
+      found['compile_seconds'][f'{step}, {name}, processors'] = busy
     seconds = {name: [] for name in processes}
     for _ in range(ROUNDS):
       for name, process in processes.items():
@@ -179,12 +202,7 @@ def _in_turns(found, step, names):
     for process in processes.values():
       process.stdin.close()
       process.wait()
-  base = seconds.pop(BASE)
-  ratios = {
-    name: [s / b for s, b in zip(times, base, strict=True)]
-    for name, times in seconds.items()
-  }
-  return ratios, statistics.median(base)
+  return seconds
 
 
 def _start(step: str, name: str) -> subprocess.Popen:
@@ -212,17 +230,18 @@ def _start(step: str, name: str) -> subprocess.Popen:
   )
 
 
-def _read(process: subprocess.Popen) -> float:
+def _read(process: subprocess.Popen) -> tuple[float, float]:
   line = process.stdout.readline()
   if not line:
     raise RuntimeError(f'{process.args} ended without an answer.')
-  return float(line)
+  passed, busy = map(float, line.split())
+  return passed, busy
 
 
 def main(argv) -> None:
   if flags.FLAGS.serve:
     for seconds in serve(argv[1], VARIANTS[argv[2]]):
-      print(seconds, flush=True)
+      print(*seconds, flush=True)
       # The parent closes the pipe when it has enough.
       if not sys.stdin.readline():
         return

@@ -13,35 +13,17 @@ of the CPU.
 """
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 from jax.extend import core
 from jax.interpreters import batching, mlir
 
-from nasfas_jax.ops.cpu import banded, winograd
+from nasfas_jax.ops.cpu import banded, strips
 
-# What the CPU does in its own way; `python -m benchmarks.run --only=cpu_forms`
+# What the CPU does in its own way. `python -m benchmarks.run --only=cpu_forms`
 # leaves them out one by one and says what each gives.
-CPU_FORMS = frozenset(
-  ('banded', 'winograd', 'winograd_gradient', 'strips', 'one_by_one')
-)
-
-# XLA's kernel gradient on CPU is fast for at least so many images of at most so
-# many output positions; other batches are cut into strips of rows, of which
-# none has fewer than so many. Set by trials.
-STRIPS = 8
-STRIP_POSITIONS = 1 << 13
-STRIP_ROWS = 8
-
-# Winograd's forms on CPU: at least so many rows, channels on either side, and
-# pairs of an input and an output channel. With fewer, the transforms cost what
-# the products save. Set by trials.
-WINOGRAD_ROWS = 16
-WINOGRAD_CHANNELS = 64
-WINOGRAD_PAIRS = 64 * 64
-WINOGRAD_GRADIENT_CHANNELS = 128
+CPU_FORMS = frozenset(('banded', 'strips', 'one_by_one'))
 
 
 def convolve(
@@ -65,7 +47,7 @@ def convolve(
     [N, ceil(H / strides), ceil(W / strides), O] in the dtype of `x`.
     Differentiable in reverse mode, to any order; with stride and groups of 1
     not in forward mode. On CPU a value that is not finite may spread beyond its
-    window (`banded`, `winograd`).
+    window (`banded`).
   """
   if strides == groups == 1:
     return _conv(x, kernel, dilation)
@@ -125,48 +107,13 @@ _LIBRARY = {
 }
 
 
-def _suits_winograd(x, window, dilation):
-  return (
-    window == (3, 3)
-    and dilation == 1
-    and x.shape[1] >= WINOGRAD_ROWS
-    # Its rounding is too coarse for half precision.
-    and x.dtype in (jnp.float32, jnp.float64)
-  )
-
-
-def _suits_banded(x, channels, features, window):
+def _suits_banded(image, kernel, window) -> bool:
+  """Whether to take `banded`, of the shapes of an image and the kernel."""
   return (
     'banded' in CPU_FORMS
-    and _are_known(x.shape[1:])
-    and banded.suits(x.shape[2], channels, features, window)
+    and _are_known(image[1:])
+    and banded.suits(image[2], *kernel[2:], window)
   )
-
-
-def _cpu_conv(x, kernel, *, dilation, window):
-  channels, features = kernel.shape[2:]
-  if _suits_banded(x, channels, features, window):
-    return banded.banded_convolve(x, kernel, dilation=dilation)
-  if (
-    'winograd' in CPU_FORMS
-    and _suits_winograd(x, window, dilation)
-    and min(channels, features) >= WINOGRAD_CHANNELS
-    and channels * features >= WINOGRAD_PAIRS
-  ):
-    return winograd.winograd_convolve(x, kernel)
-  return _library(x, kernel, dilation=dilation)
-
-
-def _cpu_input_gradient(g, kernel, *, dilation, window):
-  channels, features = kernel.shape[2:]
-  if _suits_banded(g, channels, features, window):
-    transposed = jax.linear_transpose(
-      lambda x: banded.banded_convolve(x, kernel, dilation=dilation),
-      jax.ShapeDtypeStruct((*g.shape[:3], channels), g.dtype),
-    )
-    return transposed(g)[0]
-  turned = jnp.swapaxes(jnp.flip(kernel, (0, 1)), 2, 3)
-  return _cpu_conv(g, turned, dilation=dilation, window=window)
 
 
 def _are_known(shape) -> bool:
@@ -174,57 +121,33 @@ def _are_known(shape) -> bool:
   return all(isinstance(size, int) for size in shape)
 
 
-def _strips(number: int, height: int, width: int) -> int:
-  """How many strips of rows each of so many images is cut into."""
-  strips = max(STRIPS / max(number, 1), height * width / STRIP_POSITIONS, 1)
-  return min(math.ceil(strips), max(height // STRIP_ROWS, 1))
+def _cpu_conv(x, kernel, *, dilation, window):
+  if _suits_banded(x.shape, kernel.shape, window):
+    return banded.banded_convolve(x, kernel, dilation=dilation)
+  return _library_conv(x, kernel, dilation=dilation, window=window)
+
+
+def _cpu_input_gradient(g, kernel, *, dilation, window):
+  if not _suits_banded(g.shape, kernel.shape, window):
+    return _library_input_gradient(g, kernel, dilation=dilation, window=window)
+  transposed = jax.linear_transpose(
+    lambda x: banded.banded_convolve(x, kernel, dilation=dilation),
+    jax.ShapeDtypeStruct((*g.shape[:3], kernel.shape[2]), g.dtype),
+  )
+  return transposed(g)[0]
 
 
 def _cpu_kernel_gradient(x, g, *, dilation, window):
-  """A sum over strips of rows."""
-  number, height, width, channels = x.shape
-  features = g.shape[-1]
-  if _suits_banded(x, channels, features, window):
+  kernel = jax.ShapeDtypeStruct((*window, x.shape[3], g.shape[3]), x.dtype)
+  if _suits_banded(x.shape, kernel.shape, window):
     transposed = jax.linear_transpose(
       lambda kernel: banded.banded_convolve(x, kernel, dilation=dilation),
-      jax.ShapeDtypeStruct((*window, channels, features), x.dtype),
+      kernel,
     )
     return transposed(g)[0]
-  if (
-    'winograd_gradient' in CPU_FORMS
-    and min(channels, features) >= WINOGRAD_GRADIENT_CHANNELS
-    and _suits_winograd(x, window, dilation)
-  ):
-    return winograd.kernel_gradient(x, g)
-  if 'strips' not in CPU_FORMS or not _are_known(x.shape):
-    return _library_kernel_gradient(x, g, dilation=dilation, window=window)
-  pads = [dilation * (side // 2) for side in window]
-  strips = _strips(number, height, width)
-  rows = -(-height // strips)
-  below = rows * strips - height
-  x = jnp.pad(x, ((0, 0), (pads[0], pads[0] + below), (pads[1],) * 2, (0, 0)))
-  g = jnp.pad(g, ((0, 0), (0, below), (0, 0), (0, 0)))
-  x = jnp.stack(
-    [
-      jax.lax.slice_in_dim(
-        x, rows * strip, rows * (strip + 1) + 2 * pads[0], axis=1
-      )
-      for strip in range(strips)
-    ],
-    axis=1,
-  )
-  x = x.reshape(number * strips, *x.shape[2:])
-  g = g.reshape(number * strips, rows, width, features)
-  gradient = jax.lax.conv_general_dilated(
-    x,
-    g,
-    window_strides=(dilation, dilation),
-    padding='VALID',
-    dimension_numbers=('CHWN', 'IHWO', 'HWNC'),
-  )
-  # By itself: XLA would fuse it with a sum over the taps that follows (that of
-  # the folded kernel has one) into a kernel of its library, many times slower.
-  return jax.lax.optimization_barrier(gradient)
+  if 'strips' in CPU_FORMS and _are_known(x.shape):
+    return strips.kernel_gradient(x, g, dilation=dilation, window=window)
+  return _library_kernel_gradient(x, g, dilation=dilation, window=window)
 
 
 _CPU = {
@@ -235,28 +158,28 @@ _CPU = {
 
 
 def _lower_library(first, second, *, kind, mapped, **static):
-  function = functools.partial(_LIBRARY[kind], **static)
+  return _vmapped(_LIBRARY[kind], mapped, static)(first, second)
+
+
+def _vmapped(function, mapped, static):
+  function = functools.partial(function, **static)
   for axes in reversed(mapped):
     function = jax.vmap(function, [0 if has else None for has in axes])
-  return function(first, second)
+  return function
 
 
 def _lower_cpu(first, second, *, kind, mapped, **static):
+  if 'one_by_one' not in CPU_FORMS:
+    return _vmapped(_CPU[kind], mapped, static)(first, second)
   if not mapped:
     return _CPU[kind](first, second, **static)
-  if 'one_by_one' not in CPU_FORMS:
-    function = functools.partial(_CPU[kind], **static)
-    for axes in reversed(mapped):
-      function = jax.vmap(function, [0 if has else None for has in axes])
-    return function(first, second)
-  (of_first, of_second), *rest = mapped
+  (of_first, of_second), *inner = mapped
   size = (first if of_first else second).shape[0]
-  if kind != 'kernel_gradient' and not of_second and not rest:
+  if kind != 'kernel_gradient' and not of_second and not inner:
     # One kernel for all: the batch axes are one.
     number = first.shape[1]
-    y = _CPU[kind](
-      first.reshape(size * number, *first.shape[2:]), second, **static
-    )
+    merged = first.reshape(size * number, *first.shape[2:])
+    y = _CPU[kind](merged, second, **static)
     return y.reshape(size, number, *y.shape[1:])
   return jnp.stack(
     [
@@ -264,7 +187,7 @@ def _lower_cpu(first, second, *, kind, mapped, **static):
         first[i] if of_first else first,
         second[i] if of_second else second,
         kind=kind,
-        mapped=rest,
+        mapped=inner,
         **static,
       )
       for i in range(size)

@@ -10,7 +10,6 @@ import pytest
 from small_search import make_batch, small_config
 
 from nasfas_jax import states, supervised
-from nasfas_jax.models import cells
 from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.searchers import bilevel
 
@@ -180,8 +179,7 @@ def test_gumbel_draws_are_new_at_each_step_and_the_same_for_a_seed():
   assert float(loss) != float(later)
 
 
-def test_remat_changes_no_value_and_holds_less_memory(monkeypatch):
-  monkeypatch.setattr(cells, 'recomputes', lambda: True)
+def test_remat_changes_no_value_and_holds_less_memory():
   mesh = states.make_mesh()
   found, held = [], []
   for remat in (False, True):
