@@ -246,3 +246,9 @@ def test_a_threshold_that_accepts_no_spoof_is_drawn():
   curve = (np.array([0.0, 0.5, 1.0]), np.array([0.2, 0.6, 1.0]))
   svg = charts.roc_curves({'dev': curve}, {'dev': (0.0, 0.2)})
   assert svg.rstrip().endswith('</svg>')
+
+
+def test_a_config_of_another_version_is_refused_by_name(tmp_path):
+  (tmp_path / 'config.json').write_text('{"search": {"tasks": "domain"}}')
+  with pytest.raises(ValueError, match='search.tasks is now config.search.hol'):
+    page.write_report(tmp_path)
