@@ -11,13 +11,16 @@ DATASETS = sorted(
   if path.name == f'{path.parent.name}_dataset_builder.py'
 )
 
+# From 0.11 on it needs Python 3.12; with 3.11 pip takes 0.10.2.
+JAX = 'jax{}>=0.10.2,<0.13'
+
 REQUIRES = [
   'absl-py>=2.1',
   'array_record>=0.8',
   'flax>=0.12.8,<0.13',  # Linen is in maintenance: stay on what was tested.
   'grain>=0.2.18',
   'importlib_resources>=6.4',  # TFDS 4.9.10 imports it without saying so.
-  'jax>=0.10.2,<0.11',
+  JAX.format(''),
   'matplotlib>=3.9',
   'ml-collections>=1.0',
   'numpy>=2.0',
@@ -33,6 +36,7 @@ REQUIRES = [
 TEST = [
   'h5py>=3.11',
   'hypothesis>=6.100',
+  'import-linter>=2.6',
   'pytest>=8.0',
   'pytest-xdist>=3.6',
   'scikit-image>=0.24',
@@ -57,8 +61,8 @@ setuptools.setup(
     'torch': ['torch>=2.5'],
     'test': TEST,
     'dev': [*TEST, 'ruff>=0.8'],
-    'cuda': ['jax[cuda13]>=0.10.2,<0.11'],
-    'tpu': ['jax[tpu]>=0.10.2,<0.11'],
+    'cuda': [JAX.format('[cuda13]')],
+    'tpu': [JAX.format('[tpu]')],
   },
   # `datasets/` has no __init__.py and installs as `nasfas_datasets`, so that
   # it never shadows Hugging Face's package of the name `datasets`; `configs/`

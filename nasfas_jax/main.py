@@ -252,8 +252,8 @@ def parse_flags(argv: list[str]) -> list[str]:
   except (KeyError, AttributeError) as error:
     # A config override of a field that the config does not have.
     fail(_unknown_field(argv) or str(error))
-  except ImportError as error:
-    # In the config file.
+  except (ImportError, OSError) as error:
+    # In the config file, or it cannot be read.
     fail(f'--config: {error}')
   except flags.Error as error:
     # An error inside the config file comes with its traceback as text.

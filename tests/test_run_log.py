@@ -5,6 +5,7 @@ import sys
 import ml_collections
 import pytest
 
+from nasfas_configs import search as search_config
 from nasfas_jax import files, run_log
 from nasfas_jax.data import protocols
 
@@ -67,6 +68,54 @@ def test_another_config_is_an_error_that_names_the_field(tmp_path):
   run_log.start(tmp_path, config(), chosen())
   with pytest.raises(ValueError, match='seed: 0 there, 1 now'):
     run_log.start(tmp_path, config(seed=1), chosen())
+
+
+def whole_config(**data):
+  made = search_config.get_config()
+  made.data.update(data)
+  return made
+
+
+def write_older(folder, *, without=(), **more):
+  """Starts a run, and changes its config.json to that of another version."""
+  run_log.start(folder, whole_config(), chosen())
+  path = folder / 'config.json'
+  content = json.loads(path.read_text()) | more
+  for section, name in without:
+    del content[section][name]
+  path.write_text(json.dumps(content))
+
+
+def test_a_run_of_before_a_field_goes_on_with_its_default(tmp_path, capsys):
+  write_older(tmp_path, without=[('data', 'balance')])
+  run_log.start(tmp_path, whole_config(), chosen())
+  assert "config.data.balance = ''" in capsys.readouterr().err
+  with pytest.raises(
+    ValueError, match=r"another config \(data.balance: '' there, 'class' now"
+  ):
+    run_log.start(tmp_path, whole_config(balance='class'), chosen())
+
+
+@pytest.mark.parametrize(
+  ('more', 'message'),
+  [
+    ({'supervision': 'depth'}, 'config.supervision is now config.loss.depth'),
+    ({'colour': 'red'}, 'this version has no config.colour'),
+  ],
+)
+def test_a_run_with_a_field_of_another_version_is_refused_by_name(
+  more, message, tmp_path
+):
+  write_older(tmp_path, **more)
+  with pytest.raises(ValueError, match=message):
+    run_log.start(tmp_path, whole_config(), chosen())
+
+
+def test_a_torn_config_is_an_error_that_names_the_file(tmp_path):
+  run_log.start(tmp_path, whole_config(), chosen())
+  (tmp_path / 'config.json').write_text('{"seed": ')
+  with pytest.raises(ValueError, match='config.json.* is torn or no JSON'):
+    run_log.start(tmp_path, whole_config(), chosen())
 
 
 def test_the_clips_of_a_run_are_written_down(tmp_path):

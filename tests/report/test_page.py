@@ -133,7 +133,7 @@ def test_tables_hold_the_numbers_of_the_results(search_run):
   ]
   assert '123,456' in page and '0.0789 GMAC' in page
   assert ('supernet.num_nodes', '4') in {tuple(row) for row in _rows(page)}
-  assert ('theta', '–') in {tuple(row) for row in _rows(page)}
+  assert ('network.theta', '–') in {tuple(row) for row in _rows(page)}
 
 
 def test_hostile_names_are_text(search_run):
@@ -260,3 +260,9 @@ def test_a_threshold_that_accepts_no_spoof_is_drawn():
   curve = (np.array([0.0, 0.5, 1.0]), np.array([0.2, 0.6, 1.0]))
   svg = charts.roc_curves({'dev': curve}, {'dev': (0.0, 0.2)})
   assert svg.rstrip().endswith('</svg>')
+
+
+def test_a_config_of_another_version_is_refused_by_name(tmp_path):
+  (tmp_path / 'config.json').write_text('{"search": {"tasks": "domain"}}')
+  with pytest.raises(ValueError, match='search.tasks is now config.search.hol'):
+    page.write_report(tmp_path)
