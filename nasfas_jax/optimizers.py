@@ -36,12 +36,16 @@ def schedule(
     ValueError: for an unknown name or a step_size below 1 with 'step'.
   """
   base = _base(name, learning_rate, num_steps, step_size)
-  if not warmup_steps:
-    return base
   ramp = optax.schedules.linear_schedule(
     1.0 / (warmup_steps + 1), 1.0, warmup_steps
   )
-  return lambda step: ramp(step) * base(step)
+
+  def rate(step):
+    # Optax mixes an int32 step with floats.
+    with jax.numpy_dtype_promotion('standard'):
+      return ramp(step) * base(step) if warmup_steps else base(step)
+
+  return rate
 
 
 def _base(name, learning_rate, num_steps, step_size):

@@ -1,3 +1,4 @@
+import json
 import struct
 import subprocess
 import sys
