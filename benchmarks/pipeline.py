@@ -127,7 +127,9 @@ def _meta_search(folder):
   settings = config.meta
   domain_field = protocols.get_protocol(config.protocol).domain_field
   drawn = episodes.Episodes(
-    tasks=tuple(episodes.make_tasks(rows, config.search.tasks, domain_field)),
+    tasks=tuple(
+      episodes.make_tasks(rows, config.search.hold_out, domain_field)
+    ),
     num_tasks=settings.num_tasks,
     support_size=settings.support_size,
     query_size=settings.query_size,

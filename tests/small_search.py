@@ -37,7 +37,10 @@ def small_config(**changes):
   config.supernet.partial_channels = 1
   # One edge a cell.
   config.supernet.num_nodes = 1
+  # Locked, a wrong name is an error and no new field.
+  config.lock()
   config.search.update(changes)
+  config.unlock()
   return config
 
 

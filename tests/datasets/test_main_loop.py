@@ -68,7 +68,7 @@ def share_programs():
 
 def tiny_config(data_dir, protocol):
   """One shape and one genotype for all, so that one program serves all."""
-  config = small_config(tasks='none', num_steps=2, warmup_steps=1)
+  config = small_config(hold_out='none', num_steps=2, warmup_steps=1)
   config.protocol = protocol
   config.data.data_dir = str(data_dir)
   config.data.builder_config = 'small'

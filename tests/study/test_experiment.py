@@ -264,7 +264,7 @@ def test_rank_correlation_is_that_of_the_two_orders(tmp_path):
 def test_a_supernet_scores_the_random_genotypes_once(
   tiny_data_dir, tmp_path, monkeypatch
 ):
-  config = small_config(tasks='none', num_steps=1, warmup_steps=0)
+  config = small_config(hold_out='none', num_steps=1, warmup_steps=0)
   config.data.data_dir = str(tiny_data_dir)
   config.train.num_steps = 1
   config.train.warmup_steps = 0
