@@ -1,20 +1,18 @@
-"""Packaging of nasfas_jax and of its dataset builders (`nasfas_datasets`)."""
+"""Packaging: nasfas_jax, its dataset builders and its configs."""
+
+import pathlib
 
 import setuptools
 
-DATASETS = (
-  'synthetic_fas',
-  'manifest_fas',
-  'oulu_npu',
-  'siw',
-  'siw_m',
-  'casia_mfsd',
-  'replay_attack',
-  'msu_mfsd',
-  'three_d_mad',
-  'hkbu_mars_v2',
-  'casia_surf_3dmask',
+# Every folder that holds a dataset builder, as in `datasets/folders.py`.
+DATASETS = sorted(
+  path.parent.name
+  for path in pathlib.Path('datasets').glob('*/*_dataset_builder.py')
+  if path.name == f'{path.parent.name}_dataset_builder.py'
 )
+
+# From 0.11 on it needs Python 3.12; with 3.11 pip takes 0.10.2.
+JAX = 'jax{}>=0.10.2,<0.13'
 
 REQUIRES = [
   'absl-py>=2.1',
@@ -22,7 +20,7 @@ REQUIRES = [
   'flax>=0.12.8,<0.13',  # Linen is in maintenance: stay on what was tested.
   'grain>=0.2.18',
   'importlib_resources>=6.4',  # TFDS 4.9.10 imports it without saying so.
-  'jax>=0.10.2,<0.11',
+  JAX.format(''),
   'matplotlib>=3.9',
   'ml-collections>=1.0',
   'numpy>=2.0',
@@ -38,6 +36,7 @@ REQUIRES = [
 TEST = [
   'h5py>=3.11',
   'hypothesis>=6.100',
+  'import-linter>=2.6',
   'pytest>=8.0',
   'pytest-xdist>=3.6',
   'scikit-image>=0.24',
@@ -51,7 +50,7 @@ setuptools.setup(
     'Static-dynamic central difference network search for face '
     'anti-spoofing, in JAX.'
   ),
-  long_description=open('README.md', encoding='utf-8').read(),
+  long_description=pathlib.Path('README.md').read_text('utf-8'),
   long_description_content_type='text/markdown',
   license='Apache-2.0',
   python_requires='>=3.11',
@@ -62,17 +61,19 @@ setuptools.setup(
     'torch': ['torch>=2.5'],
     'test': TEST,
     'dev': [*TEST, 'ruff>=0.8'],
-    'cuda': ['jax[cuda13]>=0.10.2,<0.11'],
-    'tpu': ['jax[tpu]>=0.10.2,<0.11'],
+    'cuda': [JAX.format('[cuda13]')],
+    'tpu': [JAX.format('[tpu]')],
   },
   # `datasets/` has no __init__.py and installs as `nasfas_datasets`, so that
-  # it never shadows Hugging Face's package of the name `datasets`.
+  # it never shadows Hugging Face's package of the name `datasets`; `configs/`
+  # installs as `nasfas_configs`, since `configs` is anybody's name.
   packages=[
     *setuptools.find_packages(include=['nasfas_jax', 'nasfas_jax.*']),
+    'nasfas_configs',
     'nasfas_datasets',
     *(f'nasfas_datasets.{name}' for name in DATASETS),
   ],
-  package_dir={'nasfas_datasets': 'datasets'},
+  package_dir={'nasfas_configs': 'configs', 'nasfas_datasets': 'datasets'},
   package_data={
     f'nasfas_datasets.{name}': ['*.md', '*.txt', '*.bib', '*.png']
     for name in DATASETS

@@ -19,10 +19,10 @@ import statistics
 from absl import app, flags
 from sklearn import linear_model, pipeline, preprocessing
 
-from configs import search as search_config
+from nasfas_configs import search as search_config
 from nasfas_datasets.synthetic_fas import difficulty
+from nasfas_jax import metrics
 from nasfas_jax.data import index
-from nasfas_jax.metrics import rates
 from nasfas_jax.study import jobs
 
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/table', 'Folder of the runs.')
@@ -67,8 +67,8 @@ def colour_baseline(protocol: str) -> dict[str, float]:
     split: model.decision_function(features[part])
     for split, part in parts.items()
   }
-  threshold = rates.eer_threshold(scores['dev'], data['label'][parts['dev']])
-  return rates.summarise(
+  threshold = metrics.eer_threshold(scores['dev'], data['label'][parts['dev']])
+  return metrics.summarise(
     scores['test'],
     data['label'][parts['test']],
     data['attack_type'][parts['test']],

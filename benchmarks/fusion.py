@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from benchmarks import meta, pipeline, timing
-from configs import train as train_config
+from nasfas_configs import train as train_config
 from nasfas_jax.ops import rank_pooling
 
 

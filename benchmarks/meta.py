@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from benchmarks import timing
-from configs import search as search_config
+from nasfas_configs import search as search_config
 from nasfas_jax import states
 from nasfas_jax.searchers import bilevel, meta_step
 
@@ -45,7 +45,7 @@ def measure() -> dict[str, dict[str, float]]:
   functions = {
     'plain': plain_step(found, config, model, state, batch),
     'first order': first_order_step(found, config, model, state, tasks),
-    'second order': _second_order(found, config, model, state, tasks),
+    'second order': second_order_step(found, config, model, state, tasks),
   }
   seconds = timing.medians(functions, rounds=11)
   found['seconds'] = {f'{name} step': s for name, s in seconds.items()}
@@ -100,7 +100,8 @@ def first_order_step(found, config, model, state, tasks):
   return carried(lambda state: step(state, tasks), state)
 
 
-def _second_order(found, config, model, state, tasks):
+def second_order_step(found, config, model, state, tasks):
+  """The second-order step; costs of compiling in `found`."""
   config = config.copy_and_resolve_references()
   config.search.second_order = True
   step = jax.jit(

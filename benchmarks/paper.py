@@ -14,7 +14,7 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from benchmarks import meta
-from configs import search as search_config
+from nasfas_configs import search as search_config
 from nasfas_jax import states
 from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.searchers import bilevel, meta_step
@@ -86,7 +86,7 @@ def measure() -> dict[str, dict[str, float]]:
   # First, in a process as young as a user's is: what the published setting
   # leaves behind slows all tracing that follows.
   found = {'compile_seconds': _warm(), 'memory_gib': {}}
-  for variant, lower_of in (('paper', _plain), ('paper_domain', _first_order)):
+  for variant, lower_of in (('paper', _plain), ('paper,domain', _first_order)):
     config = search_config.get_config(variant)
     config.search.batch_size = CLIPS
     compiled, seconds = _compile(lower_of(config), config.supernet.remat)

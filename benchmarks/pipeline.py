@@ -16,8 +16,8 @@ import jax
 import numpy as np
 
 from benchmarks import meta, timing
-from configs import search as search_config
-from configs import train as train_config
+from nasfas_configs import search as search_config
+from nasfas_configs import train as train_config
 from nasfas_datasets import prepare
 from nasfas_jax import records, scoring, states, supervised, train
 from nasfas_jax.data import episodes, protocols

@@ -22,6 +22,7 @@ import jax
 from absl import app, flags
 
 from benchmarks import (
+  cpu_forms,
   frameworks,
   fusion,
   meta,
@@ -33,6 +34,7 @@ from benchmarks import (
 from nasfas_jax.ops.cpu import xla_options
 
 GROUPS = {
+  'cpu_forms': cpu_forms.measure,
   'operators': operators.measure,
   'meta': meta.measure,
   'paper': paper.measure,

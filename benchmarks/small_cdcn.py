@@ -12,7 +12,7 @@ import statistics
 
 from absl import app, flags
 
-from nasfas_jax.data import families
+from nasfas_jax.report import family_table
 from nasfas_jax.study import jobs
 
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/small_cdcn', 'Folder.')
@@ -25,16 +25,16 @@ def main(argv) -> None:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   listed = [
     jobs.Job(
-      domain,
+      protocol.rpartition('/')[2],
       (
         '--config=configs/train.py',
         '--config.model=cdcn',
-        f'--config.protocol=synthetic_fas/cross_domain/{domain}',
+        f'--config.protocol={protocol}',
         f'--config.train.num_steps={_STEPS.value}',
         f'--config.data.data_dir={_DATA_DIR.value}',
       ),
     )
-    for domain in families.SYNTHETIC_DOMAINS
+    for protocol in family_table.members('synthetic_fas/cross_domain')
   ]
   pairs = []
   for results in jobs.run(listed, pathlib.Path(_WORKDIR.value)).values():

@@ -17,20 +17,17 @@ python -m nasfas_jax.main --config=configs/compare.py --config.model=cdcnpp
 
 import ml_collections
 
-from configs import default as default_lib
-from configs import search as search_lib
-
-VARIANTS = ('default', 'paper', 'debug')
+from nasfas_configs import search as search_lib
+from nasfas_configs import variants as variants_lib
 
 
-def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
-  """Returns the config of a variant.
+def get_config(variants: str = '') -> ml_collections.ConfigDict:
+  """Returns the config with the changes of the variants.
 
   Raises:
-    ValueError: for an unknown variant.
+    ValueError: for an unknown variant, or two that exclude each other.
   """
-  default_lib.check_variant(variant, VARIANTS, 'compare.py')
-  config = search_lib.get_config(variant)
+  config = search_lib.get_config()
   config.experiment = 'compare'
   config.model = 'cdcnpp'
   # A file of torch.save: a state_dict of this network.
@@ -54,16 +51,25 @@ def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
       'compile_search': False,
     }
   )
-  if variant == 'paper':
-    config.compare.batch_size = 2
-    # PyTorch keeps more for the backward pass than 24 GiB hold at 2.
-    config.compare.search_batch_size = 1
-    # The supernet's 20 steps would take most of an hour on two cores.
-    config.compare.sections = ('network', 'metrics', 'speed', 'memory')
-    config.compare.rounds = 5
-    # Recomputing, on an accelerator, costs time that PyTorch's does not pay.
-    config.supernet.remat = False
-  if variant == 'debug':
-    config.compare.adam_steps = 2
-    config.compare.rounds = 2
-  return config
+  return variants_lib.compose(config, variants, GROUPS, file='compare.py')
+
+
+def _paper(config: ml_collections.ConfigDict) -> None:
+  search_lib.paper(config)
+  config.compare.batch_size = 2
+  # PyTorch keeps more for the backward pass than 24 GiB hold at 2.
+  config.compare.search_batch_size = 1
+  # The supernet's 20 steps would take most of an hour on two cores.
+  config.compare.sections = ('network', 'metrics', 'speed', 'memory')
+  config.compare.rounds = 5
+  # Recomputing, on an accelerator, costs time that PyTorch's does not pay.
+  config.supernet.remat = False
+
+
+def _debug(config: ml_collections.ConfigDict) -> None:
+  search_lib.debug(config)
+  config.compare.adam_steps = 2
+  config.compare.rounds = 2
+
+
+GROUPS = {'size': {'debug': _debug, 'paper': _paper}}

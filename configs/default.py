@@ -8,15 +8,6 @@ import ml_collections
 from ml_collections import config_dict
 
 
-def check_variant(variant: str, allowed, file: str) -> None:
-  """Raises ValueError for a variant that a config file does not have."""
-  if variant not in allowed:
-    raise ValueError(
-      f'Unknown variant {variant!r} of configs/{file}; allowed: '
-      f'{", ".join(allowed)}.'
-    )
-
-
 def get_config() -> ml_collections.ConfigDict:
   """Returns the config that the others start from."""
   config = ml_collections.ConfigDict()
@@ -27,8 +18,6 @@ def get_config() -> ml_collections.ConfigDict:
   # Whose equal error rate sets the threshold: 'dev', 'train', or '' for the
   # protocol's own rule.
   config.threshold_source = ''
-  # 'depth' or 'binary_mask': the map that live clips are trained towards.
-  config.supervision = 'depth'
   # Steps between checkpoints; 0 saves at the end only.
   config.checkpoint_every = 100
   # Steps between lines of metrics.jsonl.
@@ -40,6 +29,22 @@ def get_config() -> ml_collections.ConfigDict:
   config.genotype = ''
   # The workdir of a training run to evaluate.
   config.checkpoint = ''
+
+  # Weights of the loss's terms; 0 leaves a term out.
+  config.loss = ml_collections.ConfigDict(
+    {
+      # Mean squared error towards the depth map of live clips, and towards
+      # zeros for spoofs.
+      'depth': 1.0,
+      # The same of each pixel's differences from its eight neighbours.
+      'contrastive_depth': 1.0,
+      # Mean squared error towards the face mask of live clips, and towards
+      # zeros for spoofs.
+      'binary_mask': 0.0,
+      # The same of each pixel's differences from its eight neighbours.
+      'contrastive_mask': 0.0,
+    }
+  )
 
   config.data = ml_collections.ConfigDict(
     {
@@ -54,6 +59,9 @@ def get_config() -> ml_collections.ConfigDict:
       # 1.28 a clip of synthetic_fas needs no resampling, which at 64x64 would
       # blur the texture that gives a spoof away.
       'eval_face_scale': 1.28,
+      # What each batch of training holds in equal shares: '' (clips as they
+      # come), 'class' (live and spoof), 'domain', or 'domain_class' (both).
+      'balance': '',
       # Snippets a clip when evaluating; their scores are averaged.
       'num_snippets': 1,
       # Worker processes that decode (Linux); 0 decodes in threads.
@@ -131,9 +139,9 @@ def get_config() -> ml_collections.ConfigDict:
     {
       # 'gradient'; or its controls: 'evolution' with weight sharing, 'random'.
       'algorithm': 'gradient',
-      # 'none': a plain search. 'domain', 'type', 'domain_type': a search over
-      # tasks that hold out a domain, an attack type, or one of each.
-      'tasks': 'domain',
+      # What each task holds out: 'domain', 'type' (an attack type) or
+      # 'domain_type' (one of each). 'none': a plain search, without tasks.
+      'hold_out': 'domain',
       'num_steps': 100,
       # Clips of a step on each half, of a plain search.
       'batch_size': 8,
@@ -156,25 +164,25 @@ def get_config() -> ml_collections.ConfigDict:
     }
   )
 
-  # The search over tasks: what config.search.tasks needs.
+  # The search over tasks: what config.search.hold_out needs.
   config.meta = ml_collections.ConfigDict(
     {
       'num_tasks': 2,
       # Clips a task.
       'support_size': 4,
       'query_size': 4,
-      # Steps of descent on the support set, and their rate.
+      # Steps of gradient descent on the support set, and their learning rate.
       'inner_steps': 1,
-      'inner_rate': 1e-2,
+      'inner_lr': 1e-2,
       # Steps of the search in which the query losses after the earlier inner
       # steps fade out (multi-step loss annealing); 0: only the last one counts.
       'anneal_steps': 0,
       # Deal the clips of a set evenly to its domains, and normalise each
       # domain's by their own batch statistics.
       'domain_statistics': False,
-      # Learn a rate for every tensor, from inner_rate on.
-      'learn_rates': False,
-      'rate_learning_rate': 1e-2,
+      # Learn an inner learning rate for every tensor, from inner_lr on.
+      'learn_inner_lr': False,
+      'inner_lr_learning_rate': 1e-2,
       # Split the weights' optimizer state over the devices.
       'shard_optimizer': False,
     }

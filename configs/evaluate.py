@@ -10,14 +10,15 @@ python -m nasfas_jax.main --config=configs/evaluate.py \
 import ml_collections
 from ml_collections import config_dict
 
-from configs import default as default_lib
+from nasfas_configs import default as default_lib
+from nasfas_configs import variants as variants_lib
 
 
-def get_config() -> ml_collections.ConfigDict:
-  """Returns the config."""
+def get_config(variants: str = '') -> ml_collections.ConfigDict:
+  """Returns the config, which has no variants."""
   config = default_lib.get_config()
   config.experiment = 'evaluate'
   del config.data.eval_face_scale, config.data.num_snippets
   config.data.eval_face_scale = config_dict.placeholder(float)
   config.data.num_snippets = config_dict.placeholder(int)
-  return config
+  return variants_lib.compose(config, variants, {}, file='evaluate.py')

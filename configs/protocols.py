@@ -5,11 +5,12 @@ python -m nasfas_jax.main --config=configs/protocols.py
 
 import ml_collections
 
-from configs import default as default_lib
+from nasfas_configs import default as default_lib
+from nasfas_configs import variants as variants_lib
 
 
-def get_config() -> ml_collections.ConfigDict:
-  """Returns the config."""
+def get_config(variants: str = '') -> ml_collections.ConfigDict:
+  """Returns the config, which has no variants."""
   config = default_lib.get_config()
   config.experiment = 'protocols'
-  return config
+  return variants_lib.compose(config, variants, {}, file='protocols.py')

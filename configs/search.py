@@ -1,68 +1,52 @@
 """Search, then train and evaluate the derived network.
 
 python -m nasfas_jax.main --config=configs/search.py --workdir=runs/search
-  Domain-aware, over tasks that each hold out a domain. 64x64, CPU size: about
-  six minutes on two CPU cores, one of them to render the embedded dataset the
-  first time.
---config=configs/search.py:domain, :type, :domain_type, :plain
+  Domain-aware: each task of the search holds out a domain. 64x64, CPU size:
+  about six minutes on two CPU cores, one of them to render the embedded dataset
+  the first time.
+
+Variants follow a colon and compose, in any order: configs/search.py:debug,type
+
+domain, type, domain_type, plain
   What the tasks hold out; the first is the default, the last has no tasks.
---config=configs/search.py:evolution, :random
-  The controls: an evolution with weight sharing, and a genotype at random.
---config=configs/search.py:evolution_domain, :evolution_type
-  The evolution over tasks: genotypes are scored on what was held out.
---config=configs/search.py:debug
+evolution, random
+  The controls: an evolution with weight sharing, and a genotype at random. They
+  have no tasks; `evolution,domain` scores genotypes on what was held out.
+second_order
+  Differentiates through the inner steps of the weights.
+debug
   The smallest whole run, on the builder config 'tiny': about a minute, most of
   it compiling.
---config=configs/search.py:paper, :paper_domain, :paper_type
+paper
   256x256 with the published setting of CDCN++'s search (60 epochs, batch 12,
   architecture frozen for 10 epochs); needs an accelerator. An epoch is counted
-  on one half of the 1,200 training clips of OULU-NPU protocol 1. `:paper` is
-  the plain search, the others hold out a domain or a type.
+  on one half of the 1,200 training clips of OULU-NPU protocol 1. Without tasks;
+  `paper,domain` and `paper,type` have them.
+bf16
+  Computes in bfloat16; parameters and statistics stay float32.
 """
 
 import ml_collections
 
-from configs import default as default_lib
-
-# What the tasks of each variant hold out.
-TASKS = {
-  'default': 'domain',
-  'domain': 'domain',
-  'type': 'type',
-  'domain_type': 'domain_type',
-  'plain': 'none',
-  'evolution': 'none',
-  'evolution_domain': 'domain',
-  'evolution_type': 'type',
-  'random': 'none',
-  'debug': 'domain',
-  'paper': 'none',
-  'paper_domain': 'domain',
-  'paper_type': 'type',
-}
-VARIANTS = tuple(TASKS)
+from nasfas_configs import default as default_lib
+from nasfas_configs import variants as variants_lib
 
 
-def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
-  """Returns the config of a variant.
+def get_config(variants: str = '') -> ml_collections.ConfigDict:
+  """Returns the default config with the changes of the variants.
 
   Raises:
-    ValueError: for an unknown variant.
+    ValueError: for an unknown variant, or two that exclude each other.
   """
-  default_lib.check_variant(variant, VARIANTS, 'search.py')
   config = default_lib.get_config()
   config.experiment = 'search'
-  config.search.tasks = TASKS[variant]
-  if variant == 'random' or variant.startswith('evolution'):
-    config.search.algorithm = variant.partition('_')[0]
-  elif variant == 'debug':
-    _debug(config)
-  elif variant.startswith('paper'):
-    _paper(config)
-  return config
+  return variants_lib.compose(
+    config, variants, GROUPS, file='search.py', conflicts=CONFLICTS
+  )
 
 
-def _debug(config: ml_collections.ConfigDict) -> None:
+def debug(config: ml_collections.ConfigDict) -> None:
+  """The smallest whole run."""
   config.data.builder_config = 'tiny'
   config.data.image_size = 32
   config.data.num_frames = 4
@@ -86,7 +70,8 @@ def _debug(config: ml_collections.ConfigDict) -> None:
   config.evaluate.num_samples = 8
 
 
-def _paper(config: ml_collections.ConfigDict) -> None:
+def paper(config: ml_collections.ConfigDict) -> None:
+  """256x256, in the published setting."""
   steps_per_epoch = 600 // 12
   config.data.image_size = 256
   config.data.eval_face_scale = 1.3
@@ -108,6 +93,7 @@ def _paper(config: ml_collections.ConfigDict) -> None:
   config.supernet.output_size = 32
   config.supernet.partial_channels = 4
   config.supernet.remat = True
+  config.search.hold_out = 'none'
   config.search.num_steps = 60 * steps_per_epoch
   config.search.batch_size = 12
   config.search.warmup_steps = 10 * steps_per_epoch
@@ -116,7 +102,7 @@ def _paper(config: ml_collections.ConfigDict) -> None:
   config.meta.num_tasks = 4
   config.meta.support_size = 4
   config.meta.query_size = 4
-  config.meta.inner_rate = 1e-2
+  config.meta.inner_lr = 1e-2
   config.search.weight_learning_rate = 1e-4
   config.search.weight_schedule = 'constant'
   config.search.arch_learning_rate = 6e-4
@@ -132,3 +118,47 @@ def _paper(config: ml_collections.ConfigDict) -> None:
   config.train.schedule = 'step'
   config.train.step_size = 500 * epoch
   config.train.gradient_clip = 0.0
+
+
+def bf16(config: ml_collections.ConfigDict) -> None:
+  """Computes in bfloat16."""
+  config.network.dtype = config.supernet.dtype = 'bfloat16'
+
+
+def _control(algorithm: str) -> variants_lib.Change:
+  def change(config):
+    config.search.algorithm = algorithm
+    config.search.hold_out = 'none'
+
+  return change
+
+
+def _hold_out(value: str) -> variants_lib.Change:
+  def change(config):
+    config.search.hold_out = value
+
+  return change
+
+
+def _second_order(config: ml_collections.ConfigDict) -> None:
+  config.search.second_order = True
+
+
+SIZES = {'debug': debug, 'paper': paper}
+DTYPES = {'bf16': bf16}
+# Sizes and controls set what is held out, so the hold-outs come after them.
+GROUPS = {
+  'size': SIZES,
+  'algorithm': {name: _control(name) for name in ('evolution', 'random')},
+  'hold-out': {
+    **{name: _hold_out(name) for name in ('domain', 'type', 'domain_type')},
+    'plain': _hold_out('none'),
+  },
+  'order': {'second_order': _second_order},
+  'dtype': DTYPES,
+}
+# A genotype at random has no tasks, and only a gradient has an order.
+CONFLICTS = (
+  *(('random', name) for name in ('domain', 'type', 'domain_type')),
+  *((name, 'second_order') for name in ('evolution', 'random')),
+)

@@ -5,17 +5,25 @@ python -m nasfas_jax.main --config=configs/train.py \
   A searched network, at the CPU size: about three minutes on two CPU cores.
 --config=configs/train.py --config.model=cdcnpp
   CDCN++ (or cdcn) at the same width, instead of a genotype.
---config=configs/train.py:debug, --config=configs/train.py:paper
-  The variants of configs/search.py.
+--config=configs/train.py:debug, :paper, :bf16, or two: :paper,bf16
+  The variants of configs/search.py that change a training.
 """
 
 import ml_collections
 
-from configs import search as search_lib
+from nasfas_configs import default as default_lib
+from nasfas_configs import search as search_lib
+from nasfas_configs import variants as variants_lib
+
+GROUPS = {'size': search_lib.SIZES, 'dtype': search_lib.DTYPES}
 
 
-def get_config(variant: str = 'default') -> ml_collections.ConfigDict:
-  """Returns the training part of a search config's variant."""
-  config = search_lib.get_config(variant)
+def get_config(variants: str = '') -> ml_collections.ConfigDict:
+  """Returns the default config with the changes of the variants.
+
+  Raises:
+    ValueError: for an unknown variant, or two that exclude each other.
+  """
+  config = default_lib.get_config()
   config.experiment = 'train'
-  return config
+  return variants_lib.compose(config, variants, GROUPS, file='train.py')

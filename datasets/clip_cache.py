@@ -8,7 +8,6 @@ again.
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import shutil
 import zipfile
@@ -17,6 +16,7 @@ import numpy as np
 
 from nasfas_datasets import clip_config, listing
 from nasfas_datasets.clip_config import ClipConfig
+from nasfas_jax import files
 
 
 class ClipCache:
@@ -62,7 +62,6 @@ class ClipCache:
 
   def put(self, clip: listing.Clip, record: dict[str, object]) -> None:
     """Keeps the record of a clip."""
-    self._folder.mkdir(parents=True, exist_ok=True)
     arrays = ('frame_index', 'face_box', 'depth')
     text = {
       name: value
@@ -70,17 +69,14 @@ class ClipCache:
       if name not in (*arrays, 'frames')
     }
     text['source'] = self._source(clip)
-    path = self._path(clip)
-    partial = path.with_suffix(f'.{os.getpid()}.tmp')
-    with open(partial, 'wb') as file:
+    with files.replacing(self._path(clip), suffix='.npz') as partial:
       np.savez(
-        file,
+        partial,
         text=np.frombuffer(json.dumps(text).encode(), np.uint8),
         lengths=np.array([len(frame) for frame in record['frames']]),
         frames=np.frombuffer(b''.join(record['frames']), np.uint8),
         **{name: record[name] for name in arrays},
       )
-    os.replace(partial, path)
 
   def _source(self, clip: listing.Clip) -> list:
     """What the record of a clip depends on: JSON content."""
@@ -90,7 +86,7 @@ class ClipCache:
     return [
       self._settings,
       # Paths as text; the label, split and turn are among the fields.
-      json.loads(json.dumps(dataclasses.asdict(clip), default=str)),
+      json.loads(json.dumps(dataclasses.asdict(clip), default=_text)),
       [_status(path) for path in paths],
     ]
 
@@ -99,12 +95,19 @@ class ClipCache:
     shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def _text(value: object) -> str:
+  """A path, or a function that reads boxes, as text that is always the same."""
+  if callable(value):
+    return f'{value.__module__}.{value.__qualname__}'
+  return str(value)
+
+
 def _status(path: pathlib.Path) -> list[int]:
   """Size and time of a file, or of a folder's files."""
-  files = sorted(path.iterdir()) if path.is_dir() else [path]
-  statuses = [file.stat() for file in files]
+  inside = sorted(path.iterdir()) if path.is_dir() else [path]
+  statuses = [file.stat() for file in inside]
   return [
-    len(files),
+    len(inside),
     sum(status.st_size for status in statuses),
     max((status.st_mtime_ns for status in statuses), default=0),
   ]

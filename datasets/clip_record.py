@@ -29,6 +29,8 @@ def read_boxes(clip: listing.Clip, width: int, height: int) -> np.ndarray:
     if source.format == 'frame_folder':
       paths = frame_folder.numbers(source.path, frame_folder.BOX).values()
       return np.concatenate([boxes_lib.lines_xywh(path) for path in paths])
+    if callable(source.format):
+      return source.format(source.path)
     found = boxes_lib.READERS[source.format](source.path)
     turned = source.format == 'frame_corners' and boxes_lib.eyes_below(
       source.path

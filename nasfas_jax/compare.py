@@ -9,7 +9,15 @@ import ml_collections
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from nasfas_jax import config_checks, models, progress, run_log, scoring, train
+from nasfas_jax import (
+  config_checks,
+  files,
+  models,
+  progress,
+  run_log,
+  scoring,
+  train,
+)
 from nasfas_jax.comparison import (
   gradients,
   inputs,
@@ -89,7 +97,7 @@ def compare(
   def write():
     # After every section: what a later one breaks on is not lost.
     results['holds'] = holds(results)
-    run_log.write_json(workdir / 'results.json', results)
+    files.write_json(workdir / 'results.json', results)
 
   batches = inputs.draw(config, selection.train, 'network')
   search_batches = inputs.draw(config, selection.train, 'supernet')

@@ -6,27 +6,28 @@ from collections.abc import Callable
 import jax
 import ml_collections
 
-from nasfas_jax import losses, optimizers, scoring, states
-from nasfas_jax.data import episodes, predicates
+from nasfas_jax import inputs, losses, optimizers, settings, sharding
+from nasfas_jax.data import episodes
+from nasfas_jax.data.protocols import definition
 from nasfas_jax.models import search_spaces
 from nasfas_jax.ops import fusion, rank_pooling
 
 DTYPES = ('float32', 'bfloat16')
 
 CHOICES = {
-  'supervision': losses.SUPERVISIONS,
-  'threshold_source': ('', *predicates.THRESHOLD_SOURCES),
+  'data.balance': ('', 'class', 'domain', 'domain_class'),
+  'threshold_source': ('', *definition.THRESHOLD_SOURCES),
   'input.fusion': fusion.FUSIONS,
   'input.rank_pooling': rank_pooling.KINDS,
-  'input.normalization': states.NORMALIZATIONS,
+  'input.normalization': inputs.NORMALIZATIONS,
   'network.dtype': DTYPES,
   'supernet.dtype': DTYPES,
-  'supernet.space': tuple(search_spaces.SPACES),
+  'supernet.space': search_spaces.SPACES,
   # A search has no steps of the rate.
   'search.weight_schedule': ('constant', 'cosine'),
   'train.schedule': optimizers.SCHEDULES,
   'search.algorithm': ('gradient', 'evolution', 'random'),
-  'search.tasks': ('none', *episodes.HOLD_OUTS),
+  'search.hold_out': ('none', *episodes.HOLD_OUTS),
 }
 # (least, greatest) value of numbers; None: no bound.
 RANGES = {
@@ -77,8 +78,8 @@ ABOVE_ZERO = (
   'search.temperature',
   'search.weight_learning_rate',
   'search.arch_learning_rate',
-  'meta.inner_rate',
-  'meta.rate_learning_rate',
+  'meta.inner_lr',
+  'meta.inner_lr_learning_rate',
   'train.learning_rate',
 )
 
@@ -103,6 +104,10 @@ def check(config: ml_collections.ConfigDict) -> None:
     value = _value(config, path)
     if value is not None and not (value > 0 and math.isfinite(value)):
       raise ValueError(f'config.{path} is {value}; allowed: above 0.')
+  try:
+    losses.make_objective(dict(config.loss))
+  except ValueError as error:
+    raise ValueError(f'config.loss: {error}') from error
   if config.train.schedule == 'step' and config.train.step_size < 1:
     raise ValueError(
       f'config.train.step_size is {config.train.step_size}; allowed: 1 or more '
@@ -133,9 +138,9 @@ def _value(config, path: str):
 
 def check_batch_sizes(config, *paths: str) -> None:
   """Checks that this machine's devices divide the batches."""
-  mesh = states.make_mesh()
+  mesh = sharding.make_mesh()
   for path in paths:
-    states.check_batch_size(f'config.{path}', _value(config, path), mesh)
+    sharding.check_batch_size(f'config.{path}', _value(config, path), mesh)
 
 
 def check_model(
@@ -159,7 +164,7 @@ def check_model(
     model = build()
     jax.eval_shape(
       lambda x, *rest: model.init(jax.random.key(0), x, *rest, train=False),
-      scoring.example_input(config),
+      settings.example_input(config),
       *model_args,
     )
   except (ValueError, TypeError, ZeroDivisionError) as error:

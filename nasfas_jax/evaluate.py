@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import functools
 import io
-import os
 import pathlib
 from collections.abc import Sequence
 
@@ -18,16 +17,20 @@ from jax.sharding import Mesh
 from nasfas_jax import (
   checkpoints,
   config_checks,
+  files,
   losses,
+  metrics,
   models,
   progress,
+  run_config,
   run_log,
   scoring,
-  states,
+  settings,
+  sharding,
 )
 from nasfas_jax.data import index, protocols
 from nasfas_jax.data.index import Row
-from nasfas_jax.metrics import rates
+from nasfas_jax.models import cost, genotypes
 from nasfas_jax.ops import rank_pooling
 from nasfas_jax.report import page
 
@@ -88,13 +91,13 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   if there != here:
     progress.say(f'Trained on builder config {there!r}, judged on {here!r}.')
   _check_subjects(source, selection, merged.protocol)
-  mesh = states.make_mesh()
-  model = scoring.build_network(merged, scoring.choose_network(merged, source))
+  mesh = sharding.make_mesh()
+  model = settings.network(merged, choose_network(merged, source))
   with progress.stage('Making the network'):
     template = jax.jit(
       functools.partial(models.initialize, model),
-      out_shardings=states.replicated(mesh),
-    )(jax.random.key(0), scoring.example_input(merged))
+      out_shardings=sharding.replicated(mesh),
+    )(jax.random.key(0), settings.example_input(merged))
   variables, step = checkpoints.restore_variables(
     source / 'checkpoints' / 'train', template
   )
@@ -110,14 +113,21 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   progress.say(f'Report: {page.write_report(workdir)}')
 
 
+def choose_network(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> str | genotypes.Genotype:
+  """What config.model names; a genotype is read from workdir/genotype.json."""
+  if config.model == 'genotype':
+    return genotypes.load(workdir / 'genotype.json')
+  return config.model
+
+
 def read_run_config(source: pathlib.Path) -> ml_collections.ConfigDict:
   """The config of the run in a folder; a ValueError if it holds none."""
-  if not (source / 'config.json').is_file():
-    raise ValueError(
-      f'config.checkpoint is {str(source)!r}, which holds no run: there is '
-      'no config.json.'
-    )
-  return ml_collections.ConfigDict(run_log.read_json(source / 'config.json'))
+  try:
+    return run_config.read(source)
+  except ValueError as error:
+    raise ValueError(f'config.checkpoint: {error}') from error
 
 
 def _merge(config, trained) -> ml_collections.ConfigDict:
@@ -128,14 +138,14 @@ def _merge(config, trained) -> ml_collections.ConfigDict:
   for name in ('eval_face_scale', 'num_snippets'):
     if merged.data[name] is None:
       merged.data[name] = trained.data[name]
-  for name in ('network', 'input', 'supervision', 'model'):
+  for name in ('network', 'input', 'loss', 'model'):
     merged[name] = trained[name]
   return merged
 
 
 def _check_subjects(source, selection, protocol: str) -> None:
   """Refuses to test on subjects that the run was trained on."""
-  seen = set(run_log.read_json(source / 'data.json')['train_subjects'])
+  seen = set(files.read_json(source / 'data.json')['train_subjects'])
   shared = seen & index.subjects(selection.test)
   if shared:
     raise ValueError(
@@ -161,15 +171,16 @@ def judge(
     The content of results.json.
   """
   protocol = protocols.get_protocol(config.protocol)
-  scorer = scoring.Scorer(config, model, trained.variables, mesh)
+  form = settings.input_form(config)
+  predict = scoring.make_predict(model, trained.variables, form, mesh)
   source = selection.dev_source
   scored, zero_share = {}, {}
   for part, rows in ((source, selection.dev), ('test', selection.test)):
-    scores = scorer.score(rows, f'Evaluating {part}')
+    scores = score(config, predict, rows, f'Evaluating {part}')
     scored[part] = _columns(rows, scores, protocol.domain_field)
     zero_share[part] = float(np.mean(scores == 0.0))
   dev, test = scored[source], scored['test']
-  threshold = float(rates.eer_threshold(dev['score'], dev['label']))
+  threshold = float(metrics.eer_threshold(dev['score'], dev['label']))
   results = {
     'protocol': protocol.name,
     'headline': list(protocol.headline),
@@ -177,7 +188,12 @@ def judge(
       'name': config.model,
       'num_parameters': models.count_parameters(trained.variables['params']),
       # Multiply-accumulates for one input, in units of 10^9.
-      'gmac': scorer.count_macs() / 1e9,
+      'gmac': cost.count_macs(
+        lambda variables, x: model.apply(variables, x, train=False).map,
+        trained.variables,
+        settings.example_input(config),
+      )
+      / 1e9,
       'step': trained.step,
       'trained_on': trained.protocol,
     },
@@ -194,7 +210,7 @@ def judge(
     'confidence': {
       'level': 0.95,
       'samples': config.evaluate.bootstrap_samples,
-      **rates.bootstrap(
+      **metrics.bootstrap_intervals(
         test['score'],
         test['label'],
         test['attack_type'],
@@ -221,12 +237,37 @@ def judge(
     },
   }
   if jax.process_index() == 0:
-    run_log.write_json(workdir / 'results.json', results)
+    files.write_json(workdir / 'results.json', results)
     _write_scores(workdir / 'scores.csv', scored)
   if config.evaluate.num_samples:
-    _write_samples(config, workdir, scorer, selection, scored['test'])
+    _write_samples(config, workdir, predict, selection, scored['test'])
   _announce(results)
   return results
+
+
+def score(
+  config: ml_collections.ConfigDict,
+  predict: scoring.Predict,
+  rows: Sequence[Row],
+  title: str,
+) -> np.ndarray:
+  """The score of every clip on config's snippets: float64 [len(rows)]."""
+  num_snippets = config.data.num_snippets
+  return scoring.score_clips(
+    predict,
+    rows,
+    _batches(config, rows, num_snippets),
+    num_batches=-(-len(rows) * num_snippets // config.evaluate.batch_size),
+    title=title,
+  )
+
+
+def _batches(config, rows, num_snippets):
+  domain_field = protocols.get_protocol(config.protocol).domain_field
+  read = settings.evaluation_batches(
+    config, domain_field, config.network.output_size
+  )
+  return read(rows, num_snippets=num_snippets)
 
 
 def _columns(rows: Sequence[Row], scores, domain_field: str) -> dict:
@@ -245,7 +286,7 @@ def _where(columns: dict, mask: np.ndarray) -> dict:
 
 
 def _summary(columns: dict, threshold: float) -> dict:
-  return rates.summarise(
+  return metrics.summarise(
     columns['score'], columns['label'], columns['attack_type'], threshold
   )
 
@@ -260,9 +301,7 @@ def _write_scores(path: pathlib.Path, scored: dict) -> None:
       {**columns, 'split': split}[name].tolist() for name in SCORE_COLUMNS
     ]
     writer.writerows(zip(*listed, strict=True))
-  partial = path.with_name(path.name + '.tmp')
-  partial.write_text(text.getvalue(), encoding='utf-8')
-  os.replace(partial, path)
+  files.write_whole(path, text.getvalue())
 
 
 def choose_samples(columns: dict, number: int) -> list[int]:
@@ -288,20 +327,21 @@ def choose_samples(columns: dict, number: int) -> list[int]:
   return sorted(chosen)
 
 
-def _write_samples(config, workdir, scorer, selection, test) -> None:
+def _write_samples(config, workdir, predict, selection, test) -> None:
   """Writes samples.npz: test clips with their predicted and true maps."""
   places = choose_samples(test, config.evaluate.num_samples)
   rows = [selection.test[place] for place in places]
   parts = []
-  for batch in scorer.batches(rows, 1):
-    maps = scorer.predict(batch)['map']
+  supervision = losses.supervision_of(config.loss)
+  for batch in _batches(config, rows, 1):
+    maps = predict(batch)['map']
     pooled = rank_pooling.dynamic_image(
       jnp.asarray((batch['frames'].astype(np.float32) - 127.5) / 128.0),
       config.input.rank_pooling,
     )
     pictures = np.round(127.5 * (np.asarray(pooled) + 1.0)).astype(np.uint8)
     target = losses.make_target(
-      batch['depth'], batch['face_mask'], batch['label'], config.supervision
+      batch['depth'], batch['face_mask'], batch['label'], supervision
     )
     static = batch['frames'][:, batch['frames'].shape[1] // 2]
     parts.append((static, pictures, maps, np.asarray(target)))
@@ -312,21 +352,19 @@ def _write_samples(config, workdir, scorer, selection, test) -> None:
     np.concatenate(arrays)[: len(rows)] for arrays in zip(*parts, strict=True)
   )
   chosen = {name: column[places] for name, column in test.items()}
-  path = workdir / 'samples.npz'
-  partial = path.with_name('samples.tmp.npz')
-  np.savez_compressed(
-    partial,
-    clip_id=chosen['clip_id'],
-    attack_type=chosen['attack_type'],
-    domain=chosen['domain'],
-    label=chosen['label'],
-    score=chosen['score'],
-    image=image,
-    dynamic=dynamic,
-    predicted=predicted,
-    depth=depth,
-  )
-  os.replace(partial, path)
+  with files.replacing(workdir / 'samples.npz', suffix='.npz') as partial:
+    np.savez_compressed(
+      partial,
+      clip_id=chosen['clip_id'],
+      attack_type=chosen['attack_type'],
+      domain=chosen['domain'],
+      label=chosen['label'],
+      score=chosen['score'],
+      image=image,
+      dynamic=dynamic,
+      predicted=predicted,
+      depth=depth,
+    )
 
 
 def _announce(results: dict) -> None:

@@ -6,7 +6,6 @@ import ml_collections
 
 from nasfas_jax import progress
 from nasfas_jax.data import index, protocols
-from nasfas_jax.data.families import PROTOCOLS
 
 
 def list_protocols(
@@ -25,8 +24,9 @@ def list_protocols(
 def table(data_dir: str, builder_config: str) -> str:
   """One line a protocol: its sets as live/spoof clips, or what is missing."""
   folder = index.resolve_data_dir(data_dir)
+  known = protocols.all_protocols().values()
   rows = {}
-  for name in {d for p in PROTOCOLS.values() for d in p.datasets}:
+  for name in {dataset for protocol in known for dataset in protocol.datasets}:
     found = index.find_dataset(folder, name, builder_config)
     if found is not None:
       rows[name] = index.load_index(folder, name, builder_config)
@@ -35,7 +35,7 @@ def table(data_dir: str, builder_config: str) -> str:
     'set named.',
     f'{"protocol":44} {"train":>12} {"threshold":>18} {"test":>12}  metrics',
   ]
-  for protocol in PROTOCOLS.values():
+  for protocol in known:
     missing = [name for name in protocol.datasets if name not in rows]
     headline = ', '.join(protocol.headline)
     if missing:

@@ -1,13 +1,23 @@
-"""Supervision, losses and the score of a depth map.
+"""Supervision, losses, their weighted sum, and the score of a depth map.
 
-Losses are per example, [B]; the caller reduces. Whatever the input dtype, they
-are computed in float32.
+Losses are per example, [B]; the objective reduces. Whatever the input dtype,
+they are computed in float32.
 """
+
+import functools
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from nasfas_jax import records
+
+Batch = Mapping[str, jax.Array]
+# (a network's outputs, batch) -> (loss, its terms).
+Objective = Callable[[Any, Batch], tuple[jax.Array, dict[str, jax.Array]]]
 
 SUPERVISIONS = ('depth', 'binary_mask')
 
@@ -109,21 +119,95 @@ def contrastive_depth_loss(
   return jnp.mean(jnp.square(jnp.stack(responses, axis=1)), axis=(1, 2, 3))
 
 
-def total_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
-  """Depth MSE plus contrastive depth loss, 1:1 (Yu et al. 2020).
+def depth_term(outputs: Any, batch: Batch) -> jax.Array:
+  """`depth_mse` towards the depth of live clips, and zeros for spoofs."""
+  return depth_mse(outputs.map, _target(batch, 'depth'))
+
+
+def contrastive_depth_term(outputs: Any, batch: Batch) -> jax.Array:
+  """`contrastive_depth_loss` towards the target of `depth_term`."""
+  return contrastive_depth_loss(outputs.map, _target(batch, 'depth'))
+
+
+def binary_mask_term(outputs: Any, batch: Batch) -> jax.Array:
+  """`depth_mse` towards the face mask of live clips, and zeros for spoofs."""
+  return depth_mse(outputs.map, _target(batch, 'binary_mask'))
+
+
+def contrastive_mask_term(outputs: Any, batch: Batch) -> jax.Array:
+  """`contrastive_depth_loss` towards the target of `binary_mask_term`."""
+  return contrastive_depth_loss(outputs.map, _target(batch, 'binary_mask'))
+
+
+def _target(batch: Batch, supervision: str) -> jax.Array:
+  return make_target(
+    batch['depth'], batch['face_mask'], batch['label'], supervision
+  )
+
+
+# The terms of an objective, in the order in which they are added up. Each takes
+# a network's outputs and a batch, and returns float32 [B].
+TERMS = {
+  'depth': depth_term,
+  'contrastive_depth': contrastive_depth_term,
+  'binary_mask': binary_mask_term,
+  'contrastive_mask': contrastive_mask_term,
+}
+
+
+def supervision_of(weights: Mapping[str, float]) -> str:
+  """The supervision whose target an objective's maps are shown beside."""
+  masks = weights.get('binary_mask', 0) or weights.get('contrastive_mask', 0)
+  depths = weights.get('depth', 0) or weights.get('contrastive_depth', 0)
+  return 'binary_mask' if masks and not depths else 'depth'
+
+
+def make_objective(weights: Mapping[str, float]) -> Objective:
+  """The weighted sum of named terms.
+
+  The published loss, depth MSE plus contrastive depth loss 1:1 (Yu et al.
+  2020), is {'depth': 1.0, 'contrastive_depth': 1.0}.
 
   Args:
-    prediction: [B, S, S] float, S at least 3.
-    target: [B, S, S] float.
+    weights: of the terms, by the names in `TERMS`; a term of weight 0 is left
+      out.
 
   Returns:
-    float32 [B].
+    objective(outputs, batch) -> (float32 scalar, each term's mean by its name).
+    The outputs are those of a network (map [B, S, S] and features), the batch
+    has depth and face_mask [B, S, S] and label [B].
 
   Raises:
-    ValueError: as `contrastive_depth_loss`.
+    ValueError: for an unknown term, a weight below 0 or not finite, or none
+      above 0.
   """
-  mse = depth_mse(prediction, target)
-  return mse + contrastive_depth_loss(prediction, target)
+  for name, weight in weights.items():
+    if name not in TERMS:
+      raise ValueError(
+        f'Unknown loss term {name!r}; allowed: {", ".join(TERMS)}.'
+      )
+    if not 0 <= weight < math.inf:
+      raise ValueError(
+        f'The weight of the loss term {name!r} is {weight}; allowed: 0 or '
+        'more, finite.'
+      )
+  used = [name for name in TERMS if weights.get(name, 0) > 0]
+  if not used:
+    raise ValueError(
+      'All loss terms have weight 0; allowed: at least one of '
+      f'{", ".join(TERMS)} above 0.'
+    )
+
+  def objective(outputs, batch):
+    terms = {name: TERMS[name](outputs, batch) for name in used}
+    weighted = [
+      term if weights[name] == 1 else weights[name] * term
+      for name, term in terms.items()
+    ]
+    loss = jnp.mean(functools.reduce(operator.add, weighted))
+    return loss, {name: jnp.mean(term) for name, term in terms.items()}
+
+  return objective
 
 
 def map_score(prediction: jax.Array, mask: jax.Array) -> jax.Array:

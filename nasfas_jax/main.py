@@ -17,9 +17,16 @@ import sys
 
 import jax
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections.config_flags import config_flags
 
-from nasfas_jax import evaluate, list_protocols, progress, search, train
+from nasfas_jax import (
+  evaluate,
+  list_protocols,
+  progress,
+  run_config,
+  search,
+  train,
+)
 from nasfas_jax.data import index, protocols
 from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.report import family_table
@@ -62,7 +69,10 @@ EMBEDDED_DATASET = 'synthetic_fas'
 
 FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'The experiment, such as configs/search.py.'
+  'config',
+  None,
+  'The experiment by name, such as search, or by file, such as '
+  'configs/search.py. Variants follow a colon: search:debug,type.',
 )
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder of the run; runs/EXPERIMENT by default.'
@@ -75,6 +85,16 @@ _CACHE = flags.DEFINE_string(
   '~/.cache/nasfas_jax/xla',
   "Folder of XLA's persistent compilation cache; '' for none.",
 )
+
+
+class _ConfigParser(config_flags.ConfigFileFlagParser):
+  """Takes an installed config by its name, too."""
+
+  def parse(self, path):
+    return super().parse(run_config.locate(path))
+
+
+FLAGS['config'].parser = _ConfigParser('config')
 
 
 def default_workdir(config) -> pathlib.Path:
@@ -119,12 +139,13 @@ def run(config, workdir: pathlib.Path) -> None:
       f'config.experiment is {config.experiment!r}; allowed: '
       f'{", ".join(EXPERIMENTS)}.'
     )
+  run_config.check_fields(config)
   if config.experiment == 'protocols':
     # Nothing is run, so nothing is made.
     EXPERIMENTS[config.experiment](config, workdir)
     return
   names = family_table.members(config.protocol)
-  if names and config.protocol not in protocols.PROTOCOLS:
+  if names and config.protocol not in protocols.all_protocols():
     run_family(config, workdir, names)
   else:
     if config.experiment != 'compare':
@@ -231,16 +252,22 @@ def parse_flags(argv: list[str]) -> list[str]:
   except (KeyError, AttributeError) as error:
     # A config override of a field that the config does not have.
     fail(_unknown_field(argv) or str(error))
+  except (ImportError, OSError) as error:
+    # In the config file, or it cannot be read.
+    fail(f'--config: {error}')
   except flags.Error as error:
     # An error inside the config file comes with its traceback as text.
     inner = re.findall(r'^\s*\w+Error: (.+)$', str(error), re.MULTILINE)
     fail(inner[-1] if inner else f'{error} (--help lists the flags)')
   if _CONFIG.value is None:
-    fail('Give --config=FILE, such as --config=configs/search.py.')
+    fail(
+      'Give --config=NAME or --config=FILE; known by name: '
+      f'{", ".join(run_config.names())}.'
+    )
   try:
     # A file that cannot be read is reported at the first use.
     _CONFIG.value.experiment  # noqa: B018
-  except OSError as error:
+  except (OSError, AttributeError) as error:
     fail(f'--config: {error}')
   return rest
 
@@ -257,6 +284,8 @@ def _unknown_field(argv: list[str]) -> str:
     sys.argv = given
   for arg in argv:
     match = re.fullmatch(r'--?config\.([\w.]+)(=.*)?', arg, re.DOTALL)
+    if match and match[1] in run_config.RENAMED:
+      return f'{run_config.unknown([match[1]])}.'
     node = _CONFIG.value
     path = 'config'
     for name in match[1].split('.') if match else ():

@@ -1,9 +1,10 @@
 """Optimizers and learning-rate schedules, by name."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import optax
-from jax import flatten_util
 
 SCHEDULES = ('constant', 'cosine', 'step')
 # The length of a flat vector of moments is a multiple of it, so that 1 to 6 or
@@ -63,6 +64,49 @@ def _base(name, learning_rate, num_steps, step_size):
   )
 
 
+@dataclasses.dataclass(frozen=True)
+class Descent:
+  """How a set of parameters descends: Adam under a schedule.
+
+  Attributes:
+    learning_rate: rate at step 0, after the warm-up.
+    num_steps: length of the run.
+    schedule: one of `SCHEDULES`.
+    warmup_steps, step_size: see `schedule`.
+    weight_decay, gradient_clip, b1, flat: see `adam_l2`.
+  """
+
+  learning_rate: float
+  num_steps: int
+  schedule: str = 'constant'
+  warmup_steps: int = 0
+  step_size: int = 0
+  weight_decay: float = 0.0
+  gradient_clip: float = 0.0
+  b1: float = 0.9
+  flat: bool = False
+
+  def rate(self) -> optax.Schedule:
+    """The learning rate at each step."""
+    return schedule(
+      self.schedule,
+      self.learning_rate,
+      self.num_steps,
+      warmup_steps=self.warmup_steps,
+      step_size=self.step_size,
+    )
+
+  def optimizer(self) -> optax.GradientTransformation:
+    """Adam that descends so."""
+    return adam_l2(
+      self.rate(),
+      weight_decay=self.weight_decay,
+      gradient_clip=self.gradient_clip,
+      b1=self.b1,
+      flat=self.flat,
+    )
+
+
 def adam_l2(
   learning_rate: optax.ScalarOrSchedule,
   *,
@@ -95,30 +139,25 @@ def adam_l2(
     parts.append(optax.add_decayed_weights(weight_decay))
   parts.append(optax.adam(learning_rate, b1=b1, b2=b2))
   if flat:
-    parts = [_flattened(optax.chain(*parts))]
+    parts = [optax.flatten(_padded(optax.chain(*parts)))]
   return _standard_promotion(optax.chain(*parts))
 
 
-def _flattened(
+def _padded(
   optimizer: optax.GradientTransformation,
 ) -> optax.GradientTransformation:
-  """Applies an optimizer to all tensors as one vector."""
+  """An optimizer of one vector, filled up to a multiple of `FLAT_MULTIPLE`."""
 
-  def flat(tree):
-    vector, unravel = flatten_util.ravel_pytree(tree)
-    return jnp.pad(vector, (0, -vector.size % FLAT_MULTIPLE)), (
-      lambda padded: unravel(padded[: vector.size])
-    )
+  def pad(vector):
+    return jnp.pad(vector, (0, -vector.size % FLAT_MULTIPLE))
 
   def init(params):
-    return optimizer.init(flat(params)[0])
+    return optimizer.init(pad(params))
 
   def update(updates, state, params=None):
-    vector, unravel = flat(updates)
-    if params is not None:
-      params = flat(params)[0]
-    vector, state = optimizer.update(vector, state, params)
-    return unravel(vector), state
+    padded = None if params is None else pad(params)
+    moved, state = optimizer.update(pad(updates), state, padded)
+    return moved[: updates.size], state
 
   return optax.GradientTransformation(init, update)
 

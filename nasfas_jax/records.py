@@ -55,13 +55,23 @@ MAX_FRAMES = 32
 DEPTH_SIZE = 32
 
 
-def check_labels(clip_id: str, label: int, attack_type: str) -> None:
-  """Raises ValueError unless label and attack type go together."""
+def attack_type_number(clip_id: str, attack_type: str) -> int:
+  """The place of a clip's attack type in `ATTACK_TYPES`.
+
+  Raises:
+    ValueError: for another type; names the clip.
+  """
   if attack_type not in ATTACK_TYPES:
     raise ValueError(
       f'Clip {clip_id!r}: unknown attack_type {attack_type!r}; allowed: '
       f'{", ".join(ATTACK_TYPES)}.'
     )
+  return ATTACK_TYPES.index(attack_type)
+
+
+def check_labels(clip_id: str, label: int, attack_type: str) -> None:
+  """Raises ValueError unless label and attack type go together."""
+  attack_type_number(clip_id, attack_type)
   if label not in (SPOOF, LIVE):
     raise ValueError(
       f'Clip {clip_id!r}: label {label!r}; allowed: 1 (live), 0 (spoof).'

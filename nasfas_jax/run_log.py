@@ -15,6 +15,7 @@ import jax
 import ml_collections
 import tensorboardX
 
+from nasfas_jax import files, run_config
 from nasfas_jax.data import index, protocols
 
 # Fields that change how fast a run goes or what it prints, never its result.
@@ -24,31 +25,6 @@ _FREE_FIELDS = (
   'data.data_dir',
   'checkpoint_every',
 )
-
-
-def write_json(path: pathlib.Path, content: object) -> None:
-  """Writes JSON under another name first: a kill leaves no half file."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(path.name + '.tmp')
-  partial.write_text(
-    json.dumps(content, indent=2, allow_nan=False) + '\n', encoding='utf-8'
-  )
-  os.replace(partial, path)
-
-
-def read_json(path: pathlib.Path) -> object:
-  with open(path, encoding='utf-8') as file:
-    return json.load(file)
-
-
-def _flatten(content: dict, prefix: str = '') -> dict[str, object]:
-  flat = {}
-  for name, value in content.items():
-    if isinstance(value, dict):
-      flat.update(_flatten(value, f'{prefix}{name}.'))
-    else:
-      flat[prefix + name] = value
-  return flat
 
 
 def start(
@@ -71,18 +47,20 @@ def start(
   # Through JSON, so that tuples compare equal to the lists they become.
   content = json.loads(json.dumps(config.to_dict()))
   if path.exists():
-    old, new = _flatten(read_json(path)), _flatten(content)
+    defaults = json.loads(json.dumps(run_config.defaults_of(config)))
+    old = run_config.complete(run_config.load(path), defaults, path)
+    new = run_config.flatten(content)
     changed = [
-      f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
-      for name in sorted({*old, *new})
-      if old.get(name) != new.get(name) and name not in _FREE_FIELDS
+      f'{name}: {old[name]!r} there, {new.get(name)!r} now'
+      for name in sorted(old)
+      if old[name] != new.get(name) and name not in _FREE_FIELDS
     ]
     if changed:
       raise ValueError(
         f'{str(workdir)!r} holds a run of another config '
         f'({"; ".join(changed)}). Choose another --workdir, or delete it.'
       )
-    then = read_json(workdir / 'data.json')
+    then = files.read_json(workdir / 'data.json')
     changed = [
       f'{name}: {then.get(name)!r} there, {data[name]!r} now'
       for name in data
@@ -95,9 +73,9 @@ def start(
       )
     return
   # The config last: with it there, nothing of this is done again.
-  write_json(workdir / 'environment.json', environment())
-  write_json(workdir / 'data.json', data)
-  write_json(path, content)
+  files.write_json(workdir / 'environment.json', environment())
+  files.write_json(workdir / 'data.json', data)
+  files.write_json(path, content)
 
 
 # Open files of the workdirs that this process holds.
@@ -177,9 +155,7 @@ class MetricWriter:
       for entry in read_metrics(self._path)
       if entry['phase'] != phase or entry['step'] <= start_step
     ]
-    partial = self._path.with_name(self._path.name + '.tmp')
-    partial.write_text(''.join(kept), encoding='utf-8')
-    os.replace(partial, self._path)
+    files.write_whole(self._path, ''.join(kept))
     self._file = open(self._path, 'a', encoding='utf-8')  # noqa: SIM115
     self._events = tensorboardX.SummaryWriter(
       str(workdir / 'tensorboard' / phase),

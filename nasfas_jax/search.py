@@ -1,35 +1,36 @@
 """The main experiment: architecture search, then train and evaluate.
 
-By gradient there are two searches: over tasks (`meta_search`), and the plain
-one (`bilevel`), which trains the supernet's weights on one half of the training
-subjects and its architecture on the other. Their controls are an evolution with
-weight sharing (`evolution`) and a genotype at random.
+By gradient there are two searches: over tasks (`searchers.meta_search`), and
+the plain one (`searchers.bilevel`), which trains the supernet's weights on one
+half of the training subjects and its architecture on the other. Their controls
+are an evolution with weight sharing (`searchers.evolution`) and a genotype at
+random.
 """
 
 import dataclasses
+import functools
 import pathlib
-import time
 
 import jax
 import ml_collections
-import numpy as np
 
 from nasfas_jax import (
-  checkpoints,
   config_checks,
+  loop,
   progress,
   run_log,
-  scoring,
-  states,
-  supervised,
+  settings,
   train,
 )
 from nasfas_jax.data import index, protocols
-from nasfas_jax.models import architecture, genotypes, sampling, search_spaces
-from nasfas_jax.searchers import bilevel, evolution, meta_search
-from nasfas_jax.states import SearchState
-
-Method = bilevel.Bilevel | meta_search.MetaSearch | evolution.Evolution
+from nasfas_jax.models import architecture, genotypes
+from nasfas_jax.searchers import (
+  bilevel,
+  evolution,
+  meta_search,
+  supernet_program,
+)
+from nasfas_jax.searchers.supernet_program import Search
 
 
 def search(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -48,13 +49,17 @@ def search(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     config.data.builder_config,
     config.threshold_source,
   )
-  method = make_method(config, selection)
+  found = make_search(config, selection)
   run_log.start(workdir, config, selection)
   path = workdir / 'genotype.json'
-  if not path.exists():
-    find(config, workdir, method, selection).save(path)
+  if path.exists():
+    # A search that ended before this process began.
+    genotype = genotypes.load(path)
+  else:
+    genotype = find(config, workdir, found, selection)
+    genotype.save(path)
   progress.say(f'Genotype: {path}')
-  train.fit_and_judge(config, workdir, selection)
+  train.fit_and_judge(config, workdir, selection, genotype)
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -75,13 +80,13 @@ def check(config: ml_collections.ConfigDict) -> None:
     config, 'train.batch_size', 'evaluate.batch_size'
   )
   algorithm = config.search.algorithm
-  if algorithm == 'random' and config.search.tasks != 'none':
+  if algorithm == 'random' and config.search.hold_out != 'none':
     raise ValueError(
-      f'config.search.tasks is {config.search.tasks!r}; allowed: none, since '
-      f'config.search.algorithm is {algorithm!r}.'
+      f'config.search.hold_out is {config.search.hold_out!r}; allowed: none, '
+      f'since config.search.algorithm is {algorithm!r}.'
     )
   _check_without_effect(config)
-  if algorithm == 'evolution' or config.search.tasks == 'none':
+  if algorithm == 'evolution' or config.search.hold_out == 'none':
     config_checks.check_batch_sizes(config, 'search.batch_size')
   arch = jax.eval_shape(
     lambda: architecture.init_arch(
@@ -92,29 +97,29 @@ def check(config: ml_collections.ConfigDict) -> None:
     )
   )
   config_checks.check_model(
-    'supernet', lambda: bilevel.build_supernet(config), config, arch
+    'supernet', lambda: settings.supernet(config), config, arch
   )
   # Any genotype has the sizes of CDCN++, which is one.
   config_checks.check_model(
-    'network', lambda: scoring.build_network(config, 'cdcnpp'), config
+    'network', lambda: settings.network(config, 'cdcnpp'), config
   )
 
 
 def _check_without_effect(config) -> None:
   """Refuses fields that would change nothing, or let nothing change."""
-  meta, settings = config.meta, config.search
-  over_tasks = settings.tasks != 'none' and settings.algorithm == 'gradient'
-  for name in ('learn_rates', 'domain_statistics', 'shard_optimizer'):
+  meta, fields = config.meta, config.search
+  over_tasks = fields.hold_out != 'none' and fields.algorithm == 'gradient'
+  for name in ('learn_inner_lr', 'domain_statistics', 'shard_optimizer'):
     if meta[name] and not over_tasks:
       raise ValueError(
         f'config.meta.{name} is True; allowed without a gradient search over '
-        'tasks (config.search.tasks): False.'
+        'tasks (config.search.hold_out): False.'
       )
   for name in ('second_order', 'gumbel'):
-    if settings[name] and settings.algorithm != 'gradient':
+    if fields[name] and fields.algorithm != 'gradient':
       raise ValueError(
         f'config.search.{name} is True; allowed with '
-        f'config.search.algorithm {settings.algorithm!r}: False.'
+        f'config.search.algorithm {fields.algorithm!r}: False.'
       )
   if meta.anneal_steps and not (over_tasks and meta.inner_steps > 1):
     raise ValueError(
@@ -123,54 +128,90 @@ def _check_without_effect(config) -> None:
       'tasks: 0.'
     )
   sizes = config.evolution
-  if (
-    settings.algorithm == 'evolution' and sizes.evaluations <= sizes.population
-  ):
+  if fields.algorithm == 'evolution' and sizes.evaluations <= sizes.population:
     raise ValueError(
       f'config.evolution.evaluations is {sizes.evaluations}; allowed: above '
       f'config.evolution.population, {sizes.population}, or nothing evolves.'
     )
 
 
-def make_method(
+def make_search(
   config: ml_collections.ConfigDict, selection: protocols.Selection
-) -> Method | None:
-  """The search of config.search.algorithm and tasks; None for 'random'.
+) -> Search | None:
+  """The search of config.search; None for a genotype at random.
 
   Raises:
     ValueError: if the training clips do not make its tasks or halves.
   """
-  algorithm = config.search.algorithm
+  algorithm, hold_out = config.search.algorithm, config.search.hold_out
   if algorithm == 'random':
     return None
   domain_field = protocols.get_protocol(config.protocol).domain_field
-  if algorithm == 'evolution':
-    return evolution.Evolution(config, selection.train, domain_field)
-  if config.search.tasks == 'none':
-    return bilevel.Bilevel(config, selection.train)
-  return meta_search.MetaSearch(config, selection.train, domain_field)
+  map_size = config.supernet.output_size
+  with progress.stage('Making the supernet'):
+    model = settings.supernet(config)
+    shared = settings.search(config)
+    form = settings.input_form(config)
+    common = (model, settings.example_input(config), selection.train)
+    loss_fn = supernet_program.supernet_loss(
+      model, form, settings.objective(config), shared
+    )
+    train_batches = functools.partial(
+      settings.training_batches, config, domain_field, map_size
+    )
+    if algorithm == 'evolution':
+      return evolution.evolutionary_search(
+        *common,
+        loss_fn=loss_fn,
+        form=form,
+        search=shared,
+        settings=settings.evolving(config),
+        hold_out=hold_out,
+        domain_field=domain_field,
+        batch_size=config.search.batch_size,
+        train_batches=train_batches,
+        read=functools.partial(
+          settings.evaluation_batches(config, domain_field, map_size),
+          num_snippets=1,
+        ),
+        score_batch_size=config.evaluate.batch_size,
+      )
+    if hold_out == 'none':
+      return bilevel.plain_search(
+        *common,
+        loss_fn=loss_fn,
+        settings=shared,
+        batch_size=config.search.batch_size,
+        train_batches=train_batches(2),
+      )
+    return meta_search.search_over_tasks(
+      *common,
+      loss_fn=loss_fn,
+      search=shared,
+      settings=settings.meta(config),
+      hold_out=hold_out,
+      domain_field=domain_field,
+      episode_batches=settings.episode_batches(config, domain_field),
+    )
 
 
 def find(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
-  method: Method | None,
+  found: Search | None,
   selection: protocols.Selection,
 ) -> genotypes.Genotype:
-  """Searches, or draws a genotype from the seed where there is no method."""
-  if method is None:
-    rng = np.random.default_rng(config.seed)
-    genotype = sampling.to_genotype(
-      sampling.draw(rng, **evolution.sizes_of(config)),
-      config.supernet.space,
-      theta=config.supernet.theta,
-    )
+  """Runs a search and derives its genotype; without one, draws it."""
+  if found is None:
+    genotype = evolution.random_genotype(settings.supernet(config), config.seed)
   else:
-    state = run_search(config, workdir, method)
-    if config.search.algorithm == 'evolution':
-      genotype = method.evolve(state)
-    else:
-      genotype = derive(config, state.arch)
+    state = loop.run(
+      found.program,
+      workdir,
+      log_every=config.log_every,
+      checkpoint_every=config.checkpoint_every,
+    )
+    genotype = found.derive(state)
   return dataclasses.replace(
     genotype, provenance=_provenance(config, selection)
   )
@@ -184,114 +225,3 @@ def _provenance(config, selection: protocols.Selection) -> dict[str, object]:
     'steps': config.search.num_steps,
     'data': index.fingerprint(selection.train),
   }
-
-
-def run_search(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path, method: Method
-) -> SearchState:
-  """Runs the steps of a search; returns the final state."""
-  settings = config.search
-  with progress.stage('Making the supernet'):
-    state = jax.jit(
-      method.initial_state,
-      out_shardings=states.replicated(method.mesh),
-    )()
-  with checkpoints.Checkpointer(workdir / 'checkpoints' / 'search') as saver:
-    state, start = saver.restore_or(state)
-    if start < settings.num_steps:
-      with progress.stage('Compiling the search'):
-        state = method.begin(state, start)
-      state = _loop(config, workdir, method, state, start, saver)
-      method.close()
-  return state
-
-
-def _loop(config, workdir, method, state, start, saver):
-  """Steps from `start` to the end, logging and saving."""
-  settings = config.search
-  rate = bilevel.make_optimizers(settings)[2]
-  began = time.monotonic()
-  with (
-    run_log.MetricWriter(workdir, 'search', start) as writer,
-    progress.bar('Searching', settings.num_steps, start) as bar,
-  ):
-    for step in range(start + 1, settings.num_steps + 1):
-      state, losses = method.run(state, step)
-      if step % config.log_every == 0 or step == settings.num_steps:
-        figures = _finite(losses, step)
-        bar.update(step, **figures)
-        figures['learning_rate'] = float(rate(step - 1))
-        snapshot = {}
-        if settings.algorithm == 'gradient':
-          figures.update(_arch_figures(config, state.arch))
-          snapshot = _arch_snapshot(config, state.arch, step)
-        writer.write(step, figures, **snapshot)
-        writer.write_speed(step, (step - start) / (time.monotonic() - began))
-      if checkpoints.save_due(
-        step, config.checkpoint_every, settings.num_steps
-      ):
-        # A checkpoint of a diverged search would be where a resume ends.
-        _finite(losses, step)
-        saver.save(step, state)
-  return state
-
-
-def _finite(losses: dict[str, jax.Array], step: int) -> dict[str, float]:
-  """The losses as numbers.
-
-  Raises:
-    FloatingPointError: if one is not finite.
-  """
-  figures = {name: float(loss) for name, loss in losses.items()}
-  for name, value in figures.items():
-    supervised.check_finite(value, step, f'search ({name})')
-  return figures
-
-
-def _arch_figures(config, arch) -> dict[str, float]:
-  """Alarms of a collapsing search: entropy and share of skip-connect."""
-  arch = architecture.temper(arch, config.search.temperature)
-  space = config.supernet.space
-  return {
-    'alpha_entropy': float(architecture.alpha_entropy(arch)),
-    'skip_share': float(architecture.skip_share(arch, space)),
-    'skip_edge_share': float(architecture.skip_edge_share(arch, space)),
-  }
-
-
-def _mixing_weights(config, arch) -> dict:
-  """The operations', edges' and nodes' weights as NumPy arrays."""
-  weights = architecture.mixing_weights(
-    arch,
-    num_nodes=config.supernet.num_nodes,
-    temperature=config.search.temperature,
-  )
-  return jax.tree.map(np.asarray, weights)
-
-
-def _arch_snapshot(config, arch, step: int) -> dict:
-  if step % config.search.arch_every and step != config.search.num_steps:
-    return {}
-  alphas = _mixing_weights(config, arch)['alphas']
-  return {
-    'alphas': {
-      level: np.round(alphas[level].astype(np.float64), 6).tolist()
-      for level in search_spaces.LEVELS
-    }
-  }
-
-
-def derive(
-  config: ml_collections.ConfigDict, arch: architecture.Arch
-) -> genotypes.Genotype:
-  """The genotype of the final architecture parameters."""
-  weights = _mixing_weights(config, arch)
-  return genotypes.derive(
-    weights['alphas'],
-    config.supernet.space,
-    theta=config.supernet.theta,
-    edge_weights=weights['betas']
-    if config.supernet.edge_normalization
-    else None,
-    node_weights=weights['nodes'] if config.supernet.node_attention else None,
-  )

@@ -2,7 +2,6 @@
 
 import functools
 import pathlib
-import time
 
 import flax.linen as nn
 import jax
@@ -12,15 +11,14 @@ import optax
 from jax.sharding import Mesh
 
 from nasfas_jax import (
-  checkpoints,
   config_checks,
   evaluate,
+  loop,
   models,
-  optimizers,
   progress,
   run_log,
-  scoring,
-  states,
+  settings,
+  sharding,
   supervised,
 )
 from nasfas_jax.data import protocols
@@ -46,7 +44,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   if chosen == 'genotype':
     chosen = _find_genotype(config, workdir)
   config_checks.check_model(
-    'network', lambda: scoring.build_network(config, chosen), config
+    'network', lambda: settings.network(config, chosen), config
   )
   selection = protocols.load(
     config.protocol,
@@ -57,7 +55,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   run_log.start(workdir, config, selection)
   if config.model == 'genotype':
     chosen.save(workdir / 'genotype.json')
-  fit_and_judge(config, workdir, selection)
+  fit_and_judge(config, workdir, selection, chosen)
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -109,80 +107,16 @@ def fit_and_judge(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
   selection: protocols.Selection,
+  chosen: str | genotypes.Genotype,
 ) -> None:
   """Trains on the selection's clips, scores the others, writes the report."""
-  mesh = states.make_mesh()
-  model = scoring.build_network(config, scoring.choose_network(config, workdir))
+  mesh = sharding.make_mesh()
+  model = settings.network(config, chosen)
   state = fit(config, workdir, model, selection, mesh)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   trained = evaluate.Trained(variables, int(state.step), config.protocol)
   evaluate.judge(config, workdir, model, trained, selection, mesh)
   progress.say(f'Report: {page.write_report(workdir)}')
-
-
-def initial_state(
-  config: ml_collections.ConfigDict,
-  model: nn.Module,
-  optimizer: optax.GradientTransformation,
-) -> TrainState:
-  """A fresh state; the same for the same config."""
-  key = jax.random.fold_in(jax.random.key(config.seed), 1)
-  image = scoring.example_input(config)
-  variables = models.initialize(model, key, image)
-  return TrainState(
-    step=jnp.zeros((), jnp.int32),
-    params=variables['params'],
-    batch_stats=variables['batch_stats'],
-    opt_state=optimizer.init(variables['params']),
-  )
-
-
-def make_optimizer(
-  settings: ml_collections.ConfigDict,
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
-  """The optimizer of config.train, and its schedule."""
-  learning_rate = optimizers.schedule(
-    settings.schedule,
-    settings.learning_rate,
-    settings.num_steps,
-    warmup_steps=settings.warmup_steps,
-    step_size=settings.step_size,
-  )
-  optimizer = optimizers.adam_l2(
-    learning_rate,
-    weight_decay=settings.weight_decay,
-    gradient_clip=settings.gradient_clip,
-  )
-  return optimizer, learning_rate
-
-
-def train_step(
-  state: TrainState,
-  batch: dict[str, jax.Array],
-  *,
-  model: nn.Module,
-  config: ml_collections.ConfigDict,
-  optimizer: optax.GradientTransformation,
-) -> tuple[TrainState, jax.Array]:
-  """One step of gradient descent; returns the new state and the loss."""
-
-  def loss_fn(params):
-    variables = {'params': params, 'batch_stats': state.batch_stats}
-    return supervised.batch_loss(model, config, variables, batch)
-
-  (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-    state.params
-  )
-  updates, opt_state = optimizer.update(
-    gradients, state.opt_state, state.params
-  )
-  state = TrainState(
-    step=state.step + 1,
-    params=optax.apply_updates(state.params, updates),
-    batch_stats=batch_stats,
-    opt_state=opt_state,
-  )
-  return state, loss
 
 
 def fit(
@@ -193,61 +127,115 @@ def fit(
   mesh: Mesh,
 ) -> TrainState:
   """Trains for config.train.num_steps, from the newest checkpoint on."""
-  settings = config.train
-  optimizer, learning_rate = make_optimizer(settings)
-  replicated = states.replicated(mesh)
+  domain_field = protocols.get_protocol(config.protocol).domain_field
+  descent = settings.training(config)
+  replicated = sharding.replicated(mesh)
   with progress.stage('Making the network'):
     state = jax.jit(
-      functools.partial(initial_state, config, model, optimizer),
+      lambda: initial_state(
+        model, settings.example_input(config), config.seed, descent.optimizer()
+      ),
       out_shardings=replicated,
     )()
-  with checkpoints.Checkpointer(workdir / 'checkpoints' / 'train') as saver:
-    state, start = saver.restore_or(state)
-    if start >= settings.num_steps:
-      return state
-    step_fn = jax.jit(
-      functools.partial(
-        train_step, model=model, config=config, optimizer=optimizer
+  step = jax.jit(
+    functools.partial(
+      train_step,
+      loss_fn=supervised.network_loss(
+        model, settings.input_form(config), settings.objective(config)
       ),
-      in_shardings=(replicated, states.batch_sharding(mesh)),
-      out_shardings=replicated,
-      donate_argnums=0,
-    )
-    batches = supervised.train_stream(
-      config,
+      optimizer=descent.optimizer(),
+    ),
+    in_shardings=(replicated, sharding.batch_sharding(mesh)),
+    out_shardings=replicated,
+    donate_argnums=0,
+  )
+
+  def batches(start):
+    stream = settings.training_batches(
+      config, domain_field, config.network.output_size
+    )(
       selection.train,
-      batch_size=settings.batch_size,
-      map_size=config.network.output_size,
+      batch_size=config.train.batch_size,
       seed=config.seed + 3,
       step=start,
     )
-    batch = states.put_batch(next(batches), mesh)
-    with progress.stage('Compiling the training step'):
-      step_fn = xla_options.compile_step(
-        step_fn.lower(state, batch), in_sequence=True
-      )
-    began = time.monotonic()
-    with (
-      run_log.MetricWriter(workdir, 'train', start) as writer,
-      progress.bar('Training', settings.num_steps, start) as bar,
-    ):
-      for step in range(start + 1, settings.num_steps + 1):
-        state, loss = step_fn(state, batch)
-        if step < settings.num_steps:
-          batch = states.put_batch(next(batches), mesh)
-        if step % config.log_every == 0 or step == settings.num_steps:
-          loss = float(loss)
-          supervised.check_finite(loss, step, 'training')
-          rate = float(learning_rate(step - 1))
-          writer.write(step, {'train_loss': loss, 'learning_rate': rate})
-          seconds = time.monotonic() - began
-          writer.write_speed(step, (step - start) / seconds)
-          bar.update(step, loss=loss)
-        if checkpoints.save_due(
-          step, config.checkpoint_every, settings.num_steps
-        ):
-          # A checkpoint of a diverged run would be where a resume ends.
-          supervised.check_finite(float(loss), step, 'training')
-          saver.save(step, state)
-    batches.close()
-  return state
+    try:
+      for batch in stream:
+        yield sharding.put_batch(batch, mesh)
+    finally:
+      stream.close()
+
+  def observe(state, scalars, done):
+    del state
+    numbers = {name: float(value) for name, value in scalars.items()}
+    rate = float(descent.rate()(done - 1))
+    return loop.Observed({**numbers, 'learning_rate': rate})
+
+  return loop.run(
+    loop.Program(
+      name='train',
+      title='Training',
+      num_steps=config.train.num_steps,
+      state=state,
+      compile=lambda state, batch: xla_options.compile_step(
+        step.lower(state, batch), in_sequence=True
+      ),
+      batches=batches,
+      observe=observe,
+    ),
+    workdir,
+    log_every=config.log_every,
+    checkpoint_every=config.checkpoint_every,
+  )
+
+
+def initial_state(
+  model: nn.Module,
+  example: jax.Array,
+  seed: int,
+  optimizer: optax.GradientTransformation,
+) -> TrainState:
+  """A fresh state; the same for the same seed.
+
+  Args:
+    model: the network.
+    example: an input of it, of which only the shape is used.
+    seed: of the weights.
+    optimizer: of the weights.
+  """
+  key = jax.random.fold_in(jax.random.key(seed), 1)
+  variables = models.initialize(model, key, example)
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=variables['params'],
+    batch_stats=variables['batch_stats'],
+    opt_state=optimizer.init(variables['params']),
+  )
+
+
+def train_step(
+  state: TrainState,
+  batch: dict[str, jax.Array],
+  *,
+  loss_fn: supervised.NetworkLoss,
+  optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+  """One step of gradient descent.
+
+  Returns:
+    (new state, 'train_loss' and the terms of the loss, such as 'train_depth').
+  """
+  (loss, (batch_stats, terms)), gradients = jax.value_and_grad(
+    loss_fn, has_aux=True
+  )(state.params, state.batch_stats, batch)
+  updates, opt_state = optimizer.update(
+    gradients, state.opt_state, state.params
+  )
+  state = TrainState(
+    step=state.step + 1,
+    params=optax.apply_updates(state.params, updates),
+    batch_stats=batch_stats,
+    opt_state=opt_state,
+  )
+  terms = {f'train_{name}': value for name, value in terms.items()}
+  return state, {'train_loss': loss, **terms}

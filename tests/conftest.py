@@ -1,15 +1,17 @@
 """Strict settings under which every test runs."""
 
+import fcntl
 import os
+import pathlib
 import tempfile
 
-# Before the first import of jax: several fake devices on the host, and code
-# that is compiled fast and runs slowly, since tests compile more than they run.
+# Before the first import of jax: two fake devices on the host, and code that is
+# compiled fast and runs slowly, since tests compile more than they run.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ['XLA_FLAGS'] = ' '.join(
   (
     os.environ.get('XLA_FLAGS', ''),
-    '--xla_force_host_platform_device_count=8',
+    '--xla_force_host_platform_device_count=2',
     '--xla_backend_optimization_level=0',
   )
 )
@@ -25,14 +27,17 @@ xla_options.prefer_own_convolutions()
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
-# What one test compiled, another need not. Nothing outlives the session, unless
-# a developer names a folder: NASFAS_TEST_CACHE=~/.cache/nasfas_tests pytest.
-_CACHE = os.environ.get('NASFAS_TEST_CACHE')
-if not _CACHE:
-  _SESSION_CACHE = tempfile.TemporaryDirectory(prefix='nasfas_xla_')
-  _CACHE = _SESSION_CACHE.name
-jax.config.update('jax_compilation_cache_dir', os.path.expanduser(_CACHE))
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+# One folder for all workers of a session, which inherit its name: what one of
+# them compiled or prepared, another need not. Nothing outlives the session.
+if 'NASFAS_TEST_SESSION' not in os.environ:
+  _SESSION_FOLDER = tempfile.TemporaryDirectory(prefix='nasfas_tests_')
+  os.environ['NASFAS_TEST_SESSION'] = _SESSION_FOLDER.name
+SESSION = pathlib.Path(os.environ['NASFAS_TEST_SESSION'])
+# A developer may keep the compiled programs from one session to the next:
+# NASFAS_TEST_CACHE=~/.cache/nasfas_tests pytest
+CACHE = os.environ.get('NASFAS_TEST_CACHE') or SESSION / 'xla'
+jax.config.update('jax_compilation_cache_dir', os.path.expanduser(CACHE))
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 # grain's worker processes read absl flags, which pytest never parses.
 flags.FLAGS.mark_as_parsed()
@@ -44,13 +49,15 @@ def key():
 
 
 @pytest.fixture(scope='session')
-def tiny_data_dir(tmp_path_factory):
+def tiny_data_dir():
   """A folder with the small config of the embedded dataset, prepared."""
   from nasfas_datasets import prepare
 
-  folder = tmp_path_factory.mktemp('data')
-  prepare.prepare('synthetic_fas', config='tiny', data_dir=folder)
-  return folder
+  # The first worker prepares it, the others wait.
+  with open(SESSION / 'data.lock', 'w') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    prepare.prepare('synthetic_fas', config='tiny', data_dir=SESSION / 'data')
+  return SESSION / 'data'
 
 
 @pytest.fixture(scope='session')

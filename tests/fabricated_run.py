@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from nasfas_jax.metrics import rates
+from nasfas_jax import metrics
 from nasfas_jax.models import search_spaces
 
 # Closes tags, attributes and formulas, and is outside ASCII.
@@ -98,7 +98,7 @@ def _scores(generator, split, num_clips):
 
 
 def _summary(columns, mask, threshold):
-  return rates.summarise(
+  return metrics.summarise(
     *(columns[name][mask] for name in ('score', 'label', 'attack_type')),
     threshold,
   )
@@ -110,7 +110,7 @@ def _write_scored(workdir, generator):
     s: _scores(generator, s, n) for s, n in (('dev', 200), ('test', 300))
   }
   dev, test = scored['dev'], scored['test']
-  threshold = rates.eer_threshold(dev['score'], dev['label'])
+  threshold = metrics.eer_threshold(dev['score'], dev['label'])
   results = {
     'protocol': 'synthetic_fas/cross_domain/night',
     'headline': ['hter', 'auc'],
@@ -122,7 +122,7 @@ def _write_scored(workdir, generator):
     },
     'confidence': {
       'level': 0.95,
-      **rates.bootstrap(
+      **metrics.bootstrap_intervals(
         *(test[n] for n in ('score', 'label', 'attack_type', 'subject')),
         threshold,
         num_samples=100,
@@ -182,8 +182,8 @@ def write(workdir):
     'seed': 0,
     'supernet': {'space': 'cdcnpp', 'num_nodes': 4},
     'genotype': '',
-    'theta': None,
-    'note': HOSTILE,
+    'network': {'theta': None},
+    'protocol': HOSTILE,
   }
   _write_json(workdir / 'config.json', config)
   _write_json(workdir / 'environment.json', {'jax': '0.10.2', 'cpu': HOSTILE})

@@ -1,14 +1,32 @@
 """A supernet that compiles in seconds, and batches for it."""
 
+import functools
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import search as search_config
+from nasfas_configs import search as search_config
+from nasfas_jax import settings
+from nasfas_jax.models import search_spaces
+from nasfas_jax.models.supernet import Supernet
+from nasfas_jax.searchers import supernet_program
+from nasfas_jax.states import SearchState
+
+# The steps are the same in any space, the compiling is not.
+search_spaces.SPACES['small'] = search_spaces.Space(
+  operations=('none', 'skip_connect', 'cdc_3x3'),
+  theta=None,
+  edges_per_node=1,
+  output='strongest',
+)
 
 
 def small_config(**changes):
+  """The debug config on the least network; changes are of config.search."""
   config = search_config.get_config('debug')
+  config.supernet.space = 'small'
   config.data.image_size = 16
   config.data.num_frames = 2
   for part in (config.supernet, config.network):
@@ -17,10 +35,42 @@ def small_config(**changes):
     part.head_features = 4
     part.output_size = 4
   config.supernet.partial_channels = 1
-  # One edge a cell: the steps are the same, the compiling is not.
+  # One edge a cell.
   config.supernet.num_nodes = 1
   config.search.update(changes)
   return config
+
+
+class Parts(NamedTuple):
+  """What a config's search is made of."""
+
+  model: Supernet
+  search: supernet_program.SearchSettings
+  loss_fn: supernet_program.SupernetLoss
+  state: SearchState
+
+
+def make_parts(config) -> Parts:
+  model = settings.supernet(config)
+  shared = settings.search(config)
+  loss_fn = supernet_program.supernet_loss(
+    model, settings.input_form(config), settings.objective(config), shared
+  )
+  rates = {}
+  if config.search.hold_out != 'none' and config.meta.learn_inner_lr:
+    meta = settings.meta(config)
+    rates = {
+      'inner_lr': meta.inner_lr,
+      'rate_optimizer': meta.rate_optimizer(),
+    }
+  state = jax.jit(
+    functools.partial(
+      supernet_program.initial_state,
+      *(model, settings.example_input(config), shared),
+      **rates,
+    )
+  )()
+  return Parts(model, shared, loss_fn, state)
 
 
 def make_batch(seed, size=4):

@@ -5,9 +5,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import pytest
-from small_search import make_batch, small_config
+from small_search import make_batch, make_parts, small_config
 
-from nasfas_jax import models, scoring, train
+from nasfas_jax import models, settings, supervised, train
 from nasfas_jax.models import genotypes
 from nasfas_jax.searchers import bilevel
 
@@ -28,25 +28,32 @@ def train_network(dtype):
   config = small_config()
   config.network.dtype = dtype
   config.train.update(num_steps=STEPS, warmup_steps=0, learning_rate=1e-2)
-  model = scoring.build_network(config, genotypes.CDCNPP)
-  optimizer, _ = train.make_optimizer(config.train)
-  state = train.initial_state(config, model, optimizer)
-  step = functools.partial(
-    train.train_step, model=model, config=config, optimizer=optimizer
+  model = settings.network(config, genotypes.CDCNPP)
+  optimizer = settings.training(config).optimizer()
+  state = train.initial_state(
+    model, settings.example_input(config), config.seed, optimizer
   )
+  loss_fn = supervised.network_loss(
+    model, settings.input_form(config), settings.objective(config)
+  )
+
+  def step(state, batch):
+    state, scalars = train.train_step(
+      state, batch, loss_fn=loss_fn, optimizer=optimizer
+    )
+    return state, scalars['train_loss']
+
   return losses_of(step, state, make_batch(0))
 
 
 def train_supernet(dtype):
-  config = small_config(tasks='none', num_steps=STEPS)
+  config = small_config(hold_out='none', num_steps=STEPS)
   config.supernet.dtype = dtype
-  model = bilevel.build_supernet(config)
-  optimizer, _, _ = bilevel.make_optimizers(config.search)
-  state = bilevel.initial_state(config, model)
+  parts = make_parts(config)
   step = functools.partial(
-    bilevel.weight_step, model=model, config=config, optimizer=optimizer
+    bilevel.weight_step, loss_fn=parts.loss_fn, settings=parts.search
   )
-  return losses_of(step, state, make_batch(0))
+  return losses_of(step, parts.state, make_batch(0))
 
 
 @pytest.mark.parametrize('run', [train_network, train_supernet])
@@ -66,13 +73,13 @@ def test_bfloat16_trains_as_well_with_float32_parameters_and_statistics(run):
 def test_the_convolutions_compute_in_bfloat16():
   config = small_config()
   config.network.dtype = 'bfloat16'
-  model = scoring.build_network(config, 'cdcnpp')
-  image = scoring.example_input(config)
+  model = settings.network(config, 'cdcnpp')
+  image = settings.example_input(config)
   variables = jax.eval_shape(
     lambda: models.initialize(model, jax.random.key(0), image)
   )
   text = str(
-    jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(
+    jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False).map)(
       variables, image
     )
   )

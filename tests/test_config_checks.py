@@ -2,8 +2,9 @@ import re
 
 import pytest
 
-from configs import search as search_config
-from configs import train as train_config
+from nasfas_configs import search as search_config
+from nasfas_configs import train as train_config
+from nasfas_configs import variants
 from nasfas_jax import config_checks, search, train
 
 
@@ -14,13 +15,23 @@ def set_field(config, path, value):
   config[name] = value
 
 
-@pytest.mark.parametrize('variant', search_config.VARIANTS)
-def test_the_shipped_configs_pass(variant):
-  config = search_config.get_config(variant)
+@pytest.mark.parametrize(
+  'name',
+  [
+    *('', *variants.names(search_config.GROUPS)),
+    *('evolution,domain', 'paper,type', 'bf16,debug,second_order'),
+  ],
+)
+def test_the_shipped_configs_pass(name):
+  config = search_config.get_config(name)
   # Fake devices may not divide the published batch of 12.
   config.search.batch_size = config.train.batch_size = 16
   search.check(config)
-  config = train_config.get_config(variant)
+
+
+@pytest.mark.parametrize('name', ['', 'debug', 'paper,bf16'])
+def test_the_shipped_trainings_pass(name):
+  config = train_config.get_config(name)
   config.model = 'cdcn'
   config.train.batch_size = 16
   train.check(config)
@@ -29,7 +40,7 @@ def test_the_shipped_configs_pass(variant):
 @pytest.mark.parametrize(
   ('path', 'value', 'allowed'),
   [
-    ('supervision', 'colour', 'depth, binary_mask'),
+    ('data.balance', 'type', "'', class, domain, domain_class"),
     ('input.fusion', 'sum', 'static, dynamic, blend, concat, two_stream'),
     ('input.rank_pooling', 'none', 'approximate, linear, exact'),
     ('input.normalization', 'batch', 'fixed, clip'),
@@ -49,14 +60,14 @@ def test_the_shipped_configs_pass(variant):
       8,
       'with 8 steps in config.search.num_steps: 0 to 7',
     ),
-    ('train.batch_size', 6, 'a positive multiple of the number of devices, 8'),
+    ('train.batch_size', 3, 'a positive multiple of the number of devices, 2'),
     (
       'meta.anneal_steps',
       9,
       'with one inner step (config.meta.inner_steps) or without',
     ),
     ('seed', -2, '0 to 2147483647'),
-    ('search.tasks', 'subject', 'none, domain, type, domain_type'),
+    ('search.hold_out', 'subject', 'none, domain, type, domain_type'),
     ('model', 'cdcn', "'genotype'"),
     ('genotype', 'x.json', "''"),
   ],
@@ -73,9 +84,9 @@ def test_a_bad_value_is_named_with_what_is_allowed(path, value, allowed):
 @pytest.mark.parametrize(
   ('variant', 'path'),
   [
-    ('plain', 'meta.learn_rates'),
+    ('plain', 'meta.learn_inner_lr'),
     ('plain', 'meta.domain_statistics'),
-    ('evolution_domain', 'meta.shard_optimizer'),
+    ('evolution,domain', 'meta.shard_optimizer'),
     ('evolution', 'search.second_order'),
     ('random', 'search.gumbel'),
   ],
@@ -86,6 +97,21 @@ def test_what_would_change_nothing_is_refused(variant, path):
   search.check(config)
   set_field(config, path, True)
   with pytest.raises(ValueError, match=f'config.{path} is True; allowed'):
+    search.check(config)
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'message'),
+  [
+    ('depth', -1.0, "config.loss: .*'depth' is -1.0; allowed: 0 or more"),
+    ('depth', 0.0, 'config.loss: .*at least one of depth'),
+  ],
+)
+def test_the_weights_of_the_loss_are_checked(field, value, message):
+  config = search_config.get_config('debug')
+  config.loss.contrastive_depth = 1.0 if value else 0.0
+  config.loss[field] = value
+  with pytest.raises(ValueError, match=message):
     search.check(config)
 
 

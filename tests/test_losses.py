@@ -1,3 +1,5 @@
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,12 +114,72 @@ def test_contrastive_depth_loss_hand_worked():
     losses.contrastive_depth_loss(jnp.zeros((1, 2, 5)), jnp.zeros((1, 2, 5)))
 
 
-def test_total_loss_is_one_to_one():
-  prediction, target = draw((2, 5, 5), 0), draw((2, 5, 5), 1)
-  expected = np.mean((prediction - target) ** 2, axis=(1, 2))
-  expected += reference_cdl(prediction, target)
-  found = losses.total_loss(jnp.asarray(prediction), jnp.asarray(target))
-  np.testing.assert_allclose(found, expected, rtol=1e-5)
+class Predicted(NamedTuple):
+  map: jax.Array
+
+
+def make_objective_inputs():
+  batch = {
+    'depth': jnp.asarray(draw((3, 6, 6), 0)),
+    'face_mask': jnp.asarray(draw((3, 6, 6), 1) > 0.5, jnp.float32),
+    'label': jnp.asarray([1, 0, 1], jnp.int32),
+  }
+  return Predicted(jnp.asarray(draw((3, 6, 6), 2))), batch
+
+
+def reference_terms(maps, batch):
+  """Each term by loops."""
+  maps = np.asarray(maps, np.float64)
+  live = np.asarray(batch['label'])[:, None, None]
+  found = {}
+  for name, contrast, target in (
+    ('depth', 'contrastive_depth', batch['depth']),
+    ('binary_mask', 'contrastive_mask', batch['face_mask']),
+  ):
+    target = np.asarray(target) * live
+    found[name] = np.mean((maps - target) ** 2)
+    found[contrast] = np.mean(reference_cdl(maps, target))
+  return found
+
+
+@pytest.mark.parametrize(
+  'weights',
+  [
+    {'depth': 1.0, 'contrastive_depth': 1.0},
+    {'binary_mask': 1.0, 'contrastive_mask': 1.0, 'depth': 0.0},
+    {'depth': 0.25, 'contrastive_depth': 2.0, 'binary_mask': 0.5},
+  ],
+)
+def test_the_objective_is_the_weighted_sum_of_its_terms(weights):
+  outputs, batch = make_objective_inputs()
+  loss, terms = losses.make_objective(weights)(outputs, batch)
+  expected = reference_terms(outputs.map, batch)
+  used = {name: weight for name, weight in weights.items() if weight}
+  assert set(terms) == set(used)
+  for name, value in terms.items():
+    np.testing.assert_allclose(value, expected[name], rtol=1e-5)
+  total = sum(weight * expected[name] for name, weight in used.items())
+  np.testing.assert_allclose(loss, total, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('weights', 'message'),
+  [
+    ({'colour': 1.0}, "'colour'; allowed: depth, contrastive_depth, binary"),
+    ({'depth': -1.0}, "'depth' is -1.0; allowed: 0 or more"),
+    ({'depth': float('nan')}, "'depth' is nan; allowed: 0 or more"),
+    ({'depth': 0.0}, 'weight 0; allowed: at least one of depth'),
+  ],
+)
+def test_a_bad_objective_is_named(weights, message):
+  with pytest.raises(ValueError, match=message):
+    losses.make_objective(weights)
+
+
+def test_the_target_that_is_shown_is_that_of_the_terms():
+  assert losses.supervision_of({'depth': 1.0, 'binary_mask': 1.0}) == 'depth'
+  masks = {'depth': 0.0, 'contrastive_mask': 1.0}
+  assert losses.supervision_of(masks) == 'binary_mask'
 
 
 def test_map_score_hand_worked():
@@ -147,7 +209,7 @@ def test_map_score_hand_worked():
 
 @pytest.mark.parametrize(
   'loss',
-  [losses.depth_mse, losses.contrastive_depth_loss, losses.total_loss],
+  [losses.depth_mse, losses.contrastive_depth_loss],
 )
 def test_losses_keep_the_contract(loss):
   prediction = jnp.asarray(draw((3, 8, 8), 0))
@@ -192,7 +254,6 @@ def test_bfloat16_scores_are_accumulated_in_float32():
   [
     losses.depth_mse,
     losses.contrastive_depth_loss,
-    losses.total_loss,
     losses.map_score,
   ],
 )

@@ -7,13 +7,20 @@ import sys
 import time
 
 import pytest
+from absl.testing import flagsaver
 
-from configs import compare as compare_config
-from configs import search as search_config
+from nasfas_configs import compare as compare_config
+from nasfas_configs import search as search_config
 from nasfas_jax import main
 
+# Of ml_collections.
+pytestmark = pytest.mark.filterwarnings(
+  'ignore:the load_module:DeprecationWarning'
+)
 
-def run(*arguments, cwd='.'):
+
+def run(*arguments, cwd):
+  """Runs the main module in a process of its own."""
   return subprocess.run(
     [sys.executable, '-m', 'nasfas_jax.main', *arguments],
     capture_output=True,
@@ -25,6 +32,27 @@ def run(*arguments, cwd='.'):
   )
 
 
+@pytest.fixture
+def fail(monkeypatch, capsys):
+  """Runs the main module in this process, up to its error.
+
+  A callable of the command line's arguments that returns the line.
+  """
+
+  def call(*arguments):
+    # ml_collections looks for overrides there.
+    argv = ['main', *arguments, '--compilation_cache=']
+    monkeypatch.setattr(sys, 'argv', argv)
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
+      main.main(main.parse_flags(argv))
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('error: ')
+    return line
+
+  return call
+
+
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
@@ -33,43 +61,67 @@ def run(*arguments, cwd='.'):
       'Unknown field config.serach; config has: augmentation, checkpoint',
     ),
     (
-      ['--config=configs/search.py', '--config.search.steps=3'],
+      ['--config=search', '--config.search.steps=3'],
       'Unknown field config.search.steps; config.search has: algorithm',
     ),
     (
-      ['--config=configs/search.py', '--config.search.num_steps=many'],
+      ['--config=search', '--config.supervision=depth'],
+      'config.supervision is now config.loss.depth and the other weights',
+    ),
+    (
+      ['--config=search', '--config.meta.inner_rate=0.1'],
+      'config.meta.inner_rate is now config.meta.inner_lr.',
+    ),
+    (
+      ['--config=search', '--config.search.num_steps=many'],
       "invalid literal for int() with base 10: 'many'",
     ),
     (
       ['--config=configs/search.py:huge'],
-      "Unknown variant 'huge' of configs/search.py; allowed: default, domain",
+      "Unknown variant 'huge' of configs/search.py; allowed: debug, paper",
     ),
     (
-      ['--config=configs/search.py', '--config.protocol=synthetic_fas/x'],
+      ['--config=search:debug,paper'],
+      "the variants 'debug' and 'paper' exclude each other",
+    ),
+    (
+      ['--config=search:paper_domain'],
+      "The variant 'paper_domain' of configs/search.py is now 'paper,domain'.",
+    ),
+    (['--confg=search'], "Unknown command line flag 'confg'"),
+    (
+      ['--config=serach'],
+      "Unknown config 'serach'; known by name: compare, evaluate, protocols, "
+      'search, study, train.',
+    ),
+    (
+      ['--config=configs/nope.py'],
+      "There is no file 'configs/nope.py'; configs known by name: compare",
+    ),
+    ([], 'Give --config=NAME or --config=FILE; known by name: compare, '),
+  ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(arguments, message, fail):
+  assert message in fail(*arguments)
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (
+      ['--config=search', '--config.protocol=synthetic_fas/x'],
       "Unknown protocol 'synthetic_fas/x'; allowed: synthetic_fas/intra",
     ),
-    (['--confg=configs/search.py'], "Unknown command line flag 'confg'"),
-    (['--config=configs/nope.py'], 'configs/nope.py'),
-    ([], 'Give --config=FILE'),
     (
-      ['--config=configs/train.py', '--config.model=resnet'],
+      ['--config=train', '--config.model=resnet'],
       "config.model is 'resnet'; allowed: genotype, cdcn, cdcnpp",
     ),
-    (
-      ['--config=configs/train.py'],
-      'give --config.genotype=PATH',
-    ),
-    (
-      ['--config=configs/search.py', '--config.supernet.space=darts'],
-      "'darts'",
-    ),
-    (
-      ['--config=configs/evaluate.py'],
-      'Give --config.checkpoint=WORKDIR',
-    ),
+    (['--config=train'], 'give --config.genotype=PATH'),
+    (['--config=search', '--config.supernet.space=darts'], "'darts'"),
+    (['--config=evaluate'], 'Give --config.checkpoint=WORKDIR'),
     (
       [
-        '--config=configs/train.py',
+        '--config=train',
         '--config.model=cdcnpp',
         '--config.protocol=manifest_fas/official',
       ],
@@ -77,27 +129,55 @@ def run(*arguments, cwd='.'):
     ),
   ],
 )
-def test_a_mistake_is_one_line_and_no_traceback(
-  arguments, message, tiny_data_dir, tmp_path
+def test_a_bad_value_is_one_line_and_leaves_no_run(
+  arguments, message, fail, tiny_data_dir, tmp_path
 ):
-  if (
-    arguments
-    and arguments[0].startswith('--config=configs/')
-    and ('nope' not in arguments[0] and 'huge' not in arguments[0])
-  ):
-    arguments = [
-      *arguments,
-      f'--config.data.data_dir={tiny_data_dir}',
-      '--config.data.builder_config='
-      + ('' if 'manifest' in arguments[-1] else 'tiny'),
-    ]
-  arguments = [*arguments, f'--workdir={tmp_path / "run"}']
-  result = run(*arguments)
-  assert result.returncode != 0
-  assert message in result.stderr
-  assert 'Traceback' not in result.stderr
-  assert len(result.stderr.splitlines()) == 1, result.stderr
+  line = fail(
+    *arguments,
+    f'--config.data.data_dir={tiny_data_dir}',
+    '--config.data.builder_config='
+    + ('' if 'manifest' in arguments[-1] else 'tiny'),
+    f'--workdir={tmp_path / "run"}',
+  )
+  assert message in line
   assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+  ('source', 'message'),
+  [
+    ('import nosuchmodule', "--config: No module named 'nosuchmodule'"),
+    (
+      'from nasfas_configs import search\n'
+      'def get_config():\n'
+      '  config = search.get_config()\n'
+      '  config.note = 1\n'
+      '  return config\n',
+      'this version has no config.note',
+    ),
+  ],
+)
+def test_what_is_wrong_in_a_config_file_of_ones_own(
+  source, message, fail, tmp_path
+):
+  (tmp_path / 'mine.py').write_text(source)
+  assert message in fail(f'--config={tmp_path / "mine.py"}')
+
+
+@pytest.mark.parametrize('absolute', [False, True])
+def test_a_config_is_found_from_any_folder(absolute, tmp_path):
+  name = search_config.__file__ if absolute else 'search'
+  # A folder of the user's own is in nobody's way.
+  (tmp_path / 'configs').mkdir()
+  (tmp_path / 'configs' / '__init__.py').write_text('raise SystemError')
+  result = run(
+    *(f'--config={name}:type,debug', '--config.protocol=synthetic_fas/x'),
+    cwd=tmp_path,
+  )
+  assert result.returncode == 2
+  (line,) = result.stderr.splitlines()
+  assert line.startswith("error: Unknown protocol 'synthetic_fas/x'; allowed:")
+  assert [path.name for path in tmp_path.iterdir()] == ['configs']
 
 
 def test_a_stop_is_one_line_that_says_how_to_go_on(tiny_data_dir, tmp_path):

@@ -1,9 +1,9 @@
 """The search on real video files, from a CSV to a report."""
 
-from configs import search as search_config
+from nasfas_configs import search as search_config
 from nasfas_datasets import prepare
 from nasfas_datasets.manifest_fas import astronaut_example
-from nasfas_jax import run_log, search
+from nasfas_jax import files, search
 
 
 def test_search_on_videos_of_a_manifest(tmp_path):
@@ -22,7 +22,7 @@ def test_search_on_videos_of_a_manifest(tmp_path):
   config.search.num_steps = config.train.num_steps = 2
   config.search.warmup_steps = 1
   search.search(config, tmp_path / 'run')
-  results = run_log.read_json(tmp_path / 'run' / 'results.json')
+  results = files.read_json(tmp_path / 'run' / 'results.json')
   assert results['splits']['test']['num_live'] == 4
   assert set(results['per_type']) == {'print', 'replay'}
   assert (tmp_path / 'run' / 'report' / 'index.html').exists()

@@ -1,4 +1,3 @@
-import json
 import struct
 import subprocess
 import sys
@@ -6,7 +5,8 @@ import sys
 import ml_collections
 import pytest
 
-from nasfas_jax import run_log
+from nasfas_configs import search as search_config
+from nasfas_jax import files, run_log
 from nasfas_jax.data import protocols
 
 
@@ -36,9 +36,9 @@ def chosen(label=1, version='1.0.0'):
 def test_the_same_config_resumes(tmp_path):
   run_log.start(tmp_path, config(), chosen())
   run_log.start(tmp_path, config(), chosen())
-  saved = run_log.read_json(tmp_path / 'config.json')
+  saved = files.read_json(tmp_path / 'config.json')
   assert saved['data']['size'] == [1, 2]
-  assert 'jax' in run_log.read_json(tmp_path / 'environment.json')
+  assert 'jax' in files.read_json(tmp_path / 'environment.json')
 
 
 def test_another_process_at_work_there_is_an_error(tmp_path):
@@ -70,9 +70,57 @@ def test_another_config_is_an_error_that_names_the_field(tmp_path):
     run_log.start(tmp_path, config(seed=1), chosen())
 
 
+def whole_config(**data):
+  made = search_config.get_config()
+  made.data.update(data)
+  return made
+
+
+def write_older(folder, *, without=(), **more):
+  """Starts a run, and changes its config.json to that of another version."""
+  run_log.start(folder, whole_config(), chosen())
+  path = folder / 'config.json'
+  content = json.loads(path.read_text()) | more
+  for section, name in without:
+    del content[section][name]
+  path.write_text(json.dumps(content))
+
+
+def test_a_run_of_before_a_field_goes_on_with_its_default(tmp_path, capsys):
+  write_older(tmp_path, without=[('data', 'balance')])
+  run_log.start(tmp_path, whole_config(), chosen())
+  assert "config.data.balance = ''" in capsys.readouterr().err
+  with pytest.raises(
+    ValueError, match=r"another config \(data.balance: '' there, 'class' now"
+  ):
+    run_log.start(tmp_path, whole_config(balance='class'), chosen())
+
+
+@pytest.mark.parametrize(
+  ('more', 'message'),
+  [
+    ({'supervision': 'depth'}, 'config.supervision is now config.loss.depth'),
+    ({'colour': 'red'}, 'this version has no config.colour'),
+  ],
+)
+def test_a_run_with_a_field_of_another_version_is_refused_by_name(
+  more, message, tmp_path
+):
+  write_older(tmp_path, **more)
+  with pytest.raises(ValueError, match=message):
+    run_log.start(tmp_path, whole_config(), chosen())
+
+
+def test_a_torn_config_is_an_error_that_names_the_file(tmp_path):
+  run_log.start(tmp_path, whole_config(), chosen())
+  (tmp_path / 'config.json').write_text('{"seed": ')
+  with pytest.raises(ValueError, match='config.json.* is torn or no JSON'):
+    run_log.start(tmp_path, whole_config(), chosen())
+
+
 def test_the_clips_of_a_run_are_written_down(tmp_path):
   run_log.start(tmp_path, config(), chosen())
-  data = run_log.read_json(tmp_path / 'data.json')
+  data = files.read_json(tmp_path / 'data.json')
   assert data['versions'] == ['synthetic_fas/tiny/1.0.0']
   assert data['num_clips'] == {'train': 1, 'dev': 1, 'test': 1}
   assert data['train_subjects'] == ['synthetic_fas/a']
@@ -141,9 +189,3 @@ def test_event_files_hold_the_scalars(tmp_path):
       found[value.tag] = (event.step, value.simple_value)
     content = content[16 + length :]
   assert found == {'loss': (7, 0.25), 'steps_per_second': (7, 2.0)}
-
-
-def test_write_json_leaves_no_partial_file(tmp_path):
-  run_log.write_json(tmp_path / 'a' / 'b.json', {'x': None})
-  assert json.loads((tmp_path / 'a' / 'b.json').read_text()) == {'x': None}
-  assert [p.name for p in (tmp_path / 'a').iterdir()] == ['b.json']

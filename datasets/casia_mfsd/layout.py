@@ -65,7 +65,7 @@ def parse(root: pathlib.Path, name: str) -> dict[str, object]:
 
 
 def list_clips(root: pathlib.Path) -> listing.Listing:
-  """Lists the folder; see `oulu_npu.layout.list_clips`."""
+  """Lists the folder; see `listing`."""
   return listing.list_folders(
     root,
     SPLITS,

@@ -48,7 +48,7 @@ def parse(root: pathlib.Path, name: str) -> dict[str, object]:
 
 
 def list_clips(root: pathlib.Path) -> listing.Listing:
-  """Lists the folder; see `oulu_npu.layout.list_clips`."""
+  """Lists the folder; see `listing`."""
   return listing.list_folders(
     root / FOLDER if (root / FOLDER).is_dir() else root,
     ['real', 'attack'],

@@ -6,6 +6,7 @@ The lists of subjects write two digits, the names three.
 """
 
 import pathlib
+from collections.abc import Mapping
 
 from nasfas_datasets import listing
 
@@ -15,9 +16,9 @@ SUBJECTS = {
   'test': ('01 13 14 23 24 26 28 29 30 32 33 35 36 37 39 42 48 49 50 51'),
 }
 ATTACKS = {
+  'printed_photo': ('print', 'photo'),
   'ipad_video': ('replay', 'ipad'),
   'iphone_video': ('replay', 'iphone'),
-  'printed_photo': ('print', 'photo'),
 }
 # Live clips that are stored upside down, where the file itself does not say so.
 UPSIDE_DOWN = frozenset(
@@ -66,9 +67,14 @@ def read_subjects(root: pathlib.Path) -> tuple[dict[str, str], list[str]]:
 
 
 def parse(
-  root: pathlib.Path, splits: dict[str, str], name: str
+  root: pathlib.Path, name: str, splits: Mapping[str, str] | None = None
 ) -> dict[str, object]:
-  """The fields of a clip from its path in the dataset."""
+  """The fields of a clip from its path in the dataset.
+
+  `splits` are those of `read_subjects`, read again where they are not given.
+  """
+  if splits is None:
+    splits, _ = read_subjects(root)
   folder, _, file = name.rpartition('/')
   stem, _, suffix = file.rpartition('.')
   if folder == 'scene01/real':
@@ -107,7 +113,7 @@ def parse(
 
 
 def list_clips(root: pathlib.Path) -> listing.Listing:
-  """Lists the folder; see `oulu_npu.layout.list_clips`."""
+  """Lists the folder; see `listing`."""
   listing.require_folders(
     root, ['scene01/real', 'scene01/attack'], INSTRUCTIONS
   )
@@ -116,7 +122,7 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
   found = listing.make_listing(
     root,
     listing.files(root, 'scene01', ['.mp4', '.mov']),
-    lambda name: parse(root, splits, name),
+    lambda name: parse(root, name, splits),
   )
   listing.check_disjoint(found, 'msu_mfsd')
   have = {clip.clip_id for clip in found.clips}

@@ -73,7 +73,7 @@ def parse(root: pathlib.Path, name: str) -> dict[str, object]:
     support = parts[2]
   else:
     raise listing.ClipError('not in SPLIT/real or SPLIT/attack/{fixed,hand}')
-  if client not in CLIENTS[folder].split():
+  if client not in CLIENTS.get(folder, '').split():
     raise listing.ClipError(f'client {client} is not of the set {folder}')
   stem = name.removesuffix('.mov')
   return {
@@ -93,7 +93,7 @@ def parse(root: pathlib.Path, name: str) -> dict[str, object]:
 
 
 def list_clips(root: pathlib.Path) -> listing.Listing:
-  """Lists the folder; see `oulu_npu.layout.list_clips`."""
+  """Lists the folder; see `listing`."""
   return listing.list_folders(
     root,
     SPLITS,

@@ -61,7 +61,7 @@ def parse(root: pathlib.Path, name: str) -> dict[str, object]:
 
 
 def list_clips(root: pathlib.Path) -> listing.Listing:
-  """Lists the folder; see `oulu_npu.layout.list_clips`."""
+  """Lists the folder; see `listing`."""
   return listing.list_folders(
     root,
     [f'{s}/{k}' for s in ('Train', 'Test') for k in ('live', 'spoof')],

@@ -106,7 +106,7 @@ def read_live_lists(root: pathlib.Path) -> dict[str, str]:
 
 
 def list_clips(root: pathlib.Path) -> listing.Listing:
-  """Lists the folder; see `oulu_npu.layout.list_clips`."""
+  """Lists the folder; see `listing`."""
   listing.require_folders(root, ['Live'], INSTRUCTIONS)
   root = root.resolve()
   splits = read_live_lists(root)

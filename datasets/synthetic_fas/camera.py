@@ -1,4 +1,4 @@
-"""Domains (a room and a camera) and what a camera does to a picture.
+"""What the camera of a domain does to a picture.
 
 The camera sets its exposure, white balance, contrast and saturation by
 itself, and every clip, live or spoof, is given its own tint, gain and
@@ -6,50 +6,17 @@ contrast after that: the global statistics of colour and contrast tell the
 domain and the clip, not whether a face is live.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasfas_datasets.synthetic_fas import draws
+from nasfas_datasets.synthetic_fas import draws, rooms
 
 SIZE = 80  # pixels, of the side of a clip
 FACE_PIXELS = 50  # of the side of a face box: SIZE / records.WIDE_MARGIN
 PIXELS_PER_UNIT = 27.0  # of head coordinates, at zoom 1
 LUMA = (0.299, 0.587, 0.114)
 
-
-class Domain(NamedTuple):
-  """One room seen by one camera."""
-
-  name: str
-  camera: str
-  light: str
-  lamp_x: float  # direction of the lamp: right
-  lamp_y: float  # down
-  lamp_z: float  # from the viewer's side
-  ambient: float
-  blur: float  # sigma in pixels
-  noise: float  # standard deviation
-  quality: float  # quantisation step of the compression
-  gamma: float
-  mean: float
-  contrast: float
-  saturation: float
-  warmth: float  # red up, blue down
-
-
-DOMAINS = (
-    Domain('office', 'webcam', 'ceiling', 0.1, -0.8, 0.7, 0.45,
-           0.55, 0.012, 0.020, 0.50, 0.52, 0.19, 0.055, 0.02),
-    Domain('window', 'phone', 'daylight_side', -0.8, -0.25, 0.6, 0.30,
-           0.42, 0.008, 0.012, 0.45, 0.60, 0.24, 0.075, -0.06),
-    Domain('corridor', 'surveillance', 'overhead_dim', 0.0, -0.9, 0.5, 0.55,
-           0.62, 0.016, 0.024, 0.60, 0.42, 0.16, 0.035, -0.02),
-    Domain('night', 'laptop', 'desk_lamp', 0.65, 0.25, 0.7, 0.25,
-           0.58, 0.022, 0.020, 0.55, 0.38, 0.21, 0.060, 0.10),
-)  # fmt: skip
 
 # Draws of a clip around the values of its domain.
 CAMERA_RANGES: draws.Ranges = {
@@ -77,11 +44,11 @@ def sample_camera(key: jax.Array, domain: jax.Array) -> Camera:
 
   Args:
     key: PRNG key of the clip.
-    domain: int32 scalar, an index into DOMAINS.
+    domain: int32 scalar, an index into `rooms.DOMAINS`.
   """
 
   def of_domain(name):
-    values = np.array([getattr(d, name) for d in DOMAINS], np.float32)
+    values = np.array([getattr(d, name) for d in rooms.DOMAINS], np.float32)
     return jnp.asarray(values)[domain]
 
   drawn = draws.draw(key, CAMERA_RANGES)

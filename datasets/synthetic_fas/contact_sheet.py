@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from absl import app
 
-from nasfas_datasets.synthetic_fas import camera, plan, render
+from nasfas_datasets.synthetic_fas import plan, render, rooms
 
 _FRAMES = (0, 4)
 _ZOOM = 2
@@ -20,7 +20,7 @@ def choose() -> list[plan.Clip]:
   """One test clip of every type in every domain, each of another subject."""
   clips = plan.make_plan(plan.SIZES['default'])
   chosen = []
-  for domain in range(len(camera.DOMAINS)):
+  for domain in range(len(rooms.DOMAINS)):
     for kind in range(len(plan.KINDS)):
       candidates = [
         clip
@@ -50,8 +50,8 @@ def draw() -> np.ndarray:
   width = picture.shape[1] // columns
   for i, name in enumerate(plan.KINDS):
     cv2.putText(sheet, name, (_MARGIN + i * width + 8, 20), *font)
-  height = picture.shape[0] // len(camera.DOMAINS)
-  for i, domain in enumerate(camera.DOMAINS):
+  height = picture.shape[0] // len(rooms.DOMAINS)
+  for i, domain in enumerate(rooms.DOMAINS):
     label = np.full((_MARGIN, height, 3), 255, np.uint8)
     cv2.putText(label, domain.name, (8, 20), *font)
     top = _MARGIN + i * height

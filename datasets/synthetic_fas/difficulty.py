@@ -14,7 +14,11 @@ from skimage import feature
 from sklearn import linear_model, metrics, pipeline, preprocessing
 
 from nasfas_datasets import prepare
-from nasfas_datasets.synthetic_fas import camera, synthetic_fas_dataset_builder
+from nasfas_datasets.synthetic_fas import (
+  camera,
+  rooms,
+  synthetic_fas_dataset_builder,
+)
 from nasfas_jax import records
 
 _SIDE = 64  # of the crop: face scale 1.28
@@ -144,7 +148,7 @@ def main(argv) -> None:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   logging.set_verbosity(logging.WARNING)
   data = load(flags.FLAGS.data_dir)
-  domains = [d.name for d in camera.DOMAINS]
+  domains = [d.name for d in rooms.DOMAINS]
   print(f'| AUC / HTER | {" | ".join(domains)} | mean |')
   print('|' + '---|' * (len(domains) + 2))
   for name in FEATURES:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from nasfas_datasets.synthetic_fas import camera
+from nasfas_datasets.synthetic_fas import rooms
 
 # The order is that of the integer `kind` of the renderer.
 KINDS = ('live', 'print', 'print_cut', 'replay', 'mask_rigid', 'mask_paper')
@@ -61,7 +61,7 @@ class Clip:
 
   @property
   def clip_id(self) -> str:
-    domain = camera.DOMAINS[self.domain].name
+    domain = rooms.DOMAINS[self.domain].name
     return f'{domain}/{self.subject_id}/{self.attack_type}/{self.take:03d}'
 
 
@@ -77,7 +77,7 @@ def make_plan(size: Size) -> list[Clip]:
   first_subject = 0
   for split, num_subjects in size.subjects.items():
     for turn in range(num_subjects):
-      for domain in range(len(camera.DOMAINS)):
+      for domain in range(len(rooms.DOMAINS)):
         kinds = [(0, take) for take in range(size.live)]
         for j in range(size.attacks):
           kinds.append((1 + (size.attacks * turn + domain + j) % 5, 0))

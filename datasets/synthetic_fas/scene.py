@@ -14,6 +14,7 @@ from nasfas_datasets.synthetic_fas import (
   draws,
   face,
   recapture,
+  rooms,
 )
 from nasfas_datasets.synthetic_fas.draws import mix, paint, step
 
@@ -57,7 +58,7 @@ def clip_keys(seed, index, subject) -> dict[str, jax.Array]:
 
 def sample_studio(key: jax.Array) -> jax.Array:
   """The domain (int32) under whose light a shown picture was taken."""
-  return jax.random.randint(key, (), 0, len(camera.DOMAINS))
+  return jax.random.randint(key, (), 0, len(rooms.DOMAINS))
 
 
 def sample_place(key: jax.Array) -> dict[str, jax.Array]:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from nasfas_datasets import fas_builder
-from nasfas_datasets.synthetic_fas import camera, plan, render
+from nasfas_datasets.synthetic_fas import plan, render, rooms
 from nasfas_jax import records
 
 FPS = 8.0
@@ -65,7 +65,7 @@ class Builder(fas_builder.FasBuilder):
     for clip, frames, depth, face_box in render.render(
       clips, self.builder_config.seed
     ):
-      domain = camera.DOMAINS[clip.domain]
+      domain = rooms.DOMAINS[clip.domain]
       yield (
         clip.clip_id,
         fas_builder.make_record(

@@ -42,7 +42,7 @@ def parse(root: pathlib.Path, name: str) -> dict[str, object]:
 
 
 def list_clips(root: pathlib.Path) -> listing.Listing:
-  """Lists the folder; see `oulu_npu.layout.list_clips`."""
+  """Lists the folder; see `listing`."""
   listing.require_folders(root, ['.'], INSTRUCTIONS)
   root = root.resolve()
   # The .hdf5 of a clip comes first: an .avi beside it is the same clip.

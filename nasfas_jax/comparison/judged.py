@@ -5,11 +5,10 @@ import ml_collections
 import numpy as np
 import torch
 
-from nasfas_jax import losses, scoring, states, supervised
+from nasfas_jax import losses, metrics, scoring, states, supervised
 from nasfas_jax.comparison import parity, twins
 from nasfas_jax.comparison.source import Source
 from nasfas_jax.data import protocols
-from nasfas_jax.metrics import rates
 
 
 class TwinScorer(scoring.Scorer):
@@ -44,7 +43,7 @@ def judge(
   """Metrics of the test clips by the dev clips' threshold, for both.
 
   Returns:
-    {'jax', 'torch'}: a threshold and the metrics of `rates.summarise`;
+    {'jax', 'torch'}: a threshold and the metrics of `metrics.summarise`;
     'scores': the difference of the scores of all clips.
   """
   mesh = states.make_mesh()
@@ -59,10 +58,10 @@ def judge(
   found, scores = {}, {}
   for name, scorer in scorers.items():
     values = scores[name] = scorer.score(rows, f'Scoring with {name}')
-    threshold = float(rates.eer_threshold(values[:split], labels[:split]))
+    threshold = float(metrics.eer_threshold(values[:split], labels[:split]))
     found[name] = {
       'threshold': threshold,
-      **rates.summarise(
+      **metrics.summarise(
         values[split:], labels[split:], types[split:], threshold
       ),
     }

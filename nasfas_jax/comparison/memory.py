@@ -9,10 +9,9 @@ import pathlib
 import subprocess
 import sys
 
-import ml_collections
 import numpy as np
 
-from nasfas_jax import run_log, scoring
+from nasfas_jax import run_config
 from nasfas_jax.comparison import source as source_lib
 from nasfas_jax.comparison import speed, torch_process
 
@@ -74,7 +73,7 @@ def batch(config, number: int) -> dict[str, np.ndarray]:
 
 def peak(path: pathlib.Path, framework: str) -> dict[str, float]:
   """Takes training steps by the config in a file; see `measure`."""
-  config = ml_collections.ConfigDict(run_log.read_json(path))
+  config = run_config.read(path.parent)
   loaded = _status('VmRSS')
   clips = batch(config, config.compare.batch_size)
   if framework == 'jax':

@@ -1,10 +1,9 @@
 """The page of a comparison, from the content of its results.json."""
 
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from nasfas_jax import run_log
+from nasfas_jax import files, run_config
 from nasfas_jax.report import style, tables
 
 
@@ -14,7 +13,7 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
   Returns:
     The path of the page.
   """
-  results = run_log.read_json(workdir / 'results.json')
+  results = files.read_json(workdir / 'results.json')
   sections = {
     'Summary': _summary(results),
     'Network': _differences(results.get('network')),
@@ -23,23 +22,20 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
     'Speed': _speed(results.get('speed')),
     'Memory': _memory(results.get('memory')),
     'Config': tables.fields_table(
-      run_log.read_json(workdir / 'config.json'), 'Every field'
+      run_config.read(workdir).to_dict(), 'Every field'
     ),
     'Environment': tables.fields_table(
-      run_log.read_json(workdir / 'environment.json'), 'Versions and devices'
+      files.read_json(workdir / 'environment.json'), 'Versions and devices'
     ),
   }
   sections = {title: body for title, body in sections.items() if body}
   path = workdir / 'report' / 'index.html'
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(path.name + '.tmp')
-  partial.write_text(
+  files.write_whole(
+    path,
     style.page(
       f'compare: {results["model"]["name"]} in JAX and in PyTorch', sections
     ),
-    encoding='utf-8',
   )
-  os.replace(partial, path)
   return path
 
 

@@ -13,6 +13,7 @@ from nasfas_jax import (
   checkpoints,
   config_checks,
   evaluate,
+  files,
   models,
   progress,
   run_log,
@@ -63,7 +64,6 @@ def merge_run(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       f'config.checkpoint is {config.checkpoint!r} and config.torch_weights '
       f'{config.torch_weights!r}; allowed: one of them.'
     )
-  # A field that is younger than the run has its default.
   merged = ml_collections.ConfigDict(config.to_dict())
   with merged.ignore_type():
     merged.update(
@@ -154,9 +154,8 @@ def keep(source: Source, workdir: pathlib.Path) -> None:
   state = source.twin.state_dict()
   if public_names.has_public_names(source.twin):
     state = public_names.to_public_names(source.twin, state)
-  partial = workdir / 'weights.tmp.pth'
-  torch.save(dict(state), partial)
-  partial.replace(workdir / 'weights.pth')
+  with files.replacing(workdir / 'weights.pth') as partial:
+    torch.save(dict(state), partial)
 
 
 def _check_kept(path: pathlib.Path, variables: dict) -> None:

@@ -20,7 +20,7 @@ import ml_collections
 import numpy as np
 import torch
 
-from nasfas_jax import run_log, scoring
+from nasfas_jax import run_config
 from nasfas_jax.baseline import steps
 from nasfas_jax.comparison import inputs, learning, twins
 from nasfas_jax.comparison import source as source_lib
@@ -189,7 +189,7 @@ def serve(config, kind: str, batch: Mapping, lines, reply: Callable) -> None:
 
 def main(config: str, kind: str, batch: str) -> None:
   replies, sys.stdout = sys.stdout, sys.stderr
-  settings = ml_collections.ConfigDict(run_log.read_json(pathlib.Path(config)))
+  settings = run_config.read(pathlib.Path(config).parent)
   with np.load(batch, allow_pickle=False) as arrays:
     serve(
       plain_search(settings),

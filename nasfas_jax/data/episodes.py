@@ -23,8 +23,8 @@ from nasfas_jax.data.index import Row
 HOLD_OUTS = ('domain', 'type', 'domain_type')
 # Other tasks to try for a held-out part whose sets are too small, by message.
 _ADVICE = (
-  "choose --config.search.tasks=none for a plain search, or '{other}' to hold "
-  'out the other'
+  "choose --config.search.hold_out=none for a plain search, or '{other}' to "
+  'hold out the other'
 )
 
 
@@ -81,7 +81,7 @@ def make_tasks(
   """
   if hold_out not in HOLD_OUTS:
     raise ValueError(
-      f'Unknown tasks {hold_out!r}; allowed: {", ".join(HOLD_OUTS)}.'
+      f'Unknown hold_out {hold_out!r}; allowed: {", ".join(HOLD_OUTS)}.'
     )
   domains = np.array([str(row[domain_field]) for row in rows])
   types = np.array([str(row['attack_type']) for row in rows])

@@ -4,9 +4,9 @@ The whole state of a training stream is one integer, the step: the same seed
 and step give the same batch, with any number of worker processes, so that a
 run resumes bit-exactly from a checkpoint's step number.
 
-Processes share the clips by their place in the list of rows, never by shard:
-whatever the number of shards, every process reads as many clips as any other,
-give or take one.
+Processes share the clips by their place in the stream, never by shard: whatever
+the number of shards, every process reads as many clips as any other, give or
+take one, and the global batch does not depend on the number of processes.
 """
 
 import dataclasses
@@ -15,7 +15,9 @@ from collections.abc import Iterator, Sequence
 import grain
 import numpy as np
 
+from nasfas_jax import records
 from nasfas_jax.data import transforms
+from nasfas_jax.data.balance import Turns, make_turns
 from nasfas_jax.data.clips import ClipSource
 from nasfas_jax.data.episodes import Episodes
 from nasfas_jax.data.index import Row
@@ -34,15 +36,29 @@ class SnippetShape:
     map_size: D, side of the depth maps.
   """
 
-  num_frames: int = 8
-  image_size: int = 256
-  map_size: int = 32
+  num_frames: int
+  image_size: int
+  map_size: int
 
   def __post_init__(self):
     for field in dataclasses.fields(self):
       value = getattr(self, field.name)
       if value < 1:
         raise ValueError(f'{field.name} is {value}; it must be at least 1.')
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  """How clips are read: changes the speed and nothing else.
+
+  Attributes:
+    num_workers: worker processes that decode; 0 decodes in threads.
+    cache_bytes: memory for clips as they were decoded, shared out among the
+      worker processes.
+  """
+
+  num_workers: int
+  cache_bytes: int
 
 
 class TrainSnippet(grain.transforms.RandomMap):
@@ -69,7 +85,7 @@ class TrainSnippet(grain.transforms.RandomMap):
     snippet['frames'] = transforms.augment(
       snippet['frames'], self._augmentation, rng
     )
-    return _with_labels(snippet, record)
+    return _with_label(snippet, record)
 
 
 class EvaluationSnippet(grain.transforms.Map):
@@ -88,7 +104,7 @@ class EvaluationSnippet(grain.transforms.Map):
       snippet,
       self._num_snippets,
     )
-    return _with_labels(
+    return _with_label(
       transforms.make_snippet(
         record,
         frame_indices,
@@ -101,12 +117,62 @@ class EvaluationSnippet(grain.transforms.Map):
     )
 
 
-def _with_labels(snippet, record):
+def _with_label(snippet, record):
   return {
     **snippet,
     'label': np.int32(record['label']),
     'index': np.int32(record['index']),
   }
+
+
+def domain_names(rows: Sequence[Row], domain_field: str) -> tuple[str, ...]:
+  """The names of the clips' domains, sorted: what a batch's `domain` numbers.
+
+  Args:
+    rows: entries of the index.
+    domain_field: the field that names a clip's domain; '' if none does, and
+      all clips are then of one domain, ''.
+
+  Raises:
+    ValueError: if a clip has no such field.
+  """
+  return tuple(sorted(set(_domains(rows, domain_field))))
+
+
+def _domains(rows: Sequence[Row], domain_field: str) -> list[str]:
+  """The domain of every clip, see `domain_names`."""
+  if not domain_field:
+    return [''] * len(rows)
+  for row in rows:
+    if domain_field not in row:
+      raise ValueError(
+        f'Clip {row["clip_id"]!r} has no field {domain_field!r} that could be '
+        f"its domain; allowed: '', {', '.join(map(repr, sorted(row)))}."
+      )
+  return [str(row[domain_field]) for row in rows]
+
+
+class _Numbers(grain.transforms.Map):
+  """Adds what the index knows of a clip, as numbers."""
+
+  def __init__(self, rows: Sequence[Row], domain_field: str):
+    names = domain_names(rows, domain_field)
+    place = {name: number for number, name in enumerate(names)}
+    numbers = {
+      'domain': [place[name] for name in _domains(rows, domain_field)],
+      'attack_type': [
+        records.attack_type_number(row['clip_id'], row['attack_type'])
+        for row in rows
+      ],
+    }
+    self._numbers = {
+      name: np.array(column, np.int32) for name, column in numbers.items()
+    }
+
+  def map(self, element):
+    place = element['index']
+    numbers = {name: column[place] for name, column in self._numbers.items()}
+    return {**element, **numbers}
 
 
 class _SnippetSource:
@@ -128,11 +194,12 @@ def train_batches(
   *,
   shape: SnippetShape,
   augmentation: transforms.Augmentation,
+  reading: Reading,
+  domain_field: str,
   batch_size: int,
   seed: int,
   step: int = 0,
-  num_workers: int = 0,
-  cache_bytes: int = 0,
+  balance: str = '',
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
@@ -142,22 +209,28 @@ def train_batches(
     rows: entries of the index.
     shape: sizes of a snippet.
     augmentation: strengths of the augmentation.
+    reading: how clips are read.
+    domain_field: the field that names a clip's domain, see `domain_names`.
     batch_size: clips in the global batch, over all processes.
     seed: same seed, same stream.
     step: number of the first batch; batch n is the same whatever the first.
-    num_workers: worker processes that decode; 0 decodes in threads.
-    cache_bytes: memory for clips as they were decoded, shared out among the
-      worker processes; changes nothing but the speed.
+    balance: '': every epoch holds every clip once, in a new order. Else what is
+      seen equally often, see `balance.make_turns`; a batch is then balanced to
+      within one clip.
     process_index: which part of each global batch this process reads.
     process_count: number of processes.
 
   Returns:
     An iterator with close(), over dicts of arrays with a leading axis of
     batch_size / process_count: frames uint8 [B, K, S, S, 3], depth, face_mask
-    and score_mask float32 [B, D, D], label and index int32 [B].
+    and score_mask float32 [B, D, D], and int32 [B]: label, index (place in
+    rows), attack_type (place in `records.ATTACK_TYPES`) and domain (place in
+    `domain_names` of these rows: two streams number alike only if their clips
+    are of the same domains).
 
   Raises:
-    ValueError: if there are no clips or processes do not divide the batch.
+    ValueError: if there are no clips, processes do not divide the batch, an
+      attack type is unknown, or the clips cannot be balanced.
   """
   if not rows:
     raise ValueError('There are no clips to train on.')
@@ -166,12 +239,24 @@ def train_batches(
       f'batch_size {batch_size} must be a positive multiple of the number '
       f'of processes, {process_count}.'
     )
-  clips = ClipSource(rows, cache_bytes // max(1, num_workers))
-  dataset = grain.MapDataset.source(clips).seed(seed)
-  dataset = dataset.shuffle().repeat()[process_index::process_count]
-  dataset = dataset.random_map(TrainSnippet(shape, augmentation))
+  clips = _clip_source(rows, reading)
+  if balance:
+    turns = make_turns(rows, balance, _domains(rows, domain_field), seed)
+    dataset = grain.MapDataset.source(
+      _Ordered(clips, turns, MAX_STEPS * batch_size)
+    )
+  else:
+    dataset = grain.MapDataset.source(clips)
+    dataset = dataset.shuffle(seed=_derived_seed(seed, 1)).repeat()
+  # Before the processes share, so that a clip's augmentation does not depend on
+  # their number.
+  dataset = dataset.random_map(
+    TrainSnippet(shape, augmentation), seed=_derived_seed(seed, 4)
+  )
+  dataset = dataset.map(_Numbers(rows, domain_field))
+  dataset = dataset[process_index::process_count]
   dataset = dataset.batch(batch_size // process_count, drop_remainder=True)
-  return _iterate(dataset[step:], num_workers)
+  return _iterate(dataset[step:], reading.num_workers)
 
 
 def episode_batches(
@@ -180,10 +265,10 @@ def episode_batches(
   episodes: Episodes,
   shape: SnippetShape,
   augmentation: transforms.Augmentation,
+  reading: Reading,
+  domain_field: str,
   seed: int,
   step: int = 0,
-  num_workers: int = 0,
-  cache_bytes: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
   """An endless stream of episodes, from a step on.
 
@@ -192,22 +277,25 @@ def episode_batches(
     episodes: which clips a step holds.
     shape: sizes of a snippet.
     augmentation: strengths of the augmentation.
+    reading: how clips are read.
+    domain_field: see `train_batches`.
     seed: of the augmentation.
     step: number of the first episode; episode n is the same whatever the
       first.
-    num_workers: see `train_batches`.
-    cache_bytes: see `train_batches`.
 
   Returns:
     As `train_batches`, with a leading axis of `episodes.size`: the tasks one
     after the other, each one's support set before its query set.
   """
-  clips = ClipSource(rows, cache_bytes // max(1, num_workers))
-  dataset = grain.MapDataset.source(_EpisodeSource(clips, episodes))
-  dataset = dataset.seed(seed)
-  dataset = dataset.random_map(TrainSnippet(shape, augmentation))
+  dataset = grain.MapDataset.source(
+    _Ordered(_clip_source(rows, reading), episodes, MAX_STEPS * episodes.size)
+  )
+  dataset = dataset.random_map(
+    TrainSnippet(shape, augmentation), seed=_derived_seed(seed, 1)
+  )
+  dataset = dataset.map(_Numbers(rows, domain_field))
   dataset = dataset.batch(episodes.size, drop_remainder=True)
-  return _iterate(dataset[step:], num_workers)
+  return _iterate(dataset[step:], reading.num_workers)
 
 
 def evaluation_batches(
@@ -216,17 +304,18 @@ def evaluation_batches(
   shape: SnippetShape,
   face_scale: float,
   num_snippets: int,
+  num_workers: int,
+  domain_field: str,
   batch_size: int,
-  num_workers: int = 0,
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
   """One pass over all snippets of all clips, in order.
 
-  The last batch is filled up by repeating its last snippet, so that every
-  batch has one static shape; `weight` float32 [B] is 0 for the fill. With
-  several processes each reads every process_count-th snippet, and all make
-  the same number of batches.
+  A batch is as of `train_batches`, without augmentation. The last one is filled
+  up by repeating its last snippet, so that every batch has one static shape;
+  `weight` float32 [B] is 0 for the fill. With several processes each reads
+  every process_count-th snippet, and all make the same number of batches.
   """
   source = _SnippetSource(ClipSource(rows), num_snippets)
   total = len(source)
@@ -236,8 +325,13 @@ def evaluation_batches(
   )
   dataset = grain.MapDataset.source(_Places(source, places))
   dataset = dataset.map(EvaluationSnippet(shape, face_scale, num_snippets))
+  dataset = dataset.map(_Numbers(rows, domain_field))
   dataset = dataset.batch(local, drop_remainder=True)
-  batches = _iterate(dataset, num_workers)
+  return _weighted(_iterate(dataset, num_workers), weights, local)
+
+
+def _weighted(batches, weights: np.ndarray, local: int):
+  """Adds the weights of the snippets, `local` a batch."""
   try:
     for number, batch in enumerate(batches):
       part = weights[number * local : (number + 1) * local]
@@ -267,18 +361,32 @@ def process_share(
   return [min(place, total - 1) for place in places], weights
 
 
-class _EpisodeSource:
-  """The clips of the episodes in a row, as good as without end."""
+def _clip_source(rows: Sequence[Row], reading: Reading) -> ClipSource:
+  return ClipSource(rows, reading.cache_bytes // max(1, reading.num_workers))
 
-  def __init__(self, clips: ClipSource, episodes: Episodes):
+
+def _derived_seed(seed: int, number: int) -> int:
+  """One of the seeds that a stream's seed stands for.
+
+  grain derives the same from the number of steps since the seed, so that one
+  step more would change what follows it. These stay as they were.
+  """
+  return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+
+
+class _Ordered:
+  """Clips in the order of `order.row(place)`, as good as without end."""
+
+  def __init__(self, clips: ClipSource, order: Episodes | Turns, length: int):
     self._clips = clips
-    self._episodes = episodes
+    self._order = order
+    self._length = length
 
   def __len__(self) -> int:
-    return MAX_STEPS * self._episodes.size
+    return self._length
 
   def __getitem__(self, i: int):
-    return self._clips[self._episodes.row(i)]
+    return self._clips[self._order.row(i)]
 
 
 class _Places:

@@ -15,8 +15,8 @@ import numpy as np
 class Augmentation:
   """Strengths of the training augmentation; zeros switch a part off.
 
-  Defaults follow the CDCN paper's setting: face scale 1.2 to 1.4, colour
-  +-40, gamma 0.5 to 1.5, flip, random erasing of 1-5 % and cutout.
+  The CDCN paper has face scales of 1.2 to 1.4, colour +-40, gamma 0.5 to 1.5,
+  flip, random erasing of 1-5 % and cutout.
 
   Attributes:
     face_scale: (low, high) side of the crop over the side of the face box.
@@ -32,16 +32,16 @@ class Augmentation:
     blur: largest standard deviation of a Gaussian blur in pixels.
   """
 
-  face_scale: tuple[float, float] = (1.2, 1.4)
-  flip: float = 0.5
-  colour: float = 40.0
-  gamma: tuple[float, float] = (0.5, 1.5)
-  erase: float = 0.5
-  erase_area: tuple[float, float] = (0.01, 0.05)
-  cutout: float = 0.5
-  cutout_side: float = 0.2
-  noise: float = 0.0
-  blur: float = 0.0
+  face_scale: tuple[float, float]
+  flip: float
+  colour: float
+  gamma: tuple[float, float]
+  erase: float
+  erase_area: tuple[float, float]
+  cutout: float
+  cutout_side: float
+  noise: float
+  blur: float
 
 
 def train_frame_indices(

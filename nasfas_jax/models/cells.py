@@ -18,16 +18,6 @@ def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
   return jnp.swapaxes(x, -1, -2).reshape(shape)
 
 
-def recomputes() -> bool:
-  """Whether computing again in the backward pass saves memory on the backend.
-
-  On CPU it does not in a supernet: XLA computes everything again before the
-  backward pass begins, to the byte what is held without, in a third more time
-  to compile.
-  """
-  return jax.default_backend() != 'cpu'
-
-
 class SearchCell(nn.Module):
   """A cell of the supernet: every operation on every edge.
 
@@ -39,7 +29,7 @@ class SearchCell(nn.Module):
       the mixed operations (PC-DARTS); the rest goes by, and all are shuffled.
     remat: compute the mixed operations again in the backward pass, the edges
       that leave one node at a time: nearly all of a search's memory is theirs.
-      On CPU nothing is computed again (see `recomputes`).
+      On CPU it saves little, see benchmarks/README.md.
     dtype: of the computation.
   """
 
@@ -89,7 +79,7 @@ class SearchCell(nn.Module):
     entering = {target: [] for target in range(1, self.num_nodes + 1)}
     outputs = []
     edges_class = OutgoingEdges
-    if self.remat and recomputes():
+    if self.remat:
       edges_class = nn.remat(OutgoingEdges, static_argnums=(3,))
     for source in range(self.num_nodes):
       targets = tuple(range(source + 1, self.num_nodes + 1))

@@ -6,20 +6,14 @@ from collections.abc import Callable
 import jax
 from jax.extend import core
 
-from nasfas_jax.ops.cpu import banded, winograd
-
-# Calls that are convolutions of stride 1, by name.
-_CONVOLUTIONS = (
-  winograd.winograd_convolve.__name__,
-  banded.banded_convolve.__name__,
-)
+from nasfas_jax.ops import convolution
 
 
 def count_macs(function: Callable, *args) -> int:
   """Counts the multiply-accumulates of convolutions and matrix products.
 
   Nothing is computed; element-wise operations are not counted, as usual, and a
-  convolution counts by its definition, whatever form it is computed in.
+  convolution counts by its definition, whatever form it is lowered to.
 
   Args:
     function: of arrays, without `jax.vmap` and derivatives inside.
@@ -35,9 +29,9 @@ def _count(jaxpr: core.Jaxpr) -> int:
   total = 0
   for equation in jaxpr.eqns:
     name = equation.primitive.name
-    if equation.params.get('name') in _CONVOLUTIONS:
-      kernel = equation.invars[1].aval.shape
+    if equation.primitive is convolution.bilinear_p:
       image = equation.invars[0].aval.shape
+      kernel = equation.invars[1].aval.shape
       total += math.prod(kernel) * math.prod(image[:3])
     elif name == 'conv_general_dilated':
       kernel = equation.invars[1].aval.shape

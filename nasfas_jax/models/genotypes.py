@@ -11,12 +11,12 @@ import dataclasses
 import json
 import math
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from nasfas_jax import files
 from nasfas_jax.models.schema_checks import (
   check_cell,
   check_fields,
@@ -114,13 +114,7 @@ class Genotype:
 
   def save(self, path: str | os.PathLike[str]) -> None:
     """Writes the JSON document to `path`, whole or not at all."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    with open(temporary, 'w', encoding='utf-8') as file:
-      file.write(self.to_json())
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
+    files.write_whole(path, self.to_json())
 
 
 def with_theta(genotype: Genotype, theta: float) -> Genotype:

@@ -1,39 +1,29 @@
-"""Convolution in the form that the backend runs and differentiates fastest.
+"""Convolution in the form that the platform runs and differentiates fastest.
 
 On GPU and TPU it is XLA's own. On CPU, XLA's derivatives of a convolution are
 slow in three places: the weight gradient of large images, any derivative of a
-derivative, and `jax.vmap` over the kernels (a grouped convolution). There a
-stride 1 convolution and its two gradients are a family closed under
-differentiation: each one's derivative is written with the other two, so every
-order runs in the same three fast forms, and a batch of kernels runs one by one.
-Convolutions of many channels are Winograd's there (`winograd`), those of one or
-two a matrix product (`banded`).
+derivative, and `jax.vmap` over the kernels (a grouped convolution).
+
+So a stride 1 convolution and its two gradients are a family closed under
+differentiation: each one's derivative is written with the other two, and every
+order runs in the same three forms. The three are one JAX primitive. Its form is
+chosen where the program is lowered for a platform, not where it is traced, so
+that a CPU host can lower or export for another platform. `CPU_FORMS` are those
+of the CPU.
 """
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
-from jax.custom_batching import custom_vmap
+from jax.extend import core
+from jax.interpreters import batching, mlir
 
-from nasfas_jax.ops.cpu import banded, winograd
+from nasfas_jax.ops.cpu import banded, strips
 
-# XLA's kernel gradient on CPU is fast for at least so many images of at most so
-# many output positions; other batches are cut into strips of rows, of which
-# none has fewer than so many. Set by trials; what comes out is measured by
-# `python -m benchmarks.run --only=operators`.
-STRIPS = 8
-STRIP_POSITIONS = 1 << 13
-STRIP_ROWS = 8
-
-# Winograd's forms on CPU: at least so many rows, channels on either side, and
-# pairs of an input and an output channel. With fewer, the transforms cost what
-# the products save. Set by trials, measured by the same command.
-WINOGRAD_ROWS = 16
-WINOGRAD_CHANNELS = 64
-WINOGRAD_PAIRS = 64 * 64
-WINOGRAD_GRADIENT_CHANNELS = 128
+# What the CPU does in its own way. `python -m benchmarks.run --only=cpu_forms`
+# leaves them out one by one and says what each gives.
+CPU_FORMS = frozenset(('banded', 'strips', 'one_by_one'))
 
 
 def convolve(
@@ -47,7 +37,7 @@ def convolve(
   """Convolution with zero padding of dilation * (k // 2) on every side.
 
   Args:
-    x: [N, H, W, C] float.
+    x: [N, H, W, C] float. N may be 0, or a symbolic dimension of `jax.export`.
     kernel: [kh, kw, C // groups, O] in the dtype of `x`, kh and kw odd.
     strides: step between outputs, at least 1.
     dilation: step between taps, at least 1.
@@ -56,12 +46,10 @@ def convolve(
   Returns:
     [N, ceil(H / strides), ceil(W / strides), O] in the dtype of `x`.
     Differentiable in reverse mode, to any order; with stride and groups of 1
-    on CPU not in forward mode. There a value that is not finite may spread
-    beyond its window (`banded`, `winograd`).
+    not in forward mode. On CPU a value that is not finite may spread beyond its
+    window (`banded`).
   """
-  if strides == groups == 1 and jax.default_backend() == 'cpu':
-    if banded.suits(x, kernel):
-      return banded.banded_convolve(x, kernel, dilation=dilation)
+  if strides == groups == 1:
     return _conv(x, kernel, dilation)
   return _library(x, kernel, dilation=dilation, strides=strides, groups=groups)
 
@@ -81,118 +69,203 @@ def _library(x, kernel, *, dilation, strides=1, groups=1):
   )
 
 
-def _suits_winograd(x, window, dilation):
-  return (
-    window == (3, 3)
-    and dilation == 1
-    and x.shape[1] >= WINOGRAD_ROWS
-    # Its rounding is too coarse for half precision.
-    and x.dtype in (jnp.float32, jnp.float64)
-  )
+# XLA's own forms of the three bilinear maps, those of its derivatives.
 
 
-def _plain_conv(x, kernel, *, dilation):
-  channels, features = kernel.shape[2:]
-  if (
-    _suits_winograd(x, kernel.shape[:2], dilation)
-    and min(channels, features) >= WINOGRAD_CHANNELS
-    and channels * features >= WINOGRAD_PAIRS
-  ):
-    return winograd.winograd_convolve(x, kernel)
+def _library_conv(x, kernel, *, dilation, window):
+  del window
   return _library(x, kernel, dilation=dilation)
 
 
-def _plain_input_gradient(g, kernel, *, dilation):
+def _library_input_gradient(g, kernel, *, dilation, window):
   """The cotangent of x: a convolution with the kernel turned around."""
-  turned = jnp.swapaxes(jnp.flip(kernel, (0, 1)), 2, 3)
-  return _plain_conv(g, turned, dilation=dilation)
-
-
-def _plain_kernel_gradient(x, g, *, dilation, window):
-  """The cotangent of the kernel [kh, kw, C, O], a sum over strips of rows."""
-  number, height, width, channels = x.shape
-  enough = min(channels, g.shape[-1]) >= WINOGRAD_GRADIENT_CHANNELS
-  if enough and _suits_winograd(x, window, dilation):
-    return winograd.kernel_gradient(x, g)
-  pads = [dilation * (side // 2) for side in window]
-  strips = max(STRIPS / number, height * width / STRIP_POSITIONS, 1)
-  strips = min(math.ceil(strips), max(height // STRIP_ROWS, 1))
-  rows = -(-height // strips)
-  below = rows * strips - height
-  x = jnp.pad(x, ((0, 0), (pads[0], pads[0] + below), (pads[1],) * 2, (0, 0)))
-  g = jnp.pad(g, ((0, 0), (0, below), (0, 0), (0, 0)))
-  x = jnp.stack(
-    [
-      jax.lax.slice_in_dim(
-        x, rows * strip, rows * (strip + 1) + 2 * pads[0], axis=1
-      )
-      for strip in range(strips)
-    ],
-    axis=1,
+  return jax.lax.conv_general_dilated(
+    g,
+    jax.lax.rev(kernel, (0, 1)),
+    window_strides=(1, 1),
+    padding=[(dilation * (side // 2),) * 2 for side in window],
+    rhs_dilation=(dilation, dilation),
+    dimension_numbers=('NHWC', 'HWOI', 'NHWC'),
   )
-  x = x.reshape(number * strips, *x.shape[2:])
-  g = g.reshape(number * strips, rows, width, -1)
-  transposed = jax.linear_transpose(
-    lambda kernel: jax.lax.conv_general_dilated(
-      x,
-      kernel,
-      window_strides=(1, 1),
-      padding='VALID',
-      rhs_dilation=(dilation, dilation),
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    ),
-    jax.ShapeDtypeStruct((*window, channels, g.shape[-1]), x.dtype),
+
+
+def _library_kernel_gradient(x, g, *, dilation, window):
+  """The cotangent of the kernel: images are channels, channels images."""
+  return jax.lax.conv_general_dilated(
+    x,
+    g,
+    window_strides=(dilation, dilation),
+    padding=[(dilation * (side // 2),) * 2 for side in window],
+    dimension_numbers=('CHWN', 'IHWO', 'HWNC'),
   )
-  # By itself: XLA would fuse it with a sum over the taps that follows (that of
-  # the folded kernel has one) into a kernel of its library, many times slower.
-  return jax.lax.optimization_barrier(transposed(g)[0])
 
 
-_PLAIN = {
-  'conv': _plain_conv,
-  'input_gradient': _plain_input_gradient,
-  'kernel_gradient': _plain_kernel_gradient,
+_LIBRARY = {
+  'conv': _library_conv,
+  'input_gradient': _library_input_gradient,
+  'kernel_gradient': _library_kernel_gradient,
 }
 
 
-@functools.cache
-def _bilinear(kind: str, **static):
-  """One of the three bilinear maps, with its own form under vmap."""
-  function = custom_vmap(functools.partial(_PLAIN[kind], **static))
+def _suits_banded(image, kernel, window) -> bool:
+  """Whether to take `banded`, of the shapes of an image and the kernel."""
+  return (
+    'banded' in CPU_FORMS
+    and _are_known(image[1:])
+    and banded.suits(image[2], *kernel[2:], window)
+  )
 
-  @function.def_vmap
-  def rule(axis_size, in_batched, first, second):
-    first_batched, second_batched = in_batched
-    if kind != 'kernel_gradient' and not second_batched:
-      # One kernel for all: the batch axes are one.
-      merged = first.reshape(-1, *first.shape[2:])
-      y = function(merged, second)
-      return y.reshape(axis_size, -1, *y.shape[1:]), True
-    results = [
-      function(
-        first[i] if first_batched else first,
-        second[i] if second_batched else second,
-      )
-      for i in range(axis_size)
-    ]
-    return jnp.stack(results), True
 
+def _are_known(shape) -> bool:
+  """Whether no dimension is a symbol, which has no size to choose by."""
+  return all(isinstance(size, int) for size in shape)
+
+
+def _cpu_conv(x, kernel, *, dilation, window):
+  if _suits_banded(x.shape, kernel.shape, window):
+    return banded.banded_convolve(x, kernel, dilation=dilation)
+  return _library_conv(x, kernel, dilation=dilation, window=window)
+
+
+def _cpu_input_gradient(g, kernel, *, dilation, window):
+  if not _suits_banded(g.shape, kernel.shape, window):
+    return _library_input_gradient(g, kernel, dilation=dilation, window=window)
+  transposed = jax.linear_transpose(
+    lambda x: banded.banded_convolve(x, kernel, dilation=dilation),
+    jax.ShapeDtypeStruct((*g.shape[:3], kernel.shape[2]), g.dtype),
+  )
+  return transposed(g)[0]
+
+
+def _cpu_kernel_gradient(x, g, *, dilation, window):
+  kernel = jax.ShapeDtypeStruct((*window, x.shape[3], g.shape[3]), x.dtype)
+  if _suits_banded(x.shape, kernel.shape, window):
+    transposed = jax.linear_transpose(
+      lambda kernel: banded.banded_convolve(x, kernel, dilation=dilation),
+      kernel,
+    )
+    return transposed(g)[0]
+  if 'strips' in CPU_FORMS and _are_known(x.shape):
+    return strips.kernel_gradient(x, g, dilation=dilation, window=window)
+  return _library_kernel_gradient(x, g, dilation=dilation, window=window)
+
+
+_CPU = {
+  'conv': _cpu_conv,
+  'input_gradient': _cpu_input_gradient,
+  'kernel_gradient': _cpu_kernel_gradient,
+}
+
+
+def _lower_library(first, second, *, kind, mapped, **static):
+  return _vmapped(_LIBRARY[kind], mapped, static)(first, second)
+
+
+def _vmapped(function, mapped, static):
+  function = functools.partial(function, **static)
+  for axes in reversed(mapped):
+    function = jax.vmap(function, [0 if has else None for has in axes])
   return function
+
+
+def _lower_cpu(first, second, *, kind, mapped, **static):
+  if 'one_by_one' not in CPU_FORMS:
+    return _vmapped(_CPU[kind], mapped, static)(first, second)
+  if not mapped:
+    return _CPU[kind](first, second, **static)
+  (of_first, of_second), *inner = mapped
+  size = (first if of_first else second).shape[0]
+  if kind != 'kernel_gradient' and not of_second and not inner:
+    # One kernel for all: the batch axes are one.
+    number = first.shape[1]
+    merged = first.reshape(size * number, *first.shape[2:])
+    y = _CPU[kind](merged, second, **static)
+    return y.reshape(size, number, *y.shape[1:])
+  return jnp.stack(
+    [
+      _lower_cpu(
+        first[i] if of_first else first,
+        second[i] if of_second else second,
+        kind=kind,
+        mapped=inner,
+        **static,
+      )
+      for i in range(size)
+    ]
+  )
+
+
+# One of the three bilinear maps, `kind`, with leading axes: `mapped` says of
+# each, outermost first, whether the first and the second factor have it.
+bilinear_p = core.Primitive('nasfas_convolution')
+
+
+@functools.cache
+def _jitted(**static):
+  return jax.jit(functools.partial(bilinear_p.bind, **static))
+
+
+@bilinear_p.def_impl
+def _run(first, second, **static):
+  return _jitted(**static)(first, second)
+
+
+@bilinear_p.def_abstract_eval
+def _shape(first, second, *, kind, mapped, dilation, window):
+  del dilation
+  firsts, seconds = iter(first.shape), iter(second.shape)
+  lead = []
+  for axes in mapped:
+    sizes = [
+      next(of) for of, has in zip((firsts, seconds), axes, strict=True) if has
+    ]
+    lead.append(sizes[0])
+  if kind == 'kernel_gradient':
+    shape = (*window, first.shape[-1], second.shape[-1])
+  else:
+    shape = (*first.shape[-4:-1], second.shape[-1 if kind == 'conv' else -2])
+  return jax.core.ShapedArray((*lead, *shape), first.dtype)
+
+
+def _map(factors, axes, *, mapped, **static):
+  factors = [
+    factor if axis is None else jnp.moveaxis(factor, axis, 0)
+    for factor, axis in zip(factors, axes, strict=True)
+  ]
+  has = tuple(axis is not None for axis in axes)
+  return bilinear_p.bind(*factors, mapped=(has, *mapped), **static), 0
+
+
+batching.primitive_batchers[bilinear_p] = _map
+mlir.register_lowering(
+  bilinear_p, mlir.lower_fun(_lower_library, multiple_results=False)
+)
+mlir.register_lowering(
+  bilinear_p,
+  mlir.lower_fun(_lower_cpu, multiple_results=False),
+  platform='cpu',
+)
+
+
+def _bilinear(kind, first, second, dilation, window):
+  return bilinear_p.bind(
+    first, second, kind=kind, mapped=(), dilation=dilation, window=window
+  )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv(x, kernel, dilation):
-  return _bilinear('conv', dilation=dilation)(x, kernel)
+  return _bilinear('conv', x, kernel, dilation, kernel.shape[:2])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _input_gradient(g, kernel, dilation):
-  return _bilinear('input_gradient', dilation=dilation)(g, kernel)
+  return _bilinear('input_gradient', g, kernel, dilation, kernel.shape[:2])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _kernel_gradient(x, g, dilation, window):
-  return _bilinear('kernel_gradient', dilation=dilation, window=window)(x, g)
+  return _bilinear('kernel_gradient', x, g, dilation, window)
 
 
 def _forward(function):

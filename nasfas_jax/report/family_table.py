@@ -9,22 +9,15 @@ import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
 
-from nasfas_jax import run_log
-from nasfas_jax.data.families import PROTOCOLS
-
-# ACER in percent on the protocols of OULU-NPU, (mean, deviation over the folds
-# or 0 where there is one): published, measured
-# by others (arXiv 2011.02062, 2003.04092 and tables that cite them).
-PUBLISHED = {
-  'NAS-FAS': {'1': (0.2, 0), '2': (1.2, 0), '3': (1.7, 0.6), '4': (2.9, 2.8)},
-  'CDCN++': {'1': (0.2, 0), '2': (1.3, 0), '3': (1.8, 0.7), '4': (5.0, 2.9)},
-  'CDCN': {'1': (1.0, 0), '2': (1.5, 0), '3': (2.3, 1.4), '4': (6.9, 2.9)},
-}
+from nasfas_jax import files
+from nasfas_jax.data import protocols
 
 
 def members(family: str) -> list[str]:
   """The protocols of a family, in order; [] if it is not one."""
-  return [name for name in PROTOCOLS if name.startswith(f'{family}/')]
+  return [
+    name for name in protocols.all_protocols() if name.startswith(f'{family}/')
+  ]
 
 
 def folder(parent: pathlib.Path, protocol: str) -> pathlib.Path:
@@ -45,7 +38,7 @@ def groups(names: Sequence[str]) -> dict[str, list[str]]:
 
 def read(workdir: pathlib.Path) -> dict:
   """The results of a finished run."""
-  return run_log.read_json(workdir / 'results.json')
+  return files.read_json(workdir / 'results.json')
 
 
 def table(results: Mapping[str, Mapping]) -> str:
@@ -56,22 +49,29 @@ def table(results: Mapping[str, Mapping]) -> str:
 
   Returns:
     A line a group: its metrics in percent, mean and standard deviation over
-    its protocols, and published ACERs, marked as such.
+    its protocols, and the figures that are published for it, marked as such.
   """
   lines = []
   for group, names in groups(list(results)).items():
-    headline = PROTOCOLS[names[0]].headline
+    headline = protocols.get_protocol(names[0]).headline
     cells = [group, str(len(names))]
     for metric in headline:
       values = [results[name]['splits']['test'][metric] for name in names]
       cells.append(f'{metric} {_spread(values)}')
-    dataset, _, number = group.partition('/')
-    for method, figures in PUBLISHED.items() if dataset == 'oulu_npu' else ():
-      mean, deviation = figures[number]
-      spread = f' ± {deviation:.1f}' if deviation else ''
-      cells.append(f'published, {method}: acer {mean:.1f}{spread}')
+    dataset = group.partition('/')[0]
+    methods = protocols.published(dataset).get(group, {})
+    cells += [_published(*method) for method in methods.items()]
     lines.append(f'| {" | ".join(cells)} |')
   return '\n'.join(lines)
+
+
+def _published(method: str, figures: Mapping[str, tuple[float, float]]) -> str:
+  """The figures of a method, in percent: metric -> (mean, deviation or 0)."""
+  cells = [
+    f'{metric} {mean:.1f}' + (f' ± {deviation:.1f}' if deviation else '')
+    for metric, (mean, deviation) in figures.items()
+  ]
+  return f'published, {method}: {", ".join(cells)}'
 
 
 def _spread(values: Sequence[float | None]) -> str:

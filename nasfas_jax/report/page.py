@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from nasfas_jax import run_log
-from nasfas_jax.metrics import rates
+from nasfas_jax import files, metrics, run_config, run_log
 from nasfas_jax.models import search_spaces
 from nasfas_jax.report import cell_drawing, charts, style, tables
 
@@ -27,17 +26,20 @@ def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
 
   Args:
     workdir: folder of a run. Read where they exist: config.json,
-      environment.json, genotype.json, rates.jsonl, results.json, scores.csv
+      environment.json, genotype.json, metrics.jsonl, results.json, scores.csv
       and samples.npz. A file that does not exist leaves its sections out.
 
   Returns:
     The path of the report.
 
   Raises:
-    ValueError: if a score in scores.csv is not finite or a label is unknown.
+    ValueError: if a score in scores.csv is not finite or a label is unknown, or
+      as `run_config.read`.
   """
   workdir = pathlib.Path(workdir)
-  config = _read_json(workdir / 'config.json')
+  config = {}
+  if (workdir / run_config.FILE).exists():
+    config = run_config.read(workdir).to_dict()
   genotype = _read_json(workdir / 'genotype.json')
   results = _read_json(workdir / 'results.json')
   entries = run_log.read_metrics(workdir / 'metrics.jsonl')
@@ -67,15 +69,12 @@ def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
   page = style.page(title, sections, before=cell_drawing.ARROW_HEADS)
 
   path = workdir / 'report' / 'index.html'
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(path.name + '.tmp')
-  partial.write_text(page, encoding='utf-8')
-  os.replace(partial, path)
+  files.write_whole(path, page)
   return path
 
 
 def _read_json(path: pathlib.Path) -> dict:
-  return run_log.read_json(path) if path.exists() else {}
+  return files.read_json(path) if path.exists() else {}
 
 
 def _read_scores(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
@@ -183,10 +182,10 @@ def _curves(entries: Sequence[Mapping]) -> str:
 def _roc(scores: Mapping[str, Mapping], threshold: float | None) -> str:
   curves, points, areas = {}, {}, []
   for split, columns in scores.items():
-    curve = rates.roc(columns['score'], columns['label'])
+    curve = metrics.roc(columns['score'], columns['label'])
     if curve is None:
       continue
-    area = rates.auc(columns['score'], columns['label'])
+    area = metrics.auc(columns['score'], columns['label'])
     name = f'{split}, AUC {tables.percent(area)} %'
     curves[name] = curve[:2]
     areas.append(name)

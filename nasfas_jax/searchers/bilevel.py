@@ -1,4 +1,4 @@
-"""The two steps of the bilevel search (DARTS), and what they need.
+"""The plain search: the bilevel descent of DARTS.
 
 The supernet's weights w and its architecture parameters alpha descend in
 turns, on batches of two halves of the training clips:
@@ -13,119 +13,37 @@ it (one unrolled step of plain gradient descent, the weights' own rate b).
 
 import concurrent.futures
 import functools
-import math
+from collections.abc import Callable, Sequence
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import ml_collections
 import optax
 from jax.sharding import Mesh
 
-from nasfas_jax import models, optimizers, scoring, states, supervised
+from nasfas_jax import loop, sharding
 from nasfas_jax.data import index
-from nasfas_jax.models import architecture, supernet
+from nasfas_jax.models.supernet import Supernet
 from nasfas_jax.ops.cpu import xla_options
-from nasfas_jax.searchers import meta
+from nasfas_jax.searchers import supernet_program
+from nasfas_jax.searchers.supernet_program import (
+  Search,
+  SearchSettings,
+  SupernetLoss,
+)
 from nasfas_jax.states import SearchState
 
 
-def build_supernet(config: ml_collections.ConfigDict) -> nn.Module:
-  """The supernet of a config."""
-  fields = dict(config.supernet)
-  fields['dtype'] = jnp.dtype(fields['dtype'])
-  return supernet.Supernet(
-    **fields,
-    temperature=config.search.temperature,
-    two_stream=config.input.fusion == 'two_stream',
-  )
-
-
-def make_optimizers(settings: ml_collections.ConfigDict):
-  """(weights' optimizer, architecture's optimizer, weights' schedule)."""
-  rate = optimizers.schedule(
-    settings.weight_schedule,
-    settings.weight_learning_rate,
-    settings.num_steps,
-  )
-  weights = optimizers.adam_l2(
-    rate,
-    weight_decay=settings.weight_decay,
-    gradient_clip=settings.gradient_clip,
-    flat=True,
-  )
-  arch = optimizers.adam_l2(
-    settings.arch_learning_rate,
-    weight_decay=settings.arch_weight_decay,
-    b1=0.5,
-    flat=True,
-  )
-  return weights, arch, rate
-
-
-def make_rate_optimizer(config) -> optax.GradientTransformation:
-  """The optimizer of the learned inner rates' logarithms."""
-  return optimizers.adam_l2(config.meta.rate_learning_rate)
-
-
-def initial_state(
-  config: ml_collections.ConfigDict, model: nn.Module
-) -> SearchState:
-  """A fresh state; the same for the same config.
-
-  Inner rates, as logarithms, are in it where the meta-search learns them.
-  """
-  weight_optimizer, arch_optimizer, _ = make_optimizers(config.search)
-  key = jax.random.fold_in(jax.random.key(config.seed), 0)
-  arch_key, params_key = jax.random.split(key)
-  arch = architecture.init_arch(
-    arch_key,
-    space=config.supernet.space,
-    num_cells=config.supernet.num_cells,
-    num_nodes=config.supernet.num_nodes,
-  )
-  image = scoring.example_input(config)
-  variables = models.initialize(model, params_key, image, arch)
-  log_rates = {}
-  if config.search.tasks != 'none' and config.meta.learn_rates:
-    log_rates = meta.constant_rates(
-      variables['params'], math.log(config.meta.inner_rate)
-    )
-  return SearchState(
-    step=jnp.zeros((), jnp.int32),
-    log_rates=log_rates,
-    rate_opt_state=make_rate_optimizer(config).init(log_rates),
-    params=variables['params'],
-    batch_stats=variables['batch_stats'],
-    arch=arch,
-    weight_opt_state=weight_optimizer.init(variables['params']),
-    arch_opt_state=arch_optimizer.init(arch),
-  )
-
-
-def supernet_loss(model, config, params, state, arch, batch, purpose):
-  """(loss, batch statistics) of the supernet on a batch.
-
-  The Gumbel key is a function of seed, step and purpose, so never saved.
-  """
-  variables = {'params': params, 'batch_stats': state.batch_stats}
-  rngs = None
-  if config.search.gumbel:
-    key = jax.random.fold_in(jax.random.key(config.seed), 2 + purpose)
-    rngs = {'gumbel': jax.random.fold_in(key, state.step)}
-  return supervised.batch_loss(model, config, variables, batch, arch, rngs=rngs)
-
-
-def weight_step(state, batch, *, model, config, optimizer):
+def weight_step(
+  state: SearchState,
+  batch: dict[str, jax.Array],
+  *,
+  loss_fn: SupernetLoss,
+  settings: SearchSettings,
+) -> tuple[SearchState, jax.Array]:
   """Updates the weights on a batch of the first half; returns the loss."""
-
-  def loss_fn(params):
-    return supernet_loss(model, config, params, state, state.arch, batch, 0)
-
   (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-    state.params
+    state.params, state.arch, batch, state, 0
   )
-  updates, opt_state = optimizer.update(
+  updates, opt_state = settings.weights.optimizer().update(
     gradients, state.weight_opt_state, state.params
   )
   state = state.replace(
@@ -138,39 +56,39 @@ def weight_step(state, batch, *, model, config, optimizer):
 
 
 def arch_step(
-  state, weight_batch, arch_batch, *, model, config, optimizer, rate
-):
+  state: SearchState,
+  weight_batch: dict[str, jax.Array],
+  arch_batch: dict[str, jax.Array],
+  *,
+  loss_fn: SupernetLoss,
+  settings: SearchSettings,
+) -> tuple[SearchState, jax.Array]:
   """Updates the architecture on a batch of the second half.
 
   Args:
     state: SearchState.
     weight_batch: batch of the first half; used by the second order only.
     arch_batch: batch of the second half.
-    model: the supernet.
-    config: of the run.
-    optimizer: the architecture's.
-    rate: schedule of the weights' learning rate, for the unrolled step.
+    loss_fn: see `supernet_program.supernet_loss`.
+    settings: of the search.
 
   Returns:
     (state, loss on the second half). Batch statistics are left as they were:
     they belong to the weights.
   """
 
-  def loss_fn(arch):
+  def loss_of(arch):
     params = state.params
-    if config.search.second_order:
-      gradients = jax.grad(
-        lambda p: supernet_loss(model, config, p, state, arch, weight_batch, 1)[
-          0
-        ]
-      )(params)
-      params = jax.tree.map(
-        lambda p, g: p - rate(state.step) * g, params, gradients
-      )
-    return supernet_loss(model, config, params, state, arch, arch_batch, 1)[0]
+    if settings.second_order:
+      gradients = jax.grad(loss_fn, has_aux=True)(
+        params, arch, weight_batch, state, 1
+      )[0]
+      rate = settings.weights.rate()(state.step)
+      params = jax.tree.map(lambda p, g: p - rate * g, params, gradients)
+    return loss_fn(params, arch, arch_batch, state, 1)[0]
 
-  loss, gradients = jax.value_and_grad(loss_fn)(state.arch)
-  updates, opt_state = optimizer.update(
+  loss, gradients = jax.value_and_grad(loss_of)(state.arch)
+  updates, opt_state = settings.arch.optimizer().update(
     gradients, state.arch_opt_state, state.arch
   )
   state = state.replace(
@@ -179,117 +97,119 @@ def arch_step(
   return state, loss
 
 
-def jit_steps(config: ml_collections.ConfigDict, model: nn.Module, mesh: Mesh):
+def jit_steps(
+  loss_fn: SupernetLoss, settings: SearchSettings, mesh: Mesh
+) -> tuple[Callable, Callable]:
   """(weight step, architecture step), jitted; both give the state away.
 
   The first is called with (state, batch), the second with (state, batch of the
   first half, batch of the second half).
   """
-  weight_optimizer, arch_optimizer, rate = make_optimizers(config.search)
-  replicated = states.replicated(mesh)
-  sharded = states.batch_sharding(mesh)
-  weight_fn = functools.partial(
-    weight_step, model=model, config=config, optimizer=weight_optimizer
-  )
-  arch_fn = functools.partial(
-    arch_step, model=model, config=config, optimizer=arch_optimizer, rate=rate
-  )
+  replicated = sharding.replicated(mesh)
+  sharded = sharding.batch_sharding(mesh)
   return tuple(
     jax.jit(
-      step,
+      functools.partial(step, loss_fn=loss_fn, settings=settings),
       in_shardings=(replicated, *[sharded] * number),
       out_shardings=replicated,
       donate_argnums=0,
     )
-    for step, number in ((weight_fn, 1), (arch_fn, 2))
+    for step, number in ((weight_step, 1), (arch_step, 2))
   )
 
 
-class Bilevel:
-  """The plain search: two streams of clips and two compiled steps.
+def plain_search(
+  model: Supernet,
+  example: jax.Array,
+  rows: Sequence[index.Row],
+  *,
+  loss_fn: SupernetLoss,
+  settings: SearchSettings,
+  batch_size: int,
+  train_batches: Callable,
+) -> Search:
+  """The plain search on training clips.
 
-  The two halves of the subjects are the two streams.
-
-  Attributes:
+  Args:
     model: the supernet.
-    mesh: of the devices.
+    example: an input of it, of which only the shape is used.
+    rows: the training clips. The subjects' two halves are two streams.
+    loss_fn: see `supernet_program.supernet_loss`.
+    settings: of the search.
+    batch_size: clips of a step on each half.
+    train_batches: (rows, batch_size, seed, step) -> a stream of batches.
+
+  Raises:
+    ValueError: if the clips do not make two halves.
   """
+  halves = index.split_halves(rows)
+  mesh = sharding.make_mesh()
+  state = jax.jit(
+    functools.partial(supernet_program.initial_state, model, example, settings),
+    out_shardings=sharding.replicated(mesh),
+  )()
 
-  def __init__(self, config: ml_collections.ConfigDict, rows: list[index.Row]):
-    """config: of the run; rows: the training clips.
-
-    Raises:
-      ValueError: if the clips do not make two halves.
-    """
-    self.model = build_supernet(config)
-    self.mesh = states.make_mesh()
-    self._config = config
-    self._halves = index.split_halves(rows)
-    self._batches = None
-    self._arch_loss = None
-
-  def initial_state(self) -> SearchState:
-    """A fresh state; the same for the same config."""
-    return initial_state(self._config, self.model)
-
-  def begin(self, state: SearchState, start: int) -> SearchState:
-    """Opens the streams after `start` steps and compiles; returns the state."""
-    config = self._config
-    self._streams = [
-      supervised.train_stream(
-        config,
-        half,
-        batch_size=config.search.batch_size,
-        map_size=config.supernet.output_size,
-        seed=config.seed + number,
-        step=start,
-        num_streams=len(self._halves),
+  def batches(start):
+    streams = [
+      train_batches(
+        half, batch_size=batch_size, seed=settings.seed + number, step=start
       )
-      for number, half in enumerate(self._halves, 1)
+      for number, half in enumerate(halves, 1)
     ]
-    weight_fn, arch_fn = jit_steps(config, self.model, self.mesh)
-    batch = self._next()[0]
-    lowered = [weight_fn.lower(state, batch)]
-    if config.search.warmup_steps < config.search.num_steps:
-      lowered.append(arch_fn.lower(state, batch, batch))
-    # XLA compiles without Python's lock: each step on a core of its own.
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-      compiled = list(
-        pool.map(
-          functools.partial(
-            xla_options.compile_step, in_sequence=config.supernet.remat
-          ),
-          lowered,
-        )
+    try:
+      step = start
+      while True:
+        # Both streams advance at every step, so that one number is their state.
+        # The host knows the step, so nothing asks the device for it.
+        weights, arch = [
+          sharding.put_batch(next(stream), mesh) for stream in streams
+        ]
+        searching = step >= settings.warmup_steps
+        yield {'weights': weights, 'arch': arch, 'searching': searching}
+        step += 1
+    finally:
+      for stream in streams:
+        stream.close()
+
+  observe_all = supernet_program.observe(model, settings)
+
+  return Search(
+    loop.Program(
+      name='search',
+      title='Searching',
+      num_steps=settings.num_steps,
+      state=state,
+      compile=functools.partial(
+        _compile, loss_fn=loss_fn, settings=settings, mesh=mesh, model=model
+      ),
+      batches=batches,
+      observe=observe_all,
+    ),
+    lambda state: supernet_program.derive(model, state.arch),
+  )
+
+
+def _compile(state, batch, *, loss_fn, settings, mesh, model):
+  """Compiles both steps, side by side; returns them as one."""
+  weight_fn, arch_fn = jit_steps(loss_fn, settings, mesh)
+  lowered = [weight_fn.lower(state, batch['weights'])]
+  if settings.warmup_steps < settings.num_steps:
+    lowered.append(arch_fn.lower(state, batch['weights'], batch['arch']))
+  # XLA compiles without Python's lock: each step on a core of its own.
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    compiled = list(
+      pool.map(
+        functools.partial(xla_options.compile_step, in_sequence=model.remat),
+        lowered,
       )
-    self._weight_fn, self._arch_fn = compiled[0], compiled[-1]
-    return state
+    )
+  weights, arch = compiled[0], compiled[-1]
 
-  def _next(self) -> list[dict]:
-    """The batches of the next step, one a stream; kept until `run` uses it."""
-    if self._batches is None:
-      self._batches = [
-        states.put_batch(next(stream), self.mesh) for stream in self._streams
-      ]
-    return self._batches
+  def step(state, batch):
+    scalars = {}
+    if batch['searching']:
+      state, scalars['val_loss'] = arch(state, batch['weights'], batch['arch'])
+    state, scalars['train_loss'] = weights(state, batch['weights'])
+    return state, scalars
 
-  def run(
-    self, state: SearchState, step: int
-  ) -> tuple[SearchState, dict[str, jax.Array]]:
-    """Runs one step, counted from 1; returns the state and the losses."""
-    # Both streams advance at every step, so that one number is their state.
-    weight_batch, arch_batch = self._next()
-    self._batches = None
-    if step > self._config.search.warmup_steps:
-      state, self._arch_loss = self._arch_fn(state, weight_batch, arch_batch)
-    state, loss = self._weight_fn(state, weight_batch)
-    figures = {'train_loss': loss}
-    if self._arch_loss is not None:
-      figures['val_loss'] = self._arch_loss
-    return state, figures
-
-  def close(self) -> None:
-    """Closes the streams, and lets the clips go that they keep in memory."""
-    for stream in self._streams:
-      stream.close()
-    self._streams = []
+  return step

@@ -6,192 +6,276 @@ weights on clips of the other half (single path one-shot, arXiv 1904.00420).
 Over tasks, the clips that score are of a domain or type that was held out.
 """
 
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
-from nasfas_jax import progress, states, supervised
+from nasfas_jax import inputs, loop, metrics, progress, sharding
 from nasfas_jax.data import episodes, index
 from nasfas_jax.models import genotypes, sampling
+from nasfas_jax.models.supernet import Supernet
 from nasfas_jax.ops.cpu import xla_options
-from nasfas_jax.searchers import bilevel, supernet_scores
+from nasfas_jax.searchers import bilevel, supernet_program, supernet_scores
+from nasfas_jax.searchers.supernet_program import (
+  Search,
+  SearchSettings,
+  SupernetLoss,
+)
 from nasfas_jax.states import SearchState
 
+Rows = Sequence[index.Row]
 
-def sizes_of(config: ml_collections.ConfigDict) -> dict[str, object]:
+
+@dataclasses.dataclass(frozen=True)
+class EvolutionSettings:
+  """What an evolution needs beside `SearchSettings`.
+
+  Attributes:
+    population: genotypes that are kept.
+    evaluations: genotypes that are scored in all.
+    mutation_rate: probability of a fresh gene.
+    num_clips: clips that score a genotype, shared out over the tasks.
+  """
+
+  population: int
+  evaluations: int
+  mutation_rate: float
+  num_clips: int
+
+
+def sizes_of(model: Supernet) -> dict[str, object]:
   """What `sampling.draw` is told of the search space."""
-  fields = ('space', 'num_cells', 'num_nodes')
-  return {name: config.supernet[name] for name in fields}
+  return {
+    'space': model.space,
+    'num_cells': model.num_cells,
+    'num_nodes': model.num_nodes,
+  }
 
 
 def make_sets(
-  config: ml_collections.ConfigDict, rows: list[index.Row], domain_field: str
-) -> list[tuple[list[index.Row], list[index.Row]]]:
+  rows: Rows, hold_out: str, domain_field: str
+) -> list[tuple[Rows, Rows]]:
   """Clips that train the weights and clips that score genotypes, by task.
 
   Without tasks they are the two halves of the subjects. With tasks each pair
   is the support set of one half and the query set of the other, so that every
   genotype is scored on a domain, a type or both that its weights never saw.
 
+  Args:
+    rows: the training clips.
+    hold_out: 'none', or what a task holds out, see `episodes.HOLD_OUTS`.
+    domain_field: the field that names a clip's domain.
+
   Raises:
     ValueError: if the clips do not make two halves, or no tasks.
   """
-  if config.search.tasks == 'none':
+  if hold_out == 'none':
     return [index.split_halves(rows)]
   return [
     ([rows[i] for i in task.support[0]], [rows[i] for i in task.query[1]])
-    for task in episodes.make_tasks(rows, config.search.tasks, domain_field)
+    for task in episodes.make_tasks(rows, hold_out, domain_field)
   ]
 
 
-class Evolution:
+def evolutionary_search(
+  model: Supernet,
+  example: jax.Array,
+  rows: Rows,
+  *,
+  loss_fn: SupernetLoss,
+  form: inputs.InputForm,
+  search: SearchSettings,
+  settings: EvolutionSettings,
+  hold_out: str,
+  domain_field: str,
+  batch_size: int,
+  train_batches: Callable[[int], Callable],
+  read: Callable[[Rows], Iterator[dict]],
+  score_batch_size: int,
+) -> Search:
   """Trains single paths of the supernet, then evolves genotypes by it.
 
   Over tasks every task has weights of its own, and every step trains all of
   them on one path. The state's leaves have a leading axis of tasks, of length
   1 without tasks.
 
-  Attributes:
+  Args:
     model: the supernet.
-    mesh: of the devices.
+    example: an input of it, of which only the shape is used.
+    rows: the training clips, see `make_sets`.
+    loss_fn: see `supernet_program.supernet_loss`.
+    form: of the input.
+    search: what all searches share.
+    settings: of the evolution.
+    hold_out, domain_field: see `make_sets`.
+    batch_size: clips of a step, for each task.
+    train_batches: number of streams -> (rows, batch_size, seed, step) -> a
+      stream of batches.
+    read: rows -> one pass over them, one snippet a clip.
+    score_batch_size: of the batches that `read` gives.
+
+  Raises:
+    ValueError: if the clips do not make two halves, or no tasks.
   """
+  sets = make_sets(rows, hold_out, domain_field)
+  mesh = sharding.make_mesh()
+  replicated = sharding.replicated(mesh)
 
-  def __init__(
-    self,
-    config: ml_collections.ConfigDict,
-    rows: list[index.Row],
-    domain_field: str,
-  ):
-    """config: of the run; rows: the training clips; see `make_sets`.
+  def initial_state():
+    state = supernet_program.initial_state(model, example, search)
+    # Every task starts from the same weights.
+    return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(sets)), state)
 
-    Raises:
-      ValueError: if the clips do not make two halves, or no tasks.
-    """
-    self.model = bilevel.build_supernet(config)
-    self.mesh = states.make_mesh()
-    self._config = config
-    self._sets = make_sets(config, rows, domain_field)
-    self._domain_field = domain_field
-
-  def initial_state(self) -> SearchState:
-    """A fresh state; every task starts from the same weights."""
-    state = bilevel.initial_state(self._config, self.model)
-    return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(self._sets)), state)
-
-  def begin(self, state: SearchState, start: int) -> SearchState:
-    """Opens the streams after `start` steps and compiles; returns the state."""
-    config = self._config
-    self._streams = [
-      supervised.train_stream(
-        config,
-        clips,
-        batch_size=config.search.batch_size,
-        map_size=config.supernet.output_size,
-        seed=config.seed + 1,
-        step=start,
-        num_streams=len(self._sets),
-      )
-      for clips, _ in self._sets
+  def batches(start):
+    stream = train_batches(len(sets))
+    streams = [
+      stream(clips, batch_size=batch_size, seed=search.seed + 1, step=start)
+      for clips, _ in sets
     ]
-    self._batches = self._read()
-    weight_fn, _ = bilevel.jit_steps(config, self.model, self.mesh)
-    one = _split(state)[0]
-    self._weight_fn = xla_options.compile_step(
-      weight_fn.lower(one, self._batches[0]), in_sequence=config.supernet.remat
+    try:
+      step = start
+      while True:
+        clips = [sharding.put_batch(next(one), mesh) for one in streams]
+        yield {'clips': clips, 'path': _path(model, search.seed, step + 1)}
+        step += 1
+    finally:
+      for one in streams:
+        one.close()
+
+  def compile_step(state, batch):
+    weight_fn, _ = bilevel.jit_steps(loss_fn, search, mesh)
+    weights = xla_options.compile_step(
+      weight_fn.lower(_split(state)[0], batch['clips'][0]),
+      in_sequence=model.remat,
     )
-    return state
 
-  def _read(self) -> list[dict]:
-    return [
-      states.put_batch(next(stream), self.mesh) for stream in self._streams
-    ]
+    def step(state, batch):
+      states, losses = [], []
+      for one, clips in zip(_split(state), batch['clips'], strict=True):
+        # A copy for each task: the step gives its state away.
+        arch = jax.device_put(batch['path'], replicated)
+        one, loss = weights(one.replace(arch=arch), clips)
+        states.append(one)
+        losses.append(loss)
+      return _join(states), {'train_loss': jnp.mean(jnp.stack(losses))}
 
-  def _genotype(self, sample: sampling.Sample) -> genotypes.Genotype:
-    settings = self._config.supernet
-    return sampling.to_genotype(sample, settings.space, theta=settings.theta)
+    return step
 
-  def run(
-    self, state: SearchState, step: int
-  ) -> tuple[SearchState, dict[str, jax.Array]]:
-    """Runs one step, counted from 1; returns the state and the losses."""
-    config = self._config
-    batches = self._batches or self._read()
-    self._batches = None
-    rng = np.random.default_rng((config.seed, step))
-    genotype = self._genotype(sampling.draw(rng, **sizes_of(config)))
-    path = sampling.to_arch(
-      genotype, config.supernet.num_nodes, config.search.temperature
-    )
-    states, losses = [], []
-    for one, batch in zip(_split(state), batches, strict=True):
-      # A copy for each task: the step gives its state away.
-      arch = jax.device_put(path, states.replicated(self.mesh))
-      one, loss = self._weight_fn(one.replace(arch=arch), batch)
-      states.append(one)
-      losses.append(loss)
-    return _join(states), {'train_loss': jnp.mean(jnp.stack(losses))}
+  rate = search.weights.rate()
 
-  def close(self) -> None:
-    """Closes the streams, and lets the clips go that they keep in memory."""
-    for stream in self._streams:
-      stream.close()
-    self._streams = []
+  def observe(state, scalars, step):
+    del state
+    numbers = {name: float(value) for name, value in scalars.items()}
+    return loop.Observed({**numbers, 'learning_rate': float(rate(step - 1))})
 
-  def evolve(self, state: SearchState) -> genotypes.Genotype:
-    """The best genotype of an evolution; the same for the same state.
-
-    A genotype's score is its AUC, over tasks their mean.
-    """
-    config = self._config
-    settings = config.evolution
-    scorers = [
-      supernet_scores.SupernetScorer(
-        config,
-        self.model,
+  def derive(state):
+    aucs = [
+      _auc(
+        model,
         supernet_scores.even_choice(
-          scored,
-          max(2, settings.num_clips // len(self._sets)),
-          self._domain_field,
+          scored, max(2, settings.num_clips // len(sets)), domain_field
         ),
-        supernet_scores.statistics_choice(training, self._domain_field),
-        self.mesh,
+        supernet_scores.statistics_choice(training, domain_field),
+        form=form,
+        read=read,
+        batch_size=score_batch_size,
+        mesh=mesh,
       )
-      for training, scored in self._sets
+      for training, scored in sets
     ]
     weights = [
       {'params': one.params, 'batch_stats': one.batch_stats}
       for one in _split(state)
     ]
-    sizes = sizes_of(config)
-    rng = np.random.default_rng((config.seed, 0))
-    found = []  # (AUC, sample), best first.
-    with progress.bar('Evolving', settings.evaluations) as bar:
-      for number in range(settings.evaluations):
-        if number < settings.population:
-          sample = sampling.draw(rng, **sizes)
-        else:
-          # Truncation selection: parents from the better half.
-          parents = rng.choice(max(2, settings.population // 2), 2, False)
-          sample = sampling.cross(
-            rng,
-            tuple(found[place][1] for place in parents),
-            settings.mutation_rate,
-            **sizes,
-          )
-        genotype = self._genotype(sample)
-        auc = np.mean(
-          [
-            scorer.auc(variables, genotype)
-            for scorer, variables in zip(scorers, weights, strict=True)
-          ]
+
+    def mean_auc(genotype):
+      pairs = zip(aucs, weights, strict=True)
+      return np.mean([auc(variables, genotype) for auc, variables in pairs])
+
+    return evolve(mean_auc, model, search.seed, settings)
+
+  return Search(
+    loop.Program(
+      name='search',
+      title='Searching',
+      num_steps=search.num_steps,
+      state=jax.jit(initial_state, out_shardings=replicated)(),
+      compile=compile_step,
+      batches=batches,
+      observe=observe,
+    ),
+    derive,
+  )
+
+
+def _auc(model, rows, training_rows, **reading):
+  """(variables, genotype) -> AUC on the rows."""
+  scores = supernet_scores.make_scores(model, rows, training_rows, **reading)
+  labels = np.array([row['label'] for row in rows])
+
+  def auc(variables, genotype):
+    arch = supernet_scores.genotype_arch(model, genotype)
+    return metrics.auc(scores(variables, arch), labels)
+
+  return auc
+
+
+def _genotype(model: Supernet, sample: sampling.Sample) -> genotypes.Genotype:
+  return sampling.to_genotype(sample, model.space, theta=model.theta)
+
+
+def _path(model: Supernet, seed: int, step: int) -> sampling.Sample:
+  """The architecture of the path that is trained in a step, from 1."""
+  rng = np.random.default_rng((seed, step))
+  drawn = sampling.draw(rng, **sizes_of(model))
+  return supernet_scores.genotype_arch(model, _genotype(model, drawn))
+
+
+def random_genotype(model: Supernet, seed: int) -> genotypes.Genotype:
+  """A genotype at random, of the supernet's space and size."""
+  rng = np.random.default_rng(seed)
+  return _genotype(model, sampling.draw(rng, **sizes_of(model)))
+
+
+def evolve(
+  score: Callable[[genotypes.Genotype], float],
+  model: Supernet,
+  seed: int,
+  settings: EvolutionSettings,
+) -> genotypes.Genotype:
+  """The best genotype of an evolution; the same for the same scores.
+
+  Args:
+    score: higher is better.
+    model: the supernet, for the size of the space.
+    seed: of the draws.
+    settings: of the evolution.
+  """
+  sizes = sizes_of(model)
+  rng = np.random.default_rng((seed, 0))
+  found = []  # (score, sample), best first.
+  with progress.bar('Evolving', settings.evaluations) as bar:
+    for number in range(settings.evaluations):
+      if number < settings.population:
+        sample = sampling.draw(rng, **sizes)
+      else:
+        # Truncation selection: parents from the better half.
+        parents = rng.choice(max(2, settings.population // 2), 2, False)
+        sample = sampling.cross(
+          rng,
+          tuple(found[place][1] for place in parents),
+          settings.mutation_rate,
+          **sizes,
         )
-        found.append((auc, sample))
-        # Stable: of equal ones the earlier stays ahead.
-        found.sort(key=lambda pair: -pair[0])
-        del found[settings.population :]
-        bar.update(number + 1, auc=found[0][0])
-    return self._genotype(found[0][1])
+      found.append((score(_genotype(model, sample)), sample))
+      # Stable: of equal ones the earlier stays ahead.
+      found.sort(key=lambda pair: -pair[0])
+      del found[settings.population :]
+      bar.update(number + 1, auc=found[0][0])
+  return _genotype(model, found[0][1])
 
 
 @jax.jit

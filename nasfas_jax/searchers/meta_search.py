@@ -4,18 +4,24 @@ The step is in `meta_step`, the tasks are those of `data.episodes`.
 """
 
 import functools
+from collections.abc import Callable, Sequence
 
 import jax
-import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from nasfas_jax import progress, records, states, supervised
+from nasfas_jax import loop, progress, records, sharding
 from nasfas_jax.data import episodes
 from nasfas_jax.data.index import Row
+from nasfas_jax.models.supernet import Supernet
 from nasfas_jax.ops.cpu import xla_options
-from nasfas_jax.searchers import bilevel, meta_step
-from nasfas_jax.states import SearchState
+from nasfas_jax.searchers import meta_step, supernet_program
+from nasfas_jax.searchers.meta_step import MetaSettings
+from nasfas_jax.searchers.supernet_program import (
+  Search,
+  SearchSettings,
+  SupernetLoss,
+)
 
 
 def split_tasks(
@@ -52,131 +58,133 @@ def split_tasks(
   }
 
 
-class MetaSearch:
-  """The search over tasks: one stream of episodes and one compiled step.
+def search_over_tasks(
+  model: Supernet,
+  example: jax.Array,
+  rows: Sequence[Row],
+  *,
+  loss_fn: SupernetLoss,
+  search: SearchSettings,
+  settings: MetaSettings,
+  hold_out: str,
+  domain_field: str,
+  episode_batches: Callable,
+) -> Search:
+  """The search over tasks on training clips.
 
-  Attributes:
+  Args:
     model: the supernet.
-    mesh: of the devices.
+    example: an input of it, of which only the shape is used.
+    rows: the training clips.
+    loss_fn: see `supernet_program.supernet_loss`.
+    search: what all searches share.
+    settings: of the search over tasks.
+    hold_out: what a task holds out, one of `episodes.HOLD_OUTS`.
+    domain_field: the field that names a clip's domain.
+    episode_batches: (rows, episodes, seed, step) -> a stream of flat batches.
+
+  Raises:
+    ValueError: if the clips do not make tasks, or their sets cannot be dealt to
+      the domains or the devices.
   """
+  tasks = episodes.make_tasks(rows, hold_out, domain_field)
+  names, counts = None, None
+  if settings.domain_statistics:
+    names = np.array([str(row[domain_field]) for row in rows])
+    counts = episodes.count_domains(tasks, names)
+    _check_sizes(settings, counts)
+  mesh = _make_mesh(settings, counts)
+  planned = episodes.Episodes(
+    tasks=tuple(tasks),
+    num_tasks=settings.num_tasks,
+    support_size=settings.support_size,
+    query_size=settings.query_size,
+    seed=search.seed + 1,
+    live=np.array([row['label'] == records.LIVE for row in rows]),
+    domains=names,
+  )
+  clips = sharding.clip_sharding(mesh, settings.domain_statistics)
+  state, shardings = _initial_state(model, example, search, settings, mesh)
 
-  def __init__(
-    self,
-    config: ml_collections.ConfigDict,
-    rows: list[Row],
-    domain_field: str,
-  ):
-    """Plans the episodes.
-
-    Args:
-      config: of the run.
-      rows: the training clips.
-      domain_field: the field that names a clip's domain.
-
-    Raises:
-      ValueError: if the clips do not make tasks.
-    """
-    settings = config.meta
-    self.model = bilevel.build_supernet(config)
-    self._config = config
-    self._rows = rows
-    tasks = episodes.make_tasks(rows, config.search.tasks, domain_field)
-    domains, self._domains = None, None
-    if settings.domain_statistics:
-      domains = np.array([str(row[domain_field]) for row in rows])
-      self._domains = episodes.count_domains(tasks, domains)
-      _check_sizes(settings, self._domains)
-    self.mesh = _make_mesh(settings, self._domains)
-    self._episodes = episodes.Episodes(
-      tasks=tuple(tasks),
-      num_tasks=settings.num_tasks,
-      support_size=settings.support_size,
-      query_size=settings.query_size,
-      seed=config.seed + 1,
-      live=np.array([row['label'] == records.LIVE for row in rows]),
-      domains=domains,
+  def batches(start):
+    stream = episode_batches(
+      rows, episodes=planned, seed=search.seed + 1, step=start
     )
-    self._clips = states.clip_sharding(self.mesh, settings.domain_statistics)
-    self._batch = None
+    try:
+      for batch in stream:
+        split = split_tasks(
+          batch, settings.num_tasks, settings.support_size, counts
+        )
+        yield jax.device_put(split, clips)
+    finally:
+      stream.close()
 
-  def initial_state(self) -> SearchState:
-    """A fresh state; the same for the same config."""
-    return bilevel.initial_state(self._config, self.model)
+  parts = {'loss_fn': loss_fn, 'search': search, 'settings': settings}
 
-  def begin(self, state: SearchState, start: int) -> SearchState:
-    """Opens the stream after `start` steps and compiles.
-
-    Returns:
-      The state, laid out over the devices as the step takes it.
-    """
-    config = self._config
-    self._stream = supervised.episode_stream(
-      config,
-      self._rows,
-      episodes=self._episodes,
-      map_size=config.supernet.output_size,
-      seed=config.seed + 1,
-      step=start,
+  def compile_step(state, batch):
+    if not search.second_order:
+      return meta_step.compile_first_order(
+        *(state, batch),
+        **parts,
+        mesh=mesh,
+        shardings=shardings,
+        in_sequence=model.remat,
+      )
+    step = jax.jit(
+      functools.partial(meta_step.meta_step, **parts),
+      in_shardings=(shardings, clips),
+      out_shardings=(shardings, sharding.replicated(mesh)),
+      donate_argnums=0,
     )
-    replicated = states.replicated(self.mesh)
-    shardings = jax.tree.map(lambda _: replicated, state)
-    if config.meta.shard_optimizer:
-      shardings = shardings.replace(
-        weight_opt_state=states.spread(state.weight_opt_state, self.mesh)
-      )
-    state = jax.device_put(state, shardings)
-    tasks = self._next()
-    if config.search.second_order:
-      step = jax.jit(
-        functools.partial(meta_step.meta_step, model=self.model, config=config),
-        in_shardings=(shardings, self._clips),
-        out_shardings=(shardings, replicated),
-        donate_argnums=0,
-      )
-      self._step = xla_options.compile_step(
-        step.lower(state, tasks), in_sequence=config.supernet.remat
-      )
-    else:
-      self._step = meta_step.FirstOrderStep(
-        self.model, config, self.mesh, shardings
-      )
-      self._step.compile(state, tasks)
-    return state
+    return xla_options.compile_step(
+      step.lower(state, batch), in_sequence=model.remat
+    )
 
-  def _next(self) -> dict:
-    """The tasks of the next step; kept until `run` uses them."""
-    if self._batch is None:
-      settings = self._config.meta
-      tasks = split_tasks(
-        next(self._stream),
-        settings.num_tasks,
-        settings.support_size,
-        self._domains,
-      )
-      self._batch = jax.device_put(tasks, self._clips)
-    return self._batch
-
-  def run(
-    self, state: SearchState, step: int
-  ) -> tuple[SearchState, dict[str, jax.Array]]:
-    """Runs one step, counted from 1; returns the state and the losses."""
-    del step
-    tasks, self._batch = self._next(), None
-    return self._step(state, tasks)
-
-  def close(self) -> None:
-    """Closes the stream, and lets the clips go that it keeps in memory."""
-    self._stream.close()
-    self._stream = None
+  return Search(
+    loop.Program(
+      name='search',
+      title='Searching',
+      num_steps=search.num_steps,
+      state=state,
+      compile=compile_step,
+      batches=batches,
+      observe=supernet_program.observe(model, search),
+    ),
+    lambda state: supernet_program.derive(model, state.arch),
+  )
 
 
-def _make_mesh(settings, domains: dict[str, int] | None) -> Mesh:
+def _initial_state(model, example, search, settings, mesh):
+  """The fresh state, laid out over the devices, and its shardings."""
+  rates = {}
+  if settings.learn_inner_lr:
+    rates = {
+      'inner_lr': settings.inner_lr,
+      'rate_optimizer': settings.rate_optimizer(),
+    }
+  replicated = sharding.replicated(mesh)
+  state = jax.jit(
+    functools.partial(
+      supernet_program.initial_state, model, example, search, **rates
+    ),
+    out_shardings=replicated,
+  )()
+  shardings = jax.tree.map(lambda _: replicated, state)
+  if settings.shard_optimizer:
+    shardings = shardings.replace(
+      weight_opt_state=sharding.spread(state.weight_opt_state, mesh)
+    )
+  return jax.device_put(state, shardings), shardings
+
+
+def _make_mesh(settings: MetaSettings, domains: dict[str, int] | None) -> Mesh:
   """The mesh for the tasks' sets; says when it leaves devices out."""
   of_domain = domains or {'support': 1, 'query': 1}
   sizes = [
-    settings[f'{part}_size'] // number for part, number in of_domain.items()
+    getattr(settings, f'{part}_size') // number
+    for part, number in of_domain.items()
   ]
-  mesh = states.make_mesh(settings.num_tasks, sizes)
+  mesh = sharding.make_mesh(settings.num_tasks, sizes)
   total = len(jax.devices())
   if mesh.size < total:
     progress.say(
@@ -193,10 +201,10 @@ def _make_mesh(settings, domains: dict[str, int] | None) -> Mesh:
   return mesh
 
 
-def _check_sizes(settings, domains: dict[str, int]) -> None:
+def _check_sizes(settings: MetaSettings, domains: dict[str, int]) -> None:
   """Checks that the sets can be dealt evenly to their domains."""
   for part, number in domains.items():
-    size = settings[f'{part}_size']
+    size = getattr(settings, f'{part}_size')
     if size % number:
       raise ValueError(
         f'config.meta.{part}_size is {size}; with '

@@ -7,94 +7,143 @@ Per step, with the T tasks of an episode (see `meta` and `data.episodes`):
   w     <- Adam(grad_w mean_i [L(w, alpha; support_i) + L(w_i, alpha; query_i)])
 
 both from one backward pass. During the warm-up alpha stays. With several inner
-steps and config.meta.anneal_steps the query loss is a weighted sum of those
-after each inner step (see `meta.loss_weights`).
+steps and anneal_steps the query loss is a weighted sum of those after each
+inner step (see `meta.loss_weights`).
 """
 
-import flax.linen as nn
+import dataclasses
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-import ml_collections
 import optax
+from jax.sharding import Mesh
 
-from nasfas_jax import states
+from nasfas_jax import optimizers, sharding
 from nasfas_jax.ops.cpu import xla_options
-from nasfas_jax.searchers import bilevel, meta
+from nasfas_jax.searchers import meta
+from nasfas_jax.searchers.supernet_program import SearchSettings, SupernetLoss
 from nasfas_jax.states import SearchState
 
+Tasks = dict[str, dict[str, jax.Array]]
 
-def loss_of(state, model, config):
-  """The loss that `meta` works on; see there.
 
-  With config.meta.domain_statistics a batch has a leading axis of domains, and
-  each domain's clips are normalised by their own statistics (as by a batch
-  normalization of the domain, Chang et al., CVPR 2019); the running ones are
-  the mean over the domains.
+@dataclasses.dataclass(frozen=True)
+class MetaSettings:
+  """What a search over tasks needs beside `SearchSettings`.
+
+  Attributes:
+    num_tasks: T, tasks of a step.
+    support_size: clips of a task's support set.
+    query_size: clips of a task's query set.
+    inner_steps: steps of descent on the support set.
+    inner_lr: their rate, or where learned rates start.
+    anneal_steps: see `meta.loss_weights`; 0: only the last query loss counts.
+    domain_statistics: a set has an axis of domains, and each domain's clips are
+      normalised by their own batch statistics.
+    learn_inner_lr: learn a rate for every tensor.
+    inner_lr_learning_rate: of the logarithms of those rates.
+    shard_optimizer: split the weights' optimizer state over the devices.
   """
 
-  def loss_fn(params, arch, batch):
-    return bilevel.supernet_loss(model, config, params, state, arch, batch, 0)
+  num_tasks: int
+  support_size: int
+  query_size: int
+  inner_steps: int
+  inner_lr: float
+  anneal_steps: int
+  domain_statistics: bool
+  learn_inner_lr: bool
+  inner_lr_learning_rate: float
+  shard_optimizer: bool
+
+  def rate_optimizer(self) -> optax.GradientTransformation:
+    """The optimizer of the learned inner rates' logarithms."""
+    return optimizers.adam_l2(self.inner_lr_learning_rate)
+
+
+def loss_of(
+  state: SearchState, loss_fn: SupernetLoss, by_domain: bool
+) -> meta.LossFn:
+  """The loss that `meta` works on; see there.
+
+  Args:
+    state: gives the batch statistics and the step.
+    loss_fn: see `supernet_program.supernet_loss`.
+    by_domain: a batch has a leading axis of domains, and each domain's clips
+      are normalised by their own statistics (as by a batch normalization of the
+      domain, Chang et al., CVPR 2019); the running ones are the mean over the
+      domains.
+  """
+
+  def of_batch(params, arch, batch):
+    return loss_fn(params, arch, batch, state, 0)
 
   def mean_over_domains(params, arch, batch):
-    found = jax.vmap(lambda part: loss_fn(params, arch, part))(batch)
+    found = jax.vmap(lambda part: of_batch(params, arch, part))(batch)
     return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), found)
 
-  return mean_over_domains if config.meta.domain_statistics else loss_fn
+  return mean_over_domains if by_domain else of_batch
 
 
-def step_weights(state: SearchState, config) -> jax.Array | None:
+def step_weights(
+  state: SearchState, settings: MetaSettings
+) -> jax.Array | None:
   """What each inner step's query loss counts for; None: the last alone."""
-  if not config.meta.anneal_steps:
+  if not settings.anneal_steps:
     return None
   return meta.loss_weights(
-    state.step, config.meta.inner_steps, config.meta.anneal_steps
+    state.step, settings.inner_steps, settings.anneal_steps
   )
 
 
-def inner_rates(state: SearchState, config) -> meta.PyTree:
-  """One rate a tensor: learned, or the config's."""
-  if config.meta.learn_rates:
+def inner_rates(state: SearchState, settings: MetaSettings) -> meta.PyTree:
+  """One rate a tensor: learned, or `inner_lr`."""
+  if settings.learn_inner_lr:
     return jax.tree.map(jnp.exp, state.log_rates)
-  return meta.constant_rates(state.params, config.meta.inner_rate)
+  return meta.constant_rates(state.params, settings.inner_lr)
 
 
 def meta_step(
   state: SearchState,
-  tasks: dict[str, dict[str, jax.Array]],
+  tasks: Tasks,
   *,
-  model: nn.Module,
-  config: ml_collections.ConfigDict,
+  loss_fn: SupernetLoss,
+  search: SearchSettings,
+  settings: MetaSettings,
 ) -> tuple[SearchState, dict[str, jax.Array]]:
   """One step on one episode, as one function.
 
   Args:
     state: SearchState.
     tasks: 'support' and 'query', batches with a leading axis of tasks.
-    model: the supernet.
-    config: of the run.
+    loss_fn: see `supernet_program.supernet_loss`.
+    search: what all searches share.
+    settings: of the search over tasks.
 
   Returns:
     As `update`.
   """
   means, gradients = meta.meta_gradients(
-    loss_of(state, model, config),
+    loss_of(state, loss_fn, settings.domain_statistics),
     state.params,
     state.arch,
-    inner_rates(state, config),
+    inner_rates(state, settings),
     tasks,
-    num_steps=config.meta.inner_steps,
-    first_order=not config.search.second_order,
+    num_steps=settings.inner_steps,
+    first_order=not search.second_order,
     support_weight=1.0,
-    step_weights=step_weights(state, config),
+    step_weights=step_weights(state, settings),
   )
-  return update(state, means, gradients, config)
+  return update(state, means, gradients, search, settings)
 
 
 def update(
   state: SearchState,
   means: meta.Meta,
   gradients: tuple[meta.PyTree, meta.PyTree, meta.PyTree],
-  config: ml_collections.ConfigDict,
+  search: SearchSettings,
+  settings: MetaSettings,
 ) -> tuple[SearchState, dict[str, jax.Array]]:
   """Moves weights, architecture and rates by the meta-gradients.
 
@@ -104,30 +153,32 @@ def update(
     over the tasks of those of the support sets at the unadapted weights.
   """
   weight_gradients, arch_gradients, rate_gradients = gradients
-  weight_optimizer, arch_optimizer, _ = bilevel.make_optimizers(config.search)
-  if config.meta.learn_rates:
-    # Of the logarithms, which keep the rates above 0.
-    rate_gradients = jax.tree.map(
-      jnp.multiply, rate_gradients, inner_rates(state, config)
-    )
-  else:
-    rate_gradients = {}
-  updates, weight_opt_state = weight_optimizer.update(
+  updates, weight_opt_state = search.weights.optimizer().update(
     weight_gradients, state.weight_opt_state, state.params
   )
   params = optax.apply_updates(state.params, updates)
   # One compiled step for the warm-up and after it: compiling is what costs.
-  searching = state.step >= config.search.warmup_steps
+  searching = state.step >= search.warmup_steps
   arch, arch_opt_state = _update_if(
-    searching, arch_optimizer, arch_gradients, state.arch_opt_state, state.arch
-  )
-  log_rates, rate_opt_state = _update_if(
     searching,
-    bilevel.make_rate_optimizer(config),
-    rate_gradients,
-    state.rate_opt_state,
-    state.log_rates,
+    search.arch.optimizer(),
+    arch_gradients,
+    state.arch_opt_state,
+    state.arch,
   )
+  log_rates, rate_opt_state = state.log_rates, state.rate_opt_state
+  if settings.learn_inner_lr:
+    # Of the logarithms, which keep the rates above 0.
+    rate_gradients = jax.tree.map(
+      jnp.multiply, rate_gradients, inner_rates(state, settings)
+    )
+    log_rates, rate_opt_state = _update_if(
+      searching,
+      settings.rate_optimizer(),
+      rate_gradients,
+      state.rate_opt_state,
+      state.log_rates,
+    )
   state = state.replace(
     step=state.step + 1,
     params=params,
@@ -153,121 +204,180 @@ def _update_if(condition, optimizer, gradients, opt_state, values):
   )
 
 
-class FirstOrderStep:
-  """`meta_step` of first order, in pieces.
+def compile_first_order(
+  state: SearchState,
+  tasks: Tasks,
+  *,
+  loss_fn: SupernetLoss,
+  search: SearchSettings,
+  settings: MetaSettings,
+  mesh: Mesh,
+  shardings: SearchState,
+  in_sequence: bool,
+) -> Callable[[SearchState, Tasks], tuple[SearchState, dict[str, jax.Array]]]:
+  """Compiles `meta_step` of first order, in pieces.
 
   The gradient of a set, nearly all there is to compile, is compiled once and
-  run for support and query sets in turn; nothing waits for the host. On one CPU
-  it is that of one task, and run for each: its convolutions run task by task
-  under vmap, too, and a task compiles in two thirds of the time of two.
+  run for support and query sets in turn; nothing waits for the host. (As one
+  program it would stand there once a set, or in a loop of XLA's, in which the
+  CPU ran a convolution six times slower in a trial.) On one CPU it is that of
+  one task, and run for each: its convolutions run task by task under vmap, too,
+  and a task compiles in two thirds of the time of two.
+
+  Args:
+    state, tasks: arrays of the step, or their shapes.
+    loss_fn, search, settings: see `meta_step`.
+    mesh: of the devices.
+    shardings: of the state.
+    in_sequence: see `xla_options.compile_step`.
+
+  Returns:
+    The step; it gives its state away.
   """
-
-  def __init__(self, model, config, mesh, shardings):
-    """shardings: of the state."""
-    settings = config.meta
-    self._num_steps = settings.inner_steps
-    self._every_query = bool(settings.anneal_steps)
-    self._remat = config.supernet.remat
-    alone = mesh.size == 1 and jax.default_backend() == 'cpu'
-    self._num_tasks = settings.num_tasks
-    self._at_once = 1 if alone else settings.num_tasks
-    self._of = {}
-    replicated = states.replicated(mesh)
-    by_task = states.task_sharding(mesh)
-    clips = states.clip_sharding(mesh, settings.domain_statistics)
-
-    def gradients(state, adapted, batches):
-      loss_fn = loss_of(state, model, config)
-      return meta.set_gradients(loss_fn, adapted, state.arch, batches)
-
-    def finish(state, inner, query):
-      means, gradients = meta.first_order_gradients(
-        [_joined(parts) for parts in inner],
-        [_joined(parts) for parts in query],
-        1.0,
-        step_weights(state, config),
+  pieces = first_order_pieces(
+    loss_fn=loss_fn,
+    search=search,
+    settings=settings,
+    mesh=mesh,
+    shardings=shardings,
+  )
+  at_once = tasks_at_once(settings.num_tasks, mesh)
+  gradients = {}
+  compiled = {}
+  for name in ('support', 'query'):
+    size = tasks[name]['label'].shape
+    if size not in compiled:
+      compiled[size] = xla_options.compile_step(
+        pieces.lower(state, tasks[name]), in_sequence=in_sequence
       )
-      return update(state, means, gradients, config)
+    gradients[name] = compiled[size]
 
-    self._spread = jax.jit(
-      lambda state: meta.per_task(state.params, self._at_once),
-      in_shardings=(shardings,),
-      out_shardings=by_task,
-    )
-    self._gradients = jax.jit(
-      gradients,
-      in_shardings=(shardings, by_task, clips),
-      out_shardings=by_task,
-    )
-    self._descend = jax.jit(
-      lambda state, adapted, gradients: meta.descend(
-        adapted, inner_rates(state, config), gradients
-      ),
-      in_shardings=(shardings, by_task, by_task),
-      out_shardings=by_task,
-      donate_argnums=1,
-    )
-    self._finish = jax.jit(
-      finish,
-      in_shardings=(shardings, by_task, by_task),
-      out_shardings=(shardings, replicated),
-      donate_argnums=0,
-    )
-
-  def lower_gradients(self, state, batches) -> jax.stages.Lowered:
-    """The gradient of a set, of arrays or their shapes."""
-    adapted = jax.eval_shape(self._spread, state)
-    part = jax.eval_shape(lambda whole: self._parts(whole)[0], batches)
-    return self._gradients.lower(state, adapted, part)
-
-  def compile(self, state, tasks) -> None:
-    """Compiles the gradients; the other pieces are small."""
-    by_size = {}
-    for name in ('support', 'query'):
-      size = tasks[name]['label'].shape
-      if size not in by_size:
-        by_size[size] = xla_options.compile_step(
-          self.lower_gradients(state, tasks[name]), in_sequence=self._remat
-        )
-      self._of[name] = by_size[size]
-
-  def temporary_bytes(self) -> int:
-    """Bytes of temporaries of the largest piece, on one device."""
-    analyses = [step.memory_analysis() for step in self._of.values()]
-    return max(analysis.temp_size_in_bytes for analysis in analyses)
-
-  def _parts(self, batches) -> list:
-    """The batches of the tasks that are run at once."""
-    if self._at_once == self._num_tasks:
-      return [batches]
-    return [
-      jax.tree.map(lambda a, i=i: a[i : i + self._at_once], batches)
-      for i in range(0, self._num_tasks, self._at_once)
-    ]
-
-  def __call__(self, state, tasks):
-    support, query = self._parts(tasks['support']), self._parts(tasks['query'])
-    adapted = [self._spread(state) for _ in support]
+  def step(state, tasks):
+    support = _parts(tasks['support'], at_once)
+    query = _parts(tasks['query'], at_once)
+    adapted = [pieces.spread(state) for _ in support]
     of_support, of_query = [], []
-    for number in range(self._num_steps):
+    for number in range(settings.inner_steps):
       of_support.append(
         [
-          self._of['support'](state, *part)
+          gradients['support'](state, *part)
           for part in zip(adapted, support, strict=True)
         ]
       )
       adapted = [
-        self._descend(state, part, gradients.params)
-        for part, gradients in zip(adapted, of_support[-1], strict=True)
+        pieces.descend(state, part, found.params)
+        for part, found in zip(adapted, of_support[-1], strict=True)
       ]
-      if self._every_query or number == self._num_steps - 1:
+      if settings.anneal_steps or number == settings.inner_steps - 1:
         of_query.append(
           [
-            self._of['query'](state, *part)
+            gradients['query'](state, *part)
             for part in zip(adapted, query, strict=True)
           ]
         )
-    return self._finish(state, of_support, of_query)
+    return pieces.finish(state, of_support, of_query)
+
+  return step
+
+
+def tasks_at_once(num_tasks: int, mesh: Mesh) -> int:
+  """Tasks whose gradients are one program: all, or one on a single CPU."""
+  device = mesh.devices.flat[0]
+  alone = mesh.size == 1 and device.platform == 'cpu'
+  return 1 if alone else num_tasks
+
+
+@dataclasses.dataclass(frozen=True)
+class Pieces:
+  """The jitted pieces of a first-order step.
+
+  Attributes:
+    spread: state -> its weights for each of the tasks at once.
+    gradients: (state, adapted weights, batches) -> `meta.SetGradients`.
+    descend: (state, adapted weights, gradients) -> adapted weights.
+    finish: (state, gradients of the support sets, of the query sets) -> as
+      `update`; gives the state away.
+    at_once: see `tasks_at_once`.
+  """
+
+  spread: Callable
+  gradients: Callable
+  descend: Callable
+  finish: Callable
+  at_once: int
+
+  def lower(self, state: SearchState, batches: dict) -> jax.stages.Lowered:
+    """The gradient of a set, of arrays or their shapes."""
+    adapted = jax.eval_shape(self.spread, state)
+    part = jax.eval_shape(lambda whole: _parts(whole, self.at_once)[0], batches)
+    return self.gradients.lower(state, adapted, part)
+
+
+def first_order_pieces(
+  *,
+  loss_fn: SupernetLoss,
+  search: SearchSettings,
+  settings: MetaSettings,
+  mesh: Mesh,
+  shardings: SearchState,
+) -> Pieces:
+  """See `Pieces` and `compile_first_order`."""
+  at_once = tasks_at_once(settings.num_tasks, mesh)
+  replicated = sharding.replicated(mesh)
+  by_task = sharding.task_sharding(mesh)
+  clips = sharding.clip_sharding(mesh, settings.domain_statistics)
+
+  def gradients(state, adapted, batches):
+    of_batch = loss_of(state, loss_fn, settings.domain_statistics)
+    return meta.set_gradients(of_batch, adapted, state.arch, batches)
+
+  def finish(state, inner, query):
+    means, found = meta.first_order_gradients(
+      [_joined(parts) for parts in inner],
+      [_joined(parts) for parts in query],
+      1.0,
+      step_weights(state, settings),
+    )
+    return update(state, means, found, search, settings)
+
+  return Pieces(
+    spread=jax.jit(
+      lambda state: meta.per_task(state.params, at_once),
+      in_shardings=(shardings,),
+      out_shardings=by_task,
+    ),
+    gradients=jax.jit(
+      gradients,
+      in_shardings=(shardings, by_task, clips),
+      out_shardings=by_task,
+    ),
+    descend=jax.jit(
+      lambda state, adapted, found: meta.descend(
+        adapted, inner_rates(state, settings), found
+      ),
+      in_shardings=(shardings, by_task, by_task),
+      out_shardings=by_task,
+      donate_argnums=1,
+    ),
+    finish=jax.jit(
+      finish,
+      in_shardings=(shardings, by_task, by_task),
+      out_shardings=(shardings, replicated),
+      donate_argnums=0,
+    ),
+    at_once=at_once,
+  )
+
+
+def _parts(batches: dict, at_once: int) -> list[dict]:
+  """The batches of the tasks that are run at once."""
+  number = jax.tree.leaves(batches)[0].shape[0]
+  if at_once == number:
+    return [batches]
+  return [
+    jax.tree.map(lambda a, i=i: a[i : i + at_once], batches)
+    for i in range(0, number, at_once)
+  ]
 
 
 def _joined(parts: list[meta.SetGradients]) -> meta.SetGradients:

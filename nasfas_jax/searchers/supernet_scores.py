@@ -1,19 +1,17 @@
 """What a supernet's weights say of single architectures (weight sharing)."""
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from nasfas_jax import losses, scoring, states, supervised
+from nasfas_jax import inputs, losses, sharding
 from nasfas_jax.data.index import Row
-from nasfas_jax.metrics import rates
-from nasfas_jax.models import genotypes, layers, sampling
+from nasfas_jax.models import layers, sampling
+from nasfas_jax.models.genotypes import Genotype
+from nasfas_jax.models.supernet import Supernet
 
 # With 96 the genotypes came in the same order in a trial (rank correlation
 # 0.98).
@@ -58,122 +56,108 @@ def dealt(number: int, batch_size: int) -> np.ndarray:
   return places.reshape(batch_size, batches).T.reshape(-1)
 
 
-def _statistics(variables, arch, batch, *, model, config):
-  """The batch statistics of an architecture on a batch."""
-  images = supervised.fused_input(config, batch['frames'])
-  # Running statistics from zero have moved by a fixed share of the batch's.
-  zeros = jax.tree.map(jnp.zeros_like, variables['batch_stats'])
-  _, updates = model.apply(
-    {'params': variables['params'], 'batch_stats': zeros},
-    *(images, arch),
-    train=True,
-    mutable=['batch_stats'],
-  )
-  share = 1.0 - layers.BATCH_NORM_MOMENTUM
-  return jax.tree.map(lambda leaf: leaf / share, updates['batch_stats'])
+# (variables, architecture parameters) -> the score of every clip, float64.
+Scores = Callable[[dict, dict], np.ndarray]
 
 
-def _scores(params, batch_stats, arch, batch, *, model, config):
-  """Scores of an architecture on a batch, with what assigns them to clips."""
-  images = supervised.fused_input(config, batch['frames'])
-  # The mean over batches that are alike.
-  mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *batch_stats)
-  maps = model.apply(
-    {'params': params, 'batch_stats': mean}, images, arch, train=False
-  ).map
-  scores = losses.map_score(maps, batch['score_mask'])
-  return scores, batch['index'], batch['weight']
+def make_scores(
+  model: Supernet,
+  rows: Sequence[Row],
+  training_rows: Sequence[Row],
+  *,
+  form: inputs.InputForm,
+  read: Callable[[Sequence[Row]], Iterator[dict]],
+  batch_size: int,
+  mesh: Mesh,
+) -> Scores:
+  """A supernet as a function that scores clips, which are held in memory.
 
-
-class SupernetScorer:
-  """Scores genotypes by a supernet on clips that are held in memory.
-
-  Batch normalization uses the statistics that the genotype itself has on
+  Batch normalization uses the statistics that the architecture itself has on
   training clips. The supernet's running ones are those of the mixture; those of
   the clips that are scored would make a score depend on which clips share its
   batch, and would know the domain that was held out.
+
+  Args:
+    model: the supernet.
+    rows: clips that are scored, live and spoof.
+    training_rows: clips of the statistics, see `statistics_choice`.
+    form: of the input.
+    read: rows -> this process's part of one pass over them, one snippet a clip.
+    batch_size: of the global batches that `read` gives.
+    mesh: of the devices.
+
+  Returns:
+    scores(variables, arch) -> float64 [clips], in their order; variables are
+    the supernet's 'params' and 'batch_stats'.
   """
 
-  def __init__(
-    self,
-    config: ml_collections.ConfigDict,
-    model: nn.Module,
-    rows: Sequence[Row],
-    training_rows: Sequence[Row],
-    mesh: Mesh,
-  ):
-    """Reads the clips.
+  def batches_of(clips):
+    return [sharding.put_batch(batch, mesh) for batch in read(clips)]
 
-    Args:
-      config: of the search.
-      model: the supernet.
-      rows: clips that are scored, live and spoof.
-      training_rows: clips of the statistics, see `statistics_choice`.
-      mesh: of the devices; each process reads its part.
-    """
-    self._to_arch = functools.partial(
-      sampling.to_arch,
-      num_nodes=config.supernet.num_nodes,
-      temperature=config.search.temperature,
-      edge_normalization=config.supernet.edge_normalization,
-      node_attention=config.supernet.node_attention,
+  scored = batches_of(rows)
+  places = dealt(len(training_rows), batch_size)
+  training = batches_of([training_rows[place] for place in places])
+
+  def statistics(variables, arch, batch):
+    images = inputs.network_input(batch['frames'], form)
+    # Running statistics from zero have moved by a fixed share of the batch's.
+    zeros = jax.tree.map(jnp.zeros_like, variables['batch_stats'])
+    _, updates = model.apply(
+      {'params': variables['params'], 'batch_stats': zeros},
+      *(images, arch),
+      train=True,
+      mutable=['batch_stats'],
     )
-    self._labels = np.array([row['label'] for row in rows])
+    share = 1.0 - layers.BATCH_NORM_MOMENTUM
+    return jax.tree.map(lambda leaf: leaf / share, updates['batch_stats'])
 
-    def read(clips):
-      return [
-        states.put_batch(batch, mesh)
-        for batch in scoring.evaluation_stream(
-          config, clips, 1, config.supernet.output_size
-        )
-      ]
+  def scores_of(params, batch_stats, arch, batch):
+    images = inputs.network_input(batch['frames'], form)
+    # The mean over batches that are alike.
+    mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *batch_stats)
+    variables = {'params': params, 'batch_stats': mean}
+    maps = model.apply(variables, images, arch, train=False).map
+    found = losses.map_score(maps, batch['score_mask'])
+    return found, batch['index'], batch['weight']
 
-    self._batches = read(rows)
-    places = dealt(len(training_rows), config.evaluate.batch_size)
-    self._training_batches = read([training_rows[place] for place in places])
-    replicated = states.replicated(mesh)
-    clips = states.batch_sharding(mesh)
-    fixed = {'model': model, 'config': config}
-    self._statistics = jax.jit(
-      functools.partial(_statistics, **fixed),
-      in_shardings=(replicated, replicated, clips),
-      out_shardings=replicated,
-    )
-    self._scores = jax.jit(
-      functools.partial(_scores, **fixed),
-      in_shardings=(replicated, replicated, replicated, clips),
-      out_shardings=replicated,
-    )
+  replicated = sharding.replicated(mesh)
+  clips = sharding.batch_sharding(mesh)
+  statistics = jax.jit(
+    statistics,
+    in_shardings=(replicated, replicated, clips),
+    out_shardings=replicated,
+  )
+  scores_of = jax.jit(
+    scores_of,
+    in_shardings=(replicated, replicated, replicated, clips),
+    out_shardings=replicated,
+  )
 
-  def auc(self, variables: dict, genotype: genotypes.Genotype) -> float:
-    """AUC of a genotype with the supernet's weights.
-
-    Args:
-      variables: the supernet's 'params' and 'batch_stats'.
-      genotype: of the supernet's space.
-    """
-    return self.auc_of_arch(variables, self._to_arch(genotype))
-
-  def auc_of_arch(self, variables: dict, arch: dict) -> float:
-    """AUC with architecture parameters, such as those of a searched mixture."""
-    return rates.auc(self.scores(variables, arch), self._labels)
-
-  def scores(self, variables: dict, arch: dict) -> np.ndarray:
-    """The score of every clip, in their order: float64 [clips]."""
+  def scores(variables, arch):
     # All are under way before the first is waited for.
-    statistics = [
-      self._statistics(variables, arch, batch)
-      for batch in self._training_batches
-    ]
+    batch_stats = [statistics(variables, arch, batch) for batch in training]
     found = [
-      self._scores(variables['params'], statistics, arch, batch)
-      for batch in self._batches
+      scores_of(variables['params'], batch_stats, arch, batch)
+      for batch in scored
     ]
-    scores = np.zeros(len(self._labels))
+    values = np.zeros(len(rows))
     # By the index: several processes read every other clip, and the last batch
     # is filled up with clips of weight 0.
     for part in found:
-      values, places, weights = map(np.asarray, part)
+      some, indices, weights = map(np.asarray, part)
       kept = weights > 0
-      scores[places[kept]] = values[kept]
-    return scores
+      values[indices[kept]] = some[kept]
+    return values
+
+  return scores
+
+
+def genotype_arch(model: Supernet, genotype: Genotype) -> sampling.Sample:
+  """The architecture parameters with which a supernet computes a genotype."""
+  return sampling.to_arch(
+    genotype,
+    model.num_nodes,
+    model.temperature,
+    edge_normalization=model.edge_normalization,
+    node_attention=model.node_attention,
+  )

@@ -5,18 +5,17 @@ to is in `study_report`.
 """
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import jax
 import ml_collections
 
-from nasfas_jax import checkpoints, progress, run_log, search
+from nasfas_jax import checkpoints, files, progress, run_config, search
 from nasfas_jax.data import episodes, protocols
 from nasfas_jax.models import genotypes
 from nasfas_jax.searchers import bilevel, supernet_scores
 from nasfas_jax.study import jobs, pages
 
-SEARCH = '--config=configs/search.py:'
 # The carrier of the comparison of inputs, and a row of every table.
 CARRIER = 'cdcnpp'
 
@@ -27,7 +26,6 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   Raises:
     ValueError: for an unknown remedy or search, an evolution without a budget,
       or if the workdir holds runs of other settings.
-    FileNotFoundError: outside the repository's folder, where configs/ lies.
     RuntimeError: if runs failed; the others have been run and are reported.
   """
   settings = config.study
@@ -51,11 +49,6 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         )
   listed, failure = plan(config), None
   if settings.num_workers:
-    if not pathlib.Path('configs/search.py').is_file():
-      raise FileNotFoundError(
-        f'There is no configs/search.py in {str(pathlib.Path.cwd())!r}: run '
-        "the study in the repository's folder."
-      )
     try:
       jobs.run(listed, workdir, settings.num_workers)
     except RuntimeError as error:
@@ -89,55 +82,66 @@ def plan(config: ml_collections.ConfigDict) -> list[jobs.Job]:
   return list(listed.values())
 
 
+def to_flags(*overrides: Mapping) -> tuple[str, ...]:
+  """The arguments that set fields of a run's config.
+
+  Args:
+    *overrides: values by field, nested as in the config. Of a field that
+      several set, the last one counts.
+  """
+  values = {}
+  for fields in overrides:
+    values |= run_config.flatten(fields)
+  return tuple(f'--config.{name}={value}' for name, value in values.items())
+
+
 def _plan(config) -> Iterator[tuple[int, jobs.Job]]:
   """(stage, run): the searches before the inputs before the remedies."""
   settings = config.study
 
-  def job(protocol, row, seed, *arguments):
+  def job(config_name, protocol, row, seed, *overrides):
     return jobs.Job(
       f'{pages.short(protocol)}/{row}/seed{seed}',
       (
-        *arguments,
-        f'--config.protocol={protocol}',
-        f'--config.seed={seed}',
-        *settings.settings.split(),
-        f'--config.data.data_dir={config.data.data_dir}',
+        f'--config={config_name}',
+        *to_flags(
+          *overrides,
+          {'protocol': protocol, 'seed': seed},
+          settings.settings,
+          {'data': {'data_dir': config.data.data_dir}},
+        ),
       ),
     )
 
-  def searched(protocol, row, seed, variant, *arguments):
+  def searched(protocol, row, seed, variants, change=None):
     return job(
-      *(protocol, row, seed, SEARCH + variant),
-      *settings.search_settings.split(),
-      *arguments,
+      f'search:{variants}',
+      *(protocol, row, seed),
+      *(settings.search_settings, change or {}),
     )
+
+  def carrier(protocol, seed, fusion):
+    overrides = {'model': CARRIER, 'input': {'fusion': fusion}}
+    return job('train', protocol, f'{CARRIER}_{fusion}', seed, overrides)
 
   first = settings.protocols[0]
   for seed in settings.seeds:
     for protocol in settings.protocols:
-      for variant in settings.searches:
-        yield 0, searched(protocol, variant, seed, variant)
-    for variant in settings.evolutions:
-      budget = settings.evolution_settings[variant].split()
-      yield 0, searched(first, variant, seed, variant, *budget)
+      for hold_out in settings.searches:
+        yield 0, searched(protocol, hold_out, seed, hold_out)
+    for row in settings.evolutions:
+      budget = settings.evolution_settings[row]
+      yield 0, searched(first, row, seed, budget.variants, budget.settings)
     for fusion in settings.fusions:
       for protocol in settings.fusion_protocols:
-        yield 1, _carrier(job, protocol, seed, fusion)
+        yield 1, carrier(protocol, seed, fusion)
     for protocol in settings.protocols:
-      yield 0, _carrier(job, protocol, seed, config.input.fusion)
+      yield 0, carrier(protocol, seed, config.input.fusion)
     for name in settings.chosen_remedies:
-      change = settings.remedies[name].split()
-      yield 2, searched(first, f'domain_{name}', seed, 'domain', *change)
+      change = settings.remedies[name]
+      yield 2, searched(first, f'domain_{name}', seed, 'domain', change)
   for seed in range(settings.random):
     yield 0, searched(first, 'random', seed, 'random')
-
-
-def _carrier(job, protocol, seed, fusion) -> jobs.Job:
-  return job(
-    *(protocol, f'{CARRIER}_{fusion}', seed, '--config=configs/train.py'),
-    f'--config.model={CARRIER}',
-    f'--config.input.fusion={fusion}',
-  )
 
 
 def score_supernets(
@@ -162,17 +166,17 @@ def score_supernets(
       if name not in finished:
         continue
       path = workdir / name / 'supernet_scores.json'
-      known = run_log.read_json(path) if path.exists() else {'random': {}}
+      known = files.read_json(path) if path.exists() else {'random': {}}
       if missing := [run for run in drawn if run not in known['random']]:
         known = _score_supernet(workdir, name, missing, known, settings)
-        run_log.write_json(path, known)
+        files.write_json(path, known)
       found[name] = known
   return found
 
 
 def _score_supernet(workdir, name, missing, known, settings) -> dict:
   folder = workdir / name
-  config = ml_collections.ConfigDict(run_log.read_json(folder / 'config.json'))
+  config = run_config.read(folder)
   selection = protocols.load(
     config.protocol, config.data.data_dir, config.data.builder_config
   )

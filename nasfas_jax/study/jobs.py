@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 
-from nasfas_jax import progress, run_log
+from nasfas_jax import files, progress
 
 ARGUMENTS_FILE = 'arguments.json'
 _LOG_FILE = 'log.txt'
@@ -83,7 +83,7 @@ def run(
       f'The first: {failed[0]}'
     )
   return {
-    job.name: run_log.read_json(folder / job.name / 'results.json')
+    job.name: files.read_json(folder / job.name / 'results.json')
     for job in jobs
   }
 
@@ -114,7 +114,7 @@ def is_finished(job: Job, folder: pathlib.Path) -> bool:
   """
   path = folder / job.name / ARGUMENTS_FILE
   if path.exists():
-    kept = run_log.read_json(path)
+    kept = files.read_json(path)
     if kept != list(job.arguments):
       raise ValueError(
         f'{path.parent} holds a run of other arguments: '
@@ -160,7 +160,7 @@ class _Workers:
   def run(self, job: Job) -> str:
     """Runs a job on a free share of the CPUs; returns what went wrong."""
     workdir = self._folder / job.name
-    run_log.write_json(workdir / ARGUMENTS_FILE, list(job.arguments))
+    files.write_json(workdir / ARGUMENTS_FILE, list(job.arguments))
     share = self._shares.get()
     try:
       with open(workdir / _LOG_FILE, 'ab') as log:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import ml_collections
 from scipy import stats
 
-from nasfas_jax import run_log
+from nasfas_jax import files, run_log
 from nasfas_jax.study import charts, markdown, statistics
 
 
@@ -22,7 +22,7 @@ class Study:
   def __init__(self, workdir: pathlib.Path, finished: Sequence[str]):
     self._workdir = workdir
     self._results = {
-      name: run_log.read_json(workdir / name / 'results.json')
+      name: files.read_json(workdir / name / 'results.json')
       for name in finished
     }
     self._scores = {}
@@ -123,7 +123,7 @@ def write(
     },
     'alarms': alarms(runs, protocols, settings),
   }
-  run_log.write_json(folder / 'study.json', figures)
+  files.write_json(folder / 'study.json', figures)
   for name, svg in charts.draw(runs, protocols[0], figures).items():
     (folder / name).write_text(svg, encoding='utf-8')
   page = folder / 'study.md'

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from nasfas_jax.metrics import rates
+from nasfas_jax import metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +94,8 @@ def paired_difference(
   def differences(clips):
     return np.array(
       [
-        rates.auc(b.scores[clips], labels[clips])
-        - rates.auc(a.scores[clips], labels[clips])
+        metrics.auc(b.scores[clips], labels[clips])
+        - metrics.auc(a.scores[clips], labels[clips])
         for a, b in zip(first, second, strict=True)
       ]
     )

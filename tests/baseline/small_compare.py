@@ -1,6 +1,6 @@
 """A comparison that is small."""
 
-from configs import compare as compare_config
+from nasfas_configs import compare as compare_config
 
 
 def nothing(config):

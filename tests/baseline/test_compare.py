@@ -13,7 +13,7 @@ torch = pytest.importorskip('torch')
 from public_layout import PublicCDCN
 from small_compare import nothing, small_config
 
-from nasfas_jax import checkpoints, compare, evaluate, run_log
+from nasfas_jax import checkpoints, compare, evaluate, files
 from nasfas_jax.comparison import page, parity, source, speed
 
 
@@ -42,7 +42,7 @@ def compared(tiny_data_dir, tmp_path_factory):
 
 def test_both_frameworks_agree_within_the_limits(compared):
   workdir, _ = compared
-  results = run_log.read_json(workdir / 'results.json')
+  results = files.read_json(workdir / 'results.json')
   assert results['holds'] == {'network': True}
   network = results['network']
   assert network['map']['scale'] > 0.01
@@ -63,7 +63,7 @@ def test_both_frameworks_agree_within_the_limits(compared):
 
 def test_both_frameworks_have_the_same_metrics(compared):
   workdir, _ = compared
-  found = run_log.read_json(workdir / 'results.json')['metrics']
+  found = files.read_json(workdir / 'results.json')['metrics']
   assert found['scores']['scale'] > 0
   assert found['scores']['max'] < 1e-4
   for name in ('auc', 'hter', 'num_live', 'num_spoof'):
@@ -102,7 +102,7 @@ def test_the_page_shows_what_there_is(compared):
 
 def test_the_page_shows_times_and_failures(compared, tmp_path):
   workdir, _ = compared
-  results = run_log.read_json(workdir / 'results.json')
+  results = files.read_json(workdir / 'results.json')
   times = {'first': 9.0, 'median': 0.5, 'low': 0.4, 'high': 0.75}
   results['speed'] = {
     'inference, batch 1': {
@@ -217,7 +217,7 @@ def test_a_run_is_compared_in_float32_whatever_it_computed_in(
 ):
   workdir, _ = compared
   shutil.copytree(workdir, tmp_path / 'run')
-  written = run_log.read_json(tmp_path / 'run' / 'config.json')
+  written = files.read_json(tmp_path / 'run' / 'config.json')
   written['network']['dtype'] = 'bfloat16'
   written['search']['gumbel'] = True
   # A run of before this field.
@@ -237,7 +237,7 @@ def test_a_run_is_compared_in_float32_whatever_it_computed_in(
   said = capsys.readouterr().err
   assert "config.network.dtype of the run is 'bfloat16'" in said
   assert 'config.search.gumbel of the run is True' in said
-  results = run_log.read_json(tmp_path / 'compared' / 'results.json')
+  results = files.read_json(tmp_path / 'compared' / 'results.json')
   assert results['model']['name'] == 'cdcn'
   assert results['model']['weights'] == 'checkpoint'
   assert results['holds'] == {'supernet': True}
@@ -279,7 +279,7 @@ def test_no_accelerator_rounds_what_is_compared(
     ('compare.adam_steps', 0, 'config.compare.adam_steps is 0; allowed: 1 or'),
     ('network.dtype', 'bfloat16', "a comparison allows 'float32'"),
     ('search.gumbel', True, 'config.search.gumbel is True; a comparison'),
-    ('checkpoint', 'runs/x', "'runs/x', which holds no run"),
+    ('checkpoint', 'runs/x', "config.checkpoint: 'runs/x' holds no run"),
   ],
 )
 def test_what_cannot_be_compared_is_refused_first(

@@ -6,13 +6,13 @@ pytest.importorskip('torch')
 
 from small_compare import small_config
 
-from nasfas_jax import compare, models, run_log
+from nasfas_jax import compare, files, models
 from nasfas_jax.comparison import memory, source
 
 
 def test_memory_of_a_training_step_is_told(tmp_path, tiny_data_dir):
   config = small_config(tiny_data_dir)
-  run_log.write_json(tmp_path / 'config.json', config.to_dict())
+  files.write_json(tmp_path / 'config.json', config.to_dict())
   if not memory.can_measure():
     pytest.skip('This system does not tell.')
   # Each in a process of its own.

@@ -7,7 +7,7 @@ pytest.importorskip('torch')
 
 from small_compare import small_config
 
-from nasfas_jax import run_log
+from nasfas_jax import files
 from nasfas_jax.comparison import memory, source, speed, torch_process
 
 
@@ -19,7 +19,7 @@ def make(tmp_path):
   )
   config.supernet.update(num_nodes=1, partial_channels=1)
   config.compare.update(rounds=1, compile=False)
-  run_log.write_json(tmp_path / 'config.json', config.to_dict())
+  files.write_json(tmp_path / 'config.json', config.to_dict())
   return config
 
 

@@ -198,6 +198,13 @@ def test_other_content_is_refused(tmp_path, monkeypatch, content, message):
   assert not pathlib.Path('ran').exists()
 
 
+def test_what_is_refused_would_have_run(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  function, arguments = Malicious().__reduce__()
+  function(*arguments)
+  assert pathlib.Path('ran').exists()
+
+
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
   (tmp_path / 'model.pth').write_text('hello', encoding='utf-8')
   with pytest.raises(ValueError, match='is no PyTorch checkpoint'):

@@ -172,12 +172,12 @@ def test_small_sets_repeat_only_what_they_must():
     (
       make_rows(domains=('a',)),
       'domain',
-      "at least 2 domains; .* have 1 \\('a' .*tasks=none .*'type'",
+      "at least 2 domains; .* have 1 \\('a' .*hold_out=none .*'type'",
     ),
     (
       make_rows(types=('print',)),
       'type',
-      "at least 2 types; .* have 1 \\(print\\).*tasks=none .*'domain'",
+      "at least 2 types; .* have 1 \\(print\\).*hold_out=none .*'domain'",
     ),
     (make_rows(), 'subject', "'subject'; allowed: domain, type, domain_type"),
     (

@@ -1,11 +1,37 @@
+import collections
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 
-from nasfas_jax.data import clips, index, pipeline, protocols, transforms
+from nasfas_jax import records
+from nasfas_jax.data import (
+  clips,
+  episodes,
+  index,
+  pipeline,
+  protocols,
+  transforms,
+)
 
 SHAPE = pipeline.SnippetShape(num_frames=4, image_size=24, map_size=8)
+AUGMENTATION = transforms.Augmentation(
+  face_scale=(1.2, 1.4),
+  flip=0.5,
+  colour=40.0,
+  gamma=(0.5, 1.5),
+  erase=0.5,
+  erase_area=(0.01, 0.05),
+  cutout=0.5,
+  cutout_side=0.2,
+  noise=0.0,
+  blur=0.0,
+)
+
+
+def reading(num_workers=0, cache_bytes=0):
+  return pipeline.Reading(num_workers=num_workers, cache_bytes=cache_bytes)
 
 
 @pytest.fixture(scope='module')
@@ -17,7 +43,9 @@ def rows(tiny_data_dir):
 def stream(rows, **changes):
   options = {
     'shape': SHAPE,
-    'augmentation': transforms.Augmentation(),
+    'augmentation': AUGMENTATION,
+    'reading': reading(),
+    'domain_field': 'session',
     'batch_size': 4,
     'seed': 0,
     **changes,
@@ -50,14 +78,115 @@ def test_batches_have_the_documented_shapes(rows):
     'score_mask': ((4, 8, 8), np.float32),
     'label': ((4,), np.int32),
     'index': ((4,), np.int32),
+    'domain': ((4,), np.int32),
+    'attack_type': ((4,), np.int32),
   }
-  assert 0 <= batch['depth'].min() and batch['depth'].max() <= 1
+  # Of shares, not of grey levels: the map of the nearest point is near 1.
+  assert batch['depth'].min() == 0 and 0.5 < batch['depth'].max() <= 1
 
 
-def test_labels_are_those_of_the_index(rows):
-  for batch in take(stream(rows), 5):
-    expected = [rows[i]['label'] for i in batch['index']]
-    assert batch['label'].tolist() == expected
+def check_numbers(batch, rows, field='session'):
+  """The numbers of a batch against the index, by name."""
+  names = sorted({row[field] for row in rows})
+  for i, clip in enumerate(batch['index']):
+    row = rows[clip]
+    assert batch['label'][i] == row['label']
+    assert names[batch['domain'][i]] == row[field]
+    assert records.ATTACK_TYPES[batch['attack_type'][i]] == row['attack_type']
+
+
+def test_labels_domains_and_types_are_those_of_the_index(rows):
+  # Every clip once.
+  seen = take(stream(rows), len(rows) // 4)
+  for batch in seen:
+    check_numbers(batch, rows)
+  kinds = {kind for batch in seen for kind in batch['attack_type'].tolist()}
+  assert len(kinds) == len({row['attack_type'] for row in rows}) > 2
+  for batch in take(stream(rows, domain_field='camera'), 2):
+    check_numbers(batch, rows, 'camera')
+  for batch in evaluation(rows[:7], num_snippets=2):
+    check_numbers(batch, rows[:7])
+
+
+def test_an_episode_has_the_numbers_of_its_clips(rows):
+  live = np.array([row['label'] == records.LIVE for row in rows])
+  made = episodes.Episodes(
+    tasks=tuple(episodes.make_tasks(rows, 'type', 'session')),
+    num_tasks=2,
+    support_size=4,
+    query_size=4,
+    seed=1,
+    live=live,
+  )
+  batches = pipeline.episode_batches(
+    rows,
+    episodes=made,
+    shape=SHAPE,
+    augmentation=AUGMENTATION,
+    reading=reading(),
+    domain_field='session',
+    seed=0,
+    step=3,
+  )
+  for step, batch in enumerate(take(batches, 2), 3):
+    assert batch['index'].tolist() == made.episode(step).reshape(-1).tolist()
+    check_numbers(batch, rows)
+
+
+def test_the_domains_are_named_in_the_order_of_their_numbers(rows):
+  names = pipeline.domain_names(rows, 'session')
+  assert names == ('corridor', 'night', 'office', 'window')
+  assert pipeline.domain_names(rows, '') == ('',)
+  (batch,) = take(stream(rows, domain_field=''), 1)
+  assert batch['domain'].tolist() == [0, 0, 0, 0]
+
+
+def test_a_field_that_clips_lack_is_an_error(rows):
+  with pytest.raises(ValueError, match="no field 'room'.*'camera'.*'session'"):
+    stream(rows, domain_field='room')
+
+
+def test_an_unknown_attack_type_is_an_error(rows):
+  wrong = [*rows[:3], {**rows[3], 'attack_type': 'hologram'}]
+  message = f"{rows[3]['clip_id']}.*'hologram'; allowed: live, print, .*glasses"
+  with pytest.raises(ValueError, match=message):
+    stream(wrong)
+  # When the stream is made, not when it is read.
+  with pytest.raises(ValueError, match=message):
+    pipeline.evaluation_batches(wrong, **EVALUATION)
+
+
+@pytest.mark.parametrize('name', ['class', 'domain', 'domain_class'])
+def test_a_balanced_stream_gives_equal_parts_and_resumes(name, rows):
+  keys = {
+    'class': lambda row: (row['label'],),
+    'domain': lambda row: (row['session'],),
+    'domain_class': lambda row: (row['session'], row['label']),
+  }[name]
+  groups = {keys(row) for row in rows}
+  whole = take(stream(rows, balance=name, batch_size=6), 16)
+  for batch in whole:
+    check_numbers(batch, rows)
+    counts = collections.Counter(keys(rows[i]) for i in batch['index'])
+    found = [counts[group] for group in groups]
+    assert max(found) - min(found) <= 1
+  total = collections.Counter(
+    keys(rows[i]) for batch in whole for i in batch['index']
+  )
+  assert total == dict.fromkeys(groups, 16 * 6 // len(groups))
+  # By worker processes too, which start slowly.
+  workers = int(name == 'domain_class')
+  rest = stream(
+    rows, balance=name, batch_size=6, step=13, reading=reading(workers)
+  )
+  assert_same(whole[13:], take(rest, 3))
+
+
+def test_clips_that_cannot_be_balanced_are_an_error(rows):
+  with pytest.raises(ValueError, match="balance 'domain' needs .*found: ''"):
+    stream(rows, balance='domain', domain_field='')
+  with pytest.raises(ValueError, match="Unknown balance 'type'"):
+    stream(rows, balance='type')
 
 
 def test_same_seed_same_stream_other_seed_other_stream(rows):
@@ -77,7 +206,7 @@ def test_a_stream_from_a_step_on_is_the_rest_of_the_whole(rows):
 
 def test_worker_processes_give_the_same_stream(rows):
   whole = take(stream(rows), 6)
-  assert_same(whole[2:], take(stream(rows, step=2, num_workers=2), 4))
+  assert_same(whole[2:], take(stream(rows, step=2, reading=reading(2)), 4))
 
 
 @pytest.mark.parametrize('share', [0.5, 2.0])
@@ -91,8 +220,7 @@ def test_what_is_kept_in_memory_changes_nothing(num_workers, share, rows):
   whole = take(stream(rows), 24)
   kept = stream(
     rows,
-    num_workers=num_workers,
-    cache_bytes=int(share * needed) * max(1, num_workers),
+    reading=reading(num_workers, int(share * needed) * max(1, num_workers)),
   )
   assert_same(whole, take(kept, 24))
 
@@ -107,17 +235,22 @@ def test_every_epoch_holds_every_clip_once_in_another_order(rows):
   assert first.tolist() != second.tolist()
 
 
-@pytest.mark.parametrize('count', [2, 4])
-def test_processes_read_equal_parts_of_each_global_batch(count, rows):
-  whole = take(stream(rows), 4)
+@pytest.mark.parametrize(
+  ('count', 'balance'), [(2, ''), (4, ''), (2, 'domain_class')]
+)
+def test_processes_read_equal_parts_of_each_global_batch(count, balance, rows):
+  whole = take(stream(rows, balance=balance), 4)
   parts = [
-    take(stream(rows, process_index=i, process_count=count), 4)
+    take(stream(rows, balance=balance, process_index=i, process_count=count), 4)
     for i in range(count)
   ]
   for step in range(4):
-    read = [part[step]['index'] for part in parts]
-    assert {len(places) for places in read} == {4 // count}
-    assert sorted(np.concatenate(read)) == sorted(whole[step]['index'])
+    for i in range(count):
+      # With the same augmentation.
+      assert_same(
+        [parts[i][step]],
+        [{name: array[i::count] for name, array in whole[step].items()}],
+      )
 
 
 def test_batch_size_must_be_a_multiple_of_the_processes(rows):
@@ -130,15 +263,18 @@ def test_no_clips_is_an_error():
     stream([])
 
 
+EVALUATION = {
+  'shape': SHAPE,
+  'face_scale': 1.3,
+  'num_snippets': 1,
+  'num_workers': 0,
+  'domain_field': 'session',
+  'batch_size': 4,
+}
+
+
 def evaluation(rows, **changes):
-  options = {
-    'shape': SHAPE,
-    'face_scale': 1.3,
-    'num_snippets': 1,
-    'batch_size': 4,
-    **changes,
-  }
-  return list(pipeline.evaluation_batches(rows, **options))
+  return list(pipeline.evaluation_batches(rows, **{**EVALUATION, **changes}))
 
 
 def test_evaluation_reads_every_snippet_once_and_fills_the_last_batch(rows):
@@ -188,7 +324,7 @@ def test_up_to_64_processes_read_even_shares(total):
 @pytest.mark.parametrize('field', ['num_frames', 'image_size', 'map_size'])
 def test_sizes_must_be_positive(field):
   with pytest.raises(ValueError, match=f'{field} is 0'):
-    pipeline.SnippetShape(**{field: 0})
+    dataclasses.replace(SHAPE, **{field: 0})
 
 
 def test_unprepared_data_is_an_error(tmp_path):

@@ -1,9 +1,10 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
-from nasfas_datasets import clip_cache, listing, video_builder
+from nasfas_datasets import boxes, clip_cache, listing, video_builder
 
 CONFIG = video_builder.CONFIGS[1]
 RECORD = {
@@ -48,6 +49,19 @@ def test_another_field_is_another_record(changes, kept):
   folder, clip = kept
   changed = dataclasses.replace(clip, **changes)
   assert clip_cache.ClipCache(folder, CONFIG).get(changed) is None
+
+
+def test_boxes_by_a_function_are_told_by_its_name(kept):
+  """Its address, another one in each process, would read every clip again."""
+  folder, clip = kept
+  reader = listing.Boxes(boxes.corners, clip.boxes.path)
+  cache = clip_cache.ClipCache(folder, CONFIG)
+  other = dataclasses.replace(clip, boxes=reader)
+  assert cache.get(other) is None
+  cache.put(other, RECORD)
+  assert cache.get(other) is not None
+  assert 'nasfas_datasets.boxes.corners' in json.dumps(cache._source(other))
+  assert '0x' not in json.dumps(cache._source(other)[1]['boxes']['format'])
 
 
 def test_other_settings_make_another_record(kept):

@@ -77,7 +77,7 @@ def test_builder_class_by_name():
   builder = fas_builder.builder_class('synthetic_fas')
   assert issubclass(builder, fas_builder.FasBuilder)
   assert builder.name == 'synthetic_fas'
-  with pytest.raises(ValueError, match="'nothing'; allowed: casia_mfsd, casia"):
+  with pytest.raises(ValueError, match="'nothing'; allowed: .*casia_mfsd,"):
     fas_builder.builder_class('nothing')
 
 

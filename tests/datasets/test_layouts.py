@@ -1,172 +1,75 @@
-"""Names to clips: the complete list of names of each licensed dataset."""
+"""Names to clips: the complete list of names of each dataset of videos."""
 
 import json
 import pathlib
 import subprocess
 import sys
 
+import contract
 import pytest
 import trees
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasfas_datasets import fas_builder, listing, prepare
-from nasfas_datasets.casia_mfsd import layout as casia_mfsd
+from nasfas_datasets import (
+  fas_builder,
+  folders,
+  listing,
+  prepare,
+  video_builder,
+)
 from nasfas_datasets.msu_mfsd import layout as msu_mfsd
 from nasfas_datasets.oulu_npu import layout as oulu_npu
 from nasfas_datasets.siw_m import layout as siw_m
-
-# dataset: clips, live clips, subjects, split counts.
-COUNTS = {
-  'oulu_npu': (4950, 990, 55, {'train': 1800, 'dev': 1350, 'test': 1800}),
-  'siw': (4620, 1320, 165, {'train': 2240, 'dev': 280, 'test': 2100}),
-  'casia_mfsd': (600, 150, 50, {'train': 240, 'test': 360}),
-  'replay_attack': (1200, 200, 50, {'train': 360, 'dev': 360, 'test': 480}),
-  'msu_mfsd': (280, 70, 35, {'train': 120, 'test': 160}),
-  'three_d_mad': (255, 170, 17, {'train': 105, 'dev': 75, 'test': 75}),
-  'hkbu_mars_v2': (1008, 504, 12, {'test': 1008}),
-  'casia_surf_3dmask': (1152, 288, 48, {'test': 1152}),
-  'siw_m': (1626, 659, 1626, {'train': 1495, 'test': 131}),
-}
 
 
 @pytest.fixture(scope='module')
 def listings(tmp_path_factory):
   folder = tmp_path_factory.mktemp('trees')
-  return {
-    name: fas_builder.builder_class(name).list_clips(
-      trees.write(folder / name, names())
-    )
-    for name, names in trees.TREES.items()
+  return {name: contract.list_all(name, folder / name) for name in trees.NAMES}
+
+
+def test_every_dataset_of_videos_has_an_example_tree():
+  videos = {
+    name
+    for name in folders.dataset_folders()
+    if issubclass(fas_builder.builder_class(name), video_builder.VideoBuilder)
   }
+  assert videos == set(trees.NAMES)
+  assert len(videos) >= 9
 
 
-@pytest.mark.parametrize('name', COUNTS)
+@pytest.mark.parametrize('name', folders.dataset_folders())
+def test_a_folder_has_what_its_readers_look_for(name):
+  contract.check_folder(name)
+
+
+@pytest.mark.parametrize('name', trees.NAMES)
 def test_counts_of_the_complete_list_of_names(name, listings):
-  clips, live, subjects, splits = COUNTS[name]
-  found = listings[name]
-  summary = found.summary()
-  assert summary['clips'] == clips
-  assert summary['label'].get('1') == live
-  assert summary['subjects'] == subjects
-  assert summary['split'] == splits
-  assert not found.skipped and not found.missing
-  assert len({clip.clip_id for clip in found.clips}) == clips
+  contract.check_counts(name, listings[name])
 
 
-def clip(listings, name, clip_id):
-  return next(c for c in listings[name].clips if c.clip_id == clip_id)
-
-
-@pytest.mark.parametrize(
-  ('name', 'clip_id', 'fields'),
-  [
-    (
-      'oulu_npu',
-      'Dev_files/6_3_21_5',
-      {
-        'subject': '21',
-        'split': 'dev',
-        'attack_type': 'replay',
-        'session': '3',
-        'camera': '6',
-        'light': 'adverse',
-        'medium': 'display2',
-      },
-    ),
-    # `.m.mov` is one clip with the id of its plain name.
-    (
-      'siw',
-      'Test/live/111/111-2-1-1-1',
-      {'label': 1, 'camera': '2', 'light': 'controlled', 'split': 'test'},
-    ),
-    ('siw', 'Train/spoof/003/003-1-3-4-2', {'split': 'dev'}),
-    (
-      'siw_m',
-      'Makeup/Cosmetic/Makeup_Co_55_noLive_546',
-      {'attack_type': 'makeup_cosmetic', 'label': 0},
-    ),
-    ('siw_m', 'Mask/MannequinHead/Mask_Mann_3', {'attack_type': 'mannequin'}),
-    # The folders count from 1 in each split.
-    ('casia_mfsd', 'train_release/1/1', {'subject': '01', 'camera': 'odd'}),
-    (
-      'casia_mfsd',
-      'test_release/1/HR_3',
-      {'subject': '21', 'camera': 'high', 'attack_type': 'print_cut'},
-    ),
-    # The support is a folder, not in the name.
-    (
-      'replay_attack',
-      'devel/attack/hand/attack_mobile_client003_session01_mobile_photo_adverse',
-      {
-        'session': 'hand',
-        'split': 'dev',
-        'attack_type': 'replay',
-        'attack_detail': 'mobile_photo',
-        'light': 'adverse',
-      },
-    ),
-    # Two digits in the lists of subjects, three in the names.
-    (
-      'msu_mfsd',
-      'scene01/real/real_client003_android_SD_scene01',
-      {'split': 'train', 'turn': 2},
-    ),
-    ('msu_mfsd', 'scene01/real/real_client003_laptop_SD_scene01', {'turn': 0}),
-    ('three_d_mad', '13_03_05', {'label': 0, 'split': 'test'}),
-    # attack/09 is written with one digit.
-    (
-      'hkbu_mars_v2',
-      'attack/09/05_06_09',
-      {'subject': '09', 'turn': 3, 'label': 0},
-    ),
-    ('hkbu_mars_v2', 'real/01/04_01_01', {'turn': 1}),
-    ('casia_surf_3dmask', 'Real/0900_000/15', {'session': '2', 'label': 1}),
-    ('casia_surf_3dmask', 'Fake/0900_000/3/6', {'session': '6'}),
-  ],
-)
-def test_fields_of_a_clip(name, clip_id, fields, listings):
-  found = clip(listings, name, clip_id)
-  assert {key: getattr(found, key) for key in fields} == fields
+@pytest.mark.parametrize('name', trees.NAMES)
+def test_fields_of_a_clip(name, listings):
+  contract.check_fields(name, listings[name])
 
 
 @pytest.mark.parametrize(
   ('name', 'bad', 'reason'),
   [
-    ('oulu_npu', 'Train_files/7_1_01_1.avi', 'does not fit P_S_UU_F.avi'),
-    ('oulu_npu', 'Train_files/1_1_21_1.avi', 'user 21 is not of Train_files'),
-    ('siw', 'Test/live/111/112-1-1-1-1.mov', 'subject 112 in the folder 111'),
-    ('siw', 'Test/live/111/111-1-2-1-1.mov', 'type 2 (print) in live'),
-    ('siw_m', 'Live/Train/Makeup_Xx_1.mov', 'does not fit TYPE_N.mov'),
-    ('casia_mfsd', 'train_release/21/1.avi', 'train_release has 1 to 20'),
-    (
-      'replay_attack',
-      'test/real/client001_session01_webcam_authenticate_adverse_1.mov',
-      'client 001 is not of the set test',
-    ),
-    (
-      'msu_mfsd',
-      'scene01/real/real_client099_android_SD_scene01.mp4',
-      'subject 099 is in no list',
-    ),
-    ('three_d_mad', '18_01_01.hdf5', 'subject 18'),
-    ('hkbu_mars_v2', 'HKBU_MARs_V2/real/02/01_01_03.avi', 'subject 03 in'),
-    (
-      'casia_surf_3dmask',
-      'CASIA_SURF_3DMask/Real/0900_000/2.MOV',
-      'condition 2 of a live clip',
-    ),
+    (name, bad, reason)
+    for name in trees.NAMES
+    for bad, reason in trees.example(name).REFUSED.items()
   ],
 )
 def test_a_name_that_does_not_fit_is_skipped_with_its_reason(
   name, bad, reason, tmp_path
 ):
-  names = {*list(trees.TREES[name]()), bad}
-  found = fas_builder.builder_class(name).list_clips(
-    trees.write(tmp_path, sorted(names))
-  )
-  ((_, why),) = found.skipped
-  assert reason in why
+  contract.check_refused(name, bad, reason, tmp_path)
+
+
+def names_of(name):
+  return trees.example(name).names()
 
 
 def test_an_empty_file_a_link_out_and_a_double_are_skipped(tmp_path):
@@ -197,7 +100,7 @@ def test_missing_folders_are_named_with_what_was_found(tmp_path):
 def write_oulu_lists(root, change=lambda line: line):
   folder = root / 'Protocols' / 'Protocol_1'
   folder.mkdir(parents=True)
-  names = [n for n in trees.oulu_npu() if n.startswith('Train_files')]
+  names = [n for n in names_of('oulu_npu') if n.startswith('Train_files')]
   lines = []
   for name in names:
     stem = name.rpartition('/')[2].removesuffix('.avi')
@@ -208,10 +111,10 @@ def write_oulu_lists(root, change=lambda line: line):
 
 
 def test_shipped_protocol_lists_are_compared_with_the_rule(tmp_path):
-  root = trees.write(tmp_path / 'same', trees.oulu_npu())
+  root = trees.write(tmp_path / 'same', names_of('oulu_npu'))
   write_oulu_lists(root)
   assert oulu_npu.list_clips(root).notes == []
-  root = trees.write(tmp_path / 'other', trees.oulu_npu())
+  root = trees.write(tmp_path / 'other', names_of('oulu_npu'))
   write_oulu_lists(
     root, lambda line: line.replace('+1,1_1_01_1', '-1,1_1_01_1')
   )
@@ -230,7 +133,7 @@ def test_oulu_labels_are_live_for_1_only(tmp_path):
 
 
 def test_msu_subjects_come_from_the_shipped_lists(tmp_path):
-  root = trees.write(tmp_path, trees.msu())
+  root = trees.write(tmp_path, names_of('msu_mfsd'))
   (root / 'train_sub_list.txt').write_text('02\n03\n')
   (root / 'test_sub_list.txt').write_text(msu_mfsd.SUBJECTS['test'])
   found = msu_mfsd.list_clips(root)
@@ -285,14 +188,8 @@ def test_a_subject_in_two_splits_is_an_error():
   | st.from_regex(r'\A(Live|Mask_Half|train_release/\d)[_/\d.avimo]*\Z')
 )
 def test_any_name_is_a_clip_or_a_reason(name):
-  for layout in (
-    siw_m,
-    casia_mfsd,
-    fas_builder.builder_class('siw').layout,
-    fas_builder.builder_class('three_d_mad').layout,
-    fas_builder.builder_class('hkbu_mars_v2').layout,
-    fas_builder.builder_class('casia_surf_3dmask').layout,
-  ):
+  for dataset in trees.NAMES:
+    layout = fas_builder.builder_class(dataset).layout
     try:
       fields = layout.parse(pathlib.Path('/nowhere'), name)
     except listing.ClipError:

@@ -4,33 +4,20 @@ import csv
 
 import jax
 import pytest
+import trees
 from small_search import small_config
-from small_trees import CHOSEN, make_tree
+from small_trees import make_tree
 
 from nasfas_datasets import prepare
-from nasfas_jax import run_log, search, train
+from nasfas_jax import files, search, train
 from nasfas_jax.data import index, protocols
-
-# The protocol that searches and evaluates on each dataset; those without a
-# training set are the target of a cross protocol.
-PROTOCOLS = {
-  'oulu_npu': 'oulu_npu/1',
-  'siw': 'siw/3/1',
-  'siw_m': 'siw_m/paper',
-  'casia_mfsd': 'casia_mfsd/overall',
-  'replay_attack': 'replay_attack/grandtest',
-  'msu_mfsd': 'msu_mfsd',
-  'three_d_mad': 'three_d_mad/classification',
-  'hkbu_mars_v2': 'cross/oulu+siw-hkbu',
-  'casia_surf_3dmask': 'cross/oulu+siw-casia_surf_3dmask',
-}
 
 
 @pytest.fixture(scope='module')
 def data_dir(tmp_path_factory):
-  """All nine, prepared."""
+  """All of them, prepared."""
   folder = tmp_path_factory.mktemp('nine')
-  for name in CHOSEN:
+  for name in trees.NAMES:
     prepare.prepare(
       name,
       config='small',
@@ -75,7 +62,7 @@ def share_programs():
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jax, 'jit', shared)
     # The page has tests of its own, and its charts take seconds.
-    patch.setattr(train.report, 'write_report', lambda workdir: workdir)
+    patch.setattr(train.page, 'write_report', lambda workdir: workdir)
     yield
 
 
@@ -94,14 +81,16 @@ def tiny_config(data_dir, protocol):
   return config
 
 
-@pytest.mark.parametrize('name', CHOSEN)
+@pytest.mark.parametrize('name', trees.NAMES)
 def test_search_and_evaluation_run_on(name, data_dir, tmp_path, share_programs):
-  config = tiny_config(data_dir, PROTOCOLS[name])
+  # Those without a training set are the target of a cross-dataset protocol.
+  protocol_name = trees.example(name).SMALL_PROTOCOL
+  config = tiny_config(data_dir, protocol_name)
   search.search(config, tmp_path)
-  results = run_log.read_json(tmp_path / 'results.json')
-  assert results['protocol'] == PROTOCOLS[name]
+  results = files.read_json(tmp_path / 'results.json')
+  assert results['protocol'] == protocol_name
   rows = index.load_index(data_dir, name, 'small')
-  protocol = protocols.get_protocol(PROTOCOLS[name])
+  protocol = protocols.get_protocol(protocol_name)
   expected = {row['clip_id'] for row in index.select(rows, protocol.test)}
   with open(tmp_path / 'scores.csv', encoding='utf-8') as file:
     scores = list(csv.DictReader(file))

@@ -3,7 +3,7 @@
 import codecs
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nasfas_datasets.manifest_fas import manifest
@@ -173,6 +173,7 @@ def cells(*words):
   return st.one_of(st.sampled_from(words), st.text(max_size=12))
 
 
+@settings(deadline=None)
 @given(
   path=cells('a.avi', 'day/a.mp4', '../outside.avi', '/etc/passwd', '.', ''),
   label=cells('live', 'Spoof', '1', '0', 'attack'),
@@ -212,11 +213,15 @@ def test_any_row_is_a_clip_or_a_reason(
   assert clip.depth is None or clip.depth.is_relative_to(root)
   if any(row[column] for column in manifest.BOX_COLUMNS):
     x0, y0, x1, y1 = clip.box
-    assert 0 <= x0 <= x1 - 1 and 0 <= y0 <= y1 - 1 and x1 + y1 < float('inf')
+    given_box = [float(row[column]) for column in manifest.BOX_COLUMNS]
+    # What lies outside the frame is cut off.
+    assert list(clip.box) == [max(0.0, value) for value in given_box]
+    assert x0 <= x1 - 1 and y0 <= y1 - 1 and x1 + y1 < float('inf')
   else:
     assert clip.box is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_a_manifest_or_a_clear_error(root, text):
   try:
@@ -227,6 +232,7 @@ def test_any_text_is_a_manifest_or_a_clear_error(root, text):
     assert rows or bad
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_under_the_header(root, data):
   path = root / 'manifest.csv'

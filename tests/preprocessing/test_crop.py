@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasfas_jax import records
@@ -120,6 +120,7 @@ boxes = st.tuples(
 ).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
 
 
+@settings(deadline=None)
 @given(boxes, st.integers(8, 300))
 def test_box_maps_there_and_back(box, size):
   square = crop.square_around(box)

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from configs import evaluate as evaluate_config
-from configs import search as search_config
+from nasfas_configs import evaluate as evaluate_config
+from nasfas_configs import search as search_config
 from nasfas_jax import main
 from nasfas_jax.report import family_table
 
@@ -28,11 +28,24 @@ def test_folds_are_averaged_and_published_figures_marked():
   }
   first, third = family_table.table(results).splitlines()
   assert first.startswith('| oulu_npu/1 | 1 | ')
-  assert 'acer 5.0 | published, NAS-FAS: acer 0.2' in first
+  assert (
+    'acer 5.0 | published, NAS-FAS: apcer 0.4, bpcer 0.0, acer 0.2 |' in first
+  )
+  assert first.endswith('| published, CDCN: acer 1.0 |')
   # Mean and sample deviation of 1 to 6.
   assert '| oulu_npu/3 | 6 | ' in third
   assert 'acer 3.5 ± 1.9' in third
   assert 'published, CDCN: acer 2.3 ± 1.4' in third
+  assert (
+    'published, NAS-FAS: apcer 2.1 ± 1.3, bpcer 1.4 ± 1.1, acer 1.7 ± 0.6'
+    in third
+  )
+
+
+def test_a_dataset_without_published_figures_has_its_own_alone():
+  name = 'manifest_fas/official'
+  line = family_table.table({name: result(hter=0.1, acer=0.05, auc=1.0)})
+  assert line == f'| {name} | 1 | hter 10.0 | acer 5.0 | auc 100.0 |'
 
 
 def test_a_fold_without_the_metric_leaves_it_out():

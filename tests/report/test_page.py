@@ -133,7 +133,7 @@ def test_tables_hold_the_numbers_of_the_results(search_run):
   ]
   assert '123,456' in page and '0.0789 GMAC' in page
   assert ('supernet.num_nodes', '4') in {tuple(row) for row in _rows(page)}
-  assert ('theta', '–') in {tuple(row) for row in _rows(page)}
+  assert ('network.theta', '–') in {tuple(row) for row in _rows(page)}
 
 
 def test_hostile_names_are_text(search_run):
@@ -145,25 +145,29 @@ def test_hostile_names_are_text(search_run):
   assert sum(fabricated_run.HOSTILE in text for text in checker.text) == 5
 
 
-def test_charts_are_svg_files_with_the_data(search_run):
-  _, results, page = search_run
-  charts = [
+def _charts(page):
+  """The SVG files of a page."""
+  return [
     base64.b64decode(data).decode()
     for data in re.findall(r'data:image/svg\+xml;base64,([^"]+)', page)
   ]
+
+
+def test_charts_are_svg_files_with_the_data(search_run):
+  _, results, page = search_run
+  charts = _charts(page)
   # Three cells' weights, two phases, ROC, histograms.
   assert len(charts) == 7
   for chart in charts:
     root = xml.etree.ElementTree.fromstring(chart)
     assert root.tag.endswith('svg')
-    assert 'date' not in chart.split('<defs>')[0].lower()
-    # A formula in a label is shown as it was written, never parsed.
-    assert 'mathdefault' not in chart
   # Matplotlib writes every text beside its outlines, as a comment.
   texts = [set(re.findall(r'<!-- (.*?) -->', chart)) for chart in charts]
   operations = {*search_spaces.SPACES['cdcnpp'].operations, '0→1', '3→4'}
   assert all(operations < found for found in texts[:3])
   assert {'loss', 'train_loss', 'val_loss', 'skip_share'} < texts[3]
+  # The logarithmic axis has numbers, not formulas.
+  assert {'0.01', '0.1', '1'} < texts[5]
   test = results['splits']['test']
   assert f'test, AUC {100 * test["auc"]:.2f} %' in texts[5]
   wrong = round(test['bpcer'] * test['num_live'])
@@ -176,8 +180,18 @@ def test_hostile_attack_types_are_drawn_as_text(tmp_path):
     writer.writerow(('split', 'label', 'attack_type', 'score'))
     writer.writerow(('test', 1, 'live', 0.9))
     writer.writerow(('test', 0, fabricated_run.HOSTILE, 0.1))
+    writer.writerow(('test', 0, '$x^2$', 0.2))
   text = page.write_report(tmp_path).read_text(encoding='utf-8')
   assert _Checker(text).sections == ['roc', 'scores-by-attack-type']
+  _, histograms = _charts(text)
+  texts = re.findall(r'<!-- (.*?) -->', histograms)
+  hostile = fabricated_run.HOSTILE.encode('ascii', 'backslashreplace').decode()
+  assert {hostile, '$x^2$'} < {html.unescape(text) for text in texts}
+  # A formula is drawn as it was written, with a glyph for each character.
+  drawn = histograms.partition('<!-- $x^2$ -->')[2].partition('</g>')[0]
+  assert drawn.count('<use ') == len('$x^2$')
+  # Nothing of the clock.
+  assert page.write_report(tmp_path).read_text(encoding='utf-8') == text
 
 
 def test_maps_of_samples_are_drawn_where_they_belong(search_run):
@@ -246,3 +260,9 @@ def test_a_threshold_that_accepts_no_spoof_is_drawn():
   curve = (np.array([0.0, 0.5, 1.0]), np.array([0.2, 0.6, 1.0]))
   svg = charts.roc_curves({'dev': curve}, {'dev': (0.0, 0.2)})
   assert svg.rstrip().endswith('</svg>')
+
+
+def test_a_config_of_another_version_is_refused_by_name(tmp_path):
+  (tmp_path / 'config.json').write_text('{"search": {"tasks": "domain"}}')
+  with pytest.raises(ValueError, match='search.tasks is now config.search.hol'):
+    page.write_report(tmp_path)

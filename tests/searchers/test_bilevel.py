@@ -1,5 +1,6 @@
 """The two steps of the bilevel search, against finite differences."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,58 +8,72 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small_search import make_batch, small_config
+from small_search import make_batch, make_parts, small_config
 
-from nasfas_jax import states, supervised
-from nasfas_jax.models import cells
+from nasfas_jax import sharding
 from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.searchers import bilevel
+
+
+class Plain:
+  """Plain descent at rate 1; the unrolled step has a rate of its own."""
+
+  def __init__(self, unrolled=1.0):
+    self._unrolled = unrolled
+
+  def rate(self):
+    return lambda step: self._unrolled
+
+  def optimizer(self):
+    return optax.sgd(1.0)
 
 
 class Setting:
   """A supernet in mid-search, with plain descent as both optimizers."""
 
   def __init__(self, **changes):
-    self.config = small_config(**changes)
-    self.model = bilevel.build_supernet(self.config)
-    self.descent = optax.sgd(1.0)
-    state = jax.jit(lambda: bilevel.initial_state(self.config, self.model))()
-    self.state = state.replace(
-      weight_opt_state=self.descent.init(state.params),
-      arch_opt_state=self.descent.init(state.arch),
+    parts = make_parts(small_config(hold_out='none', **changes))
+    self.search, self.loss_fn = parts.search, parts.loss_fn
+    self.state = parts.state.replace(
+      weight_opt_state=Plain().optimizer().init(parts.state.params),
+      arch_opt_state=Plain().optimizer().init(parts.state.arch),
     )
     self.first, self.second = make_batch(1), make_batch(2)
 
   def loss(self, params, arch, batch):
-    variables = {'params': params, 'batch_stats': self.state.batch_stats}
-    return supervised.batch_loss(
-      self.model, self.config, variables, batch, arch
-    )[0]
+    return self.loss_fn(params, arch, batch, self.state, 0)[0]
 
-  def arch_step(self, rate=0.05):
+  @functools.cached_property
+  def _arch_step(self):
     # The rate as an argument: one program for every rate.
     @jax.jit
     def step(state, first, second, rate):
       return bilevel.arch_step(
-        state,
-        first,
-        second,
-        model=self.model,
-        config=self.config,
-        optimizer=self.descent,
-        rate=lambda _: rate,
+        *(state, first, second),
+        loss_fn=self.loss_fn,
+        settings=dataclasses.replace(
+          self.search, weights=Plain(rate), arch=Plain()
+        ),
       )
 
-    return step(self.state, self.first, self.second, rate)
+    return step
+
+  def arch_step(self, rate=0.05):
+    return self._arch_step(self.state, self.first, self.second, rate)
 
   def weight_step(self):
     step = functools.partial(
       bilevel.weight_step,
-      model=self.model,
-      config=self.config,
-      optimizer=self.descent,
+      loss_fn=self.loss_fn,
+      settings=dataclasses.replace(self.search, weights=Plain()),
     )
     return jax.jit(step)(self.state, self.first)
+
+
+@functools.cache
+def setting(second_order=False):
+  """Shared by the tests: its programs are compiled once."""
+  return Setting(second_order=second_order)
 
 
 def slope(function, tree, direction, size):
@@ -81,43 +96,41 @@ def difference(before, after):
 
 
 def test_the_weight_step_descends_the_loss_of_the_first_half():
-  setting = Setting()
-  state, loss = setting.weight_step()
-  value = jax.jit(lambda p: setting.loss(p, setting.state.arch, setting.first))
-  assert float(loss) == pytest.approx(float(value(setting.state.params)))
-  gradient = difference(setting.state.params, state.params)
+  at = setting()
+  state, loss = at.weight_step()
+  value = jax.jit(lambda p: at.loss(p, at.state.arch, at.first))
+  assert float(loss) == pytest.approx(float(value(at.state.params)))
+  gradient = difference(at.state.params, state.params)
   # Along the gradient itself, where the slope is steepest.
   length = np.sqrt(inner(gradient, gradient))
   unit = jax.tree.map(lambda g: g / length, gradient)
-  measured = slope(value, setting.state.params, unit, 2e-3)
+  measured = slope(value, at.state.params, unit, 2e-3)
   assert measured == pytest.approx(length, rel=0.05)
   assert int(state.step) == 1
-  jax.tree.map(np.testing.assert_array_equal, state.arch, setting.state.arch)
+  jax.tree.map(np.testing.assert_array_equal, state.arch, at.state.arch)
   moved = jax.tree.map(
     lambda a, b: bool(np.any(a != b)),
     state.batch_stats,
-    setting.state.batch_stats,
+    at.state.batch_stats,
   )
   assert all(jax.tree.leaves(moved))
 
 
 def test_the_architecture_step_descends_the_loss_of_the_second_half():
-  setting = Setting()
-  state, loss = setting.arch_step()
-  objective = jax.jit(
-    lambda arch: setting.loss(setting.state.params, arch, setting.second)
-  )
-  assert float(loss) == pytest.approx(float(objective(setting.state.arch)))
-  gradient = difference(setting.state.arch, state.arch)
+  at = setting()
+  state, loss = at.arch_step()
+  objective = jax.jit(lambda arch: at.loss(at.state.params, arch, at.second))
+  assert float(loss) == pytest.approx(float(objective(at.state.arch)))
+  gradient = difference(at.state.arch, state.arch)
   length = np.sqrt(inner(gradient, gradient))
   unit = jax.tree.map(lambda g: g / length, gradient)
-  measured = slope(objective, setting.state.arch, unit, 5e-3)
+  measured = slope(objective, at.state.arch, unit, 5e-3)
   assert measured == pytest.approx(length, rel=0.05)
   for name in ('params', 'batch_stats'):
     jax.tree.map(
       np.testing.assert_array_equal,
       getattr(state, name),
-      getattr(setting.state, name),
+      getattr(at.state, name),
     )
 
 
@@ -129,19 +142,19 @@ def test_the_second_order_is_the_formula_of_darts():
   term's loss, held fixed.
   """
   rate = 0.05
-  setting = Setting(second_order=True)
-  state, loss = setting.arch_step(rate)
+  at = setting(True)
+  state, loss = at.arch_step(rate)
 
   @jax.jit
   def reference(params, arch):
-    gradients = jax.grad(setting.loss)(params, arch, setting.first)
+    gradients = jax.grad(at.loss)(params, arch, at.first)
     moved = jax.tree.map(lambda p, g: p - rate * g, params, gradients)
-    value, (v, direct) = jax.value_and_grad(setting.loss, argnums=(0, 1))(
-      moved, arch, setting.second
+    value, (v, direct) = jax.value_and_grad(at.loss, argnums=(0, 1))(
+      moved, arch, at.second
     )
 
     def product(arch):
-      gradients = jax.grad(setting.loss)(params, arch, setting.first)
+      gradients = jax.grad(at.loss)(params, arch, at.first)
       parts = jax.tree.map(jnp.vdot, gradients, v)
       return sum(jax.tree.leaves(parts))
 
@@ -149,18 +162,18 @@ def test_the_second_order_is_the_formula_of_darts():
     total = jax.tree.map(lambda d, m: d - rate * m, direct, mixed)
     return value, total
 
-  value, expected = reference(setting.state.params, setting.state.arch)
+  value, expected = reference(at.state.params, at.state.arch)
   assert float(loss) == pytest.approx(float(value), rel=1e-5)
-  actual = difference(setting.state.arch, state.arch)
+  actual = difference(at.state.arch, state.arch)
   apart = difference(actual, expected)
   assert inner(expected, expected) > 1e-8
   assert inner(apart, apart) < 1e-5 * inner(expected, expected)
 
 
 def test_the_orders_differ_and_meet_at_inner_rate_zero():
-  first, _ = Setting(second_order=False).arch_step()
-  second, _ = Setting(second_order=True).arch_step(rate=0.5)
-  zero, _ = Setting(second_order=True).arch_step(rate=0.0)
+  first, _ = setting().arch_step()
+  second, _ = setting(True).arch_step(rate=0.5)
+  zero, _ = setting(True).arch_step(rate=0.0)
   apart = inner(*[difference(first.arch, second.arch)] * 2)
   assert apart > 1e-12
   jax.tree.map(
@@ -171,34 +184,30 @@ def test_the_orders_differ_and_meet_at_inner_rate_zero():
 
 
 def test_gumbel_draws_are_new_at_each_step_and_the_same_for_a_seed():
-  setting = Setting(gumbel=True)
-  _, loss = setting.arch_step()
-  _, again = setting.arch_step()
+  at = Setting(gumbel=True)
+  _, loss = at.arch_step()
+  _, again = at.arch_step()
   assert float(loss) == float(again)
-  setting.state = setting.state.replace(step=setting.state.step + 1)
-  _, later = setting.arch_step()
+  at.state = at.state.replace(step=at.state.step + 1)
+  _, later = at.arch_step()
   assert float(loss) != float(later)
 
 
-def test_remat_changes_no_value_and_holds_less_memory(monkeypatch):
-  monkeypatch.setattr(cells, 'recomputes', lambda: True)
-  mesh = states.make_mesh()
+def test_remat_changes_no_value_and_holds_less_memory():
+  mesh = sharding.make_mesh()
   found, held = [], []
   for remat in (False, True):
-    config = small_config()
+    config = small_config(hold_out='none')
     config.supernet.remat = remat
     # Large enough that activations are what counts.
     config.supernet.num_nodes = 2
     config.search.batch_size = 8
-    model = bilevel.build_supernet(config)
-    state = jax.jit(
-      functools.partial(bilevel.initial_state, config, model),
-      out_shardings=states.replicated(mesh),
-    )()
-    batch = states.put_batch(make_batch(1, size=32), mesh)
+    parts = make_parts(config)
+    state = jax.device_put(parts.state, sharding.replicated(mesh))
+    batch = sharding.put_batch(make_batch(1, size=32), mesh)
+    weight_fn, _ = bilevel.jit_steps(parts.loss_fn, parts.search, mesh)
     step = xla_options.compile_step(
-      bilevel.jit_steps(config, model, mesh)[0].lower(state, batch),
-      in_sequence=remat,
+      weight_fn.lower(state, batch), in_sequence=remat
     )
     held.append(step.memory_analysis().temp_size_in_bytes)
     found.append(step(state, batch))

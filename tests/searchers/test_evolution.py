@@ -1,77 +1,61 @@
+"""The evolution with weight sharing, and the scores of its supernet."""
+
+import types
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_search import small_config
 
-from nasfas_jax import losses, run_log, scoring, search, states, supervised
+from nasfas_jax import (
+  files,
+  inputs,
+  losses,
+  metrics,
+  search,
+  settings,
+  sharding,
+)
 from nasfas_jax.data import index, protocols
 from nasfas_jax.models import genotypes, sampling
-from nasfas_jax.searchers import bilevel, evolution, supernet_scores
+from nasfas_jax.searchers import evolution, supernet_program, supernet_scores
 
-
-class Known:
-  """A score that counts the edges with one operation."""
-
-  calls = 0
-
-  def __init__(self, *args):
-    pass
-
-  def auc(self, variables, genotype):
-    Known.calls += 1
-    edges = [
-      e for cells in genotype.cells for cell in cells for e in cell.edges
-    ]
-    return float(np.mean([e.operation == 'cdc_2_1.4' for e in edges]))
-
-
-def method_on_known_scores(monkeypatch, **changes):
-  config = small_config()
-  config.search.tasks = 'none'
-  config.supernet.num_nodes = 2
-  config.evolution.update({'mutation_rate': 0.2, **changes})
-  monkeypatch.setattr(supernet_scores, 'SupernetScorer', Known)
-  rows = [
-    {'dataset': 'd', 'subject': str(i // 2), 'label': i % 2}
-    | {'attack_type': 'live' if i % 2 else 'print', 'session': 'room'}
-    for i in range(8)
-  ]
-  Known.calls = 0
-  return evolution.Evolution(config, rows, 'session')
-
-
-# A state without weights, of one task.
-STATE = states.SearchState(
-  step=jnp.zeros(1, jnp.int32),
-  params={},
-  batch_stats={},
-  arch={},
-  weight_opt_state=(),
-  arch_opt_state=(),
-  log_rates={},
-  rate_opt_state=(),
+# What `evolve` asks a supernet for.
+SIZES = types.SimpleNamespace(
+  space='cdcnpp', num_cells=1, num_nodes=2, theta=0.7
 )
 
 
-def test_evolution_climbs_with_the_evaluations_it_is_given(monkeypatch):
-  def best(evaluations):
-    method = method_on_known_scores(
-      monkeypatch, evaluations=evaluations, population=8
-    )
-    genotype = method.evolve(STATE)
-    assert Known.calls == evaluations
-    return Known().auc({}, genotype)
-
-  assert best(300) == 1.0 > best(8)
+def share(genotype):
+  """A score: the share of edges with one operation."""
+  edges = [e for cells in genotype.cells for cell in cells for e in cell.edges]
+  return float(np.mean([e.operation == 'cdc_2_1.4' for e in edges]))
 
 
-def test_evolution_is_the_same_for_a_seed(monkeypatch):
-  found = [
-    method_on_known_scores(monkeypatch, evaluations=20).evolve(STATE)
-    for _ in range(2)
-  ]
-  assert found[0] == found[1]
+def evolve(score=share, *, evaluations, population=8):
+  sizes = evolution.EvolutionSettings(
+    population=population,
+    evaluations=evaluations,
+    mutation_rate=0.2,
+    num_clips=8,
+  )
+  return evolution.evolve(score, SIZES, 0, sizes)
+
+
+def test_evolution_climbs_with_the_evaluations_it_is_given():
+  calls = []
+
+  def counted(genotype):
+    calls.append(genotype)
+    return share(genotype)
+
+  assert share(evolve(counted, evaluations=300)) == 1.0
+  assert len(calls) == 300
+  assert share(evolve(evaluations=8)) < 1.0
+
+
+def test_evolution_is_the_same_for_a_seed():
+  assert evolve(evaluations=20) == evolve(evaluations=20)
 
 
 def test_even_choice_takes_every_type_and_no_clip_twice():
@@ -90,10 +74,8 @@ def test_even_choice_takes_every_type_and_no_clip_twice():
 
 @pytest.fixture(scope='module')
 def config(tiny_data_dir):
-  config = small_config()
+  config = small_config(hold_out='none', num_steps=2, warmup_steps=2)
   config.data.data_dir = str(tiny_data_dir)
-  config.search.tasks = 'none'
-  config.search.num_steps = config.search.warmup_steps = 2
   config.evolution.population = 2
   config.evolution.evaluations = 3
   config.evolution.num_clips = 12
@@ -111,37 +93,8 @@ def test_controls_find_a_genotype_that_trains(config, algorithm, tmp_path):
   found = genotypes.load(tmp_path / 'genotype.json')
   assert found.provenance['algorithm'] == algorithm
   assert len(found.provenance['data']) == 16
-  results = run_log.read_json(tmp_path / 'results.json')
+  results = files.read_json(tmp_path / 'results.json')
   assert results['model']['name'] == 'genotype'
-
-
-def test_scores_are_of_the_genotype_and_of_all_clips(config):
-  config.search.algorithm = 'evolution'
-  selection = protocols.load(
-    config.protocol, config.data.data_dir, config.data.builder_config
-  )
-  method = search.make_method(config, selection)
-  # 12 clips in batches of 8: the last batch is filled up.
-  rows = supernet_scores.even_choice(
-    index.split_halves(selection.train)[1], 12, 'session'
-  )
-  scorer = supernet_scores.SupernetScorer(
-    config, method.model, rows, rows, method.mesh
-  )
-  state = bilevel.initial_state(config, method.model)
-  variables = {'params': state.params, 'batch_stats': state.batch_stats}
-  sizes = evolution.sizes_of(config)
-  found = []
-  for seed in range(3):
-    sample = sampling.draw(np.random.default_rng(seed), **sizes)
-    genotype = sampling.to_genotype(sample, 'cdcnpp', theta=0.7)
-    found.append(scorer.auc(variables, genotype))
-    assert found[-1] == scorer.auc(variables, genotype)
-  assert all(0 <= auc <= 1 for auc in found)
-  assert len(set(found)) > 1
-  # Clips are told by their index, not by their place in the stream.
-  scorer._batches.reverse()
-  assert scorer.auc(variables, genotype) == found[-1]
 
 
 def test_batches_that_are_dealt_are_all_alike():
@@ -157,63 +110,112 @@ def test_batches_that_are_dealt_are_all_alike():
   assert supernet_scores.dealt(1, 2).tolist() == [0, 0]
 
 
-@pytest.fixture(scope='module')
-def scoring_parts(config):
-  config = config.copy_and_resolve_references()
-  config.search.algorithm = 'evolution'
-  selection = protocols.load(
-    config.protocol, config.data.data_dir, config.data.builder_config
-  )
-  method = search.make_method(config, selection)
-  state = bilevel.initial_state(config, method.model)
-  variables = {'params': state.params, 'batch_stats': state.batch_stats}
-  training, scored = (
-    supernet_scores.even_choice(half, 12, 'session')
-    for half in index.split_halves(selection.train)
-  )
+class Scoring:
+  """A fresh supernet that scores clips of the training halves."""
 
-  def score(rows, training_rows, batch_size):
-    config.evaluate.batch_size = batch_size
-    scorer = supernet_scores.SupernetScorer(
-      config, method.model, rows, training_rows, method.mesh
+  def __init__(self, config):
+    selection = protocols.load(
+      config.protocol, config.data.data_dir, config.data.builder_config
     )
-    return scorer.scores(variables, state.arch)
+    self.model = settings.supernet(config)
+    self.form = settings.input_form(config)
+    self._config = config
+    state = jax.jit(
+      lambda: supernet_program.initial_state(
+        self.model, settings.example_input(config), settings.search(config)
+      )
+    )()
+    self.variables = {'params': state.params, 'batch_stats': state.batch_stats}
+    self.arch = state.arch
+    self.halves = [
+      supernet_scores.even_choice(half, 12, 'session')
+      for half in index.split_halves(selection.train)
+    ]
 
-  return score, (training, scored), (config, method, variables, state.arch)
+  def read(self, rows):
+    batches = settings.evaluation_batches(
+      self._config, 'session', self.model.output_size
+    )
+    return batches(rows, num_snippets=1)
+
+  def make(self, rows, training_rows):
+    return supernet_scores.make_scores(
+      *(self.model, rows, training_rows),
+      form=self.form,
+      read=self.read,
+      batch_size=8,
+      mesh=sharding.make_mesh(),
+    )
+
+  def scores(self, rows, training_rows):
+    return self.make(rows, training_rows)(self.variables, self.arch)
 
 
-def test_a_score_does_not_depend_on_the_clips_beside_it(scoring_parts):
-  score, (training, scored), _ = scoring_parts
+@pytest.fixture(scope='module')
+def scoring(config):
+  return Scoring(config)
+
+
+def test_scores_are_of_the_genotype_and_the_same_again(scoring):
+  # 12 clips in batches of 8: the last batch is filled up.
+  rows = scoring.halves[1]
+  scores = scoring.make(rows, rows)
+  labels = np.array([row['label'] for row in rows])
+  found = []
+  for seed in range(3):
+    rng = np.random.default_rng(seed)
+    sample = sampling.draw(rng, **evolution.sizes_of(scoring.model))
+    genotype = sampling.to_genotype(sample, 'cdcnpp', theta=0.7)
+    arch = supernet_scores.genotype_arch(scoring.model, genotype)
+    found.append(scores(scoring.variables, arch))
+    again = scores(scoring.variables, arch)
+    np.testing.assert_array_equal(found[-1], again)
+    # By counting: the share of pairs in their order, ties half.
+    live, spoof = found[-1][labels == 1], found[-1][labels == 0]
+    apart = live[:, None] - spoof
+    pairs = np.mean((apart > 0) + 0.5 * (apart == 0))
+    auc = evolution._auc(
+      *(scoring.model, rows, rows),
+      form=scoring.form,
+      read=scoring.read,
+      batch_size=8,
+      mesh=sharding.make_mesh(),
+    )(scoring.variables, genotype)
+    assert auc == pytest.approx(pairs)
+    assert auc == metrics.auc(found[-1], labels)
+  assert all(np.abs(found[0] - other).max() > 0 for other in found[1:])
+
+
+def test_a_score_does_not_depend_on_the_clips_beside_it(scoring):
+  training, scored = scoring.halves
   # Sorted by class, so that the two batches differ; the second is filled up.
-  in_order = score(scored, training, 8)
+  in_order = scoring.scores(scored, training)
   assert in_order.std() > 1e-4
   order = np.random.default_rng(0).permutation(len(scored))
-  shuffled = score([scored[place] for place in order], training, 8)
+  shuffled = scoring.scores([scored[place] for place in order], training)
   np.testing.assert_allclose(shuffled, in_order[order], rtol=1e-5, atol=1e-7)
-  alone = score(scored[:1], training, 8)
+  alone = scoring.scores(scored[:1], training)
   np.testing.assert_allclose(alone, in_order[:1], rtol=1e-5, atol=1e-7)
 
 
-def test_the_batch_statistics_are_those_of_the_training_clips(scoring_parts):
-  score, (training, scored), (config, method, variables, arch) = scoring_parts
+def test_the_batch_statistics_are_those_of_the_training_clips(scoring):
+  training, scored = scoring.halves
   rows = [*training[:4], *training[-4:]]
   # Scored on themselves, in one batch without fill, they have the scores of a
   # training step.
-  found = score(rows, rows, 8)
-  (batch,) = scoring.evaluation_stream(
-    config, rows, 1, config.supernet.output_size
-  )
-  outputs, _ = method.model.apply(
-    variables,
-    supervised.fused_input(config, batch['frames']),
-    arch,
+  found = scoring.scores(rows, rows)
+  (batch,) = scoring.read(rows)
+  outputs, _ = scoring.model.apply(
+    scoring.variables,
+    inputs.network_input(batch['frames'], scoring.form),
+    scoring.arch,
     train=True,
     mutable=['batch_stats'],
   )
   expected = losses.map_score(outputs.map, batch['score_mask'])
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
   # Others' statistics are others.
-  other = score(rows, scored[:8], 8)
+  other = scoring.scores(rows, scored[:8])
   assert np.abs(other - found).max() > 1e-4
 
 
@@ -230,9 +232,7 @@ def test_over_tasks_the_clips_that_score_are_of_the_held_out_room_only():
     for subject in range(4)
     for label in (0, 1)
   ]
-  config = small_config()
-  config.search.tasks = 'domain'
-  sets = evolution.make_sets(config, rows, 'session')
+  sets = evolution.make_sets(rows, 'domain', 'session')
   assert len(sets) == 3
   for (train, scored), room in zip(
     sets, ('attic', 'cellar', 'hall'), strict=True
@@ -248,55 +248,58 @@ def test_over_tasks_the_clips_that_score_are_of_the_held_out_room_only():
 def test_every_task_trains_weights_of_its_own_on_the_path_of_the_step(config):
   config = config.copy_and_resolve_references()
   config.search.algorithm = 'evolution'
-  config.search.tasks = 'domain'
+  config.search.hold_out = 'domain'
   selection = protocols.load(
     config.protocol, config.data.data_dir, config.data.builder_config
   )
-  method = search.make_method(config, selection)
-  number = len(method._sets)
+  found = search.make_search(config, selection)
+  program, state = found.program, found.program.state
+  number = len(evolution.make_sets(selection.train, 'domain', 'session'))
   assert number >= 2
-  state = jax.jit(
-    method.initial_state, out_shardings=states.replicated(method.mesh)
-  )()
   kernel = jax.tree.leaves(state.params)[0]
   assert kernel.shape[0] == number
   np.testing.assert_array_equal(kernel[0], kernel[1])
-  state = method.begin(state, 0)
-  state, losses = method.run(state, 1)
-  state, _ = method.run(state, 2)
-  method.close()
+  batches = program.batches(0)
+  batch = next(batches)
+  step = program.compile(state, batch)
+  state, scalars = step(state, batch)
+  state, _ = step(state, next(batches))
+  batches.close()
   assert state.step.tolist() == [2] * number
-  assert losses['train_loss'].shape == ()
+  assert scalars['train_loss'].shape == ()
   kernel = np.asarray(jax.tree.leaves(state.params)[0])
   assert not np.array_equal(kernel[0], kernel[1])
   alphas = state.arch['alphas']['low']
   np.testing.assert_array_equal(alphas[0], alphas[1])
-  assert method.evolve(state) == method.evolve(state)
+  assert found.derive(state) == found.derive(state)
 
 
-def test_genotypes_are_ranked_by_the_mean_over_the_tasks(monkeypatch):
-  method = method_on_known_scores(monkeypatch, evaluations=2, population=2)
-  method._sets = method._sets * 2
-  shares = iter((0.9, 0.1, 0.6, 0.6))
-
-  class Scripted(Known):
-    def auc(self, variables, genotype):
-      Known.auc(self, variables, genotype)
-      return next(shares)
-
-  monkeypatch.setattr(supernet_scores, 'SupernetScorer', Scripted)
-  state = jax.tree.map(lambda leaf: jnp.repeat(leaf, 2), STATE)
-  rng = np.random.default_rng((method._config.seed, 0))
-  draws = [
-    sampling.draw(rng, **evolution.sizes_of(method._config)) for _ in 'ab'
-  ]
-  # Means 0.5 and 0.6: the second, though the first has the best single score.
-  assert method.evolve(state) == method._genotype(draws[1])
+def test_genotypes_are_ranked_by_the_mean_over_the_tasks(monkeypatch, config):
+  config = config.copy_and_resolve_references()
+  config.search.algorithm = 'evolution'
+  config.search.hold_out = 'domain'
+  config.evolution.evaluations = config.evolution.population = 2
+  selection = protocols.load(
+    config.protocol, config.data.data_dir, config.data.builder_config
+  )
+  number = len(evolution.make_sets(selection.train, 'domain', 'session'))
+  # The first genotype has the best single score, the second the best mean.
+  first = iter([0.9] + [0.1] * (number - 1))
+  scores = iter([*first, *[0.6] * number])
+  monkeypatch.setattr(
+    evolution, '_auc', lambda *args, **kwargs: lambda *_: next(scores)
+  )
+  found = search.make_search(config, selection)
+  rng = np.random.default_rng((config.seed, 0))
+  model = settings.supernet(config)
+  draws = [sampling.draw(rng, **evolution.sizes_of(model)) for _ in 'ab']
+  expected = sampling.to_genotype(draws[1], model.space, theta=model.theta)
+  assert found.derive(found.program.state) == expected
 
 
 def test_a_control_has_no_tasks(config):
+  config = config.copy_and_resolve_references()
   config.search.algorithm = 'random'
-  config.search.tasks = 'domain'
-  with pytest.raises(ValueError, match="tasks is 'domain'; allowed: none"):
+  config.search.hold_out = 'domain'
+  with pytest.raises(ValueError, match="hold_out is 'domain'; allowed: none"):
     search.check(config)
-  config.search.tasks = 'none'

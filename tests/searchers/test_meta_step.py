@@ -1,26 +1,30 @@
 """The meta-search's step on a tiny supernet, and its layout over devices."""
 
+import dataclasses
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small_search import make_batch, small_config
+from small_search import make_batch, make_parts, small_config
 
-from nasfas_jax import states
+from nasfas_jax import settings, sharding
 from nasfas_jax.searchers import bilevel, meta_search, meta_step
 
 
 def make(**changes):
+  """(parts of the search, its settings, tasks)."""
   # One step of warm-up, so that one program shows both.
-  config = small_config(tasks='domain', warmup_steps=1, num_steps=8)
+  config = small_config(hold_out='domain', warmup_steps=1, num_steps=8)
   config.meta.update(
-    num_tasks=2, support_size=4, query_size=4, learn_rates=True, **changes
+    {
+      **{'num_tasks': 2, 'support_size': 4, 'query_size': 4},
+      **{'learn_inner_lr': True, **changes},
+    }
   )
-  model = bilevel.build_supernet(config)
-  state = jax.jit(functools.partial(bilevel.initial_state, config, model))()
   tasks = {
     name: jax.tree.map(
       lambda *leaves: jnp.stack(leaves),
@@ -28,26 +32,50 @@ def make(**changes):
     )
     for place, name in enumerate(('support', 'query'))
   }
-  return config, model, state, tasks
+  return make_parts(config), settings.meta(config), tasks
 
 
-def two_steps(config, model, state, tasks, mesh):
+def one_device_mesh():
+  devices = np.asarray(jax.devices()[:1]).reshape(1, 1)
+  return jax.sharding.Mesh(devices, ('task', 'data'))
+
+
+def whole_step(parts, meta):
+  return jax.jit(
+    functools.partial(
+      meta_step.meta_step,
+      loss_fn=parts.loss_fn,
+      search=parts.search,
+      settings=meta,
+    )
+  )
+
+
+def two_steps(parts, meta, tasks, mesh):
   """[(state, losses)] after each of two steps in pieces."""
-  shardings = jax.tree.map(lambda _: states.replicated(mesh), state)
-  if config.meta.shard_optimizer:
+  state = parts.state
+  shardings = jax.tree.map(lambda _: sharding.replicated(mesh), state)
+  if meta.shard_optimizer:
     shardings = shardings.replace(
-      weight_opt_state=states.spread(state.weight_opt_state, mesh)
+      weight_opt_state=sharding.spread(state.weight_opt_state, mesh)
     )
   tasks = jax.device_put(
-    tasks, states.clip_sharding(mesh, config.meta.domain_statistics)
+    tasks, sharding.clip_sharding(mesh, meta.domain_statistics)
   )
-  step = meta_step.FirstOrderStep(model, config, mesh, shardings)
-  results = []
+  step, results = None, []
   for _ in range(2):
     # A copy: the step gives the state's memory away.
     state = jax.device_put(jax.tree.map(jnp.copy, state), shardings)
-    if not results:
-      step.compile(state, tasks)
+    if step is None:
+      step = meta_step.compile_first_order(
+        *(state, tasks),
+        loss_fn=parts.loss_fn,
+        search=parts.search,
+        settings=meta,
+        mesh=mesh,
+        shardings=shardings,
+        in_sequence=False,
+      )
     state, losses = step(state, tasks)
     results.append((jax.tree.map(jnp.copy, state), losses))
   return results
@@ -82,32 +110,25 @@ def assert_same_steps(found, expected):
 
 @pytest.fixture(scope='module')
 def one_device():
-  config, model, state, tasks = make()
-  mesh = jax.sharding.Mesh(
-    np.asarray(jax.devices()[:1]).reshape(1, 1), ('task', 'data')
-  )
-  return tasks, state, two_steps(config, model, state, tasks, mesh)
+  parts, meta, tasks = make()
+  return tasks, parts, meta, two_steps(parts, meta, tasks, one_device_mesh())
 
 
 def test_the_pieces_are_the_whole_step(one_device):
-  tasks, state, found = one_device
-  config, model, *_ = make()
-  step = jax.jit(
-    functools.partial(meta_step.meta_step, model=model, config=config)
-  )
-  first = step(state, tasks)
+  tasks, parts, meta, found = one_device
+  step = whole_step(parts, meta)
+  first = step(parts.state, tasks)
   second = step(first[0], tasks)
   assert_same_steps(found, [first, second])
 
 
 def test_the_devices_give_the_numbers_of_one(one_device):
-  """Two tasks over four devices each, the optimizer's state over all eight."""
-  tasks, state, expected = one_device
-  config, model, *_ = make(shard_optimizer=True)
-  mesh = states.make_mesh(2)
+  """A task a device, the optimizer's state over all of them."""
+  tasks, parts, meta, expected = one_device
+  mesh = sharding.make_mesh(2)
   assert mesh.shape == {'task': 2, 'data': len(jax.devices()) // 2}
-  found = two_steps(config, model, state, tasks, mesh)
-  assert_same_steps(found, expected)
+  meta = dataclasses.replace(meta, shard_optimizer=True)
+  assert_same_steps(two_steps(parts, meta, tasks, mesh), expected)
 
 
 def by_domain(tasks):
@@ -121,33 +142,28 @@ def by_domain(tasks):
 
 
 def test_annealed_steps_and_statistics_of_domains_in_pieces():
-  config, model, state, tasks = make(
+  parts, meta, tasks = make(
     inner_steps=2, anneal_steps=4, domain_statistics=True
   )
   tasks = by_domain(tasks)
-  mesh = jax.sharding.Mesh(
-    np.asarray(jax.devices()[:1]).reshape(1, 1), ('task', 'data')
-  )
-  found = two_steps(config, model, state, tasks, mesh)
-  step = jax.jit(
-    functools.partial(meta_step.meta_step, model=model, config=config)
-  )
-  first = step(state, tasks)
+  found = two_steps(parts, meta, tasks, one_device_mesh())
+  step = whole_step(parts, meta)
+  first = step(parts.state, tasks)
   assert_same_steps(found, [first, step(first[0], tasks)])
 
 
-def test_each_domain_is_normalised_by_its_own_statistics():
-  config, model, state, tasks = make(domain_statistics=True)
+def test_each_domain_is_normalised_by_its_own_statistics(one_device):
+  tasks, parts, *_ = one_device
+  state = parts.state
   one = jax.tree.map(lambda a: a[0], by_domain(tasks)['support'])
-  loss_fn = jax.jit(meta_step.loss_of(state, model, config))
+  loss_fn = jax.jit(meta_step.loss_of(state, parts.loss_fn, True))
   loss, stats = loss_fn(state.params, state.arch, one)
-  config.meta.domain_statistics = False
-  plain = jax.jit(meta_step.loss_of(state, model, config))
-  parts = [
+  plain = jax.jit(meta_step.loss_of(state, parts.loss_fn, False))
+  found = [
     plain(state.params, state.arch, jax.tree.map(lambda a, i=i: a[i], one))
     for i in range(2)
   ]
-  expected = jax.tree.map(lambda a, b: (a + b) / 2, *parts)
+  expected = jax.tree.map(lambda a, b: (a + b) / 2, *found)
   assert_close((loss, stats), expected)
   # Together they are normalised otherwise.
   joined = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), one)
@@ -162,54 +178,15 @@ def test_each_domain_is_normalised_by_its_own_statistics():
   ],
 )
 def test_sets_that_their_domains_do_not_divide_are_an_error(sizes, message):
-  settings = small_config().meta
-  settings.support_size, settings.query_size = sizes
+  support, query = sizes
+  meta = types.SimpleNamespace(support_size=support, query_size=query)
   with pytest.raises(ValueError, match=message):
-    meta_search._check_sizes(settings, {'support': 2, 'query': 3})
-
-
-def test_spread_splits_what_the_devices_divide():
-  mesh = states.make_mesh()
-  number = mesh.size
-  tree = {
-    'a': jnp.zeros((3, 2 * number)),
-    'b': jnp.zeros(5),
-    'c': jnp.zeros(()),
-  }
-  shardings = states.spread(tree, mesh)
-  placed = jax.device_put(tree, shardings)
-  assert placed['a'].sharding.shard_shape((3, 2 * number)) == (3, 2)
-  assert placed['b'].sharding.is_fully_replicated
-  assert placed['c'].sharding.is_fully_replicated
-
-
-@pytest.mark.parametrize(
-  ('num_tasks', 'sizes', 'shape'),
-  [
-    (1, (), (1, 8)),
-    (3, (), (1, 8)),
-    (6, (), (2, 4)),
-    (2, (4, 4), (2, 4)),
-    # Devices are left out where they divide neither tasks nor clips.
-    (3, (4, 4), (3, 2)),
-    (5, (4, 6), (5, 1)),
-    (1, (5, 5), (1, 5)),
-    (7, (3, 2), (7, 1)),
-  ],
-)
-def test_any_number_of_tasks_and_clips_has_a_mesh(num_tasks, sizes, shape):
-  mesh = states.make_mesh(num_tasks, sizes)
-  assert tuple(mesh.shape.values()) == shape
-
-
-def test_several_processes_must_use_every_device(monkeypatch):
-  monkeypatch.setattr(jax, 'process_count', lambda: 2)
-  mesh = states.make_mesh(3, (4, 4))
-  assert tuple(mesh.shape.values()) == (1, 8)
+    meta_search._check_sizes(meta, {'support': 2, 'query': 3})
 
 
 def test_warmup_leaves_architecture_and_rates_alone(one_device):
-  _, state, ((first, _), (second, _)) = one_device
+  _, parts, _, ((first, _), (second, _)) = one_device
+  state = parts.state
   for name in ('arch', 'arch_opt_state', 'log_rates', 'rate_opt_state'):
     jax.tree.map(
       np.testing.assert_array_equal, getattr(first, name), getattr(state, name)
@@ -225,32 +202,28 @@ def test_warmup_leaves_architecture_and_rates_alone(one_device):
 
 @pytest.mark.parametrize('second_order', [False, True])
 def test_inner_rate_zero_moves_the_architecture_as_the_bilevel_search(
-  second_order,
+  second_order, one_device
 ):
   """The architecture alone: the weights learn from both sets of a task."""
-  config, model, _, tasks = make()
-  config.meta.learn_rates = False
-  config.meta.inner_rate = 0.0
-  config.search.warmup_steps = 0
-  config.search.second_order = second_order
-  state = jax.jit(functools.partial(bilevel.initial_state, config, model))()
+  tasks, parts, meta, _ = one_device
+  meta = dataclasses.replace(meta, learn_inner_lr=False, inner_lr=0.0)
+  search = dataclasses.replace(
+    parts.search, warmup_steps=0, second_order=second_order
+  )
+  parts = parts._replace(search=search)
+  state = parts.state
   tasks = jax.tree.map(lambda leaf: leaf[:1], tasks)
-  found, losses = jax.jit(
-    functools.partial(meta_step.meta_step, model=model, config=config)
-  )(state, tasks)
-  _, optimizer, _ = bilevel.make_optimizers(config.search)
+  found, losses = whole_step(parts, meta)(state, tasks)
   support, query = (
     jax.tree.map(lambda leaf: leaf[0], tasks[name])
     for name in ('support', 'query')
   )
+  # Its unrolled step has the weights' own rate.
+  still = dataclasses.replace(
+    search, weights=dataclasses.replace(search.weights, learning_rate=0.0)
+  )
   expected, loss = jax.jit(
-    functools.partial(
-      bilevel.arch_step,
-      model=model,
-      config=config,
-      optimizer=optimizer,
-      rate=lambda step: 0.0,
-    )
+    functools.partial(bilevel.arch_step, loss_fn=parts.loss_fn, settings=still)
   )(state, support, query)
   np.testing.assert_allclose(losses['val_loss'], loss, rtol=1e-5)
   ours, theirs = (

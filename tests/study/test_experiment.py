@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from small_search import small_config
 
-from configs import search as search_config
-from configs import study as study_config
-from nasfas_jax import run_log, search
-from nasfas_jax.metrics import rates
+from nasfas_configs import search as search_config
+from nasfas_configs import study as study_config
+from nasfas_jax import files, metrics, run_config, search
 from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.searchers import supernet_scores
 from nasfas_jax.study import experiment, markdown, pages
@@ -36,7 +35,7 @@ def test_the_plan_holds_every_run_once_with_what_tells_it_apart():
   assert len(names) == expected + settings.random
   by_name = {job.name: job.arguments for job in jobs}
   chosen = by_name['cross_type/replay/type/seed3']
-  assert '--config=configs/search.py:type' in chosen
+  assert '--config=search:type' in chosen
   assert '--config.protocol=synthetic_fas/cross_type/replay' in chosen
   assert '--config.seed=3' in chosen
   assert '--config.search.num_steps=60' in chosen
@@ -58,9 +57,11 @@ def test_the_evolutions_have_the_budget_of_the_search_over_tasks():
   )
   jobs = {job.name: job.arguments for job in experiment.plan(config_of_study)}
 
-  def settings_of(variant):
-    config = search_config.get_config(variant)
-    for argument in jobs[f'{FIRST}/{variant}/seed0'][1:]:
+  def settings_of(row):
+    settings = config_of_study.study.evolution_settings
+    variants = settings[row].variants if row in settings else row
+    config = search_config.get_config(variants)
+    for argument in jobs[f'{FIRST}/{row}/seed0'][1:]:
       name, _, value = argument.removeprefix('--config.').partition('=')
       if name.startswith(('search.', 'evolution.')):
         config.update_from_flattened_dict({name: int(value)})
@@ -102,7 +103,7 @@ def test_an_unknown_name_is_an_error(field, name, allowed, tmp_path):
 def test_runs_of_other_settings_are_not_reported(settings, tmp_path):
   job = experiment.plan(settings)[0]
   write_run(tmp_path, job.name, 1.0, 0)
-  run_log.write_json(
+  files.write_json(
     tmp_path / job.name / 'arguments.json',
     [*job.arguments, '--config.search.num_steps=9999'],
   )
@@ -110,10 +111,10 @@ def test_runs_of_other_settings_are_not_reported(settings, tmp_path):
     experiment.study(settings, tmp_path)
 
 
-@pytest.mark.parametrize('variant', study_config.VARIANTS)
+@pytest.mark.parametrize('variant', ['', 'debug'])
 def test_every_planned_argument_is_a_field_of_a_config(variant):
   config = study_config.get_config(variant)
-  fields = run_log._flatten(small_config().to_dict())
+  fields = run_config.flatten(small_config())
   for job in experiment.plan(config):
     for argument in job.arguments:
       name = argument.partition('=')[0]
@@ -134,15 +135,15 @@ def write_run(workdir, name, skill, seed):
   types = np.where(labels == 1, 'live', np.tile(['x', 'print', 'replay'], 24))
   subjects = np.repeat([f's{i}' for i in range(12)], 6)
   scores = skill * labels + rng.normal(size=len(labels))
-  figures = rates.summarise(scores, labels, types, 0.5)
+  figures = metrics.summarise(scores, labels, types, 0.5)
   per_type = {
-    kind: rates.summarise(
+    kind: metrics.summarise(
       *(a[(labels == 1) | (types == kind)] for a in (scores, labels, types)),
       0.5,
     )
     for kind in ('print', 'replay')
   }
-  run_log.write_json(
+  files.write_json(
     folder / 'results.json',
     {
       'splits': {'dev': figures, 'test': figures},
@@ -194,7 +195,7 @@ def test_report_of_finished_runs(settings, tmp_path, capsys):
   experiment.study(settings, tmp_path)
   out = capsys.readouterr().err
   assert '14 of ' in out and 'runs are finished' in out
-  figures = run_log.read_json(tmp_path / 'report' / 'study.json')
+  figures = files.read_json(tmp_path / 'report' / 'study.json')
   rows = figures['tables'][FIRST]
   assert rows['plain']['auc']['values'] == [
     aucs['plain', seed] for seed in (0, 1)
@@ -252,7 +253,7 @@ def test_rank_correlation_is_that_of_the_two_orders(tmp_path):
   flat = {'mixture': 0.5, 'derived': 0.5, 'random': dict.fromkeys(names, 0.5)}
   dead = pages.rank_correlations(runs, FIRST, {f'{FIRST}/plain/seed0': flat})
   assert dead[f'{FIRST}/plain/seed0']['spearman_auc'] is None
-  run_log.write_json(tmp_path / 'dead.json', dead)
+  files.write_json(tmp_path / 'dead.json', dead)
   nothing = {'tables': {}, 'random': {}, 'fusions': {}, 'alarms': {}}
   assert '| – | – | – |' in markdown.page({**nothing, 'supernets': dead})
   figures = {'tables': {}, 'random': {}, 'fusions': {}, 'alarms': {}}
@@ -277,12 +278,29 @@ def test_a_supernet_scores_the_random_genotypes_once(
   settings.study.supernet_clips = 8
   settings.study.seeds = (0,)
   finished = [name, *(f'{FIRST}/random/seed{s}' for s in range(2))]
+  judged, auc = [], metrics.auc
+
+  def counted(scores, labels):
+    judged.append((scores, labels))
+    return auc(scores, labels)
+
+  monkeypatch.setattr(metrics, 'auc', counted)
   found = experiment.score_supernets(settings, tmp_path, finished)
   assert set(found) == {name}
   scores = found[name]
   assert set(scores['random']) == set(finished[1:])
-  for auc in (*scores['random'].values(), scores['mixture'], scores['derived']):
-    assert 0 <= auc <= 1
+  # The share of pairs that live clips win, by counting.
+  expected = []
+  for values, labels in judged:
+    assert len(values) == 8 and np.ptp(values) > 0
+    pairs = [
+      (live > spoof) + 0.5 * (live == spoof)
+      for live in values[labels == 1]
+      for spoof in values[labels == 0]
+    ]
+    expected.append(np.mean(pairs))
+  aucs = [*scores['random'].values(), scores['mixture'], scores['derived']]
+  assert sorted(aucs) == pytest.approx(sorted(expected), abs=1e-12)
   monkeypatch.setattr(experiment, '_score_supernet', None)
   assert experiment.score_supernets(settings, tmp_path, finished) == found
   assert genotypes.load(tmp_path / name / 'genotype.json')

@@ -57,13 +57,10 @@ def test_channels_and_features_keep_their_order():
 
 
 def test_is_taken_for_a_spatial_attention_and_no_wider():
-  x, kernel = draw(8, 8, (7, 7))
-  x, kernel = jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32)
-  text = str(jax.make_jaxpr(convolution.convolve)(x, kernel))
-  assert banded.banded_convolve.__name__ in text
-  wider = jnp.zeros((7, 7, 2, 2))
-  text = str(jax.make_jaxpr(convolution.convolve)(x, wider))
-  assert banded.banded_convolve.__name__ not in text
+  assert banded.suits(8, channels=2, features=1, window=(7, 7))
+  assert not banded.suits(8, channels=2, features=2, window=(7, 7))
+  assert not banded.suits(8, channels=2, features=1, window=(1, 1))
+  assert not banded.suits(257, channels=2, features=1, window=(7, 7))
 
 
 def test_every_order_and_a_batch_of_kernels_equal_the_library():

@@ -1,7 +1,10 @@
-"""What a protocol is, and the predicates that protocols are made of."""
+"""What a protocol is, and the predicates that protocols are made of.
+
+The one module of `nasfas_jax.data` that the folders of datasets import.
+"""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from nasfas_jax.data.index import Predicate, Row
 
@@ -11,6 +14,13 @@ THRESHOLD_SOURCES = ('dev', 'train')
 # Metrics that the tables of the field print.
 ACER = ('apcer_max', 'bpcer', 'acer')
 CROSS = ('hter', 'auc')
+
+
+# The published figures of a dataset, measured by others: protocol, or group of
+# folds such as DATASET/3 -> method -> metric -> (mean, standard deviation over
+# the folds or 0 where there is one), in percent. Metrics as publications name
+# them: how a rate is pooled is theirs.
+Published = Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,20 +62,36 @@ def in_split(*splits: str, **conditions) -> Predicate:
   return predicate
 
 
-def only(*values: str):
+def only(*values: str) -> Callable[[str], bool]:
   """True for the given values."""
   return lambda value: value in values
 
 
-def all_but(*values: str):
+def all_but(*values: str) -> Callable[[str], bool]:
   """True for any other value."""
   return lambda value: value not in values
 
 
 def official(
-  name, dataset, train, test, domain_field, headline, source='dev'
+  name: str,
+  dataset: str,
+  train: dict[str, Callable[[str], bool]],
+  test: dict[str, Callable[[str], bool]],
+  domain_field: str,
+  headline: tuple[str, ...],
+  threshold_source: str = 'dev',
 ) -> Protocol:
-  """A protocol on official splits; dev is chosen as train is."""
+  """A protocol on official splits; dev is chosen as train is.
+
+  Args:
+    name: of the protocol, such as DATASET/NAME.
+    dataset: that it draws on.
+    train: field -> condition of the clips that train; {} takes all.
+    test: field -> condition of the clips that are scored.
+    domain_field: see `Protocol`.
+    headline: see `Protocol`.
+    threshold_source: see `Protocol`.
+  """
   return Protocol(
     name=name,
     datasets=(dataset,),
@@ -74,8 +100,36 @@ def official(
     test=in_split('test', **test),
     domain_field=domain_field,
     headline=headline,
-    threshold_source=source,
+    threshold_source=threshold_source,
   )
+
+
+def leave_attack_out(
+  dataset: str,
+  live: str,
+  attacks: dict[str, Iterable[str]],
+  threshold_source: str,
+) -> list[Protocol]:
+  """Protocols DATASET/leave_out/ATTACK: one attack is scored, the others train.
+
+  Args:
+    dataset: that they draw on; its domains are cameras.
+    live: the `attack_detail` of live clips.
+    attacks: name of an attack -> its values of `attack_detail`.
+    threshold_source: see `Protocol`.
+  """
+  return [
+    official(
+      f'{dataset}/leave_out/{attack}',
+      dataset,
+      {'attack_detail': all_but(*details)},
+      {'attack_detail': only(live, *details)},
+      'camera',
+      ('auc', 'eer', 'acer'),
+      threshold_source,
+    )
+    for attack, details in attacks.items()
+  ]
 
 
 def of_subjects(subjects: Collection[str]) -> Predicate:

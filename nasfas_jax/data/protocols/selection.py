@@ -1,16 +1,15 @@
-"""Protocols: which clips train, which set the threshold, which test.
+"""The clips of a protocol: which train, which set the threshold, which test.
 
-A protocol is three predicates over the metadata of clips (see `families`); no
-frame is read to evaluate one.
+No frame is read to select them.
 """
 
 import dataclasses
 from collections.abc import Sequence
 
 from nasfas_jax.data import index
-from nasfas_jax.data.families import PROTOCOLS
 from nasfas_jax.data.index import Row
-from nasfas_jax.data.predicates import THRESHOLD_SOURCES, Protocol
+from nasfas_jax.data.protocols import found
+from nasfas_jax.data.protocols.definition import THRESHOLD_SOURCES, Protocol
 
 
 def get_protocol(name: str) -> Protocol:
@@ -19,20 +18,21 @@ def get_protocol(name: str) -> Protocol:
   Raises:
     ValueError: for an unknown name; lists the known ones.
   """
-  if name not in PROTOCOLS:
+  known = found.all_protocols()
+  if name not in known:
     raise ValueError(
-      f'Unknown protocol {name!r}; allowed: {_suggest(name)}. All: python -m '
-      'nasfas_jax.main --config=configs/protocols.py'
+      f'Unknown protocol {name!r}; allowed: {_suggest(name, list(known))}. '
+      'All: python -m nasfas_jax.main --config=configs/protocols.py'
     )
-  return PROTOCOLS[name]
+  return known[name]
 
 
-def _suggest(name: str) -> str:
+def _suggest(name: str, names: Sequence[str]) -> str:
   """The protocols of the name's dataset, or the first of every dataset."""
   family = name.partition('/')[0]
-  near = [known for known in PROTOCOLS if known.partition('/')[0] == family]
+  near = [known for known in names if known.partition('/')[0] == family]
   if not near:
-    first = {known.partition('/')[0]: known for known in reversed(PROTOCOLS)}
+    first = {known.partition('/')[0]: known for known in reversed(names)}
     near = list(reversed(first.values()))
   return ', '.join(near)
 

@@ -1,18 +1,13 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasfas_jax import states
+from nasfas_jax import inputs
 
 
 def make_input(frames, mode='static', normalization='fixed'):
-  return states.network_input(
-    jnp.asarray(frames),
-    fusion_mode=mode,
-    rank_pooling='approximate',
-    normalization=normalization,
-  )
+  form = inputs.InputForm(mode, 'approximate', normalization)
+  return inputs.network_input(jnp.asarray(frames), form)
 
 
 def clips(seed=0, low=0, high=256):
@@ -56,21 +51,3 @@ def test_a_flat_clip_stays_finite():
 def test_an_unknown_normalization_names_the_known_ones():
   with pytest.raises(ValueError, match="'none'; allowed: fixed, clip"):
     make_input(clips(), normalization='none')
-
-
-def test_the_mesh_has_all_devices_and_batches_are_split_over_them():
-  mesh = states.make_mesh()
-  assert mesh.axis_names == ('task', 'data')
-  assert mesh.size == len(jax.devices()) > 1
-  batch = {'label': np.arange(2 * mesh.size, dtype=np.int32)}
-  out = states.put_batch(batch, mesh)['label']
-  assert out.sharding == states.batch_sharding(mesh)
-  assert out.addressable_shards[0].data.shape == (2,)
-  np.testing.assert_array_equal(out, batch['label'])
-
-
-@pytest.mark.parametrize('size', [0, 3])
-def test_the_devices_must_divide_the_batch(size):
-  mesh = states.make_mesh()
-  with pytest.raises(ValueError, match=f'batch is {size}; it must be'):
-    states.check_batch_size('batch', size, mesh)

@@ -1,0 +1,218 @@
+"""Configs by name, and the one rule for reading the config of a run.
+
+The rule for a run's config.json: a field that it lacks has its default, which
+is said; a field that this version does not know is refused by name.
+"""
+
+import json
+import pathlib
+from collections.abc import Iterable
+
+import ml_collections
+from flax import traverse_util
+
+from nasfas_configs import compare, default, study
+from nasfas_jax import progress
+
+FILE = 'config.json'
+# Old name of a field -> what it is called now. An old name is refused.
+RENAMED = {
+  'supervision': 'config.loss.depth and the other weights in config.loss',
+  'search.tasks': 'config.search.hold_out',
+  'meta.inner_rate': 'config.meta.inner_lr',
+  'meta.learn_rates': 'config.meta.learn_inner_lr',
+  'meta.rate_learning_rate': 'config.meta.inner_lr_learning_rate',
+}
+# Modules of nasfas_configs that are no experiment.
+_NO_EXPERIMENTS = ('default', 'variants')
+
+
+def names() -> list[str]:
+  """The configs that --config takes by name."""
+  folder = pathlib.Path(default.__file__).parent
+  found = {path.stem for path in folder.glob('*.py')}
+  return sorted(found.difference(_NO_EXPERIMENTS))
+
+
+def locate(text: str) -> str:
+  """The file of a config, from its path or its name.
+
+  Args:
+    text: `FILE.py` or a name, such as `search`; `:VARIANTS` may follow.
+
+  Returns:
+    The same with the installed file in the place of a name.
+
+  Raises:
+    ValueError: for an unknown name or a file that does not exist; lists the
+      known names.
+  """
+  path, colon, variants = text.partition(':')
+  known = ', '.join(names())
+  if path.endswith('.py') or len(pathlib.PurePath(path).parts) != 1:
+    if not pathlib.Path(path).is_file():
+      raise ValueError(
+        f'There is no file {path!r}; configs known by name: {known}.'
+      )
+    return text
+  if path not in names():
+    raise ValueError(
+      f'Unknown config {path!r}; known by name: {known}. A file is given as '
+      'FOLDER/NAME.py.'
+    )
+  folder = pathlib.Path(default.__file__).resolve().parent
+  return f'{folder / path}.py{colon}{variants}'
+
+
+def flatten(config) -> dict[str, object]:
+  """Fields by their path, such as 'search.num_steps'.
+
+  A study's settings have names that its config gives, so that each of its
+  fields is one value here.
+
+  Args:
+    config: a ConfigDict, or dicts in dicts.
+  """
+  if isinstance(config, ml_collections.ConfigDict):
+    config = config.to_dict()
+  return traverse_util.flatten_dict(
+    config,
+    is_leaf=lambda path, _: path[:1] == ('study',) and len(path) == 2,
+    sep='.',
+  )
+
+
+def unknown(paths: Iterable[str]) -> str:
+  """What to say of fields that this version does not know."""
+  return '; '.join(
+    f'config.{path} is now {RENAMED[path]}'
+    if path in RENAMED
+    else f'this version has no config.{path}'
+    for path in paths
+  )
+
+
+def check_fields(config: ml_collections.ConfigDict) -> None:
+  """Refuses, before a run writes them down, fields that `read` would refuse.
+
+  Raises:
+    ValueError: names the fields.
+  """
+  content = config.to_dict()
+  if extra := _extra(flatten(content), flatten(_schema(content))):
+    raise ValueError(f'{unknown(extra)}.')
+
+
+def load(path: pathlib.Path) -> dict:
+  """The content of a config.json, as it stands there.
+
+  Raises:
+    ValueError: if it is missing, torn, or no JSON object; names the file.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise ValueError(
+      f'{str(path.parent)!r} holds no run: there is no {path.name}.'
+    )
+  try:
+    content = json.loads(path.read_bytes())
+  except ValueError as error:
+    raise ValueError(f'{str(path)!r} is torn or no JSON: {error}.') from error
+  if not isinstance(content, dict):
+    raise ValueError(
+      f'{str(path)!r} holds a JSON {type(content).__name__}, not an object.'
+    )
+  return content
+
+
+def read(folder: pathlib.Path) -> ml_collections.ConfigDict:
+  """The config of the run in a folder, with every field of this version.
+
+  Raises:
+    ValueError: if the folder holds no run, or a config.json that is torn, has
+      a field that this version does not know, or a value of another type.
+  """
+  path = pathlib.Path(folder) / FILE
+  content = load(path)
+  config = _schema(content)
+  for name, value in complete(content, flatten(config), path).items():
+    _set(config, name, value, path)
+  return config
+
+
+def complete(
+  content: dict, defaults: dict[str, object], path: pathlib.Path
+) -> dict[str, object]:
+  """The fields of a run by their path; says which defaults are taken.
+
+  Args:
+    content: of the run's config.json.
+    defaults: the fields that this version has, by their path.
+    path: of the config.json, for messages.
+
+  Raises:
+    ValueError: names the fields that are not among the defaults.
+  """
+  given = flatten(content)
+  if extra := _extra(given, defaults):
+    raise ValueError(f'{str(path)!r} is of another version: {unknown(extra)}.')
+  if lacking := [name for name in defaults if name not in given]:
+    taken = ', '.join(f'config.{name} = {defaults[name]!r}' for name in lacking)
+    progress.say(
+      f'{str(path)!r} is of an older version; taken as their defaults: {taken}'
+    )
+  return {**defaults, **given}
+
+
+def defaults_of(config: ml_collections.ConfigDict) -> dict[str, object]:
+  """The default of each field of a config by its path; None where unknown."""
+  content = config.to_dict()
+  known = flatten(_schema(content))
+  return {name: known.get(name) for name in flatten(content)}
+
+
+def _extra(given: Iterable[str], known: Iterable[str]) -> list[str]:
+  return [name for name in given if name not in known]
+
+
+def _tuples(value):
+  """A value of JSON with tuples for lists, as configs have them."""
+  if isinstance(value, dict):
+    return {name: _tuples(item) for name, item in value.items()}
+  if isinstance(value, list):
+    return tuple(_tuples(item) for item in value)
+  return value
+
+
+def _schema(content: dict) -> ml_collections.ConfigDict:
+  """Every field that a run of this experiment has, with its default."""
+  schema = default.get_config()
+  for module in (compare, study):
+    config = module.get_config()
+    own = [name for name in config if name not in schema]
+    if content.get('experiment') == config.experiment or any(
+      name in content for name in own
+    ):
+      for name in own:
+        schema[name] = config[name]
+  return schema
+
+
+def _set(config, name: str, value, path: pathlib.Path) -> None:
+  """Sets a field to a value of JSON."""
+  *parents, last = name.split('.')
+  for parent in parents:
+    config = config[parent]
+  known, new = config[last], _tuples(value)
+  if isinstance(known, ml_collections.ConfigDict) and isinstance(new, dict):
+    new = ml_collections.ConfigDict(new)
+  elif isinstance(known, float) and isinstance(new, int):
+    new = float(new)
+  try:
+    if new is None and known is not None:
+      raise TypeError('null is no value of it')
+    config[last] = new
+  except (TypeError, ValueError) as error:
+    raise ValueError(
+      f'{str(path)!r}: config.{name} is {value!r}: {error}.'
+    ) from error

@@ -1,0 +1,183 @@
+"""What the searches share: the supernet's state, loss, log and genotype.
+
+A searcher is a function of plain values and rows of the index. It returns a
+`Search`: a program for the loop, and what derives a genotype of its last state.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from nasfas_jax import inputs, loop, losses, models, optimizers, supervised
+from nasfas_jax.models import architecture, genotypes
+from nasfas_jax.models.search_spaces import LEVELS
+from nasfas_jax.models.supernet import Supernet
+from nasfas_jax.states import SearchState
+
+PyTree = Any
+# (params, arch, batch, state, purpose) -> (loss, new batch statistics). The
+# purpose, an integer, tells the random draws of one step apart.
+SupernetLoss = Callable[..., tuple[jax.Array, PyTree]]
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSettings:
+  """What all searches share.
+
+  Attributes:
+    seed: same seed, same search.
+    num_steps: steps in all.
+    warmup_steps: steps at the start that update the weights only.
+    second_order: differentiate through the inner steps of the weights.
+    gumbel: Gumbel-softmax samples of the operations instead of the softmax.
+    arch_every: steps between snapshots of the operations' weights.
+    weights: how the supernet's weights descend.
+    arch: how its architecture parameters do.
+  """
+
+  seed: int
+  num_steps: int
+  warmup_steps: int
+  second_order: bool
+  gumbel: bool
+  arch_every: int
+  weights: optimizers.Descent
+  arch: optimizers.Descent
+
+
+class Search(NamedTuple):
+  """A search.
+
+  Attributes:
+    program: see `loop.Program`.
+    derive: the program's last state -> the genotype.
+  """
+
+  program: loop.Program
+  derive: Callable[[SearchState], genotypes.Genotype]
+
+
+def initial_state(
+  model: Supernet,
+  example: jax.Array,
+  settings: SearchSettings,
+  *,
+  inner_lr: float | None = None,
+  rate_optimizer: optax.GradientTransformation | None = None,
+) -> SearchState:
+  """A fresh state; the same for the same seed.
+
+  Args:
+    model: the supernet.
+    example: an input of it, of which only the shape is used.
+    settings: see there.
+    inner_lr: where learned inner rates start; None: a search without them.
+    rate_optimizer: of the logarithms of those rates.
+  """
+  key = jax.random.fold_in(jax.random.key(settings.seed), 0)
+  arch_key, params_key = jax.random.split(key)
+  arch = architecture.init_arch(
+    arch_key,
+    space=model.space,
+    num_cells=model.num_cells,
+    num_nodes=model.num_nodes,
+  )
+  variables = models.initialize(model, params_key, example, arch)
+  log_rates, rate_opt_state = {}, ()
+  if inner_lr is not None:
+    log_rates = jax.tree.map(
+      lambda _: jnp.float32(math.log(inner_lr)), variables['params']
+    )
+    rate_opt_state = rate_optimizer.init(log_rates)
+  return SearchState(
+    step=jnp.zeros((), jnp.int32),
+    params=variables['params'],
+    batch_stats=variables['batch_stats'],
+    arch=arch,
+    weight_opt_state=settings.weights.optimizer().init(variables['params']),
+    arch_opt_state=settings.arch.optimizer().init(arch),
+    log_rates=log_rates,
+    rate_opt_state=rate_opt_state,
+  )
+
+
+def supernet_loss(
+  model: Supernet,
+  form: inputs.InputForm,
+  objective: losses.Objective,
+  settings: SearchSettings,
+) -> SupernetLoss:
+  """The supernet's loss on a batch, in training mode, as a function.
+
+  The Gumbel key is a function of seed, step and purpose, so never saved.
+  """
+  loss_fn = supervised.network_loss(model, form, objective)
+
+  def of_state(params, arch, batch, state, purpose):
+    rngs = None
+    if settings.gumbel:
+      key = jax.random.fold_in(jax.random.key(settings.seed), 2 + purpose)
+      rngs = {'gumbel': jax.random.fold_in(key, state.step)}
+    loss, (batch_stats, _) = loss_fn(
+      params, state.batch_stats, batch, arch, rngs=rngs
+    )
+    return loss, batch_stats
+
+  return of_state
+
+
+def observe(
+  model: Supernet, settings: SearchSettings
+) -> Callable[[SearchState, loop.Scalars, int], loop.Observed]:
+  """The log of a search by gradient.
+
+  Beside the losses: the weights' rate, the alarms of a collapsing search
+  (entropy of the operations, shares of skip-connect), and every so many steps
+  the operations' weights.
+  """
+  rate = settings.weights.rate()
+
+  def of_step(state, scalars, step):
+    numbers = {name: float(value) for name, value in scalars.items()}
+    numbers['learning_rate'] = float(rate(step - 1))
+    tempered = architecture.temper(state.arch, model.temperature)
+    numbers['alpha_entropy'] = float(architecture.alpha_entropy(tempered))
+    for name in ('skip_share', 'skip_edge_share'):
+      share = getattr(architecture, name)(tempered, model.space)
+      numbers[name] = float(share)
+    other = {}
+    if step % settings.arch_every == 0 or step == settings.num_steps:
+      alphas = mixing_weights(model, state.arch)['alphas']
+      other['alphas'] = {
+        level: np.round(alphas[level].astype(np.float64), 6).tolist()
+        for level in LEVELS
+      }
+    return loop.Observed(numbers, other)
+
+  return of_step
+
+
+def mixing_weights(model: Supernet, arch: architecture.Arch) -> dict:
+  """The operations', edges' and nodes' weights as NumPy arrays."""
+  weights = architecture.mixing_weights(
+    arch, num_nodes=model.num_nodes, temperature=model.temperature
+  )
+  return jax.tree.map(np.asarray, weights)
+
+
+def derive(model: Supernet, arch: architecture.Arch) -> genotypes.Genotype:
+  """The genotype of architecture parameters."""
+  weights = mixing_weights(model, arch)
+  return genotypes.derive(
+    weights['alphas'],
+    model.space,
+    theta=model.theta,
+    edge_weights=weights['betas'] if model.edge_normalization else None,
+    node_weights=weights['nodes'] if model.node_attention else None,
+  )

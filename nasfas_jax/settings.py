@@ -1,0 +1,191 @@
+"""What a config says, as the plain values that everything below takes.
+
+The experiments call this; nothing below them reads a config.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from nasfas_jax import inputs, losses, models, optimizers
+from nasfas_jax.data import pipeline, transforms
+from nasfas_jax.models import genotypes
+from nasfas_jax.models.supernet import Supernet
+from nasfas_jax.searchers import evolution, meta_step, supernet_program
+
+Config = ml_collections.ConfigDict
+Batches = Callable[..., Iterator[dict[str, np.ndarray]]]
+
+
+def input_form(config: Config) -> inputs.InputForm:
+  """The form of the network's input."""
+  return inputs.InputForm(
+    fusion=config.input.fusion,
+    rank_pooling=config.input.rank_pooling,
+    normalization=config.input.normalization,
+  )
+
+
+def example_input(config: Config) -> jax.Array:
+  """Zeros in the shape of the network's input, batch of one."""
+  size = config.data.image_size
+  return jnp.zeros((1, size, size, input_form(config).channels), jnp.float32)
+
+
+def objective(config: Config) -> losses.Objective:
+  """The weighted sum of the terms in config.loss."""
+  return losses.make_objective(dict(config.loss))
+
+
+def network(config: Config, chosen: str | genotypes.Genotype) -> nn.Module:
+  """The network of a name or genotype, in the sizes of config.network."""
+  sizes = config.network
+  return models.build_model(
+    chosen,
+    stem_features=tuple(sizes.stem_features),
+    cell_features=sizes.cell_features,
+    head_features=sizes.head_features,
+    output_size=sizes.output_size,
+    theta=sizes.theta,
+    dtype=jnp.dtype(sizes.dtype),
+    remat=sizes.remat,
+    two_stream=config.input.fusion == 'two_stream',
+  )
+
+
+def supernet(config: Config) -> Supernet:
+  """The supernet of config.supernet."""
+  fields = dict(config.supernet)
+  fields['stem_features'] = tuple(fields['stem_features'])
+  fields['dtype'] = jnp.dtype(fields['dtype'])
+  return Supernet(
+    **fields,
+    temperature=config.search.temperature,
+    two_stream=config.input.fusion == 'two_stream',
+  )
+
+
+def training(config: Config) -> optimizers.Descent:
+  """How the network descends, from config.train."""
+  fields = config.train
+  return optimizers.Descent(
+    learning_rate=fields.learning_rate,
+    num_steps=fields.num_steps,
+    schedule=fields.schedule,
+    warmup_steps=fields.warmup_steps,
+    step_size=fields.step_size,
+    weight_decay=fields.weight_decay,
+    gradient_clip=fields.gradient_clip,
+  )
+
+
+def search(config: Config) -> supernet_program.SearchSettings:
+  """What all searches share, from config.search."""
+  fields = config.search
+  return supernet_program.SearchSettings(
+    seed=config.seed,
+    num_steps=fields.num_steps,
+    warmup_steps=fields.warmup_steps,
+    second_order=fields.second_order,
+    gumbel=fields.gumbel,
+    arch_every=fields.arch_every,
+    weights=optimizers.Descent(
+      learning_rate=fields.weight_learning_rate,
+      num_steps=fields.num_steps,
+      schedule=fields.weight_schedule,
+      weight_decay=fields.weight_decay,
+      gradient_clip=fields.gradient_clip,
+      flat=True,
+    ),
+    arch=optimizers.Descent(
+      learning_rate=fields.arch_learning_rate,
+      num_steps=fields.num_steps,
+      weight_decay=fields.arch_weight_decay,
+      b1=0.5,
+      flat=True,
+    ),
+  )
+
+
+def meta(config: Config) -> meta_step.MetaSettings:
+  """What a search over tasks needs, from config.meta."""
+  return meta_step.MetaSettings(**dict(config.meta))
+
+
+def evolving(config: Config) -> evolution.EvolutionSettings:
+  """What an evolution needs, from config.evolution."""
+  return evolution.EvolutionSettings(**dict(config.evolution))
+
+
+def _snippet_shape(config: Config, map_size: int) -> pipeline.SnippetShape:
+  return pipeline.SnippetShape(
+    num_frames=config.data.num_frames,
+    image_size=config.data.image_size,
+    map_size=map_size,
+  )
+
+
+def _reading(config: Config, num_streams: int = 1) -> pipeline.Reading:
+  """num_streams: streams that are open at a time and share the memory."""
+  return pipeline.Reading(
+    num_workers=config.data.num_workers,
+    cache_bytes=(config.data.cache_mib << 20) // num_streams,
+  )
+
+
+def training_batches(
+  config: Config, domain_field: str, map_size: int, num_streams: int = 1
+) -> Batches:
+  """`pipeline.train_batches` with what the config says of it.
+
+  Args:
+    config: of the run.
+    domain_field: the field that names a clip's domain.
+    map_size: side of the maps.
+    num_streams: streams that are open at a time.
+
+  Returns:
+    A function of (rows, batch_size, seed, step); this process's part.
+  """
+  return functools.partial(
+    pipeline.train_batches,
+    shape=_snippet_shape(config, map_size),
+    augmentation=transforms.Augmentation(**config.augmentation),
+    reading=_reading(config, num_streams),
+    domain_field=domain_field,
+    balance=config.data.balance,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+
+
+def episode_batches(config: Config, domain_field: str) -> Batches:
+  """`pipeline.episode_batches` likewise: of (rows, episodes, seed, step)."""
+  return functools.partial(
+    pipeline.episode_batches,
+    shape=_snippet_shape(config, config.supernet.output_size),
+    augmentation=transforms.Augmentation(**config.augmentation),
+    reading=_reading(config),
+    domain_field=domain_field,
+  )
+
+
+def evaluation_batches(
+  config: Config, domain_field: str, map_size: int
+) -> Batches:
+  """`pipeline.evaluation_batches` likewise: of (rows, num_snippets)."""
+  return functools.partial(
+    pipeline.evaluation_batches,
+    shape=_snippet_shape(config, map_size),
+    face_scale=config.data.eval_face_scale,
+    num_workers=config.data.num_workers,
+    domain_field=domain_field,
+    batch_size=config.evaluate.batch_size,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )

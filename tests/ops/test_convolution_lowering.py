@@ -1,0 +1,154 @@
+"""A convolution's form is that of the platform a program is lowered for."""
+
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nasfas_jax.models import layers
+from nasfas_jax.ops import central_difference, convolution
+from nasfas_jax.ops.cpu import banded
+
+ACCELERATORS = ('cuda', 'tpu')
+
+
+def lower(function, *args, platform):
+  return jax.jit(function).trace(*args).lower(lowering_platforms=(platform,))
+
+
+def convolutions(lowered) -> list[str]:
+  """'IMAGE x KERNEL -> RESULT' of every convolution, with no other product."""
+  text = lowered.as_text()
+  assert 'dot_general' not in text
+  assert 'stablehlo.case' not in text
+  return sorted(
+    re.findall(r'stablehlo\.convolution.*: (\(.*\) -> .*)$', text, re.M)
+  )
+
+
+def plain(x, kernel, *, dilation=1):
+  """XLA's own, written down a second time."""
+  pad = dilation * (kernel.shape[0] // 2)
+  return jax.lax.conv_general_dilated(
+    x,
+    kernel,
+    (1, 1),
+    [(pad, pad)] * 2,
+    rhs_dilation=(dilation, dilation),
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  )
+
+
+def gradients(convolve):
+  def loss(kernel, x):
+    folded = central_difference.fold_kernel(kernel, 0.7)
+    return jnp.sum(jnp.tanh(convolve(x, folded)))
+
+  return loss, jax.grad(loss, argnums=(0, 1))
+
+
+# Sizes of which the CPU takes every form it has: strips, bands.
+@pytest.mark.parametrize('platform', ACCELERATORS)
+@pytest.mark.parametrize(
+  ('shape', 'window', 'features'),
+  [((2, 32, 32, 64), 3, 64), ((2, 16, 16, 2), 7, 1)],
+)
+def test_accelerators_get_the_plain_program(platform, shape, window, features):
+  x = jnp.ones(shape)
+  kernel = jnp.ones((window, window, shape[-1], features))
+  for ours, theirs in zip(
+    gradients(convolution.convolve), gradients(plain), strict=True
+  ):
+    found = convolutions(lower(ours, kernel, x, platform=platform))
+    assert found
+    assert found == convolutions(lower(theirs, kernel, x, platform=platform))
+
+
+@pytest.mark.parametrize('platform', ACCELERATORS)
+def test_a_kernel_for_each_task_is_one_grouped_convolution(platform):
+  x, kernels = jnp.ones((3, 2, 8, 8, 4)), jnp.ones((3, 3, 3, 4, 5))
+  for ours, theirs in zip(
+    gradients(convolution.convolve), gradients(plain), strict=True
+  ):
+    found, expected = (
+      convolutions(lower(jax.vmap(one), kernels, x, platform=platform))
+      for one in (ours, theirs)
+    )
+    assert found == expected
+
+
+def test_the_cpu_gets_its_own_forms():
+  x, kernel = jnp.ones((2, 32, 32, 8)), jnp.ones((3, 3, 8, 4))
+  _, gradient = gradients(convolution.convolve)
+  text = lower(gradient, kernel, x, platform='cpu').as_text()
+  # Two images are eight strips of eight rows.
+  assert 'tensor<8x10x34x8xf32>' in text
+  x, kernel = jnp.ones((2, 16, 16, 2)), jnp.ones((7, 7, 2, 1))
+  text = lower(convolution.convolve, x, kernel, platform='cpu').as_text()
+  assert banded.banded_convolve.__name__ in text
+  assert 'stablehlo.convolution' not in text
+
+
+def test_a_training_step_has_the_plain_program_on_an_accelerator(monkeypatch):
+  class Network(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      x = layers.CDConvBlock(8, name='block')(x, train=True)
+      return jnp.sum(layers.SpatialAttention(7, name='attention')(x))
+
+  network = Network()
+  x = jnp.ones((2, 16, 16, 3))
+  variables = jax.eval_shape(network.init, jax.random.key(0), x)
+
+  def step(params, x):
+    def loss(params):
+      full = {**variables, 'params': params}
+      return network.apply(full, x, mutable='batch_stats')[0]
+
+    return jax.grad(loss)(params)
+
+  variables = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), variables)
+  found = convolutions(lower(step, variables['params'], x, platform='cuda'))
+  # Two convolutions, two of their kernels' gradients, one input's.
+  assert len(found) == 5
+  monkeypatch.setattr(convolution, 'convolve', plain_convolve)
+  jax.clear_caches()
+  assert found == convolutions(
+    lower(step, variables['params'], x, platform='cuda')
+  )
+
+
+def plain_convolve(x, kernel, *, strides, dilation, groups):
+  assert strides == groups == 1
+  return plain(x, kernel, dilation=dilation)
+
+
+@pytest.mark.parametrize(('window', 'features'), [(3, 4), (7, 1)])
+def test_an_empty_batch_has_an_empty_result_and_no_gradient(window, features):
+  x = jnp.ones((0, 16, 16, 2))
+  kernel = jnp.ones((window, window, 2, features))
+  assert convolution.convolve(x, kernel).shape == (0, 16, 16, features)
+  _, gradient = gradients(convolution.convolve)
+  of_kernel, of_x = jax.jit(gradient)(kernel, x)
+  np.testing.assert_array_equal(of_kernel, np.zeros_like(kernel))
+  assert of_x.shape == x.shape
+
+
+@pytest.mark.parametrize(('window', 'features'), [(3, 4), (7, 1)])
+def test_one_export_serves_every_batch_size_and_platform(window, features):
+  rng = np.random.default_rng(0)
+  kernel = jnp.asarray(rng.normal(size=(window, window, 2, features)), 'f')
+  _, gradient = gradients(convolution.convolve)
+  shape = jax.export.symbolic_shape('b, 16, 16, 2')
+  exported = jax.export.export(
+    jax.jit(gradient), platforms=('cpu', 'cuda', 'tpu')
+  )(kernel, jax.ShapeDtypeStruct(shape, jnp.float32))
+  for number in (1, 3):
+    x = jnp.asarray(rng.normal(size=(number, 16, 16, 2)), jnp.float32)
+    for found, expected in zip(
+      exported.call(kernel, x), gradient(kernel, x), strict=True
+    ):
+      np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
