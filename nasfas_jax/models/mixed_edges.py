@@ -91,6 +91,9 @@ class OutgoingEdges(nn.Module):
 
     Returns:
       For each target the weighted sum of its operations, [N, H, W, C].
+
+    Raises:
+      ValueError: for an unknown space, or one with an unknown operation.
     """
     names = get_space(self.space).operations
     numbers = scalars(weights.astype(self.dtype).T.reshape(-1))
