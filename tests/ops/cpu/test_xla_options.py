@@ -24,24 +24,35 @@ def test_a_choice_of_the_user_stays():
   assert environ == {'XLA_FLAGS': '--xla_cpu_experimental_ynn_fusion_type='}
 
 
-def test_xla_knows_the_flag_and_keeps_its_own_convolution():
-  program = """
+# Prints how many computations of a convolution are the library's.
+PROGRAM = """
+import re
 import jax, jax.numpy as jnp
-from nasfas_jax.ops.cpu import xla_options
-xla_options.prefer_own_convolutions()
 from nasfas_jax.ops import convolution
-x, k = jnp.ones((2, 32, 32, 16)), jnp.ones((3, 3, 16, 16))
-f = jax.jit(lambda x, k: jax.nn.relu(convolution.convolve(x, k)))
-print('ynn' in f.lower(x, k).compile().as_text())
+from nasfas_jax.ops.cpu import xla_options
+{before}
+x, k = jnp.ones((8, 8, 8, 24)), jnp.ones((3, 3, 24, 8))
+text = jax.jit(convolution.convolve).lower(x, k).compile().as_text()
+assert 'convolution(' in text
+print(len(re.findall('kind=kCustom', text)))
 """
+
+
+def library_fusions(before: str) -> int:
   environ = {n: v for n, v in os.environ.items() if n != 'XLA_FLAGS'}
   done = subprocess.run(
-    [sys.executable, '-c', program],
-    env=environ,
+    [sys.executable, '-c', PROGRAM.format(before=before)],
+    env={**environ, 'JAX_PLATFORMS': 'cpu'},
     capture_output=True,
     text=True,
     check=False,
   )
-  # An unknown flag would end the process.
+  # XLA ends a process that has a flag it does not know.
   assert done.returncode == 0, done.stderr
-  assert done.stdout.strip() == 'False'
+  return int(done.stdout)
+
+
+def test_xla_fuses_a_convolution_by_default_and_not_with_the_flag():
+  # The first says that the second is the flag's doing.
+  assert library_fusions('') == 1
+  assert library_fusions('xla_options.prefer_own_convolutions()') == 0
