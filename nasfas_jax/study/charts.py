@@ -9,15 +9,15 @@ def draw(runs, protocol: str, figures: Mapping) -> dict[str, str]:
   """The charts that the finished runs allow, by file name.
 
   Args:
-    runs: `study_report.Study`.
-    protocol: that of the random genotypes.
-    figures: of the report.
+    runs: `pages.Runs`.
+    protocol: that of the random genotypes and of the supernets' searches.
+    figures: the content of study.json.
   """
   found = {}
   if figures['random']:
     found['random.svg'] = _random(runs, protocol, figures['random'])
   if figures['supernets']:
-    found['supernets.svg'] = _supernets(figures['supernets'])
+    found['supernets.svg'] = _supernets(protocol, figures['supernets'])
   return found
 
 
@@ -38,7 +38,7 @@ def _random(runs, protocol: str, among: Mapping) -> str:
   return file.getvalue()
 
 
-def _supernets(supernets: Mapping) -> str:
+def _supernets(protocol: str, supernets: Mapping) -> str:
   """Rank correlation of every supernet, on dev and on test."""
   with charts.svg_figure(5.5, 2.8) as (figure, file):
     axes = figure.subplots()
@@ -52,7 +52,7 @@ def _supernets(supernets: Mapping) -> str:
         width=0.35,
         label=label,
       )
-    labels = [name.rpartition('night/')[2] or name for name in names]
+    labels = [name.removeprefix(f'{protocol}/') for name in names]
     axes.set_xticks(range(len(names)), labels, rotation=45, ha='right')
     axes.set_ylabel('Spearman correlation')
     axes.set_ylim(-1, 1)

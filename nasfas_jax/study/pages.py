@@ -4,20 +4,26 @@ import pathlib
 import statistics as python_statistics
 from collections.abc import Mapping, Sequence
 
-import ml_collections
 from scipy import stats
 
 from nasfas_jax import files, run_log
 from nasfas_jax.study import charts, markdown, statistics
+from nasfas_jax.study.plan import (
+  RANDOM,
+  Plan,
+  carrier_row,
+  remedy_row,
+  run_name,
+  seed_of,
+  short,
+)
+
+# The input that the others are compared with.
+STATIC = 'static'
 
 
-def short(protocol: str) -> str:
-  """A protocol's name without the dataset, as in the names of runs."""
-  return protocol.partition('/')[2]
-
-
-class Study:
-  """The finished runs of a study, by protocol, row and seed."""
+class Runs:
+  """The finished runs of a study, by short protocol, row and seed."""
 
   def __init__(self, workdir: pathlib.Path, finished: Sequence[str]):
     self._workdir = workdir
@@ -29,16 +35,14 @@ class Study:
 
   def seeds(self, protocol: str, row: str) -> list[int]:
     """The seeds of the finished runs of a row, ascending."""
-    start = f'{protocol}/{row}/seed'
+    start = f'{protocol}/{row}/'
     return sorted(
-      int(name.removeprefix(start))
-      for name in self._results
-      if name.startswith(start)
+      seed_of(name) for name in self._results if name.startswith(start)
     )
 
   def value(self, protocol: str, row: str, seed: int, name: str) -> float:
     """A figure of the test set, or AUC/TYPE, that of one attack type."""
-    results = self._results[f'{protocol}/{row}/seed{seed}']
+    results = self._results[run_name(protocol, row, seed)]
     if name.startswith('auc/'):
       return results['per_type'][name.removeprefix('auc/')]['auc']
     if name == 'dev_auc':
@@ -57,7 +61,7 @@ class Study:
   def types(self, protocol: str, row: str) -> list[str]:
     """The attack types of a row's test set."""
     seed = self.seeds(protocol, row)[0]
-    return sorted(self._results[f'{protocol}/{row}/seed{seed}']['per_type'])
+    return sorted(self._results[run_name(protocol, row, seed)]['per_type'])
 
   def difference(
     self, protocol: str, rows: tuple[str, str], num_samples: int, types=()
@@ -79,7 +83,7 @@ class Study:
     return {'seeds': len(shared), 'mean': mean, 'low': low, 'high': high}
 
   def _read(self, protocol, row, seed) -> statistics.Scores:
-    path = self._workdir / protocol / row / f'seed{seed}' / 'scores.csv'
+    path = self._workdir / run_name(protocol, row, seed) / 'scores.csv'
     if path not in self._scores:
       self._scores[path] = statistics.read_scores(path)
     return self._scores[path]
@@ -88,46 +92,47 @@ class Study:
     """The last value of a metric of the search, of every seed."""
     found = []
     for seed in self.seeds(protocol, row):
-      path = self._workdir / protocol / row / f'seed{seed}' / 'metrics.jsonl'
+      path = self._workdir / run_name(protocol, row, seed) / 'metrics.jsonl'
       entries = [e for e in run_log.read_metrics(path) if name in e]
       found.append(entries[-1][name])
     return found
 
 
 def write(
-  config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
+  plan: Plan,
   finished: Sequence[str],
   supernets: Mapping[str, dict],
+  *,
+  num_samples: int,
 ) -> pathlib.Path:
   """Writes the report; returns the path of its Markdown page.
 
   Args:
-    config: of the study.
     workdir: of the study.
+    plan: what it compares.
     finished: names of the finished runs.
-    supernets: what `study.score_supernets` returned.
+    supernets: what `experiment.score_supernets` returned.
+    num_samples: of the bootstrap over subjects.
   """
-  settings = config.study
-  runs = Study(workdir, finished)
+  runs = Runs(workdir, finished)
   folder = workdir / 'report'
-  folder.mkdir(parents=True, exist_ok=True)
-  protocols = [short(name) for name in settings.protocols]
+  protocols = [short(name) for name in plan.protocols]
   figures = {
-    'tables': {p: table(runs, p, settings, config) for p in protocols},
-    'random': against_random(runs, protocols[0], settings),
+    'tables': {p: table(runs, p, plan, num_samples) for p in protocols},
+    'random': against_random(runs, protocols[0], plan),
     'supernets': rank_correlations(runs, protocols[0], supernets),
     'fusions': {
-      protocol: fusions(runs, protocol, settings)
-      for protocol in map(short, settings.fusion_protocols)
+      protocol: fusions(runs, protocol, plan, num_samples)
+      for protocol in map(short, plan.fusion_protocols)
     },
-    'alarms': alarms(runs, protocols, settings),
+    'alarms': alarms(runs, protocols, plan),
   }
   files.write_json(folder / 'study.json', figures)
   for name, svg in charts.draw(runs, protocols[0], figures).items():
-    (folder / name).write_text(svg, encoding='utf-8')
+    files.write_whole(folder / name, svg)
   page = folder / 'study.md'
-  page.write_text(markdown.page(figures), encoding='utf-8')
+  files.write_whole(page, markdown.page(figures))
   return page
 
 
@@ -140,15 +145,17 @@ def spread(values: Sequence[float]) -> dict[str, object]:
   }
 
 
-def table(runs: Study, protocol: str, settings, config) -> dict[str, dict]:
+def table(
+  runs: Runs, protocol: str, plan: Plan, num_samples: int
+) -> dict[str, dict]:
   """A protocol's rows: figures over the seeds, and differences to 'plain'."""
   # Changes of the domain-aware search.
-  remedies = [f'domain_{name}' for name in settings.remedies]
+  remedies = [remedy_row(name) for name in plan.remedies]
   rows = [
-    *settings.searches,
-    *settings.evolutions,
-    f'cdcnpp_{config.input.fusion}',
-    'random',
+    *plan.searches,
+    *plan.evolutions,
+    carrier_row(plan.fusion),
+    RANDOM,
     *remedies,
   ]
   found = {}
@@ -161,16 +168,16 @@ def table(runs: Study, protocol: str, settings, config) -> dict[str, dict]:
       for name in ('hter', 'auc', 'acer', 'parameters')
     }
     # The random genotypes share their seeds with the searches by chance.
-    if row not in (base, 'random'):
-      gap = runs.difference(protocol, (base, row), settings.bootstrap_samples)
+    if row not in (base, RANDOM):
+      gap = runs.difference(protocol, (base, row), num_samples)
       if gap is not None:
         found[row].update(difference=gap, to=base)
   return found
 
 
-def against_random(runs: Study, protocol: str, settings) -> dict[str, object]:
+def against_random(runs: Runs, protocol: str, plan: Plan) -> dict[str, object]:
   """Where the searched networks stand among the random ones, by test AUC."""
-  among = runs.values(protocol, 'random', 'auc')
+  among = runs.values(protocol, RANDOM, 'auc')
   if not among:
     return {}
   return {
@@ -181,32 +188,32 @@ def against_random(runs: Study, protocol: str, settings) -> dict[str, object]:
         statistics.percentile(value, among)
         for value in runs.values(protocol, row, 'auc')
       ]
-      for row in (*settings.searches, *settings.evolutions)
+      for row in (*plan.searches, *plan.evolutions)
       if runs.seeds(protocol, row)
     },
   }
 
 
 def rank_correlations(
-  runs: Study, protocol: str, supernets: Mapping[str, dict]
+  runs: Runs, protocol: str, supernets: Mapping[str, dict]
 ) -> dict[str, dict]:
   """Rank correlation of supernet and stand-alone scores, and the gap."""
   found = {}
   for name, scores in supernets.items():
-    seeds = [int(run.rpartition('/seed')[2]) for run in scores['random']]
+    seeds = [seed_of(run) for run in scores['random']]
     if len(seeds) < 3:
       continue
     mine = list(scores['random'].values())
-    row, seed = name.removeprefix(f'{protocol}/').split('/seed')
+    row = name.removeprefix(f'{protocol}/').partition('/')[0]
     found[name] = {
       'number': len(seeds),
       'mixture': scores['mixture'],
       'derived': scores['derived'],
       'random': spread(mine),
-      'trained': runs.value(protocol, row, int(seed), 'dev_auc'),
+      'trained': runs.value(protocol, row, seed_of(name), 'dev_auc'),
     }
     for against in ('dev_auc', 'auc'):
-      alone = [runs.value(protocol, 'random', s, against) for s in seeds]
+      alone = [runs.value(protocol, RANDOM, s, against) for s in seeds]
       found[name][f'spearman_{against}'] = _correlation(
         stats.spearmanr, mine, alone
       )
@@ -223,11 +230,13 @@ def _correlation(kind, first, second) -> float | None:
   return kind(first, second).statistic
 
 
-def fusions(runs: Study, protocol: str, settings) -> dict[str, dict]:
+def fusions(
+  runs: Runs, protocol: str, plan: Plan, num_samples: int
+) -> dict[str, dict]:
   """AUC of each input on CDCN++, whole and by attack type, against static."""
   found = {}
-  for fusion in settings.fusions:
-    row = f'cdcnpp_{fusion}'
+  for fusion in plan.fusions:
+    row = carrier_row(fusion)
     if not runs.seeds(protocol, row):
       continue
     types = runs.types(protocol, row)
@@ -238,20 +247,19 @@ def fusions(runs: Study, protocol: str, settings) -> dict[str, dict]:
         for kind in types
       },
     }
-    if fusion != 'static' and runs.seeds(protocol, 'cdcnpp_static'):
-      rows = ('cdcnpp_static', row)
-      samples = settings.bootstrap_samples
+    if fusion != STATIC and runs.seeds(protocol, carrier_row(STATIC)):
+      rows = (carrier_row(STATIC), row)
       found[fusion]['difference'] = {
-        'all': runs.difference(protocol, rows, samples),
+        'all': runs.difference(protocol, rows, num_samples),
         **{
-          kind: runs.difference(protocol, rows, samples, [kind])
+          kind: runs.difference(protocol, rows, num_samples, [kind])
           for kind in types
         },
       }
   return found
 
 
-def alarms(runs: Study, protocols: Sequence[str], settings) -> dict[str, dict]:
+def alarms(runs: Runs, protocols: Sequence[str], plan: Plan) -> dict[str, dict]:
   """What tells a collapsing search: entropy of alpha and skip-connect share."""
   return {
     f'{protocol}/{row}': {
@@ -259,6 +267,6 @@ def alarms(runs: Study, protocols: Sequence[str], settings) -> dict[str, dict]:
       for name in ('alpha_entropy', 'skip_share', 'skip_edge_share')
     }
     for protocol in protocols
-    for row in settings.searches
+    for row in plan.searches
     if runs.seeds(protocol, row)
   }
