@@ -165,7 +165,7 @@ def test_scores_are_of_the_genotype_and_the_same_again(scoring):
   for seed in range(3):
     rng = np.random.default_rng(seed)
     sample = sampling.draw(rng, **evolution.sizes_of(scoring.model))
-    genotype = sampling.to_genotype(sample, 'cdcnpp', theta=0.7)
+    genotype = sampling.to_genotype(sample, scoring.model.space, theta=0.7)
     arch = supernet_scores.genotype_arch(scoring.model, genotype)
     found.append(scores(scoring.variables, arch))
     again = scores(scoring.variables, arch)

@@ -149,9 +149,7 @@ def test_annealed_steps_and_statistics_of_domains_in_pieces():
   found = two_steps(parts, meta, tasks, one_device_mesh())
   step = whole_step(parts, meta)
   # The second from the very same state: Adam turns rounding into steps.
-  assert_same_steps(
-    found, [step(parts.state, tasks), step(found[0][0], tasks)]
-  )
+  assert_same_steps(found, [step(parts.state, tasks), step(found[0][0], tasks)])
 
 
 def test_each_domain_is_normalised_by_its_own_statistics(one_device):
