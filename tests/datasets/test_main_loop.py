@@ -45,6 +45,9 @@ class CompiledOnce:
     return self._compiled
 
   def __call__(self, *args):
+    if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(args)):
+      # Inside another program, which has it compiled.
+      return self._jitted(*args)
     return self.lower(*args).compile()(*args)
 
 
@@ -54,10 +57,11 @@ def share_programs():
   jit, made = jax.jit, {}
 
   def shared(function, **options):
-    function_of = getattr(function, 'func', function)
-    if function_of not in made:
-      made[function_of] = CompiledOnce(jit(function, **options))
-    return made[function_of]
+    # The same code with the same config is the same program.
+    code = getattr(function, 'func', function).__code__
+    if code not in made:
+      made[code] = CompiledOnce(jit(function, **options))
+    return made[code]
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(jax, 'jit', shared)
