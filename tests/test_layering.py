@@ -36,7 +36,6 @@ GROUPS = {
   'nasfas_jax': 'library',
   'nasfas_jax.progress': 'progress',
   'nasfas_jax.xla_options': 'progress',
-  'nasfas_jax.huge_pages': 'progress',
   'nasfas_jax.models': 'models',
   'nasfas_jax.models.supernet': 'networks',
   'nasfas_jax.models.network': 'networks',
