@@ -133,7 +133,7 @@ def test_tables_hold_the_numbers_of_the_results(search_run):
   ]
   assert '123,456' in page and '0.0789 GMAC' in page
   assert ('supernet.num_nodes', '4') in {tuple(row) for row in _rows(page)}
-  assert ('theta', '–') in {tuple(row) for row in _rows(page)}
+  assert ('network.theta', '–') in {tuple(row) for row in _rows(page)}
 
 
 def test_hostile_names_are_text(search_run):
