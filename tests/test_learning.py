@@ -11,10 +11,10 @@ from nasfas_jax import inputs, losses, metrics, settings, supervised, train
 from nasfas_jax.models import genotypes
 from nasfas_jax.searchers import bilevel
 
-STEPS = 60
+STEPS = 200
 
 
-def separable_batch(seed, size=4):
+def separable_batch(seed, size=8):
   """Clips of noise; a live one also has stripes, and depth where they are."""
   rng = np.random.default_rng(seed)
   labels = np.arange(size, dtype=np.int32) % 2
