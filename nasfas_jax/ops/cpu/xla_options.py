@@ -9,8 +9,8 @@ _FLAG = '--xla_cpu_experimental_ynn_fusion_type'
 # By default XLA also hands convolutions and products, with what surrounds them,
 # to this library. In a step that has gradients its own are faster: the default
 # training step took 1.17 times the processors' time without this
-# (`python -m benchmarks.run --only=cpu_forms`). Sums, those of batch normalization above
-# all, are faster in the library.
+# (`python -m benchmarks.run --only=cpu_forms`). Sums, those of batch
+# normalization above all, are faster in the library.
 _KINDS = 'LIBRARY_FUSION_TYPE_REDUCE'
 
 
