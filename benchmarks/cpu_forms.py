@@ -1,6 +1,6 @@
 """What each form and setting that only the CPU has gives in whole steps.
 
-python -m benchmarks.cpu_forms [--steps=NAME,...] [--variants=NAME,...]
+python -m benchmarks.cpu_forms [--steps=NAME ...] [--variants=NAME ...]
 
 Every variant of a step runs in a process of its own, since some are settings
 that a process reads when it starts. The processes take turns, a ratio is taken
