@@ -3,8 +3,6 @@
 import os
 from collections.abc import MutableMapping
 
-import jax
-
 _FLAG = '--xla_cpu_experimental_ynn_fusion_type'
 # By default XLA also hands convolutions and products, with what surrounds them,
 # to this library. In a step that has gradients its own are faster: the default
@@ -28,23 +26,3 @@ def prefer_own_convolutions(
   flags = environ.get('XLA_FLAGS', '')
   if _FLAG not in flags:
     environ['XLA_FLAGS'] = f'{flags} {_FLAG}={_KINDS}'.strip()
-
-
-def compile_step(lowered: jax.stages.Lowered, *, in_sequence: bool):
-  """Compiles a step, on CPU with a choice of what XLA schedules for.
-
-  By default that is concurrency: what can run early does, and its results are
-  held. Neither choice showed in the time or the memory of a whole step
-  (benchmarks/README.md).
-
-  Args:
-    lowered: the step.
-    in_sequence: schedule one operation after the other, for little memory.
-
-  Returns:
-    The compiled step.
-  """
-  options = None
-  if in_sequence and jax.default_backend() == 'cpu':
-    options = {'xla_cpu_enable_concurrency_optimized_scheduler': False}
-  return lowered.compile(compiler_options=options)
