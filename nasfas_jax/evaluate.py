@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from jax.sharding import Mesh
@@ -18,6 +17,7 @@ from nasfas_jax import (
   checkpoints,
   config_checks,
   files,
+  inputs,
   losses,
   metrics,
   models,
@@ -31,7 +31,6 @@ from nasfas_jax import (
 from nasfas_jax.data import index, protocols
 from nasfas_jax.data.index import Row
 from nasfas_jax.models import cost, genotypes
-from nasfas_jax.ops import rank_pooling
 from nasfas_jax.report import page
 
 SCORE_COLUMNS = (
@@ -99,7 +98,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       out_shardings=sharding.replicated(mesh),
     )(jax.random.key(0), settings.example_input(merged))
   variables, step = checkpoints.restore_variables(
-    source / 'checkpoints' / 'train', template
+    checkpoints.folder(source, 'train'), template
   )
   if step < trained.train.num_steps:
     raise ValueError(
@@ -276,7 +275,7 @@ def _columns(rows: Sequence[Row], scores, domain_field: str) -> dict:
     'label': np.array([row['label'] for row in rows]),
     'attack_type': np.array([row['attack_type'] for row in rows]),
     'domain': np.array([row[domain_field] for row in rows]),
-    'subject': np.array([f'{r["dataset"]}/{r["subject"]}' for r in rows]),
+    'subject': np.array([index.subject(row) for row in rows]),
     'score': scores,
   }
 
@@ -333,12 +332,14 @@ def _write_samples(config, workdir, predict, selection, test) -> None:
   rows = [selection.test[place] for place in places]
   parts = []
   supervision = losses.supervision_of(config.loss)
+  dynamic_image = inputs.InputForm(
+    fusion='dynamic',
+    rank_pooling=config.input.rank_pooling,
+    normalization='fixed',
+  )
   for batch in _batches(config, rows, 1):
     maps = predict(batch)['map']
-    pooled = rank_pooling.dynamic_image(
-      jnp.asarray((batch['frames'].astype(np.float32) - 127.5) / 128.0),
-      config.input.rank_pooling,
-    )
+    pooled = inputs.network_input(batch['frames'], dynamic_image)
     pictures = np.round(127.5 * (np.asarray(pooled) + 1.0)).astype(np.uint8)
     target = losses.make_target(
       batch['depth'], batch['face_mask'], batch['label'], supervision

@@ -45,7 +45,7 @@ def network_input(frames: jax.Array, form: InputForm) -> jax.Array:
   Raises:
     ValueError: for an unknown fusion, rank pooling or normalization.
   """
-  normalised = (frames.astype(jnp.float32) - 127.5) / 128.0
+  normalised = (jnp.asarray(frames, jnp.float32) - 127.5) / 128.0
   if form.normalization == 'clip':
     centred = normalised - jnp.mean(normalised, axis=(1, 2, 3), keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=(1, 2, 3, 4), keepdims=True)

@@ -78,7 +78,7 @@ def run(
     ValueError: if the newest checkpoint does not fit the state.
   """
   last = program.num_steps
-  folder = workdir / 'checkpoints' / program.name
+  folder = checkpoints.folder(workdir, program.name)
   with checkpoints.Checkpointer(folder) as saver:
     state, start = saver.restore_or(program.state)
     if start >= last:

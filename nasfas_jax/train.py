@@ -26,7 +26,7 @@ from nasfas_jax.models import genotypes
 from nasfas_jax.report import page
 from nasfas_jax.states import TrainState
 
-MODELS = ('genotype', 'cdcn', 'cdcnpp')
+MODELS = ('genotype', *models.NETWORKS)
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:

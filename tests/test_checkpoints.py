@@ -2,9 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 
-from nasfas_jax import checkpoints, optimizers, states
+from nasfas_jax import checkpoints, optimizers, sharding, states
 
 
 def make_state(value):
@@ -57,11 +56,11 @@ def test_what_an_interrupted_save_left_is_not_restored(tmp_path):
 def test_saved_on_one_device_restored_replicated_on_all(tmp_path):
   with checkpoints.Checkpointer(tmp_path) as saver:
     saver.save(1, make_state(1.0))
-  sharding = NamedSharding(states.make_mesh(), PartitionSpec())
-  target = jax.device_put(make_state(0.0), sharding)
+  replicated = sharding.replicated(sharding.make_mesh())
+  target = jax.device_put(make_state(0.0), replicated)
   with checkpoints.Checkpointer(tmp_path) as saver:
     state, _ = saver.restore_or(target)
-  assert state.params['a'].sharding == sharding
+  assert state.params['a'].sharding == replicated
   assert_equal(state, make_state(1.0))
 
 

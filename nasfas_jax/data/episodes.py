@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nasfas_jax import records
-from nasfas_jax.data.index import Row
+from nasfas_jax.data.index import Row, subject
 
 HOLD_OUTS = ('domain', 'type', 'domain_type')
 # Other tasks to try for a held-out part whose sets are too small, by message.
@@ -54,11 +54,10 @@ def subject_halves(rows: Sequence[Row], domain_field: str) -> np.ndarray:
   """
   traits = collections.defaultdict(set)
   for row in rows:
-    name = f'{row["dataset"]}/{row["subject"]}'
-    traits[name].add((str(row[domain_field]), row['label']))
+    traits[subject(row)].add((str(row[domain_field]), row['label']))
   order = sorted(traits, key=lambda name: (sorted(traits[name]), name))
   half = {name: place % 2 for place, name in enumerate(order)}
-  return np.array([half[f'{r["dataset"]}/{r["subject"]}'] for r in rows])
+  return np.array([half[subject(row)] for row in rows])
 
 
 def make_tasks(

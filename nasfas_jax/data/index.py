@@ -134,9 +134,14 @@ def split_halves(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
   return halves
 
 
+def subject(row: Row) -> str:
+  """The subject of a clip, unique over all datasets: 'dataset/subject'."""
+  return f'{row["dataset"]}/{row["subject"]}'
+
+
 def subjects(rows: Sequence[Row]) -> set[str]:
-  """The subjects of clips, as 'dataset/subject'."""
-  return {f'{row["dataset"]}/{row["subject"]}' for row in rows}
+  """The subjects of clips, see `subject`."""
+  return {subject(row) for row in rows}
 
 
 def fingerprint(rows: Sequence[Row]) -> str:

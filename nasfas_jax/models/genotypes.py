@@ -9,7 +9,6 @@ agree on nothing but this document. Needs the standard library and NumPy only.
 
 import dataclasses
 import json
-import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from nasfas_jax import files
+from nasfas_jax.models import search_spaces
 from nasfas_jax.models.schema_checks import (
   check_cell,
   check_fields,
@@ -205,7 +205,7 @@ def derive(
   for level in LEVELS:
     alphas = _finite(f'weights.{level}', weights[level], 3)
     num_cells, count, num_ops = alphas.shape
-    num_nodes = (math.isqrt(8 * count + 1) - 1) // 2
+    num_nodes = search_spaces.num_nodes(count)
     if num_edges(num_nodes) != count or num_ops != num_operations:
       raise ValueError(
         f'weights.{level}: shape {alphas.shape}; allowed: [cells, n (n + 1) '

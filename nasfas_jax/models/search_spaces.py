@@ -1,5 +1,6 @@
 """The search spaces, and the edges of a cell."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -125,6 +126,14 @@ def derivable(space: Space) -> tuple[int, ...]:
 def num_edges(num_nodes: int) -> int:
   """Returns the number of edges of a full cell of `num_nodes` nodes."""
   return num_nodes * (num_nodes + 1) // 2
+
+
+def num_nodes(count: int) -> int:
+  """The inverse of `num_edges`: nodes of a full cell of `count` edges.
+
+  For a count that no full cell has, the nodes of the next smaller one.
+  """
+  return (math.isqrt(8 * count + 1) - 1) // 2
 
 
 def cell_edges(num_nodes: int) -> tuple[tuple[int, int], ...]:
