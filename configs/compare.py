@@ -1,18 +1,18 @@
-"""Compare a network here and in PyTorch (extra `torch`).
+"""Compare a network with its PyTorch twin (extra `torch`).
 
 python -m nasfas_jax.main --config=configs/compare.py --config.model=cdcnpp
-  Weights are drawn: maps, gradients, times, memory; 64x64, CPU size.
+  Random weights: maps, gradients, times and memory at 64x64, sized for a CPU.
 --config=configs/compare.py --config.checkpoint=runs/search
-  The network of a run, on its protocol, with metrics; leaves weights.pth.
+  The network of a run, on its protocol, with metrics. Also writes weights.pth.
 --config=configs/compare.py:paper --config.model=cdcn \
     --config.torch_weights=CDCN.pth --config.input.fusion=static
-  Weights of the public CDCN code; the workdir can be given to
-  configs/evaluate.py.
+  Weights from the public CDCN code. configs/evaluate.py then accepts the
+  workdir as a run.
 --config=configs/compare.py:paper
-  CDCN++ at 256x256, batch 2, in the published sizes; of the supernet the
-  times only.
+  CDCN++ at 256x256 in the published sizes, batch size 2. The supernet is timed
+  only.
 --config=configs/compare.py:debug
-  The smallest one.
+  The smallest comparison.
 """
 
 import ml_collections
@@ -40,7 +40,7 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
       # Clips of the network's steps, and of the supernet's.
       'batch_size': 8,
       'search_batch_size': 8,
-      # Compare the gradients in float64 too, where rounding decides no ReLU.
+      # Compare the gradients in float64 too, where rounding flips no ReLU.
       'float64': True,
       # Steps of Adam after which the weights are compared.
       'adam_steps': 20,
@@ -57,12 +57,12 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
 def _paper(config: ml_collections.ConfigDict) -> None:
   search_lib.paper(config)
   config.compare.batch_size = 2
-  # PyTorch keeps more for the backward pass than 24 GiB hold at 2.
+  # At 2, what PyTorch keeps for the backward pass does not fit in 24 GiB.
   config.compare.search_batch_size = 1
   # The supernet's 20 steps would take most of an hour on two cores.
   config.compare.sections = ('network', 'metrics', 'speed', 'memory')
   config.compare.rounds = 5
-  # Recomputing, on an accelerator, costs time that PyTorch's does not pay.
+  # PyTorch's supernet does not recompute, so a timing with remat is unfair.
   config.supernet.remat = False
 
 

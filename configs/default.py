@@ -1,4 +1,4 @@
-"""Every field of a run, with the values of the default CPU-sized setting.
+"""Every field of a run, with its default: a setting sized for a CPU.
 
 The other configs change a few of these. Any field can be set on the command
 line, such as --config.train.num_steps=1000.
@@ -9,39 +9,38 @@ from ml_collections import config_dict
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """Returns the config that the others start from."""
+  """Returns the config that all others start from."""
   config = ml_collections.ConfigDict()
   config.experiment = 'search'
   config.seed = 0
-  # Which clips train, set the threshold and test; a wrong name lists them all.
+  # Selects the train, dev and test sets. --config=protocols lists all.
   config.protocol = 'synthetic_fas/cross_domain/night'
-  # Whose equal error rate sets the threshold: 'dev', 'train', or '' for the
-  # protocol's own rule.
+  # The set whose EER point is the threshold: 'dev' or 'train'; '': that of the
+  # protocol.
   config.threshold_source = ''
-  # Steps between checkpoints; 0 saves at the end only.
+  # Steps between checkpoints; 0 saves only the last step.
   config.checkpoint_every = 100
   # Steps between lines of metrics.jsonl.
   config.log_every = 10
 
-  # What to train: 'genotype' (a searched network), 'cdcn' or 'cdcnpp'.
+  # The network to train: 'genotype' (a searched one), 'cdcn' or 'cdcnpp'.
   config.model = 'genotype'
   # The genotype.json to train when config.model is 'genotype'.
   config.genotype = ''
-  # The workdir of a training run to evaluate.
+  # The workdir of the training run to evaluate.
   config.checkpoint = ''
 
-  # Weights of the loss's terms; 0 leaves a term out.
+  # Weights of the loss terms; a term of weight 0 is not computed.
   config.loss = ml_collections.ConfigDict(
     {
-      # Mean squared error towards the depth map of live clips, and towards
-      # zeros for spoofs.
+      # Mean squared error of the map. The target of live clips is their depth
+      # map, that of spoofs is 0.
       'depth': 1.0,
-      # The same of each pixel's differences from its eight neighbours.
+      # The same error of each pixel's differences from its eight neighbours.
       'contrastive_depth': 1.0,
-      # Mean squared error towards the face mask of live clips, and towards
-      # zeros for spoofs.
+      # As 'depth', but the target of live clips is their face mask.
       'binary_mask': 0.0,
-      # The same of each pixel's differences from its eight neighbours.
+      # As 'contrastive_depth', for the face mask.
       'contrastive_mask': 0.0,
     }
   )
@@ -55,27 +54,27 @@ def get_config() -> ml_collections.ConfigDict:
       'builder_config': '',
       'image_size': 64,
       'num_frames': 8,
-      # Side of the crop over the side of the face box, when evaluating. At
-      # 1.28 a clip of synthetic_fas needs no resampling, which at 64x64 would
-      # blur the texture that gives a spoof away.
+      # Side of the crop over the larger side of the face box, in evaluation. At
+      # 1.28, clips of synthetic_fas are not resampled; at 64x64, resampling
+      # would blur the texture that gives a spoof away.
       'eval_face_scale': 1.28,
-      # What each batch of training holds in equal shares: '' (clips as they
-      # come), 'class' (live and spoof), 'domain', or 'domain_class' (both).
+      # What a training batch holds in equal numbers: 'class' (live and spoof),
+      # 'domain' or 'domain_class' (pairs of both). '': not balanced.
       'balance': '',
-      # Snippets a clip when evaluating; their scores are averaged.
+      # Snippets per clip in evaluation; their scores are averaged.
       'num_snippets': 1,
       # Worker processes that decode (Linux); 0 decodes in threads.
       'num_workers': 0,
-      # Memory for training clips as they were decoded, MiB. Worker processes
-      # share it out, and each meets all clips: n of them need n times the
-      # clips' size.
+      # Cache of decoded training clips, in MiB, divided among the worker
+      # processes. Each of them sees all clips, so n of them need n times the
+      # size of the clips.
       'cache_mib': 1024,
     }
   )
   config.augmentation = ml_collections.ConfigDict(
     {
-      # The published colours and gamma; erasing and cutout take more steps
-      # than a run of minutes has.
+      # Colour and gamma are as published. Erasing and cutout need longer runs
+      # than one of minutes.
       'face_scale': (1.28, 1.28),
       'flip': 0.5,
       'colour': 40.0,
@@ -94,19 +93,20 @@ def get_config() -> ml_collections.ConfigDict:
       'fusion': 'concat',
       # 'approximate', 'linear' or 'exact'.
       'rank_pooling': 'approximate',
-      # 'fixed', as in CDCN, or 'clip': without each clip's colour and contrast.
+      # 'fixed', as in CDCN, or 'clip', which also removes each clip's own
+      # colour and contrast.
       'normalization': 'clip',
     }
   )
 
-  # The network that is trained and judged.
+  # The network that is trained and evaluated.
   config.network = ml_collections.ConfigDict(
     {
       'stem_features': (8, 16),
       'cell_features': 16,
       'head_features': 16,
       'output_size': 16,
-      # None keeps the genotype's theta (0.7 for cdcn and cdcnpp).
+      # None: that of the genotype, 0.7 for cdcn and cdcnpp.
       'theta': config_dict.placeholder(float),
       'remat': False,
       # Compute dtype; parameters and statistics stay float32.
@@ -126,7 +126,7 @@ def get_config() -> ml_collections.ConfigDict:
       'head_features': 16,
       'output_size': 16,
       'theta': 0.7,
-      # Only 1 / partial_channels of the channels pass the mixed operations.
+      # 1 / partial_channels of the channels pass through the mixed operations.
       'partial_channels': 4,
       'edge_normalization': True,
       'node_attention': True,
@@ -137,26 +137,27 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.search = ml_collections.ConfigDict(
     {
-      # 'gradient'; or its controls: 'evolution' with weight sharing, 'random'.
+      # 'gradient', or a control: 'evolution' (with weight sharing), 'random'.
       'algorithm': 'gradient',
       # What each task holds out: 'domain', 'type' (an attack type) or
-      # 'domain_type' (one of each). 'none': a plain search, without tasks.
+      # 'domain_type' (one of each). 'none' is a plain search, without tasks.
       'hold_out': 'domain',
       'num_steps': 100,
-      # Clips of a step on each half, of a plain search.
+      # Clips per step: of each half in a plain search, of each task in an
+      # evolution.
       'batch_size': 8,
-      # Steps at the start that update the weights only.
+      # First steps, which update the weights only.
       'warmup_steps': 30,
-      # False: first order. True: through the inner steps of the weights.
+      # Differentiate through the inner steps of the weights.
       'second_order': False,
-      # Gumbel-softmax samples of the operations instead of the plain softmax.
+      # Mix the operations by a Gumbel-softmax sample, not by the softmax.
       'gumbel': False,
       'temperature': 1.0,
       'weight_learning_rate': 5e-3,
       'weight_schedule': 'cosine',
       'weight_decay': 5e-5,
       'arch_learning_rate': 3e-2,
-      # The published 1e-3 holds alpha at its start in a search this short.
+      # In a search this short, the published 1e-3 would keep alpha near 0.
       'arch_weight_decay': 0.0,
       'gradient_clip': 5.0,
       # Steps between snapshots of the operations' weights in metrics.jsonl.
@@ -164,23 +165,23 @@ def get_config() -> ml_collections.ConfigDict:
     }
   )
 
-  # The search over tasks: what config.search.hold_out needs.
+  # The search over tasks; used unless config.search.hold_out is 'none'.
   config.meta = ml_collections.ConfigDict(
     {
       'num_tasks': 2,
-      # Clips a task.
+      # Clips per task.
       'support_size': 4,
       'query_size': 4,
       # Steps of gradient descent on the support set, and their learning rate.
       'inner_steps': 1,
       'inner_lr': 1e-2,
-      # Steps of the search in which the query losses after the earlier inner
-      # steps fade out (multi-step loss annealing); 0: only the last one counts.
+      # Search steps over which the query losses after the earlier inner steps
+      # fade out (multi-step loss of MAML++); 0: only the last one counts.
       'anneal_steps': 0,
-      # Deal the clips of a set evenly to its domains, and normalise each
-      # domain's by their own batch statistics.
+      # Draw the same number of clips from each domain of a set, and normalise
+      # each domain's clips by their own batch statistics.
       'domain_statistics': False,
-      # Learn an inner learning rate for every tensor, from inner_lr on.
+      # Learn an inner learning rate for every tensor, starting at inner_lr.
       'learn_inner_lr': False,
       'inner_lr_learning_rate': 1e-2,
       # Split the weights' optimizer state over the devices.
@@ -188,15 +189,15 @@ def get_config() -> ml_collections.ConfigDict:
     }
   )
 
-  # The evolution: what config.search.algorithm 'evolution' needs.
+  # The evolution; used if config.search.algorithm is 'evolution'.
   config.evolution = ml_collections.ConfigDict(
     {
       'population': 8,
-      # Genotypes that are scored in all, the first population among them.
+      # Total number of scored genotypes, with the initial population.
       'evaluations': 32,
       'mutation_rate': 0.1,
-      # Clips that score a genotype, shared out over the tasks; each task has
-      # 32 more, of training, for the statistics of batch normalization.
+      # Clips that score a genotype, divided among the tasks. Each task also
+      # uses 32 training clips for the batch statistics.
       'num_clips': 64,
     }
   )
@@ -206,11 +207,11 @@ def get_config() -> ml_collections.ConfigDict:
       'num_steps': 800,
       'batch_size': 16,
       'learning_rate': 1e-2,
-      # Steps over which the rate rises from 0.
+      # Length of the linear warm-up of the learning rate.
       'warmup_steps': 100,
       # 'constant', 'cosine' or 'step'.
       'schedule': 'cosine',
-      # For 'step': the rate is halved after every so many steps.
+      # For 'step': steps after which the learning rate is halved.
       'step_size': 0,
       'weight_decay': 5e-5,
       'gradient_clip': 5.0,
@@ -221,7 +222,7 @@ def get_config() -> ml_collections.ConfigDict:
     {
       'batch_size': 32,
       'bootstrap_samples': 1000,
-      # Clips shown with their maps in the report.
+      # Number of clips that the report shows with their maps.
       'num_samples': 24,
     }
   )

@@ -3,8 +3,8 @@
 python -m nasfas_jax.main --config=configs/evaluate.py \
     --config.checkpoint=runs/search \
     --config.protocol=synthetic_fas/cross_domain/office
-  The network, its input and its size are read from the run's own config, and
-  so are the crop and the number of snippets unless they are given.
+  The network and its input come from the run's own config. So do the crop and
+  the number of snippets, unless they are given.
 """
 
 import ml_collections

@@ -1,4 +1,4 @@
-"""Print all protocols, with counts of what is prepared on this machine.
+"""Print all protocols, with the numbers of clips that are prepared here.
 
 python -m nasfas_jax.main --config=configs/protocols.py
 """

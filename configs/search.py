@@ -1,27 +1,27 @@
-"""Search, then train and evaluate the derived network.
+"""Search an architecture, then train and evaluate the derived network.
 
 python -m nasfas_jax.main --config=configs/search.py --workdir=runs/search
-  Domain-aware: each task of the search holds out a domain. 64x64, CPU size:
-  about six minutes on two CPU cores, one of them to render the embedded dataset
-  the first time.
+  A domain-aware search: each task holds out a domain. 64x64, sized for a CPU:
+  about six minutes on two CPU cores. The first time, one of them renders the
+  embedded dataset.
 
 Variants follow a colon and compose, in any order: configs/search.py:debug,type
 
 domain, type, domain_type, plain
-  What the tasks hold out; the first is the default, the last has no tasks.
+  What the tasks hold out. `domain` is the default; `plain` has no tasks.
 evolution, random
-  The controls: an evolution with weight sharing, and a genotype at random. They
-  have no tasks; `evolution,domain` scores genotypes on what was held out.
+  The controls: an evolution with weight sharing, and a random genotype. Neither
+  has tasks; `evolution,domain` scores genotypes on held-out domains.
 second_order
   Differentiates through the inner steps of the weights.
 debug
   The smallest whole run, on the builder config 'tiny': about a minute, most of
   it compiling.
 paper
-  256x256 with the published setting of CDCN++'s search (60 epochs, batch 12,
-  architecture frozen for 10 epochs); needs an accelerator. An epoch is counted
-  on one half of the 1,200 training clips of OULU-NPU protocol 1. Without tasks;
-  `paper,domain` and `paper,type` have them.
+  256x256, in the published setting of CDCN++'s search: 60 epochs, batch size
+  12, the architecture frozen for 10 epochs. Needs an accelerator. An epoch is
+  one half of the 1,200 training clips of OULU-NPU protocol 1. It has no tasks;
+  `paper,domain` and `paper,type` have.
 bf16
   Computes in bfloat16; parameters and statistics stay float32.
 """
@@ -97,8 +97,8 @@ def paper(config: ml_collections.ConfigDict) -> None:
   config.search.num_steps = 60 * steps_per_epoch
   config.search.batch_size = 12
   config.search.warmup_steps = 10 * steps_per_epoch
-  # About as many clips a step as the plain search's two batches of 12, and a
-  # number of tasks that 2 to 16 devices divide.
+  # About as many clips per step as the plain search's two batches of 12. 2, 4, 8
+  # or 16 devices can share the tasks and their clips evenly.
   config.meta.num_tasks = 4
   config.meta.support_size = 4
   config.meta.query_size = 4
@@ -146,7 +146,7 @@ def _second_order(config: ml_collections.ConfigDict) -> None:
 
 SIZES = {'debug': debug, 'paper': paper}
 DTYPES = {'bf16': bf16}
-# Sizes and controls set what is held out, so the hold-outs come after them.
+# Sizes and controls also set hold_out, so the variants that choose it follow.
 GROUPS = {
   'size': SIZES,
   'algorithm': {name: _control(name) for name in ('evolution', 'random')},
@@ -157,7 +157,7 @@ GROUPS = {
   'order': {'second_order': _second_order},
   'dtype': DTYPES,
 }
-# A genotype at random has no tasks, and only a gradient has an order.
+# A random genotype has no tasks; only the gradient search has a second order.
 CONFLICTS = (
   *(('random', name) for name in ('domain', 'type', 'domain_type')),
   *((name, 'second_order') for name in ('evolution', 'random')),

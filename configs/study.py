@@ -1,11 +1,10 @@
-"""What the search is worth: many small runs on synthetic_fas, and their table.
+"""What the search is worth: many small runs on synthetic_fas, and their tables.
 
 python -m nasfas_jax.main --config=configs/study.py --workdir=runs/study
-  Some hours on two CPU cores. Resumable: the same command goes on, and prints
-  and draws what is finished. Every run is one of the other configs with the
-  settings below.
+  Some hours on two CPU cores. The same command resumes it, and reports the
+  finished runs. Every run is one of the other configs with the settings below.
 --config=configs/study.py:debug
-  The same on the builder config 'tiny' with one run of each kind; says nothing.
+  One run of each kind on the builder config 'tiny'. Its figures mean nothing.
 """
 
 import ml_collections
@@ -36,8 +35,8 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   name = 'synthetic_fas'
   config.study = ml_collections.ConfigDict(
     {
-      # Runs at a time; they share the CPUs out. 0 runs none and reports what is
-      # finished.
+      # Runs at the same time, which divide the CPUs among them. 0 starts none
+      # and reports the finished ones.
       'num_workers': 2,
       'seeds': (0, 1, 2, 3, 4),
       # The first is that of the random genotypes, the evolutions and the
@@ -49,32 +48,33 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
       ),
       # Variants of configs/search.py.
       'searches': ('plain', 'domain', 'type'),
-      # Of those in evolution_settings, on the first protocol.
+      # Names in evolution_settings; they run on the first protocol.
       'evolutions': ('evolution', 'evolution_domain'),
-      # Genotypes at random, each trained once, from its own seed.
+      # Number of random genotypes, each trained once, from its own seed.
       'random': 40,
-      # Inputs, compared on CDCN++.
+      # Input fusions, compared on CDCN++.
       'fusions': ('static', 'dynamic', 'blend', 'concat'),
       'fusion_protocols': (f'{name}/intra', f'{name}/cross_domain/night'),
-      # Changes of the domain-aware search, and the names of those that are run.
+      # Changes to the domain-aware search, and the names of those to run.
       'remedies': REMEDIES,
       'chosen_remedies': tuple(REMEDIES),
-      # Of every search, and of every run.
+      # Settings of every search, and of every run.
       'search_settings': {'search': {'num_steps': 60, 'warmup_steps': 20}},
       'settings': {
         'train': {'num_steps': 200, 'warmup_steps': 40},
         'evaluate': {'num_samples': 0, 'bootstrap_samples': 200},
         'checkpoint_every': 0,
       },
-      # Of the evolutions, by name: the variants of configs/search.py, and what
-      # they set after the settings above. They have the budget of the search
-      # over tasks, in clips through the supernet, those of a gradient counted
-      # three times for the way back. That search takes 60 * 16 * 3 = 2,880, the
-      # plain one (60 + 40) * 8 * 3 = 2,400, an evolution
-      # 60 * 8 * 3 + 15 * (64 + 32) = 2,880, one over three rooms
-      # 3 * 20 * 8 * 3 + 9 * (63 + 3 * 32) = 2,871, one over four attack types,
-      # for a first protocol of cross_type, 4 * 12 * 8 * 3 + 9 * (64 + 4 * 32) =
-      # 2,880.
+      # Name of an evolution -> its variants of configs/search.py, and settings
+      # that apply after those above. All have the budget of the search over
+      # tasks, counted in clips through the supernet; a clip with a gradient
+      # counts three times, for the backward pass:
+      #   search over tasks: 60 * 16 * 3 = 2,880
+      #   plain search: (60 + 40) * 8 * 3 = 2,400
+      #   evolution: 60 * 8 * 3 + 15 * (64 + 32) = 2,880
+      #   evolution over three rooms: 3 * 20 * 8 * 3 + 9 * (63 + 3 * 32) = 2,871
+      #   evolution over four attack types (on cross_type):
+      #     4 * 12 * 8 * 3 + 9 * (64 + 4 * 32) = 2,880
       'evolution_settings': {
         'evolution': {
           'variants': 'evolution',
@@ -95,9 +95,9 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
           },
         },
       },
-      # Searches whose supernets score the random genotypes.
+      # The searches whose supernets score the random genotypes.
       'supernets': ('plain', 'domain'),
-      # Dev clips that they are scored on.
+      # Number of dev clips for those scores.
       'supernet_clips': 96,
       'bootstrap_samples': 1000,
     }

@@ -2,11 +2,11 @@
 
 python -m nasfas_jax.main --config=configs/train.py \
     --config.genotype=runs/search/genotype.json --workdir=runs/train
-  A searched network, at the CPU size: about three minutes on two CPU cores.
+  A searched network, sized for a CPU: about three minutes on two CPU cores.
 --config=configs/train.py --config.model=cdcnpp
   CDCN++ (or cdcn) at the same width, instead of a genotype.
---config=configs/train.py:debug, :paper, :bf16, or two: :paper,bf16
-  The variants of configs/search.py that change a training.
+--config=configs/train.py:debug, :paper, :bf16 or :paper,bf16
+  The variants of configs/search.py that affect training.
 """
 
 import ml_collections

@@ -1,9 +1,9 @@
 """Variants of a config: named changes that compose, in any order.
 
-`configs/search.py:debug,type,bf16` changes the default config three times. A
-config file keeps its variants in groups; those of one group exclude each other.
-Changes are made in the order of the groups, whatever order the names have, so
-that a later group may change what an earlier one has set.
+`configs/search.py:debug,type,bf16` applies three variants to the default
+config. A config file keeps its variants in groups; those of one group exclude
+each other. Variants apply in the order of the groups, not in that of the names,
+so a later group can override an earlier one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ Groups = Mapping[str, Mapping[str, Change]]
 
 
 def names(groups: Groups) -> tuple[str, ...]:
-  """The names of all variants, group after group."""
+  """The names of all variants, in the order of the groups."""
   return tuple(name for group in groups.values() for name in group)
 
 
@@ -28,21 +28,21 @@ def compose(
   file: str,
   conflicts: Sequence[tuple[str, str]] = (),
 ) -> ml_collections.ConfigDict:
-  """Makes the changes that a text names.
+  """Applies the variants that a text names.
 
   Args:
     config: changed in place.
-    text: names with commas between them; '' changes nothing.
+    text: names of variants, separated by commas; '' for none.
     groups: the variants of the config file.
     file: name of the config file, for messages.
-    conflicts: pairs of different groups that exclude each other too.
+    conflicts: pairs from different groups that also exclude each other.
 
   Returns:
     The config.
 
   Raises:
-    ValueError: for an unknown variant, one that is named twice, or two that
-      exclude each other.
+    ValueError: for an unknown or repeated variant, or two that exclude each
+      other.
   """
   known = names(groups)
   chosen = [name.strip() for name in text.split(',')] if text else []
@@ -72,16 +72,16 @@ def compose(
 
 
 def _unknown(name: str, known: Sequence[str], file: str) -> str:
-  """What to say of a variant that a config file does not have."""
+  """The message for a variant that a config file does not have."""
   if not known:
     return f'Unknown variant {name!r}: configs/{file} has none.'
-  # Names that stood for two variants at once.
+  # Old names that stood for two variants.
   head, _, tail = name.partition('_')
   if head in known and tail in known:
     return f"The variant {name!r} of configs/{file} is now '{head},{tail}'."
   if name == 'default':
-    return f"The variant 'default' of configs/{file} is no variant: leave it."
+    return f"configs/{file} has no variant 'default': leave it out."
   return (
     f'Unknown variant {name!r} of configs/{file}; allowed: {", ".join(known)}, '
-    'and several with commas between them.'
+    'or several, separated by commas.'
   )

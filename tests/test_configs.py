@@ -74,7 +74,7 @@ def test_what_searches_are_called(variants, algorithm, hold_out, image_size):
     ('debug,type,debug', "the variant 'debug' is named twice"),
     ('paper_domain', "'paper_domain' of configs/search.py is now 'paper,dom"),
     ('evolution_type', "is now 'evolution,type'"),
-    ('default', "'default' of configs/search.py is no variant: leave it"),
+    ('default', "configs/search.py has no variant 'default': leave it out"),
   ],
 )
 def test_a_contradiction_or_an_unknown_name_is_said(variants, message):

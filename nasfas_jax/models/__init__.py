@@ -12,6 +12,7 @@ from flax.core import meta
 from nasfas_jax.models import genotypes, initializers
 from nasfas_jax.models.cdcn import CDCN
 from nasfas_jax.models.network import Network
+from nasfas_jax.ops import fusion
 
 NETWORKS = ('cdcn', 'cdcnpp')
 
@@ -53,8 +54,8 @@ def build_model(
       raise ValueError('remat is True; cdcn has no cells and allows False.')
     if two_stream:
       raise ValueError(
-        'fusion is two_stream; cdcn has one stream and allows static, dynamic, '
-        'blend, concat.'
+        'fusion is two_stream; cdcn has one stream and allows the others: '
+        f'{", ".join(f for f in fusion.FUSIONS if f != "two_stream")}.'
       )
     return CDCN(
       stem_features=stem_features[0],

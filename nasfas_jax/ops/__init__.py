@@ -1,1 +1,1 @@
-"""Operators: arrays in, arrays out, no parameters."""
+"""Functions of arrays, without parameters."""

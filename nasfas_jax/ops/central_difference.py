@@ -3,10 +3,9 @@
 y(p0) = sum_n w(p_n) x(p0 + p_n) - theta * x(p0) * sum_n w(p_n)
 
 (Yu et al., "Searching Central Difference Convolutional Networks for Face
-Anti-Spoofing", CVPR 2020, arXiv:2003.04092). The second term only touches the
-centre pixel, so the whole is ONE convolution whose centre tap is
-w(0) - theta * sum_n w(p_n). That holds for every stride, dilation, group count
-and odd kernel.
+Anti-Spoofing", CVPR 2020, arXiv:2003.04092). The second term depends on the
+centre pixel only. So CDC is ONE convolution whose centre tap is w(0) - theta *
+sum_n w(p_n), for every stride, dilation, number of groups and odd kernel size.
 """
 
 import jax
@@ -15,8 +14,8 @@ import numpy as np
 
 from nasfas_jax.ops import convolution
 
-# Places of the five weights in the 3x3 window, row by row (Yu et al., "Dual-
-# Cross Central Difference Network", IJCAI 2021, arXiv:2105.01290).
+# (row, column) of the five taps in the 3x3 kernel (Yu et al., "Dual-Cross
+# Central Difference Network", IJCAI 2021, arXiv:2105.01290).
 CROSS_TAPS = {
   'hv': ((0, 1), (1, 0), (1, 1), (1, 2), (2, 1)),
   'dg': ((0, 0), (0, 2), (1, 1), (2, 0), (2, 2)),
@@ -28,16 +27,16 @@ def fold_kernel(kernel: jax.Array, theta: float | jax.Array) -> jax.Array:
 
   Args:
     kernel: [kh, kw, I, O] float, kh and kw odd.
-    theta: share of the central difference, a float or a scalar array (which
-      may be traced, e.g. a learned one). 0 is a vanilla convolution.
+    theta: strength of the central difference, a float or a scalar array, which
+      may be traced. 0 is a vanilla convolution.
 
   Returns:
-    [kh, kw, I, O] in the dtype of `kernel`; the sum is taken in float32 or
-    better.
+    [kh, kw, I, O] in the dtype of `kernel`; computed in float32, or in float64
+    for a float64 kernel.
 
   Raises:
-    ValueError: if a side of the kernel is even, the kernel has not four axes,
-      or theta is not a scalar.
+    ValueError: if the kernel does not have four axes, kh or kw is even, or
+      theta is not a scalar.
   """
   if kernel.ndim != 4 or kernel.shape[0] % 2 == 0 or kernel.shape[1] % 2 == 0:
     raise ValueError(
@@ -62,12 +61,12 @@ def fold_kernel(kernel: jax.Array, theta: float | jax.Array) -> jax.Array:
 
 
 def expand_cross(weights: jax.Array, variant: str) -> jax.Array:
-  """Places the five weights of a cross kernel in a 3x3 window of zeros.
+  """Expands the five taps of a cross to a 3x3 kernel, zero elsewhere.
 
   Args:
     weights: [5, I, O], the taps row by row.
-    variant: 'hv' (the centre and its straight neighbours) or 'dg' (the centre
-      and its diagonal ones).
+    variant: 'hv' (the centre and its horizontal and vertical neighbours) or
+      'dg' (the centre and its diagonal neighbours).
 
   Returns:
     [3, 3, I, O] in the dtype of `weights`.
@@ -104,16 +103,17 @@ def central_difference_conv(
 
   Args:
     x: [N, H, W, C] float.
-    kernel: [kh, kw, C // groups, O] float, kh and kw odd. It is folded in
-      float32 first, then cast to the dtype of `x`.
-    theta: share of the central difference, a float or a scalar array.
+    kernel: [kh, kw, C // groups, O] float, kh and kw odd. The central
+      difference is folded in first; the kernel is then cast to the dtype of
+      `x`.
+    theta: strength of the central difference, a float or a scalar array.
     strides: step between outputs on both axes, at least 1.
     dilation: step between taps on both axes, at least 1.
     groups: number of channel groups; `C` for a depthwise convolution.
 
   Returns:
     [N, ceil(H / strides), ceil(W / strides), O] in the dtype of `x`. The input
-    is padded by dilation * (k // 2) zeros on both sides.
+    is padded with dilation * (k // 2) zeros on every side.
 
   Raises:
     ValueError: for an even kernel, or if channels and groups do not match.

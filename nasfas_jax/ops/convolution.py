@@ -1,15 +1,14 @@
-"""Convolution in the form that the platform runs and differentiates fastest.
+"""Convolution, in the form that is fastest on each platform.
 
-On GPU and TPU it is XLA's own. On CPU, XLA's derivatives of a convolution are
-slow in three places: the weight gradient of large images, any derivative of a
-derivative, and `jax.vmap` over the kernels (a grouped convolution).
+On GPU and TPU it is XLA's own convolution. On CPU, XLA is slow in three places:
+the kernel gradient of large images, derivatives of derivatives, and `jax.vmap`
+over kernels, which makes a grouped convolution.
 
-So a stride 1 convolution and its two gradients are a family closed under
-differentiation: each one's derivative is written with the other two, and every
-order runs in the same three forms. The three are one JAX primitive. Its form is
-chosen where the program is lowered for a platform, not where it is traced, so
-that a CPU host can lower or export for another platform. `CPU_FORMS` are those
-of the CPU.
+A convolution with stride 1 and its two gradients are closed under
+differentiation: the derivatives of each are the other two. So derivatives of
+any order run in the same three forms. The three are one JAX primitive, whose
+form is chosen when a program is lowered for a platform, not when it is traced.
+So a CPU host can lower and export programs for other platforms.
 """
 
 import functools
@@ -21,10 +20,9 @@ from jax.interpreters import batching, mlir
 
 from nasfas_jax.ops.cpu import strips
 
-# What the CPU does in its own way: `strips` takes the kernel's gradient of
-# strips of rows, `one_by_one` a batch of kernels one after the other.
-# `python -m benchmarks.run --only=cpu_forms` leaves each out and says what it
-# gives.
+# The forms of the CPU: 'strips' computes the kernel gradient in strips of rows,
+# 'one_by_one' applies a batch of kernels one after another.
+# `python -m benchmarks.run --only=cpu_forms` measures what each of them gains.
 CPU_FORMS = frozenset(('strips', 'one_by_one'))
 
 
@@ -56,8 +54,8 @@ def convolve(
 
 
 def _library(x, kernel, *, dilation, strides=1, groups=1):
-  # Explicit, never 'SAME': with a stride 'SAME' pads one side more, which
-  # moves the centre tap off the window centre.
+  # Explicit, never 'SAME': with a stride, 'SAME' can pad one side more, which
+  # moves the centre tap off the centre of the window.
   padding = [(dilation * (side // 2),) * 2 for side in kernel.shape[:2]]
   return jax.lax.conv_general_dilated(
     x,
@@ -70,7 +68,7 @@ def _library(x, kernel, *, dilation, strides=1, groups=1):
   )
 
 
-# XLA's own forms of the three bilinear maps, those of its derivatives.
+# XLA's own form of each of the three bilinear maps.
 
 
 def _library_conv(x, kernel, *, dilation, window):
@@ -79,7 +77,7 @@ def _library_conv(x, kernel, *, dilation, window):
 
 
 def _library_input_gradient(g, kernel, *, dilation, window):
-  """The cotangent of x: a convolution with the kernel turned around."""
+  """The cotangent of x: a convolution with the kernel flipped."""
   return jax.lax.conv_general_dilated(
     g,
     jax.lax.rev(kernel, (0, 1)),
@@ -91,7 +89,7 @@ def _library_input_gradient(g, kernel, *, dilation, window):
 
 
 def _library_kernel_gradient(x, g, *, dilation, window):
-  """The cotangent of the kernel: images are channels, channels images."""
+  """The cotangent of the kernel: the axes of images and channels swap."""
   return jax.lax.conv_general_dilated(
     x,
     g,
@@ -109,7 +107,7 @@ _LIBRARY = {
 
 
 def _cpu_kernel_gradient(x, g, *, dilation, window):
-  # A symbolic dimension has no size by which to cut.
+  # A symbolic dimension has no size to choose the strips by.
   known = all(isinstance(size, int) for size in x.shape)
   if 'strips' not in CPU_FORMS or not known:
     return _library_kernel_gradient(x, g, dilation=dilation, window=window)
@@ -138,7 +136,7 @@ def _lower_cpu(first, second, *, kind, mapped, **static):
   (of_first, of_second), *inner = mapped
   size = (first if of_first else second).shape[0]
   if kind != 'kernel_gradient' and not of_second and not inner:
-    # One kernel for all: the batch axes are one.
+    # One kernel for all: merge the two batch axes.
     number = first.shape[1]
     merged = first.reshape(size * number, *first.shape[2:])
     y = _CPU[kind](merged, second, **static)
@@ -157,8 +155,9 @@ def _lower_cpu(first, second, *, kind, mapped, **static):
   )
 
 
-# One of the three bilinear maps, `kind`, with leading axes: `mapped` says of
-# each, outermost first, whether the first and the second factor have it.
+# One of the three bilinear maps, `kind`, with further leading axes. For each of
+# them, outermost first, `mapped` says whether the first and the second factor
+# have it.
 bilinear_p = core.Primitive('nasfas_convolution')
 
 
@@ -231,7 +230,7 @@ def _kernel_gradient(x, g, dilation, window):
 
 
 def _forward(function):
-  """The forward rule: the result, and both factors for the backward one."""
+  """The forward rule: the result, and both factors as residuals."""
   return lambda first, second, *static: (
     function(first, second, *static),
     (first, second),

@@ -1,11 +1,11 @@
-"""Static-dynamic fusion: K frames of a clip to one input of the network."""
+"""Static-dynamic fusion: from the K frames of a clip to a network's input."""
 
 import jax
 import jax.numpy as jnp
 
 from nasfas_jax.ops import rank_pooling as rank_pooling_lib
 
-# 'two_stream' is 'concat' to this module; the network takes it apart again.
+# Here 'two_stream' is the same as 'concat'; the network splits it again.
 FUSIONS = ('static', 'dynamic', 'blend', 'concat', 'two_stream')
 _BOTH = ('concat', 'two_stream')
 
@@ -26,9 +26,9 @@ def fuse(
   """Fuses the static frame of each clip with its dynamic image.
 
   Args:
-    frames: [B, K, H, W, 3] float, in about [-1, 1].
-    mode: 'static' (frame K // 2), 'dynamic' (the dynamic image), 'blend' (half
-      of each), 'concat' or 'two_stream' (both, along the channels).
+    frames: [B, K, H, W, 3] float, about in [-1, 1].
+    mode: 'static' (frame K // 2), 'dynamic' (the dynamic image), 'blend' (their
+      mean), 'concat' or 'two_stream' (both, along the channels).
     rank_pooling: one of `rank_pooling.KINDS`.
 
   Returns:

@@ -15,13 +15,13 @@ def cd_max_pool(
 ) -> jax.Array:
   """Central difference max pooling, Max(x) - theta * x(p0).
 
-  A constant commutes with the maximum, so this is the central difference of
-  the convolution carried over to pooling. p0 is the centre of each window.
+  The central difference of CDC, carried over to pooling: a constant commutes
+  with the maximum. p0 is the centre of each window.
 
   Args:
-    x: [N, H, W, C] float. A NaN stays one.
-    window: odd side of the window; `window // 2` is padded on both sides, and
-      padding never is the maximum.
+    x: [N, H, W, C] float. The maximum of a window with a NaN is NaN.
+    window: odd side of the window. Each side is padded by `window // 2`; the
+      padding is never the maximum.
     strides: step between windows on both axes, at least 1.
     theta: share of the centre, a float or a scalar array. 0 is max pooling.
 
@@ -50,14 +50,14 @@ def cd_avg_pool(
 
   Args:
     x: [N, H, W, C] float.
-    window: odd side of the window; `window // 2` is padded on both sides, and
-      padding is not counted in the average.
+    window: odd side of the window. Each side is padded by `window // 2`; the
+      padding does not count in the average.
     strides: step between windows on both axes, at least 1.
-    theta: share of the centre, a float or a scalar array. 0 is the average.
+    theta: share of the centre, a float or a scalar array. 0 is average pooling.
 
   Returns:
     [N, ceil(H / strides), ceil(W / strides), C] in the dtype of `x`; computed
-    in float32 or, if that is its dtype, float64.
+    in float32, or in float64 for float64 inputs.
 
   Raises:
     ValueError: for an even window, a stride below 1 or an input that is not
@@ -78,9 +78,9 @@ def cd_avg_pool(
 def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
   """Resizes by bilinear interpolation with half-pixel centres, no antialias.
 
-  Equal to `jax.image.resize(..., antialias=False)` and to PyTorch's
-  `interpolate(mode='bilinear', align_corners=False)`. It is written as two
-  matrix products, which work under `jax.vmap` and with a symbolic batch.
+  The same as `jax.image.resize(..., antialias=False)` and PyTorch's
+  `interpolate(mode='bilinear', align_corners=False)`. Written as two matrix
+  products, which work under `jax.vmap` and with a symbolic batch size.
 
   Args:
     x: [N, H, W, C] float.
@@ -88,8 +88,8 @@ def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
     width: columns of the result, at least 1.
 
   Returns:
-    [N, height, width, C] in the dtype of `x`; computed in float32 or,
-    if that is its dtype, float64.
+    [N, height, width, C] in the dtype of `x`; computed in float32, or in
+    float64 for float64 inputs.
 
   Raises:
     ValueError: for a size below 1 or an input that is not [N, H, W, C].
@@ -99,8 +99,8 @@ def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
   if height < 1 or width < 1:
     raise ValueError(f'Size {height} x {width}; allowed: 1 or more.')
   y = _widen(x)
-  # An accelerator's default precision (bfloat16 or TF32) would blur values
-  # that only pass through.
+  # An accelerator's default precision (bfloat16 or TF32) would round values
+  # that are only interpolated.
   if height != x.shape[1]:
     rows = _interpolation(x.shape[1], height).astype(y.dtype)
     y = jnp.einsum('oh,nhwc->nowc', rows, y, precision='highest')
@@ -111,10 +111,10 @@ def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
 
 
 def _max_along(x: jax.Array, axis: int, window: int, strides: int) -> jax.Array:
-  """Sliding maximum along one axis, as a chain of elementwise choices.
+  """Sliding maximum along one axis, as a chain of element-wise selections.
 
-  Among equal values the first gets the gradient. The gradient of XLA's own
-  windowed maximum (select and scatter) is 5 to 25 times slower on CPU.
+  Of equal values, the first gets the gradient. The gradient of XLA's own
+  windowed maximum (select-and-scatter) is 5 to 25 times slower on CPU.
   """
   half = window // 2
   size = x.shape[axis]

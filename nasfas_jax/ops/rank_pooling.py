@@ -1,8 +1,8 @@
-"""Rank pooling: the motion of a clip as one image, the dynamic image.
+"""Rank pooling: the motion of a clip as one image, its dynamic image.
 
-A weighted sum of the frames whose weights grow with time, after Fernando et
-al. ("Modeling Video Evolution for Action Recognition", CVPR 2015) and Bilen et
-al. ("Dynamic Image Networks for Action Recognition", CVPR 2016).
+It is a weighted sum of the frames whose weights grow with time (Fernando et
+al., "Modeling Video Evolution for Action Recognition", CVPR 2015; Bilen et al.,
+"Dynamic Image Networks for Action Recognition", CVPR 2016).
 """
 
 import math
@@ -25,7 +25,7 @@ def approximate_coefficients(num_frames: int) -> np.ndarray:
     float32 [K] of sum 0.
 
   Raises:
-    ValueError: if there is no frame.
+    ValueError: for `num_frames` below 1.
   """
   _check_num_frames(num_frames)
   t = np.arange(1, num_frames + 1)
@@ -43,7 +43,7 @@ def linear_coefficients(num_frames: int) -> np.ndarray:
     float32 [K] of sum 0, odd under time reversal.
 
   Raises:
-    ValueError: if there is no frame.
+    ValueError: for `num_frames` below 1.
   """
   _check_num_frames(num_frames)
   return (2 * np.arange(1, num_frames + 1) - num_frames - 1).astype(np.float32)
@@ -54,7 +54,7 @@ COEFFICIENTS = {
   'linear': linear_coefficients,
 }
 KINDS = (*COEFFICIENTS, 'exact')
-# The exact kind solves a problem of K (K - 1) / 2 unknowns for every clip.
+# 'exact' solves a problem of K (K - 1) / 2 unknowns for every clip.
 MAX_EXACT_FRAMES = 32
 
 
@@ -68,28 +68,29 @@ def exact_coefficients(
 
     min_d 0.5 |d|^2 + C sum_{i > j} max(0, 1 - d.v_i + d.v_j)
 
-  Its solution is in the span of the v_t. The dual has a variable in [0, C] for
-  each pair (i, j) and sees the frames through their K x K inner products only:
+  The solution is in the span of the v_t. The dual has a variable a_ij in [0, C]
+  for each pair i > j and depends on the frames only through their K x K inner
+  products:
 
     max_a sum(a) - 0.5 |sum_{i > j} a_ij (v_i - v_j)|^2
 
-  It is solved for all clips at once by a fixed number of accelerated projected
+  It is solved for all clips together by a fixed number of accelerated projected
   gradient steps with restarts (O'Donoghue and Candes 2015).
 
   Args:
     frames: [..., K, H, W, C] float, K from 1 to `MAX_EXACT_FRAMES`.
-    cost: C. Inner products are means over H, W and C, so that it does not
-      depend on the size of the pictures. Towards 0 the result is that of
-      `linear_coefficients` on the running means.
-    num_iterations: steps of the solver. None: 500 for up to 8 frames, for more
-      of them as the cube of K. An image of frames in about [-1, 1] is then
-      exact to 1e-3; float32 allows no more at 32 frames.
+    cost: C. Inner products are means over height, width and channels, so that
+      it does not depend on the size of the frames. As it goes to 0, the result
+      approaches that of `linear_coefficients` on the running means.
+    num_iterations: steps of the solver. None: 500 for up to 8 frames, and in
+      proportion to K^3 for more. The dynamic image of frames about in [-1, 1]
+      is then exact to 1e-3, which is what float32 allows at 32 frames.
 
   Returns:
-    float32 [..., K] of sum 0. A constant to derivatives.
+    float32 [..., K] of sum 0, a constant for differentiation.
 
   Raises:
-    ValueError: for more frames than that.
+    ValueError: for K below 1 or above `MAX_EXACT_FRAMES`.
   """
   num_frames = frames.shape[-4]
   _check_num_frames(num_frames)
@@ -101,7 +102,8 @@ def exact_coefficients(
   if num_iterations is None:
     num_iterations = math.ceil(500 * max(num_frames / 8, 1) ** 3)
   wide = jax.lax.stop_gradient(frames).astype(jnp.float32)
-  # Only differences count; without the first frame they lose no digits.
+  # Only differences between frames count; subtracting the first frame keeps
+  # their precision.
   motion = wide - wide[..., :1, :, :, :]
   size = math.prod(frames.shape[-3:])
   flat = motion.reshape(*motion.shape[:-3], size)
@@ -167,13 +169,13 @@ def dynamic_image(
   Args:
     frames: [..., K, H, W, C] float, K at least 1.
     kind: one of `KINDS`.
-    epsilon: added to half the range of a clip before it divides. A range far
-      above it is stretched to [-1, 1], one far below it stays near 0.
+    epsilon: added to half the range of a clip before the division by it. A
+      range far above it is scaled to [-1, 1]; one far below it stays near 0.
 
   Returns:
-    [..., H, W, C] in the dtype of `frames`, computed in float32: min-max
-    scaled over H, W and C of each clip. A clip without motion is exactly 0,
-    mid-grey.
+    [..., H, W, C] in the dtype of `frames`; computed in float32, min-max scaled
+    over height, width and channels of each clip. A clip without motion is
+    exactly 0, mid-grey.
 
   Raises:
     ValueError: for an unknown kind or fewer than four axes.
@@ -191,9 +193,9 @@ def dynamic_image(
   else:
     coefficients = COEFFICIENTS[kind](frames.shape[-4])
   wide = frames.astype(jnp.float32)
-  # The coefficients sum to 0, so the first frame can be taken off all others.
-  # Without this, rounding leaves noise in a still clip, and the scaling below
-  # blows it up.
+  # The coefficients sum to 0, so subtracting the first frame changes nothing
+  # but rounding. Without it, rounding leaves noise in a still clip, which the
+  # scaling below would amplify.
   motion = wide - wide[..., :1, :, :, :]
   pooled = jnp.einsum(
     '...k,...khwc->...hwc', coefficients, motion, precision='highest'

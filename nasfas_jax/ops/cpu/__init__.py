@@ -1,1 +1,1 @@
-"""Forms and settings that only the CPU needs."""
+"""Forms of operations and compiler settings that only the CPU needs."""

@@ -1,7 +1,8 @@
-"""A kernel's gradient as a sum over strips of rows, for CPU.
+"""The kernel gradient of a convolution as a sum over strips of rows, for CPU.
 
-XLA's own is slow there for few large images: it is fast for at least `STRIPS`
-of at most `POSITIONS` output positions. Other batches are cut.
+On CPU, XLA's own kernel gradient is slow for few large images. It is fast for
+`STRIPS` or more images of at most `POSITIONS` output positions each, so larger
+images are cut into strips.
 """
 
 import math
@@ -9,15 +10,21 @@ import math
 import jax
 import jax.numpy as jnp
 
-# Set by trials.
+# Tuned by trials.
 STRIPS = 8
 POSITIONS = 1 << 13
-# Rows that a strip has at least.
+# The fewest rows of a strip.
 MIN_ROWS = 8
 
 
 def count(number: int, height: int, width: int) -> int:
-  """How many strips each of so many images is cut into."""
+  """The number of strips to cut each image into.
+
+  Args:
+    number: of images.
+    height: of an image.
+    width: of an image.
+  """
   strips = max(STRIPS / max(number, 1), height * width / POSITIONS, 1)
   return min(math.ceil(strips), max(height // MIN_ROWS, 1))
 
@@ -25,10 +32,11 @@ def count(number: int, height: int, width: int) -> int:
 def kernel_gradient(
   x: jax.Array, g: jax.Array, *, dilation: int, window: tuple[int, int]
 ) -> jax.Array:
-  """The kernel's cotangent in a convolution with stride 1.
+  """The cotangent of the kernel of a convolution with stride 1.
 
   Args:
-    x: [N, H, W, C] float, padded by zeros of dilation * (k // 2) there.
+    x: [N, H, W, C] float, the input, without the convolution's padding of
+      dilation * (k // 2) zeros on every side.
     g: [N, H, W, O] in the dtype of `x`, the cotangent of the result.
     dilation: step between taps.
     window: (kh, kw), both odd.
@@ -54,7 +62,7 @@ def kernel_gradient(
   )
   x = x.reshape(number * strips, *x.shape[2:])
   g = g.reshape(number * strips, rows, width, g.shape[-1])
-  # The convolution's transpose: images are channels, channels are images.
+  # The transpose of a convolution: the axes of images and channels swap.
   gradient = jax.lax.conv_general_dilated(
     x,
     g,
@@ -62,6 +70,6 @@ def kernel_gradient(
     padding='VALID',
     dimension_numbers=('CHWN', 'IHWO', 'HWNC'),
   )
-  # By itself: XLA would fuse it with a sum over the taps that follows (that of
-  # the folded kernel has one) into a kernel of its library, many times slower.
+  # Without the barrier, XLA would fuse it with a following sum over the taps,
+  # such as that of the folded kernel, into a library call many times slower.
   return jax.lax.optimization_barrier(gradient)

@@ -1,24 +1,23 @@
-"""What XLA's compiler for the CPU is told; other backends need no telling."""
+"""Flags of XLA's CPU compiler; other backends ignore them."""
 
 import os
 from collections.abc import MutableMapping
 
 _FLAG = '--xla_cpu_experimental_ynn_fusion_type'
-# By default XLA also hands convolutions and products, with what surrounds them,
-# to this library. In a step that has gradients its own are faster: the default
-# training step took 1.17 times the processors' time without this
-# (`python -m benchmarks.run --only=cpu_forms`). Sums, those of batch
-# normalization above all, are faster in the library.
+# By default, XLA also fuses convolutions and matrix products into calls of the
+# YNN library. In a step with gradients, XLA's own are faster: without this flag
+# the default training step took 1.17 times the CPU time
+# (`python -m benchmarks.run --only=cpu_forms`). Reductions, above all those of
+# batch normalization, are faster in the library.
 _KINDS = 'LIBRARY_FUSION_TYPE_REDUCE'
 
 
 def prefer_own_convolutions(
   environ: MutableMapping[str, str] = os.environ,
 ) -> None:
-  """Keeps XLA's convolutions out of its library of fused kernels, on CPU.
+  """Keeps convolutions on CPU out of the YNN library, by a flag in XLA_FLAGS.
 
-  To be called before the first computation; other backends do not read the
-  flag. A flag that the user has set stays.
+  Call it before the first computation. A value that the user has set stays.
 
   Args:
     environ: the environment, changed in place.
