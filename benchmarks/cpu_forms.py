@@ -11,7 +11,6 @@ processors' time, which holds on a machine that is busy.
 """
 
 import dataclasses
-import functools
 import os
 import statistics
 import subprocess
@@ -26,7 +25,6 @@ from benchmarks import meta, pipeline
 from configs import search as search_config
 from nasfas_jax.ops import convolution
 from nasfas_jax.ops.cpu import xla_options
-from nasfas_jax.searchers import bilevel
 
 ROUNDS = 7
 BASE = 'as jobs run'
@@ -85,20 +83,18 @@ def _search(
 ) -> Callable:
   config = search_config.get_config(variant)
   _resize(config, image_size)
-  model = bilevel.build_supernet(config)
-  state = jax.jit(functools.partial(bilevel.initial_state, config, model))()
+  parts = meta.make_parts(config)
+  state = jax.jit(meta.initial(config, parts))()
   if make_step is meta.plain_step:
     batch = meta.make_batch(config, batch_size)
   else:
-    settings = config.meta
+    fields = config.meta
     batch = {
-      name: meta.make_batch(
-        config, settings.num_tasks, settings[f'{name}_size']
-      )
+      name: meta.make_batch(config, fields.num_tasks, fields[f'{name}_size'])
       for name in ('support', 'query')
     }
   found = {'compile_seconds': {}, 'memory_gib': {}}
-  return make_step(found, config, model, state, batch)
+  return make_step(found, parts, state, batch)
 
 
 def _resize(config, image_size: int) -> None:
@@ -109,12 +105,12 @@ def _resize(config, image_size: int) -> None:
 
 
 STEPS = {
-  'train 64': lambda: _training('default', 64, 16),
+  'train 64': lambda: _training('', 64, 16),
   'train 128': lambda: _training('paper', 128, 2),
   'train 256': lambda: _training('paper', 256, 2),
   'search': lambda: _search('plain', meta.plain_step),
-  'tasks': lambda: _search('default', meta.first_order_step),
-  'second order': lambda: _search('default', meta.second_order_step),
+  'tasks': lambda: _search('', meta.first_order_step),
+  'second order': lambda: _search('', meta.second_order_step),
   'paper search 128': lambda: _search(
     'paper', meta.plain_step, image_size=128, batch_size=1
   ),

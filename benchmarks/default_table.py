@@ -12,7 +12,6 @@ writes both as JSON into the workdir.
 """
 
 import csv
-import json
 import pathlib
 import statistics
 
@@ -21,7 +20,7 @@ from sklearn import linear_model, pipeline, preprocessing
 
 from nasfas_configs import search as search_config
 from nasfas_datasets.synthetic_fas import difficulty
-from nasfas_jax import metrics
+from nasfas_jax import files, metrics
 from nasfas_jax.data import index
 from nasfas_jax.study import jobs
 
@@ -29,14 +28,14 @@ _WORKDIR = flags.DEFINE_string('workdir', 'runs/table', 'Folder of the runs.')
 _SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds.')
 _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of datasets.')
 
-TRAIN = '--config=configs/train.py'
+TRAIN = '--config=train'
 
 
 def rows_of(folder: pathlib.Path) -> dict[str, list[str]]:
   """The command-line arguments of each row's run."""
   genotype = f'--config.genotype={folder / "searched" / "genotype.json"}'
   return {
-    'searched': ['--config=configs/search.py'],
+    'searched': ['--config=search'],
     'theta0': [TRAIN, genotype, '--config.network.theta=0.0'],
     'cdcnpp': [TRAIN, '--config.model=cdcnpp'],
   }
@@ -149,10 +148,7 @@ def main(argv) -> None:
     for figure in behind[name][0]:
       table[title][figure] = [values[figure] for values in behind[name]]
   path = pathlib.Path(_WORKDIR.value) / 'table.json'
-  path.write_text(
-    json.dumps({'protocol': protocol, 'rows': table}, indent=2) + '\n',
-    encoding='utf-8',
-  )
+  files.write_json(path, {'protocol': protocol, 'rows': table})
   print(f'{protocol}, seeds {", ".join(_SEEDS.value)}\n')
   print('| | test HTER | test AUC | parameters |')
   print('|---|---|---|---|')

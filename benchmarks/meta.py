@@ -1,15 +1,49 @@
 """Cost of the meta-search's step beside the plain search's, default sizes."""
 
+import dataclasses
 import functools
 import time
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from benchmarks import timing
 from nasfas_configs import search as search_config
-from nasfas_jax import states
-from nasfas_jax.searchers import bilevel, meta_step
+from nasfas_jax import settings, sharding
+from nasfas_jax.models.supernet import Supernet
+from nasfas_jax.ops.cpu import xla_options
+from nasfas_jax.searchers import bilevel, meta_step, supernet_program
+from nasfas_jax.searchers.meta_step import MetaSettings
+from nasfas_jax.searchers.supernet_program import SearchSettings, SupernetLoss
+
+
+class Parts(NamedTuple):
+  """What the steps of a config's search are made of."""
+
+  model: Supernet
+  loss_fn: SupernetLoss
+  search: SearchSettings
+  meta: MetaSettings
+
+
+def make_parts(config) -> Parts:
+  model = settings.supernet(config)
+  search = settings.search(config)
+  loss_fn = supernet_program.supernet_loss(
+    model, settings.input_form(config), settings.objective(config), search
+  )
+  return Parts(model, loss_fn, search, settings.meta(config))
+
+
+def initial(config, parts: Parts):
+  """A function that makes the search's fresh state."""
+  return functools.partial(
+    supernet_program.initial_state,
+    parts.model,
+    settings.example_input(config),
+    parts.search,
+  )
 
 
 def make_batch(config, *lead):
@@ -31,21 +65,20 @@ def measure() -> dict[str, dict[str, float]]:
     name: {} for name in ('ratios', 'seconds', 'compile_seconds', 'memory_gib')
   }
   config = search_config.get_config()
-  settings = config.meta
-  clips = settings.num_tasks * (settings.support_size + settings.query_size)
-  # The plain steps over the same number of pictures.
-  config.search.batch_size = clips // 2
-  model = bilevel.build_supernet(config)
-  state = jax.jit(functools.partial(bilevel.initial_state, config, model))()
+  fields = config.meta
+  clips = fields.num_tasks * (fields.support_size + fields.query_size)
+  parts = make_parts(config)
+  state = jax.jit(initial(config, parts))()
   tasks = {
-    'support': make_batch(config, settings.num_tasks, settings.support_size),
-    'query': make_batch(config, settings.num_tasks, settings.query_size),
+    'support': make_batch(config, fields.num_tasks, fields.support_size),
+    'query': make_batch(config, fields.num_tasks, fields.query_size),
   }
-  batch = make_batch(config, config.search.batch_size)
+  # The plain steps over the same number of pictures.
+  batch = make_batch(config, clips // 2)
   functions = {
-    'plain': plain_step(found, config, model, state, batch),
-    'first order': first_order_step(found, config, model, state, tasks),
-    'second order': second_order_step(found, config, model, state, tasks),
+    'plain': plain_step(found, parts, state, batch),
+    'first order': first_order_step(found, parts, state, tasks),
+    'second order': second_order_step(found, parts, state, tasks),
   }
   seconds = timing.medians(functions, rounds=11)
   found['seconds'] = {f'{name} step': s for name, s in seconds.items()}
@@ -56,9 +89,11 @@ def measure() -> dict[str, dict[str, float]]:
   return found
 
 
-def plain_step(found, config, model, state, batch):
+def plain_step(found, parts: Parts, state, batch):
   """The plain search's two steps, again and again; compile times in `found`."""
-  weight_fn, arch_fn = bilevel.jit_steps(config, model, states.make_mesh())
+  weight_fn, arch_fn = bilevel.jit_steps(
+    parts.loss_fn, parts.search, sharding.make_mesh()
+  )
   weight_step, first = timing.compile_seconds(
     lambda: weight_fn.lower(state, batch)
   )
@@ -86,26 +121,47 @@ def carried(step, state):
   return run
 
 
-def first_order_step(found, config, model, state, tasks):
+def first_order_pieces(parts: Parts, state) -> tuple[meta_step.Pieces, dict]:
+  """The pieces of a first-order step, and what they were made of."""
+  mesh = sharding.make_mesh(parts.meta.num_tasks)
+  made_of = {
+    'loss_fn': parts.loss_fn,
+    'search': parts.search,
+    'settings': parts.meta,
+    'mesh': mesh,
+    'shardings': jax.tree.map(lambda _: sharding.replicated(mesh), state),
+  }
+  return meta_step.first_order_pieces(**made_of), made_of
+
+
+def first_order_step(found, parts: Parts, state, tasks):
   """The first-order step, again and again; costs of compiling in `found`."""
-  mesh = states.make_mesh(config.meta.num_tasks)
-  shardings = jax.tree.map(lambda _: states.replicated(mesh), state)
-  step = meta_step.FirstOrderStep(model, config, mesh, shardings)
+  pieces, made_of = first_order_pieces(parts, state)
+  in_sequence = parts.model.remat
+  # The gradient of a set, alone: nearly all of the step.
   start = time.perf_counter()
-  step.compile(state, tasks)
+  compiled = xla_options.compile_step(
+    pieces.lower(state, tasks['support']), in_sequence=in_sequence
+  )
   found['compile_seconds']['first order'] = time.perf_counter() - start
   found['memory_gib']['first order, temporaries'] = (
-    step.temporary_bytes() / 2**30
+    compiled.memory_analysis().temp_size_in_bytes / 2**30
+  )
+  step = meta_step.compile_first_order(
+    state, tasks, **made_of, in_sequence=in_sequence
   )
   return carried(lambda state: step(state, tasks), state)
 
 
-def second_order_step(found, config, model, state, tasks):
-  """The second-order step; costs of compiling in `found`."""
-  config = config.copy_and_resolve_references()
-  config.search.second_order = True
+def second_order_step(found, parts: Parts, state, tasks):
+  search = dataclasses.replace(parts.search, second_order=True)
   step = jax.jit(
-    functools.partial(meta_step.meta_step, model=model, config=config)
+    functools.partial(
+      meta_step.meta_step,
+      loss_fn=parts.loss_fn,
+      search=search,
+      settings=parts.meta,
+    )
   )
   compiled, seconds = timing.compile_seconds(lambda: step.lower(state, tasks))
   found['compile_seconds']['second order'] = seconds

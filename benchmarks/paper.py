@@ -15,9 +15,9 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from benchmarks import meta
 from nasfas_configs import search as search_config
-from nasfas_jax import states
+from nasfas_jax import sharding
 from nasfas_jax.ops.cpu import xla_options
-from nasfas_jax.searchers import bilevel, meta_step
+from nasfas_jax.searchers import bilevel
 
 CLIPS = 4
 
@@ -54,11 +54,11 @@ def _compile(lower: dict, remat: bool) -> tuple[dict, float]:
 
 def _plain(config) -> dict:
   """How to lower the two steps of the plain search."""
-  model = bilevel.build_supernet(config)
-  state = jax.eval_shape(
-    functools.partial(bilevel.initial_state, config, model)
+  parts = meta.make_parts(config)
+  state = jax.eval_shape(meta.initial(config, parts))
+  weight_fn, arch_fn = bilevel.jit_steps(
+    parts.loss_fn, parts.search, sharding.make_mesh()
   )
-  weight_fn, arch_fn = bilevel.jit_steps(config, model, states.make_mesh())
   batch = meta.make_batch(config, config.search.batch_size)
   return {
     'weight step': lambda: weight_fn.lower(state, batch),
@@ -70,15 +70,11 @@ def _first_order(config) -> dict:
   """How to lower the gradient of one task's set, nearly all of a step."""
   config = config.copy_and_resolve_references()
   config.meta.num_tasks = 1
-  model = bilevel.build_supernet(config)
-  state = jax.eval_shape(
-    functools.partial(bilevel.initial_state, config, model)
-  )
-  mesh = states.make_mesh()
-  shardings = jax.tree.map(lambda _: states.replicated(mesh), state)
-  step = meta_step.FirstOrderStep(model, config, mesh, shardings)
+  parts = meta.make_parts(config)
+  state = jax.eval_shape(meta.initial(config, parts))
+  pieces, _ = meta.first_order_pieces(parts, state)
   batch = meta.make_batch(config, 1, CLIPS)
-  return {'meta-step': lambda: step.lower_gradients(state, batch)}
+  return {'meta-step': lambda: pieces.lower(state, batch)}
 
 
 def measure() -> dict[str, dict[str, float]]:

@@ -19,10 +19,10 @@ from benchmarks import meta, timing
 from nasfas_configs import search as search_config
 from nasfas_configs import train as train_config
 from nasfas_datasets import prepare
-from nasfas_jax import records, scoring, states, supervised, train
+from nasfas_jax import records, settings, sharding, supervised, train
 from nasfas_jax.data import episodes, protocols
 from nasfas_jax.ops.cpu import xla_options
-from nasfas_jax.searchers import bilevel, meta_search
+from nasfas_jax.searchers import meta_search
 
 BATCHES = 40
 
@@ -82,16 +82,18 @@ def _load(config, folder):
   return protocols.load(config.protocol, folder, 'tiny').train
 
 
+def _domain_field(config) -> str:
+  return protocols.get_protocol(config.protocol).domain_field
+
+
 def _read(config, folder, batch_size, map_size):
   """`_clips_a_second` of a stream of training clips."""
-  make_stream = functools.partial(
-    supervised.train_stream,
-    rows=_load(config, folder),
-    batch_size=batch_size,
-    map_size=map_size,
-    seed=0,
-    step=0,
-  )
+  rows = _load(config, folder)
+
+  def make_stream(config):
+    read = settings.training_batches(config, _domain_field(config), map_size)
+    return read(rows, batch_size=batch_size, seed=0, step=0)
+
   return _clips_a_second(make_stream, config, batch_size)
 
 
@@ -114,65 +116,60 @@ def _plain_search(folder):
   size = config.search.batch_size
   # One of the two streams; both read alike, and share what they read with.
   reads, batch = _read(config, folder, size, config.supernet.output_size)
-  model = bilevel.build_supernet(config)
-  step = meta.plain_step(
-    _unused(), config, model, _initial(config, model), batch
-  )
-  return reads, 2 * size, step
+  parts, state = _search(config)
+  return reads, 2 * size, meta.plain_step(_unused(), parts, state, batch)
 
 
 def _meta_search(folder):
   config = search_config.get_config()
   rows = _load(config, folder)
-  settings = config.meta
-  domain_field = protocols.get_protocol(config.protocol).domain_field
+  fields = config.meta
+  domain_field = _domain_field(config)
   drawn = episodes.Episodes(
     tasks=tuple(
       episodes.make_tasks(rows, config.search.hold_out, domain_field)
     ),
-    num_tasks=settings.num_tasks,
-    support_size=settings.support_size,
-    query_size=settings.query_size,
+    num_tasks=fields.num_tasks,
+    support_size=fields.support_size,
+    query_size=fields.query_size,
     seed=0,
     live=np.array([row['label'] == records.LIVE for row in rows]),
   )
-  make_stream = functools.partial(
-    supervised.episode_stream,
-    rows=rows,
-    episodes=drawn,
-    map_size=config.supernet.output_size,
-    seed=0,
-    step=0,
-  )
+
+  def make_stream(config):
+    read = settings.episode_batches(config, domain_field)
+    return read(rows, episodes=drawn, seed=0, step=0)
+
   reads, batch = _clips_a_second(make_stream, config, drawn.size)
-  tasks = meta_search.split_tasks(
-    batch, settings.num_tasks, settings.support_size
-  )
-  model = bilevel.build_supernet(config)
-  step = meta.first_order_step(
-    _unused(), config, model, _initial(config, model), tasks
-  )
+  tasks = meta_search.split_tasks(batch, fields.num_tasks, fields.support_size)
+  parts, state = _search(config)
+  step = meta.first_order_step(_unused(), parts, state, tasks)
   return reads, drawn.size, step
 
 
-def _initial(config, model):
-  return jax.jit(functools.partial(bilevel.initial_state, config, model))()
+def _search(config):
+  """What the steps of a search are made of, and its fresh state."""
+  parts = meta.make_parts(config)
+  return parts, jax.jit(meta.initial(config, parts))()
 
 
 def train_step(config, batch):
   """The training step of CDCN++ as `train.fit` runs it, again and again."""
-  model = scoring.build_network(config, config.model)
-  optimizer, _ = train.make_optimizer(config.train)
+  model = settings.network(config, config.model)
+  optimizer = settings.training(config).optimizer()
   state = jax.jit(
-    functools.partial(train.initial_state, config, model, optimizer)
+    lambda: train.initial_state(
+      model, settings.example_input(config), config.seed, optimizer
+    )
   )()
+  loss_fn = supervised.network_loss(
+    model, settings.input_form(config), settings.objective(config)
+  )
   step = jax.jit(
-    functools.partial(
-      train.train_step, model=model, config=config, optimizer=optimizer
-    ),
+    functools.partial(train.train_step, loss_fn=loss_fn, optimizer=optimizer),
     donate_argnums=0,
   )
-  batch = states.put_batch(batch, states.make_mesh())
+  batch = sharding.put_batch(batch, sharding.make_mesh())
   compiled = xla_options.compile_step(
     step.lower(state, batch), in_sequence=True
   )

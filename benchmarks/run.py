@@ -7,15 +7,7 @@ one JSON object with 'ratios', 'seconds', 'compile_seconds', 'memory_gib' and
 'limits', each a flat object, and prints it as a table.
 """
 
-if __name__ == '__main__':
-  # As the main module does, before the imports.
-  from nasfas_jax.ops.cpu import huge_pages
-
-  huge_pages.restart_with_huge_pages()
-
-import json
 import os
-import pathlib
 import platform
 
 import jax
@@ -31,6 +23,7 @@ from benchmarks import (
   pipeline,
   preparing,
 )
+from nasfas_jax import files
 from nasfas_jax.ops.cpu import xla_options
 
 GROUPS = {
@@ -66,8 +59,7 @@ def main(argv) -> None:
     for name, value in found[part].items():
       print(f'{part:16} {name:56} {value:10.3f}')
   if _JSON.value:
-    path = pathlib.Path(_JSON.value)
-    path.write_text(json.dumps(found, indent=2) + '\n', encoding='utf-8')
+    files.write_json(_JSON.value, found)
 
 
 if __name__ == '__main__':

@@ -12,12 +12,11 @@ in both. --skip leaves the first seeds out of the differences, but those of the
 random genotypes.
 """
 
-import json
-import pathlib
-
 import numpy as np
 from absl import app, flags
 from scipy import stats
+
+from nasfas_jax import files
 
 _SKIP = flags.DEFINE_integer('skip', 0, 'Seeds to leave out.', lower_bound=0)
 
@@ -82,13 +81,10 @@ def lines_of(figures: dict) -> list[str]:
 def main(argv):
   if len(argv) not in (2, 3):
     raise app.UsageError('One file or two, such as docs/study/study.json.')
-  files = [
-    json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
-    for path in argv[1:]
-  ]
-  print('\n'.join(lines_of(files[0])))
-  if len(files) == 2:
-    aucs = [figures['random']['auc']['values'] for figures in files]
+  studies = [files.read_json(path) for path in argv[1:]]
+  print('\n'.join(lines_of(studies[0])))
+  if len(studies) == 2:
+    aucs = [figures['random']['auc']['values'] for figures in studies]
     # By seed, from 0 on, in both.
     number = min(map(len, aucs))
     found = stats.spearmanr(aucs[0][:number], aucs[1][:number])

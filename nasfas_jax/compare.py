@@ -11,13 +11,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nasfas_jax import (
   config_checks,
+  evaluate,
   files,
   models,
   progress,
   run_log,
-  scoring,
+  settings,
   train,
 )
+from nasfas_jax.baseline import steps
 from nasfas_jax.comparison import (
   gradients,
   inputs,
@@ -30,9 +32,11 @@ from nasfas_jax.comparison import (
   speed,
   twins,
 )
+from nasfas_jax.comparison import setup as setup_lib
+from nasfas_jax.comparison.setup import Setup
 from nasfas_jax.data import protocols
-from nasfas_jax.models import cost
-from nasfas_jax.searchers import bilevel
+from nasfas_jax.models import cost, genotypes
+from nasfas_jax.searchers import supernet_program
 
 SECTIONS = ('network', 'supernet', 'metrics', 'speed', 'memory')
 # What the parity holds to: the map in float32, and gradients in float64. In
@@ -66,11 +70,10 @@ def compare(
     ValueError: for a config that makes no sense or weights that do not fit.
     FileNotFoundError: if a file, a checkpoint or the dataset is missing.
   """
-  config = source.merge_run(config)
+  config = merge_run(config)
   check(config)
-  source.check(config)
   prepare(config)
-  loaded = source.load(config)
+  setup, loaded = load(config)
   selection = protocols.load(
     config.protocol,
     config.data.data_dir,
@@ -78,19 +81,23 @@ def compare(
     config.threshold_source,
   )
   run_log.start(workdir, config, selection)
+  if isinstance(loaded.chosen, genotypes.Genotype):
+    # The processes that time and measure read it there.
+    loaded.chosen.save(workdir / 'genotype.json')
+  environment = files.read_json(workdir / 'environment.json')
   trained = loaded.origin != 'drawn'
   if trained:
     source.keep(loaded, workdir)
   results = {
     'protocol': config.protocol,
-    'model': source.describe(config, loaded),
+    'model': source.describe(config.model, loaded, environment),
     'limits': {
       'map': MAP_LIMIT,
       'gradients': GRADIENT_LIMIT,
       'gradients_float64': FLOAT64_LIMIT,
       'gradients_whole': WHOLE_LIMIT,
     },
-    'cost': count(config, loaded),
+    'cost': count(setup, loaded),
   }
   sections = config.compare.sections
 
@@ -99,40 +106,100 @@ def compare(
     results['holds'] = holds(results)
     files.write_json(workdir / 'results.json', results)
 
-  batches = inputs.draw(config, selection.train, 'network')
-  search_batches = inputs.draw(config, selection.train, 'supernet')
+  batches, search_batches = (
+    draw(config, selection, *sizes)
+    for sizes in (
+      (config.compare.batch_size, config.network.output_size),
+      (config.compare.search_batch_size, config.supernet.output_size),
+    )
+  )
   # The default of an accelerator (TF32, bfloat16) is not float32. The times
   # below are of the default, which is what a run has.
   with jax.default_matmul_precision('highest'):
     if 'network' in sections:
       with progress.stage('Comparing the network'):
-        results['network'] = compare_network(config, loaded, batches)
+        results['network'] = compare_network(
+          setup, loaded, batches, config.compare.float64
+        )
       write()
     if 'supernet' in sections:
       with progress.stage('Comparing the supernet'):
-        results['supernet'] = compare_supernet(config, search_batches)
+        results['supernet'] = compare_supernet(
+          setup, search_batches, config.compare.float64
+        )
       write()
     if 'metrics' in sections and trained:
-      results['metrics'] = judged.judge(config, loaded, selection)
+      results['metrics'] = judged.judge(
+        loaded,
+        setup.form,
+        functools.partial(evaluate.score, config),
+        selection,
+      )
       write()
   if 'speed' in sections:
     results['speed'] = speed.measure(
-      config, workdir, loaded, batches[0], search_batches[0]
+      *(setup, workdir, loaded, batches[0], search_batches[0]),
+      rounds=config.compare.rounds,
+      compile_network=config.compare.compile,
+      compile_search=config.compare.compile_search,
     )
     write()
   if 'memory' in sections:
     with progress.stage('Measuring memory'):
       results['memory'] = {
         **memory.measure(workdir),
-        'xla': xla_bytes(config, loaded, batches[0]),
+        'xla': xla_bytes(setup, batches[0]),
       }
   write()
   announce(results)
-  progress.say(f'Report: {page.write(workdir)}')
+  path = page.write(workdir, results, config.to_dict(), environment)
+  progress.say(f'Report: {path}')
+
+
+def merge_run(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """The config of the run in config.checkpoint, if one is given.
+
+  All of its fields stand but those that say what is compared and where the
+  data lie. Both frameworks compute in float32 and without random numbers of
+  their own, whatever the run did.
+
+  Raises:
+    ValueError: if both a run and a file of PyTorch are given, or if the folder
+      holds no run.
+  """
+  if not config.checkpoint:
+    return config
+  if config.torch_weights:
+    raise ValueError(
+      f'config.checkpoint is {config.checkpoint!r} and config.torch_weights '
+      f'{config.torch_weights!r}; allowed: one of them.'
+    )
+  merged = ml_collections.ConfigDict(config.to_dict())
+  with merged.ignore_type():
+    merged.update(
+      evaluate.read_run_config(pathlib.Path(config.checkpoint)).to_dict()
+    )
+  fixed = {
+    'network.dtype': 'float32',
+    'supernet.dtype': 'float32',
+    'search.gumbel': False,
+  }
+  for path, value in fixed.items():
+    part, name = path.split('.')
+    if merged[part][name] != value:
+      progress.say(
+        f'config.{path} of the run is {merged[part][name]!r}; compared with '
+        f'{value!r}.'
+      )
+      merged[part][name] = value
+  for name in ('experiment', 'checkpoint', 'torch_weights', 'compare'):
+    merged[name] = config[name]
+  merged.data.data_dir = config.data.data_dir
+  return merged
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-  """Checks config.compare.
+  """Checks a merged config before anything is written.
 
   Raises:
     ValueError: names the field, its value and what is allowed.
@@ -151,43 +218,110 @@ def check(config: ml_collections.ConfigDict) -> None:
   config_checks.check_batch_sizes(
     config, 'compare.batch_size', 'compare.search_batch_size'
   )
+  if config.checkpoint:
+    config_checks.check(config)
+  else:
+    train.check(config)
+  try:
+    steps.make_loss(dict(config.loss))
+  except ValueError as error:
+    raise ValueError(f'config.loss: {error}') from error
+  if config.network.dtype != 'float32' or config.supernet.dtype != 'float32':
+    raise ValueError(
+      f'config.network.dtype is {config.network.dtype!r}, '
+      f'config.supernet.dtype {config.supernet.dtype!r}; a comparison allows '
+      "'float32'."
+    )
+  if config.search.gumbel:
+    raise ValueError(
+      'config.search.gumbel is True; a comparison allows False, since the '
+      "frameworks' random numbers differ."
+    )
 
 
-def compare_network(config, loaded: source.Source, batches) -> dict:
+def load(config: ml_collections.ConfigDict) -> tuple[Setup, source.Source]:
+  """What a merged config compares, and the weights that it names or draws.
+
+  Raises:
+    FileNotFoundError: if a file or checkpoint is missing.
+    ValueError: if the sizes or the weights do not fit the network.
+  """
+  chosen = _choose(config)
+  config_checks.check_model(
+    'network', lambda: settings.network(config, chosen), config
+  )
+  setup = setup_lib.of(config, chosen)
+  return setup, source.load(
+    setup,
+    chosen,
+    checkpoint=config.checkpoint,
+    torch_weights=config.torch_weights,
+  )
+
+
+def _choose(config) -> str | genotypes.Genotype:
+  """The network of a merged config: a name or a genotype."""
+  if config.model != 'genotype' or config.checkpoint:
+    return evaluate.choose_network(config, pathlib.Path(config.checkpoint))
+  return genotypes.load(config.genotype)
+
+
+def draw(config, selection, batch_size: int, map_size: int) -> list[dict]:
+  """The first batches that a training would see, one for every step."""
+  domain_field = protocols.get_protocol(config.protocol).domain_field
+  return inputs.draw(
+    settings.training_batches(config, domain_field, map_size),
+    selection.train,
+    batch_size=batch_size,
+    seed=config.seed + 3,
+    number=config.compare.adam_steps,
+  )
+
+
+def compare_network(
+  setup: Setup, loaded: source.Source, batches, float64: bool
+) -> dict:
   """Parity of the network; leaves the twin as it was."""
-  return _compare(config, loaded.model, loaded.variables, batches)
+  return _compare(setup, loaded.model, loaded.variables, batches, float64)
 
 
-def compare_supernet(config, batches) -> dict:
+def compare_supernet(setup: Setup, batches, float64: bool) -> dict:
   """Parity of a fresh supernet, its architecture's gradient included."""
-  model = bilevel.build_supernet(config)
-  state = jax.jit(functools.partial(bilevel.initial_state, config, model))()
+  model = setup.supernet
+  state = jax.jit(
+    functools.partial(
+      supernet_program.initial_state, model, setup.example, setup.search
+    )
+  )()
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
-  return _compare(config, model, variables, batches, state.arch)
+  return _compare(setup, model, variables, batches, float64, state.arch)
 
 
-def _compare(config, model, variables, batches, *arch) -> dict:
+def _compare(setup, model, variables, batches, float64, *arch) -> dict:
   """Every difference of a model and its twin; one batch for every step."""
-  pairs = [inputs.pair(config, batch) for batch in batches]
+  pairs = [inputs.pair(batch, setup.form) for batch in batches]
   twin = twins.make_twin(model, pairs[0][0].shape[-1], variables)
-  run = gradients.loss_and_gradients(model)
+  loss_weights = setup.loss_weights
+  run = gradients.loss_and_gradients(model, loss_weights)
   return {
     **parity.compare_outputs(model, variables, twin, pairs[0][0], *arch),
     **gradients.compare_gradients(
       *(model, run, variables, twin, pairs[0], *arch),
-      float64=config.compare.float64,
+      loss_weights=loss_weights,
+      float64=float64,
     ),
     'weights': learning.compare_learning(
-      run, variables, twin, pairs, config.train, *arch
+      *(run, variables, twin, pairs, setup.training, *arch),
+      loss_weights=loss_weights,
     ),
   }
 
 
-def count(config, loaded: source.Source) -> dict[str, dict[str, float]]:
+def count(setup: Setup, loaded: source.Source) -> dict[str, dict[str, float]]:
   """Parameters, and 10^9 multiply-accumulates for one input, of both."""
-  image = scoring.example_input(config)
+  image = setup.example
   macs = cost.count_macs(
-    functools.partial(loaded.model.apply, train=False),
+    lambda variables, x: loaded.model.apply(variables, x, train=False).map,
     loaded.variables,
     image,
   )
@@ -204,18 +338,11 @@ def count(config, loaded: source.Source) -> dict[str, dict[str, float]]:
   }
 
 
-def xla_bytes(config, loaded: source.Source, batch) -> dict[str, float]:
+def xla_bytes(setup: Setup, batch: dict) -> dict[str, float]:
   """What XLA's analysis says of a training step, in MiB."""
-  optimizer = train.make_optimizer(config.train)[0]
-  state = jax.eval_shape(
-    functools.partial(train.initial_state, config, loaded.model, optimizer)
-  )
-  step = jax.jit(
-    functools.partial(
-      train.train_step, model=loaded.model, config=config, optimizer=optimizer
-    )
-  )
-  analysis = step.lower(state, batch).compile().memory_analysis()
+  start, step = speed.training_step(setup)
+  lowered = jax.jit(step).lower(jax.eval_shape(start), batch)
+  analysis = lowered.compile().memory_analysis()
   return {
     'temporaries': analysis.temp_size_in_bytes / 2**20,
     'arguments': analysis.argument_size_in_bytes / 2**20,

@@ -10,17 +10,16 @@ computation, so that float64 agrees to about 1e-6, not to its own precision.)
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 
 from nasfas_jax import losses
 from nasfas_jax.baseline import steps
-from nasfas_jax.comparison import parity, twins
+from nasfas_jax.comparison import inputs, parity, twins
 
 
 def compare_gradients(
@@ -30,6 +29,7 @@ def compare_gradients(
   twin: torch.nn.Module,
   pair: parity.Pair,
   *arch,
+  loss_weights: Mapping[str, float],
   float64: bool,
 ) -> dict:
   """Differences of the loss and of every gradient, of weights and architecture.
@@ -41,6 +41,7 @@ def compare_gradients(
     twin: of the model; is left as it was.
     pair: the clips' images and maps.
     *arch: the supernet's architecture.
+    loss_weights: of the loss's terms; `run` has the same.
     float64: compare in float64 too.
 
   Returns:
@@ -50,15 +51,17 @@ def compare_gradients(
     difference of each framework's float32 gradients from our float64 ones.
   """
   loss, ours = _gradients(run, variables, pair, arch, np.float32)
-  twin_loss, theirs = _twin_gradients(twin, pair, arch, np.float32)
+  twin_loss, theirs = _twin_gradients(
+    twin, pair, arch, loss_weights, np.float32
+  )
   found = {
     'loss': parity.difference(twin_loss, loss),
     'gradients': parity.relative(theirs, ours),
   }
   if float64:
-    run = loss_and_gradients(model.clone(dtype=np.float64))
+    run = loss_and_gradients(model.clone(dtype=np.float64), loss_weights)
     _, exact = _gradients(run, variables, pair, arch, np.float64)
-    _, their_exact = _twin_gradients(twin, pair, arch, np.float64)
+    _, their_exact = _twin_gradients(twin, pair, arch, loss_weights, np.float64)
     found['gradients_float64'] = {
       **parity.relative(their_exact, exact),
       'jax_rounding': parity.relative(ours, exact)['max'],
@@ -67,29 +70,29 @@ def compare_gradients(
   return found
 
 
-def loss_and_gradients(model: nn.Module):
-  """A jitted function of (variables, images, target, *arch).
+def loss_and_gradients(model: nn.Module, loss_weights: Mapping[str, float]):
+  """A jitted function of (variables, images, maps, *arch).
 
   It returns (loss, batch statistics), gradients of params and arch.
   """
+  objective = losses.make_objective(loss_weights)
 
-  def loss_fn(params, arch, batch_stats, images, target):
-    prediction, updates = model.apply(
+  def loss_fn(params, arch, batch_stats, images, maps):
+    outputs, updates = model.apply(
       {'params': params, 'batch_stats': batch_stats},
       images,
       *arch,
       train=True,
       mutable=['batch_stats'],
     )
-    loss = jnp.mean(losses.total_loss(prediction.map, target))
-    return loss, updates['batch_stats']
+    return objective(outputs, maps)[0], updates['batch_stats']
 
   gradient = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
 
   @jax.jit
-  def run(variables, images, target, *arch):
+  def run(variables, images, maps, *arch):
     return gradient(
-      variables['params'], arch, variables['batch_stats'], images, target
+      variables['params'], arch, variables['batch_stats'], images, maps
     )
 
   return run
@@ -97,27 +100,27 @@ def loss_and_gradients(model: nn.Module):
 
 def _gradients(run, variables, pair, arch, dtype) -> tuple:
   """Our loss and {'params', 'arch'}, as NumPy arrays of a dtype."""
-  inputs = jax.tree.map(
-    lambda x: np.asarray(x).astype(dtype), (variables, *pair, *arch)
+  images, maps = pair
+  variables, images, arch = jax.tree.map(
+    lambda x: np.asarray(x).astype(dtype), (variables, images, arch)
   )
   with jax.enable_x64(dtype == np.float64):
-    (loss, _), (params, arch) = run(*inputs)
+    (loss, _), (params, arch) = run(variables, images, maps, *arch)
     return jax.tree.map(np.asarray, (loss, {'params': params, 'arch': arch}))
 
 
-def _twin_gradients(twin, pair, arch, dtype) -> tuple:
+def _twin_gradients(twin, pair, arch, loss_weights, dtype) -> tuple:
   """PyTorch's loss and gradients, in Flax's trees."""
   kind = torch.from_numpy(np.zeros((), dtype)).dtype
   twin = copy.deepcopy(twin).to(kind).train()
   twin.zero_grad()
-  images, target = pair
+  images, maps = inputs.to_torch(pair)
   logits = [
     twins.torch_arch(jax.tree.map(lambda x: np.asarray(x).astype(dtype), a))
     for a in arch
   ]
-  prediction = twin(twins.to_torch(images).to(kind), *logits)
-  target = torch.from_numpy(np.array(target)).to(kind)
-  loss = steps.map_loss(prediction, target)
+  prediction = twin(images.to(kind), *logits)
+  loss = steps.make_loss(loss_weights)(prediction, maps)
   loss.backward()
   return loss.detach().numpy(), {
     'params': twins.gradients_of(twin),

@@ -1,60 +1,53 @@
 """The same real input for both frameworks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import torch
 
-from nasfas_jax import losses, supervised
-from nasfas_jax.comparison import twins
+from nasfas_jax import inputs
+from nasfas_jax.baseline import steps
+from nasfas_jax.comparison import parity, twins
 from nasfas_jax.data.index import Row
+
+# What a loss needs of a batch beside the prediction.
+MAPS = ('depth', 'face_mask', 'label')
 
 
 def draw(
-  config: ml_collections.ConfigDict,
+  train_batches: Callable[..., Iterator[dict[str, np.ndarray]]],
   rows: Sequence[Row],
-  part: str,
+  *,
+  batch_size: int,
+  seed: int,
+  number: int,
 ) -> list[dict[str, np.ndarray]]:
   """The first batches that a training on the clips would see.
 
   Args:
-    config: of the run.
+    train_batches: (rows, batch_size, seed, step) -> a stream of batches.
     rows: the training clips.
-    part: 'network' or 'supernet': whose batch and map sizes they have.
+    batch_size: clips of a batch.
+    seed: of a training's stream.
+    number: of the batches.
   """
-  fields = {'network': 'batch_size', 'supernet': 'search_batch_size'}
-  stream = supervised.train_stream(
-    config,
-    rows,
-    batch_size=config.compare[fields[part]],
-    map_size=config[part].output_size,
-    seed=config.seed + 3,
-    step=0,
-  )
+  stream = train_batches(rows, batch_size=batch_size, seed=seed, step=0)
   try:
-    return [next(stream) for _ in range(config.compare.adam_steps)]
+    return [next(stream) for _ in range(number)]
   finally:
     stream.close()
 
 
-def pair(
-  config: ml_collections.ConfigDict, batch: dict
-) -> tuple[np.ndarray, np.ndarray]:
-  """Input [N, H, W, C] and target maps [N, S, S] of a batch."""
-  target = losses.make_target(
-    *(jnp.asarray(batch[name]) for name in ('depth', 'face_mask', 'label')),
-    config.supervision,
-  )
-  return np.asarray(
-    supervised.fused_input(config, jnp.asarray(batch['frames']))
-  ), np.asarray(target)
+def pair(batch: dict[str, np.ndarray], form: inputs.InputForm) -> parity.Pair:
+  """The network's input of a batch, and what a loss needs beside."""
+  images = inputs.network_input(jnp.asarray(batch['frames']), form)
+  return np.asarray(images), {name: np.asarray(batch[name]) for name in MAPS}
 
 
-def torch_batch(
-  config: ml_collections.ConfigDict, batch: dict
-) -> tuple[torch.Tensor, torch.Tensor]:
-  """`pair` as tensors, the input [N, C, H, W]."""
-  images, target = pair(config, batch)
-  return twins.to_torch(images), torch.from_numpy(np.array(target))
+def to_torch(pair: parity.Pair) -> steps.Batch:
+  """A pair as tensors, the input [N, C, H, W]."""
+  images, maps = pair
+  return twins.to_torch(images), {
+    name: torch.from_numpy(np.array(array)) for name, array in maps.items()
+  }

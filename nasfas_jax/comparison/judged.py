@@ -1,32 +1,31 @@
 """The metrics of a protocol for both frameworks, on the same clips."""
 
+from collections.abc import Callable, Sequence
+
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import torch
 
-from nasfas_jax import losses, metrics, scoring, states, supervised
+from nasfas_jax import inputs, losses, metrics, scoring, sharding
 from nasfas_jax.comparison import parity, twins
 from nasfas_jax.comparison.source import Source
 from nasfas_jax.data import protocols
+from nasfas_jax.data.index import Row
+
+# (predict, rows, title) -> the score of every clip.
+Score = Callable[[scoring.Predict, Sequence[Row], str], np.ndarray]
 
 
-class TwinScorer(scoring.Scorer):
-  """Scores clips by the PyTorch module; the rest is that of `Scorer`."""
+def make_twin_predict(
+  twin: torch.nn.Module, form: inputs.InputForm
+) -> scoring.Predict:
+  """`scoring.make_predict` of the PyTorch module, which stays in training."""
 
-  def __init__(self, config, source: Source, mesh):
-    """config: of the run; source: the network in both frameworks."""
-    super().__init__(config, source.model, source.variables, mesh)
-    self._twin = source.twin
-
-  def predict(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Maps, scores, clip indices and weights of a batch."""
-    images = twins.to_torch(
-      supervised.fused_input(self._config, jnp.asarray(batch['frames']))
-    )
+  def predict(batch):
+    images = inputs.network_input(jnp.asarray(batch['frames']), form)
     with torch.inference_mode():
-      maps = self._twin.eval()(images).numpy()
-    self._twin.train()
+      maps = twin.eval()(twins.to_torch(images)).numpy()
+    twin.train()
     return {
       'map': maps,
       'score': np.asarray(losses.map_score(maps, batch['score_mask'])),
@@ -34,30 +33,40 @@ class TwinScorer(scoring.Scorer):
       'weight': batch['weight'],
     }
 
+  return predict
+
 
 def judge(
-  config: ml_collections.ConfigDict,
   source: Source,
+  form: inputs.InputForm,
+  score: Score,
   selection: protocols.Selection,
 ) -> dict:
   """Metrics of the test clips by the dev clips' threshold, for both.
+
+  Args:
+    source: the network in both frameworks.
+    form: of its input.
+    score: what gives every clip its score by a predict function.
+    selection: the protocol's clips.
 
   Returns:
     {'jax', 'torch'}: a threshold and the metrics of `metrics.summarise`;
     'scores': the difference of the scores of all clips.
   """
-  mesh = states.make_mesh()
-  scorers = {
-    'jax': scoring.Scorer(config, source.model, source.variables, mesh),
-    'torch': TwinScorer(config, source, mesh),
+  predicts = {
+    'jax': scoring.make_predict(
+      source.model, source.variables, form, sharding.make_mesh()
+    ),
+    'torch': make_twin_predict(source.twin, form),
   }
   rows = [*selection.dev, *selection.test]
   split = len(selection.dev)
   labels = np.array([row['label'] for row in rows])
   types = np.array([row['attack_type'] for row in rows])
   found, scores = {}, {}
-  for name, scorer in scorers.items():
-    values = scores[name] = scorer.score(rows, f'Scoring with {name}')
+  for name, predict in predicts.items():
+    values = scores[name] = score(predict, rows, f'Scoring with {name}')
     threshold = float(metrics.eer_threshold(values[:split], labels[:split]))
     found[name] = {
       'threshold': threshold,

@@ -1,6 +1,7 @@
 """Both frameworks trained from the same weights on the same clips."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from nasfas_jax import optimizers
 from nasfas_jax.baseline import steps
-from nasfas_jax.comparison import parity, twins
+from nasfas_jax.comparison import inputs, parity, twins
 
 
 def compare_learning(
@@ -17,8 +18,9 @@ def compare_learning(
   variables: dict,
   twin: torch.nn.Module,
   pairs: Sequence[parity.Pair],
-  settings,
+  descent: optimizers.Descent,
   *arch,
+  loss_weights: Mapping[str, float],
 ) -> dict:
   """Difference of the weights after a step of Adam, at one rate, on each pair.
 
@@ -27,29 +29,28 @@ def compare_learning(
     variables: its variables; the twin has the same.
     twin: of the model; is trained by this.
     pairs: a batch for every step.
-    settings: config.train, for rate, decay and clipping.
+    descent: for rate, decay and clipping.
     *arch: the supernet's architecture.
+    loss_weights: of the loss's terms; `run` has the same.
   """
-  optimizer = optimizers.adam_l2(
-    settings.learning_rate,
-    weight_decay=settings.weight_decay,
-    gradient_clip=settings.gradient_clip,
-    flat=True,
-  )
+  optimizer = dataclasses.replace(
+    descent, schedule='constant', warmup_steps=0, flat=True
+  ).optimizer()
   update = jax.jit(optimizer.update)
-  twin_optimizer = make_twin_optimizer(twin, settings)
+  twin_optimizer = make_twin_optimizer(twin.parameters(), descent)
   logits = [twins.torch_arch(a) for a in arch]
   start = variables['params']
   state = optimizer.init(start)
-  for images, target in pairs:
-    (_, statistics), (grads, _) = run(variables, images, target, *arch)
-    batch = twins.to_torch(images), torch.from_numpy(np.array(target))
+  loss_fn = steps.make_loss(loss_weights)
+  for pair in pairs:
+    (_, statistics), (grads, _) = run(variables, *pair, *arch)
     steps.train_step(
       twin,
       twin_optimizer,
-      batch,
+      inputs.to_torch(pair),
       *logits,
-      gradient_clip=settings.gradient_clip,
+      loss_fn=loss_fn,
+      gradient_clip=descent.gradient_clip,
     )
     updates, state = update(grads, state, variables['params'])
     variables = {
@@ -63,13 +64,14 @@ def compare_learning(
 
 
 def make_twin_optimizer(
-  twin: torch.nn.Module, settings
+  parameters: Iterable[torch.Tensor], descent: optimizers.Descent
 ) -> torch.optim.Optimizer:
-  """PyTorch's Adam with the settings of config.train."""
+  """PyTorch's Adam at the rate, decay and moments of a descent."""
   return torch.optim.Adam(
-    twin.parameters(),
-    lr=settings.learning_rate,
-    weight_decay=settings.weight_decay,
+    parameters,
+    lr=descent.learning_rate,
+    betas=(descent.b1, 0.999),
+    weight_decay=descent.weight_decay,
   )
 
 

@@ -11,8 +11,7 @@ import sys
 
 import numpy as np
 
-from nasfas_jax import run_config
-from nasfas_jax.comparison import source as source_lib
+from nasfas_jax.comparison import setup as setup_lib
 from nasfas_jax.comparison import speed, torch_process
 
 FRAMEWORKS = ('jax', torch_process.EAGER)
@@ -57,12 +56,12 @@ def _status(name: str) -> float:
   raise OSError(f'{_STATUS} has no {name}.')
 
 
-def batch(config, number: int) -> dict[str, np.ndarray]:
-  """`number` clips of noise, of the config's sizes."""
+def batch(setup: setup_lib.Setup, number: int) -> dict[str, np.ndarray]:
+  """`number` clips of noise, of the network's sizes."""
   rng = np.random.default_rng(0)
-  size = config.data.image_size
-  side = config.network.output_size
-  frames = (number, config.data.num_frames, size, size, 3)
+  size = setup.example.shape[1]
+  side = setup.network.output_size
+  frames = (number, setup.num_frames, size, size, 3)
   return {
     'frames': rng.integers(0, 256, frames, dtype=np.uint8),
     'depth': rng.random((number, side, side), dtype=np.float32),
@@ -72,16 +71,15 @@ def batch(config, number: int) -> dict[str, np.ndarray]:
 
 
 def peak(path: pathlib.Path, framework: str) -> dict[str, float]:
-  """Takes training steps by the config in a file; see `measure`."""
-  config = run_config.read(path.parent)
+  """Takes training steps by the config.json in a path; see `measure`."""
+  setup = setup_lib.read(path.parent)
   loaded = _status('VmRSS')
-  clips = batch(config, config.compare.batch_size)
+  clips = batch(setup, setup.batch_size)
   if framework == 'jax':
-    model = scoring.build_network(config, source_lib.choose(config))
-    step = speed.jax_training(config, model, clips)
+    step = speed.jax_training(setup, clips)
   else:
-    twin = torch_process.fresh_twin(config, 'training')
-    step = torch_process.torch_training(config, twin, clips, compiled=False)
+    twin = torch_process.fresh_twin(setup, 'training')
+    step = torch_process.torch_training(setup, twin, clips, compiled=False)
   step()
   # Sets the peak back to what is resident now.
   _CLEAR.write_text('5', encoding='utf-8')

@@ -1,19 +1,26 @@
-"""The page of a comparison, from the content of its results.json."""
+"""The page of a comparison, from what it found."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from nasfas_jax import files, run_config
+from nasfas_jax import files
 from nasfas_jax.report import style, tables
 
 
-def write(workdir: pathlib.Path) -> pathlib.Path:
-  """Writes report/index.html from the files of a workdir.
+def write(
+  workdir: pathlib.Path, results: Mapping, config: Mapping, environment: Mapping
+) -> pathlib.Path:
+  """Writes report/index.html.
+
+  Args:
+    workdir: folder of the comparison.
+    results: content of its results.json.
+    config: its fields, as nested dicts.
+    environment: versions and devices.
 
   Returns:
     The path of the page.
   """
-  results = files.read_json(workdir / 'results.json')
   sections = {
     'Summary': _summary(results),
     'Network': _differences(results.get('network')),
@@ -21,12 +28,8 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
     'Metrics': _metrics(results.get('metrics')),
     'Speed': _speed(results.get('speed')),
     'Memory': _memory(results.get('memory')),
-    'Config': tables.fields_table(
-      run_config.read(workdir).to_dict(), 'Every field'
-    ),
-    'Environment': tables.fields_table(
-      files.read_json(workdir / 'environment.json'), 'Versions and devices'
-    ),
+    'Config': tables.fields_table(config, 'Every field'),
+    'Environment': tables.fields_table(environment, 'Versions and devices'),
   }
   sections = {title: body for title, body in sections.items() if body}
   path = workdir / 'report' / 'index.html'

@@ -7,8 +7,9 @@ import torch
 
 from nasfas_jax.comparison import twins
 
-# (images [N, H, W, C], target maps [N, S, S]), float32.
-Pair = tuple[np.ndarray, np.ndarray]
+# (images [N, H, W, C], float32; what a loss needs beside the map: 'depth'
+# and 'face_mask' [N, S, S], float32, and 'label' [N], int32).
+Pair = tuple[np.ndarray, dict[str, np.ndarray]]
 
 
 def difference(got, want, name: str = 'A result') -> dict[str, float]:

@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
-from nasfas_jax import progress, scoring, states, train
+from nasfas_jax import losses, progress, sharding, supervised, train
 from nasfas_jax.comparison import torch_process
+from nasfas_jax.comparison.setup import Setup
 from nasfas_jax.comparison.source import Source
 from nasfas_jax.ops.cpu import xla_options
-from nasfas_jax.searchers import bilevel
+from nasfas_jax.searchers import bilevel, supernet_program
 
 _BATCHES = (1, 8)
 
@@ -75,27 +75,33 @@ def ratios(times: Mapping[str, Mapping]) -> dict[str, float]:
 
 
 def measure(
-  config: ml_collections.ConfigDict,
+  setup: Setup,
   workdir: pathlib.Path,
   source: Source,
   batch: dict,
   search_batch: dict,
+  *,
+  rounds: int,
+  compile_network: bool,
+  compile_search: bool,
 ) -> dict[str, dict]:
   """Times of inference and of the steps of training and searching.
 
   Args:
-    config: of the run.
+    setup: what is compared.
     workdir: of the run, with its config.json.
     source: the network.
     batch: clips for the network, as `pipeline.train_batches` yields them.
     search_batch: clips for the supernet.
+    rounds: timed calls of each function.
+    compile_network: time torch.compile of the network, too.
+    compile_search: and of the supernet.
 
   Returns:
     By what is timed: {'times': see `in_turns`, 'ratios': see `ratios`}.
   """
-  image = scoring.example_input(config).shape[1:]
   images = jax.random.normal(
-    jax.random.key(config.seed), (max(_BATCHES), *image)
+    jax.random.key(setup.seed), (max(_BATCHES), *setup.example.shape[1:])
   )
   cases = {
     f'inference, batch {size}': (
@@ -108,31 +114,26 @@ def measure(
   cases[f'training step, batch {len(batch["label"])}'] = (
     'training',
     batch,
-    functools.partial(jax_training, config, source.model),
+    functools.partial(jax_training, setup),
   )
   cases[f'search step, batch {len(search_batch["label"])}'] = (
     'search',
     search_batch,
-    functools.partial(_searching, config),
+    functools.partial(_searching, setup),
   )
   found = {}
   for name, (kind, arrays, make) in cases.items():
-    compiled = (
-      config.compare.compile_search
-      if kind == 'search'
-      else config.compare.compile
-    )
+    compiled = compile_search if kind == 'search' else compile_network
     with progress.stage(f'Timing: {name}'), tempfile.TemporaryDirectory() as at:
       path = pathlib.Path(at) / 'batch.npz'
       np.savez(path, **arrays)
-      with torch_process.TorchProcess(
-        workdir / 'config.json', kind, path
-      ) as twin:
+      config = workdir / 'config.json'
+      with torch_process.TorchProcess(config, kind, path) as twin:
         names = [torch_process.EAGER, torch_process.COMPILED][: 1 + compiled]
         functions = {'jax': _timed(make(arrays))} | {
           name: functools.partial(twin.seconds, name) for name in names
         }
-        times = in_turns(functions, config.compare.rounds)
+        times = in_turns(functions, rounds)
     found[name] = {'times': times, 'ratios': ratios(times)}
   return found
 
@@ -165,18 +166,27 @@ def _carried(step: Callable, state):
   return run
 
 
-def jax_training(config, model, batch) -> Callable[[], None]:
-  """A training step as `train.fit` runs it, fusion of the frames included."""
-  optimizer = train.make_optimizer(config.train)[0]
-  state = jax.jit(
-    functools.partial(train.initial_state, config, model, optimizer)
-  )()
-  step = jax.jit(
-    functools.partial(
-      train.train_step, model=model, config=config, optimizer=optimizer
-    ),
-    donate_argnums=0,
+def training_step(setup: Setup) -> tuple[Callable, Callable]:
+  """(a function that makes a state, the step), as a training has them."""
+  optimizer = setup.training.optimizer()
+  start = functools.partial(
+    train.initial_state, setup.network, setup.example, setup.seed, optimizer
   )
+  step = functools.partial(
+    train.train_step,
+    loss_fn=supervised.network_loss(
+      setup.network, setup.form, losses.make_objective(setup.loss_weights)
+    ),
+    optimizer=optimizer,
+  )
+  return start, step
+
+
+def jax_training(setup: Setup, batch: dict) -> Callable[[], None]:
+  """A training step as `train.fit` runs it, fusion of the frames included."""
+  start, step = training_step(setup)
+  state = jax.jit(start)()
+  step = jax.jit(step, donate_argnums=0)
   batch = jax.tree.map(jnp.asarray, batch)
   compiled = []
 
@@ -190,11 +200,20 @@ def jax_training(config, model, batch) -> Callable[[], None]:
   return _carried(run, state)
 
 
-def _searching(config, batch):
-  config = torch_process.plain_search(config)
-  model = bilevel.build_supernet(config)
-  state = jax.jit(functools.partial(bilevel.initial_state, config, model))()
-  weight_fn, arch_fn = bilevel.jit_steps(config, model, states.make_mesh())
+def _searching(setup, batch):
+  model = setup.supernet
+  state = jax.jit(
+    functools.partial(
+      supernet_program.initial_state, model, setup.example, setup.search
+    )
+  )()
+  loss_fn = supernet_program.supernet_loss(
+    *(model, setup.form, losses.make_objective(setup.loss_weights)),
+    setup.search,
+  )
+  weight_fn, arch_fn = bilevel.jit_steps(
+    loss_fn, setup.search, sharding.make_mesh()
+  )
   clips = jax.tree.map(jnp.asarray, batch)
   compiled = []
 
@@ -202,7 +221,7 @@ def _searching(config, batch):
     # In the first call, whose time counts as compilation; as the search does.
     if not compiled:
       compiled.extend(
-        xla_options.compile_step(lowered, in_sequence=config.supernet.remat)
+        xla_options.compile_step(lowered, in_sequence=model.remat)
         for lowered in (
           arch_fn.lower(state, clips, clips),
           weight_fn.lower(state, clips),

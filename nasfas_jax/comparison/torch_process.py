@@ -16,15 +16,14 @@ import time
 from collections.abc import Callable, Mapping
 
 import jax
-import ml_collections
 import numpy as np
 import torch
 
-from nasfas_jax import run_config
 from nasfas_jax.baseline import steps
 from nasfas_jax.comparison import inputs, learning, twins
-from nasfas_jax.comparison import source as source_lib
-from nasfas_jax.searchers import bilevel
+from nasfas_jax.comparison import setup as setup_lib
+from nasfas_jax.comparison.setup import Setup
+from nasfas_jax.searchers import supernet_program
 
 EAGER = 'torch eager'
 COMPILED = 'torch compiled'
@@ -86,19 +85,9 @@ class TorchProcess:
     return answer['seconds']
 
 
-def plain_search(
-  config: ml_collections.ConfigDict,
-) -> ml_collections.ConfigDict:
-  """A copy whose search is the plain one of first order, for both sides."""
-  config = config.copy_and_resolve_references()
-  config.search.tasks = 'none'
-  config.search.second_order = False
-  return config
-
-
-def torch_inference(config, twin, batch, compiled) -> Callable[[], object]:
+def torch_inference(setup, twin, batch, compiled) -> Callable[[], object]:
   """A batch of images through the twin."""
-  del config
+  del setup
   module = twin.eval()
   module = torch.compile(module) if compiled else module
   tensor = twins.to_torch(batch['images'])
@@ -110,43 +99,40 @@ def torch_inference(config, twin, batch, compiled) -> Callable[[], object]:
   return run
 
 
-def torch_training(config, twin, batch, compiled) -> Callable[[], None]:
+def torch_training(setup, twin, batch, compiled) -> Callable[[], None]:
   """A training step of the twin, from the fused input on."""
-  optimizer = learning.make_twin_optimizer(twin, config.train)
-  tensors = inputs.torch_batch(config, batch)
   module = torch.compile(twin) if compiled else twin
-  return lambda: steps.train_step(
-    module, optimizer, tensors, gradient_clip=config.train.gradient_clip
+  return functools.partial(
+    steps.train_step,
+    module,
+    learning.make_twin_optimizer(twin.parameters(), setup.training),
+    inputs.to_torch(inputs.pair(batch, setup.form)),
+    loss_fn=steps.make_loss(setup.loss_weights),
+    gradient_clip=setup.training.gradient_clip,
   )
 
 
-def torch_search(config, twin, batch, compiled) -> Callable[[], object]:
+def torch_search(setup, twin, batch, compiled) -> Callable[[], object]:
   """A step of the weights and one of the architecture, of a fresh supernet."""
-  settings = config.search
-  model = bilevel.build_supernet(config)
-  state = jax.jit(functools.partial(bilevel.initial_state, config, model))()
+  state = jax.jit(
+    functools.partial(
+      *(supernet_program.initial_state, setup.supernet),
+      *(setup.example, setup.search),
+    )
+  )()
   arch = twins.torch_arch(state.arch)
-  weight_optimizer = torch.optim.Adam(
-    twin.parameters(),
-    lr=settings.weight_learning_rate,
-    weight_decay=settings.weight_decay,
-  )
-  arch_optimizer = torch.optim.Adam(
-    steps.arch_tensors(arch),
-    lr=settings.arch_learning_rate,
-    betas=(0.5, 0.999),
-    weight_decay=settings.arch_weight_decay,
-  )
-  tensors = inputs.torch_batch(config, batch)
+  clips = inputs.to_torch(inputs.pair(batch, setup.form))
   module = torch.compile(twin) if compiled else twin
-  return lambda: steps.search_step(
+  return functools.partial(
+    steps.search_step,
     module,
     arch,
-    weight_optimizer,
-    arch_optimizer,
-    tensors,
-    tensors,
-    gradient_clip=settings.gradient_clip,
+    learning.make_twin_optimizer(twin.parameters(), setup.search.weights),
+    learning.make_twin_optimizer(steps.arch_tensors(arch), setup.search.arch),
+    clips,
+    clips,
+    loss_fn=steps.make_loss(setup.loss_weights),
+    gradient_clip=setup.search.weights.gradient_clip,
   )
 
 
@@ -157,27 +143,26 @@ MAKERS = {
 }
 
 
-def fresh_twin(config: ml_collections.ConfigDict, kind: str) -> torch.nn.Module:
+def fresh_twin(setup: Setup, kind: str) -> torch.nn.Module:
   """The twin that a kind of step needs, with weights that are just drawn.
 
   Weights matter neither to the time nor to the memory.
   """
-  if kind == 'search':
-    model = bilevel.build_supernet(config)
-  else:
-    model = scoring.build_network(config, source_lib.choose(config))
-  return twins.make_twin(model, scoring.example_input(config).shape[-1])
+  model = setup.supernet if kind == 'search' else setup.network
+  return twins.make_twin(model, setup.example.shape[-1])
 
 
-def serve(config, kind: str, batch: Mapping, lines, reply: Callable) -> None:
+def serve(
+  setup: Setup, kind: str, batch: Mapping, lines, reply: Callable
+) -> None:
   """Answers the names in `lines`; see the module's docstring."""
   made = {}
   for line in lines:
     name = line.strip()
     try:
       if name not in made:
-        twin = fresh_twin(config, kind)
-        made[name] = MAKERS[kind](config, twin, batch, name == COMPILED)
+        twin = fresh_twin(setup, kind)
+        made[name] = MAKERS[kind](setup, twin, batch, name == COMPILED)
       began = time.perf_counter()
       made[name]()
       reply({'seconds': time.perf_counter() - began})
@@ -189,10 +174,10 @@ def serve(config, kind: str, batch: Mapping, lines, reply: Callable) -> None:
 
 def main(config: str, kind: str, batch: str) -> None:
   replies, sys.stdout = sys.stdout, sys.stderr
-  settings = run_config.read(pathlib.Path(config).parent)
+  setup = setup_lib.read(pathlib.Path(config).parent)
   with np.load(batch, allow_pickle=False) as arrays:
     serve(
-      plain_search(settings),
+      setup,
       kind,
       dict(arrays),
       sys.stdin,

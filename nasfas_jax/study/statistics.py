@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from nasfas_jax import metrics
+from nasfas_jax.metrics import operating_points
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,8 @@ def paired_difference(
     interval knows the luck of the test set alone.
 
   Raises:
-    ValueError: if the runs are not on the same clips, or there are none.
+    ValueError: if the runs are not on the same clips, or there are none; if
+      the clips are of one class, or a score is not finite.
   """
   if len(first) != len(second) or not first:
     raise ValueError(
@@ -87,28 +88,37 @@ def paired_difference(
       and np.array_equal(run.labels, first[0].labels)
     ):
       raise ValueError('The runs are not on the same test clips.')
+    _, live = operating_points.check_scores(run.scores, run.labels)
+  if live.all() or not live.any():
+    raise ValueError(
+      f'Of {len(live)} test clips {int(live.sum())} are live; an AUC needs '
+      'both classes.'
+    )
   names, subject_of = np.unique(first[0].subjects, return_inverse=True)
-  clips_of = [np.flatnonzero(subject_of == i) for i in range(len(names))]
-  labels = first[0].labels
+  rng = np.random.default_rng(seed)
+  # How often each subject is drawn, and with it each of its clips.
+  draws = []
+  while len(draws) < num_samples:
+    chosen = rng.integers(0, len(names), len(names))
+    counts = np.bincount(chosen, minlength=len(names))
+    taken = counts[subject_of] > 0
+    # There is no AUC without both classes.
+    if taken[live].any() and taken[~live].any():
+      draws.append(counts)
+  weights = np.stack(draws)[:, subject_of]
 
-  def differences(clips):
-    return np.array(
-      [
-        metrics.auc(b.scores[clips], labels[clips])
-        - metrics.auc(a.scores[clips], labels[clips])
-        for a, b in zip(first, second, strict=True)
-      ]
+  def aucs(run, weights):
+    return operating_points.areas(
+      operating_points.count_errors(run.scores, live, weights)
     )
 
-  rng = np.random.default_rng(seed)
-  drawn = []
-  while len(drawn) < num_samples:
-    chosen = rng.integers(0, len(names), len(names))
-    clips = np.concatenate([clips_of[i] for i in chosen])
-    if len(set(labels[clips].tolist())) < 2:
-      continue  # No AUC without both classes.
-    drawn.append(differences(clips).mean())
-  found = differences(np.arange(len(labels)))
+  def differences(weights):
+    """Of every run and every draw of clips: float64 [runs, draws]."""
+    pairs = zip(first, second, strict=True)
+    return np.stack([aucs(b, weights) - aucs(a, weights) for a, b in pairs])
+
+  drawn = differences(weights).mean(axis=0)
+  found = differences(np.ones((1, len(live)), np.int64))[:, 0]
   parts = [(np.var(drawn, ddof=1), max(len(names) - 1, 1))]
   if len(found) > 1:
     parts.append((np.var(found, ddof=1) / len(found), len(found) - 1))

@@ -77,7 +77,7 @@ def test_the_weights_are_left_in_both_forms(compared, tmp_path):
   for name, value in left.items():
     assert torch.equal(value, state[name]), name
   config = evaluate.read_run_config(workdir)
-  loaded = source.load(config)
+  _, loaded = compare.load(config)
   zeros = jax.tree.map(np.zeros_like, loaded.variables)
   restored, step = checkpoints.restore_variables(
     workdir / 'checkpoints' / 'train', jax.tree.map(jax.numpy.asarray, zeros)
@@ -118,10 +118,7 @@ def test_the_page_shows_times_and_failures(compared, tmp_path):
     'jax': {'loaded': 100.0, 'peak': 1200.0},
     'xla': {'temporaries': 10.0, 'arguments': 3.0},
   }
-  (tmp_path / 'results.json').write_text(json.dumps(results), encoding='utf-8')
-  for name in ('config.json', 'environment.json'):
-    (tmp_path / name).write_text('{}', encoding='utf-8')
-  text = page.write(tmp_path).read_text(encoding='utf-8')
+  text = page.write(tmp_path, results, {}, {}).read_text(encoding='utf-8')
   for part in ('2.50', '1.25', 'no &lt;compiler&gt;', '1,200', '10 MiB'):
     assert part in text
 
@@ -202,7 +199,7 @@ def test_a_comparison_holds_within_every_limit_and_for_a_map_that_lives():
 
 def test_other_weights_under_the_same_name_are_refused(compared, tmp_path):
   workdir, _ = compared
-  loaded = source.load(evaluate.read_run_config(workdir))
+  _, loaded = compare.load(evaluate.read_run_config(workdir))
   source.keep(loaded, tmp_path)
   source.keep(loaded, tmp_path)
   other = dataclasses.replace(
@@ -264,7 +261,7 @@ def test_no_accelerator_rounds_what_is_compared(
   monkeypatch.setattr(compare, 'compare_network', see('network'))
   monkeypatch.setattr(compare.speed, 'measure', see('speed'))
   monkeypatch.setattr(compare, 'announce', lambda results: None)
-  monkeypatch.setattr(compare.page, 'write', lambda workdir: workdir)
+  monkeypatch.setattr(compare.page, 'write', lambda workdir, *_: workdir)
   config = small_config(tiny_data_dir)
   config.compare.sections = ('network', 'speed')
   compare.compare(config, tmp_path / 'run', nothing)

@@ -12,11 +12,18 @@ import torch
 from nasfas_jax.comparison import gradients
 from tests.baseline import small_twins
 
+LOSS = {'depth': 1.0, 'contrastive_depth': 1.0}
+
 
 def _pair():
   rng = np.random.default_rng(5)
   target = rng.uniform(size=(2, 4, 4)).astype(np.float32)
-  return np.asarray(small_twins.images()), target
+  maps = {
+    'depth': target,
+    'face_mask': np.ones_like(target),
+    'label': np.ones(2, np.int32),
+  }
+  return np.asarray(small_twins.images()), maps
 
 
 def _compare(model, arch=(), change=None, float64=True):
@@ -26,8 +33,9 @@ def _compare(model, arch=(), change=None, float64=True):
     change(twin)
   before = copy.deepcopy(twin.state_dict())
   found = gradients.compare_gradients(
-    *(model, gradients.loss_and_gradients(model), variables, twin),
-    *(_pair(), *arch),
+    *(model, gradients.loss_and_gradients(model, LOSS)),
+    *(variables, twin, _pair(), *arch),
+    loss_weights=LOSS,
     float64=float64,
   )
   for name, value in twin.state_dict().items():

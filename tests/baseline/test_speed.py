@@ -7,8 +7,8 @@ pytest.importorskip('torch')
 
 from small_compare import small_config
 
-from nasfas_jax import files
-from nasfas_jax.comparison import memory, source, speed, torch_process
+from nasfas_jax import compare, files
+from nasfas_jax.comparison import memory, setup, speed, torch_process
 
 
 def make(tmp_path):
@@ -18,15 +18,19 @@ def make(tmp_path):
     stem_features=(2, 4), cell_features=4, head_features=4, output_size=4
   )
   config.supernet.update(num_nodes=1, partial_channels=1)
-  config.compare.update(rounds=1, compile=False)
   files.write_json(tmp_path / 'config.json', config.to_dict())
   return config
 
 
 def test_both_frameworks_are_timed_in_every_case(tmp_path):
-  config = make(tmp_path)
-  batch = memory.batch(config, config.compare.batch_size)
-  found = speed.measure(config, tmp_path, source.load(config), batch, batch)
+  compared, loaded = compare.load(make(tmp_path))
+  batch = memory.batch(compared, compared.batch_size)
+  found = speed.measure(
+    *(compared, tmp_path, loaded, batch, batch),
+    rounds=1,
+    compile_network=False,
+    compile_search=False,
+  )
   assert list(found) == [
     'inference, batch 1',
     'inference, batch 8',
@@ -43,13 +47,14 @@ def test_both_frameworks_are_timed_in_every_case(tmp_path):
 
 
 def test_what_fails_is_told_and_the_next_call_is_served(tmp_path):
-  config = make(tmp_path)
+  make(tmp_path)
+  compared = setup.read(tmp_path)
   batch = {'images': np.zeros((2, 16, 16, 3), np.float32)}
   replies = []
   wrong = {'images': np.zeros((2, 16, 16, 5), np.float32)}
   for given in (wrong, batch):
     torch_process.serve(
-      config, 'inference', given, ['torch eager\n'] * 2, replies.append
+      compared, 'inference', given, ['torch eager\n'] * 2, replies.append
     )
   assert [list(reply) for reply in replies] == [['error']] * 2 + [
     ['seconds']

@@ -45,9 +45,6 @@ class CompiledOnce:
     return self._compiled
 
   def __call__(self, *args):
-    if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(args)):
-      # Inside another program, which has it compiled.
-      return self._jitted(*args)
     return self.lower(*args).compile()(*args)
 
 
@@ -57,8 +54,12 @@ def share_programs():
   jit, made = jax.jit, {}
 
   def shared(function, **options):
+    inner = getattr(function, 'func', function)
+    if inner.__module__.startswith('nasfas_jax.models'):
+      # Part of other programs, of any network.
+      return jit(function, **options)
     # The same code with the same config is the same program.
-    code = getattr(function, 'func', function).__code__
+    code = inner.__code__
     if code not in made:
       made[code] = CompiledOnce(jit(function, **options))
     return made[code]

@@ -8,8 +8,9 @@ import pytest
 from small_search import small_config
 
 from nasfas_configs import study as study_config
-from nasfas_jax import files, metrics, search
-from nasfas_jax.models import genotypes, sampling
+from nasfas_jax import files, metrics, run_config, search
+from nasfas_jax.data import protocols
+from nasfas_jax.models import sampling
 from nasfas_jax.study import experiment, markdown, pages, plan
 
 FIRST = 'cross_domain/night'
@@ -182,14 +183,15 @@ def test_rank_correlation_is_that_of_the_two_orders(tmp_path):
 def test_a_supernet_scores_the_random_genotypes_once(
   tiny_data_dir, tmp_path, monkeypatch
 ):
-  config = small_config(hold_out='none', num_steps=1, warmup_steps=0)
+  # A search as it leaves its folder, without the training that follows it.
+  config = small_config(hold_out='none', num_steps=1, warmup_steps=1)
   config.data.data_dir = str(tiny_data_dir)
-  config.train.num_steps = 1
-  config.train.warmup_steps = 0
-  config.evaluate.num_samples = 0
-  config.evaluate.batch_size = 8
   name = f'{FIRST}/plain/seed0'
-  search.search(config, tmp_path / name)
+  selection = protocols.load(config.protocol, tiny_data_dir, 'tiny')
+  made = search.make_search(config, selection)
+  genotype = search.find(config, tmp_path / name, made, selection)
+  genotype.save(tmp_path / name / 'genotype.json')
+  files.write_json(tmp_path / name / run_config.FILE, config.to_dict())
   for seed in range(2):
     write_run(tmp_path, f'{FIRST}/random/seed{seed}', 1.0, seed)
   settings = study_config.get_config()
@@ -207,6 +209,10 @@ def test_a_supernet_scores_the_random_genotypes_once(
   assert set(found) == {name}
   scores = found[name]
   assert set(scores['random']) == set(finished[1:])
+  # Written down, and not computed again.
+  with monkeypatch.context() as patched:
+    patched.setattr(experiment, '_score_supernet', None)
+    assert experiment.score_supernets(settings, tmp_path, finished) == found
   # The share of pairs that live clips win, by counting.
   expected = []
   for values, labels in judged:
@@ -219,6 +225,9 @@ def test_a_supernet_scores_the_random_genotypes_once(
     expected.append(np.mean(pairs))
   aucs = [*scores['random'].values(), scores['mixture'], scores['derived']]
   assert sorted(aucs) == pytest.approx(sorted(expected), abs=1e-12)
-  monkeypatch.setattr(experiment, '_score_supernet', None)
-  assert experiment.score_supernets(settings, tmp_path, finished) == found
-  assert genotypes.load(tmp_path / name / 'genotype.json')
+  # The supernet of a search that is not at its end says nothing.
+  (tmp_path / name / 'supernet_scores.json').unlink()
+  config.search.num_steps = 2
+  files.write_json(tmp_path / name / run_config.FILE, config.to_dict())
+  with pytest.raises(ValueError, match='of step 1, not the last one, 2'):
+    experiment.score_supernets(settings, tmp_path, finished)

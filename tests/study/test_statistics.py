@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from benchmarks import seed_intervals
+from nasfas_jax import metrics
 from nasfas_jax.study import statistics
 from nasfas_jax.study.statistics import Scores
 
@@ -92,6 +95,42 @@ def test_runs_on_other_clips_are_refused():
     statistics.paired_difference([run], [other], num_samples=5)
   with pytest.raises(ValueError, match='1 runs against 0'):
     statistics.paired_difference([run], [], num_samples=5)
+
+
+def test_runs_without_an_auc_are_refused():
+  names, zeros = np.array(['a', 'b']), np.zeros(2)
+  live = Scores(names, np.ones(2, int), zeros, zeros)
+  with pytest.raises(ValueError, match='Of 2 test clips 2 are live'):
+    statistics.paired_difference([live], [live], num_samples=5)
+  labels = np.array([1, 0])
+  lost = Scores(
+    np.array(['a', 'b']), labels, np.zeros(2), np.array([0, np.nan])
+  )
+  with pytest.raises(ValueError, match='1 of 2 scores are not finite'):
+    statistics.paired_difference([lost], [lost], num_samples=5)
+
+
+def test_interval_of_subjects_is_that_of_clips_repeated():
+  """Of one seed, where it is the bootstrap's alone; drawn here clip by clip."""
+  data = np.random.default_rng(7)
+  # Rounded, so that scores tie.
+  runs = [
+    dataclasses.replace(run, scores=np.round(run.scores, 1))
+    for run in (make_scores(data, 0.5), make_scores(data, 1.0))
+  ]
+  mean, low, high = statistics.paired_difference(
+    runs[:1], runs[1:], num_samples=40, seed=3
+  )
+  rng, gaps = np.random.default_rng(3), []
+  for _ in range(40):
+    chosen = np.unique(runs[0].subjects)[rng.integers(0, 12, 12)]
+    clips = np.concatenate(
+      [np.flatnonzero(runs[0].subjects == name) for name in chosen]
+    )
+    weak, strong = (metrics.auc(r.scores[clips], r.labels[clips]) for r in runs)
+    gaps.append(strong - weak)
+  half = stats.t.ppf(0.975, 11) * np.std(gaps, ddof=1)
+  assert (high - mean, mean - low) == pytest.approx((half, half))
 
 
 def test_of_types_keeps_live_clips_and_those_types():
