@@ -1,6 +1,6 @@
 """What each form and setting that only the CPU has gives in whole steps.
 
-python -m benchmarks.cpu_forms [--steps=NAME,...] [--variants=NAME,...]
+python -m benchmarks.cpu_forms [--steps=NAME ...] [--variants=NAME ...]
 
 Every variant of a step runs in a process of its own, since some are settings
 that a process reads when it starts. The processes take turns, a ratio is taken
@@ -39,7 +39,6 @@ class Variant:
     library: XLA's own convolution and derivatives, none of ours.
     xla_flags: added to XLA_FLAGS.
     tunables: value of GLIBC_TUNABLES.
-    concurrent: XLA's default schedule where jobs run in sequence.
     default_fusions: without `xla_options.prefer_own_convolutions`.
   """
 
@@ -47,7 +46,6 @@ class Variant:
   library: bool = False
   xla_flags: str = ''
   tunables: str = 'glibc.malloc.hugetlb=0'
-  concurrent: bool = False
   default_fusions: bool = False
 
 
@@ -58,7 +56,6 @@ VARIANTS = {
     for form in sorted(convolution.CPU_FORMS)
   },
   'library': Variant(library=True),
-  'concurrent': Variant(concurrent=True),
   'in sequence': Variant(
     xla_flags='--xla_cpu_enable_concurrency_optimized_scheduler=false'
   ),
@@ -126,8 +123,6 @@ def serve(step: str, variant: Variant) -> Iterator[tuple[float, float]]:
   convolution.CPU_FORMS -= frozenset(variant.without)
   if variant.library:
     convolution.convolve = convolution._library
-  if variant.concurrent:
-    xla_options.compile_step = lambda lowered, **_: lowered.compile()
   if not variant.default_fusions:
     xla_options.prefer_own_convolutions()
   start = _now()

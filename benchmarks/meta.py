@@ -12,7 +12,6 @@ from benchmarks import timing
 from nasfas_configs import search as search_config
 from nasfas_jax import settings, sharding
 from nasfas_jax.models.supernet import Supernet
-from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.searchers import bilevel, meta_step, supernet_program
 from nasfas_jax.searchers.meta_step import MetaSettings
 from nasfas_jax.searchers.supernet_program import SearchSettings, SupernetLoss
@@ -137,19 +136,14 @@ def first_order_pieces(parts: Parts, state) -> tuple[meta_step.Pieces, dict]:
 def first_order_step(found, parts: Parts, state, tasks):
   """The first-order step, again and again; costs of compiling in `found`."""
   pieces, made_of = first_order_pieces(parts, state)
-  in_sequence = parts.model.remat
   # The gradient of a set, alone: nearly all of the step.
   start = time.perf_counter()
-  compiled = xla_options.compile_step(
-    pieces.lower(state, tasks['support']), in_sequence=in_sequence
-  )
+  compiled = pieces.lower(state, tasks['support']).compile()
   found['compile_seconds']['first order'] = time.perf_counter() - start
   found['memory_gib']['first order, temporaries'] = (
     compiled.memory_analysis().temp_size_in_bytes / 2**30
   )
-  step = meta_step.compile_first_order(
-    state, tasks, **made_of, in_sequence=in_sequence
-  )
+  step = meta_step.compile_first_order(state, tasks, **made_of)
   return carried(lambda state: step(state, tasks), state)
 
 

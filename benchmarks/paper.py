@@ -5,7 +5,6 @@ clips a device, 256x256.
 """
 
 import concurrent.futures
-import functools
 import statistics
 import tempfile
 import time
@@ -16,7 +15,6 @@ from jax.experimental.compilation_cache import compilation_cache
 from benchmarks import meta
 from nasfas_configs import search as search_config
 from nasfas_jax import sharding
-from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.searchers import bilevel
 
 CLIPS = 4
@@ -34,7 +32,7 @@ def _gib(compiled) -> float:
   return (sum(sizes) - analysis.alias_size_in_bytes) / 2**30
 
 
-def _compile(lower: dict, remat: bool) -> tuple[dict, float]:
+def _compile(lower: dict) -> tuple[dict, float]:
   """Lowers and compiles side by side, as the search does."""
   start = time.perf_counter()
   lowered = {name: function() for name, function in lower.items()}
@@ -42,10 +40,7 @@ def _compile(lower: dict, remat: bool) -> tuple[dict, float]:
     compiled = dict(
       zip(
         lowered,
-        pool.map(
-          functools.partial(xla_options.compile_step, in_sequence=remat),
-          lowered.values(),
-        ),
+        pool.map(lambda step: step.compile(), lowered.values()),
         strict=True,
       )
     )
@@ -85,7 +80,7 @@ def measure() -> dict[str, dict[str, float]]:
   for variant, lower_of in (('paper', _plain), ('paper,domain', _first_order)):
     config = search_config.get_config(variant)
     config.search.batch_size = CLIPS
-    compiled, seconds = _compile(lower_of(config), config.supernet.remat)
+    compiled, seconds = _compile(lower_of(config))
     found['compile_seconds'][f':{variant}, {CLIPS} clips'] = seconds
     for name, step in compiled.items():
       found['memory_gib'][f':{variant}, {CLIPS} clips, {name}'] = _gib(step)
@@ -103,7 +98,7 @@ def _warm() -> dict[str, float]:
     for _ in range(6):
       jax.clear_caches()
       # One task: half the clips, and half the program, of the default's two.
-      _, passed = _compile(_first_order(config), config.supernet.remat)
+      _, passed = _compile(_first_order(config))
       seconds.append(passed)
     jax.config.update('jax_compilation_cache_dir', kept)
     # The cache in use stays the folder, which is gone, until it is told.

@@ -21,7 +21,6 @@ from nasfas_configs import train as train_config
 from nasfas_datasets import prepare
 from nasfas_jax import records, settings, sharding, supervised, train
 from nasfas_jax.data import episodes, protocols
-from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.searchers import meta_search
 
 BATCHES = 40
@@ -170,7 +169,5 @@ def train_step(config, batch):
     donate_argnums=0,
   )
   batch = sharding.put_batch(batch, sharding.make_mesh())
-  compiled = xla_options.compile_step(
-    step.lower(state, batch), in_sequence=True
-  )
+  compiled = step.lower(state, batch).compile()
   return meta.carried(lambda state: compiled(state, batch), state)

@@ -23,7 +23,6 @@ from nasfas_jax import (
 )
 from nasfas_jax.data import protocols
 from nasfas_jax.models import genotypes
-from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.report import page
 from nasfas_jax.states import TrainState
 
@@ -177,9 +176,7 @@ def fit(
       title='Training',
       num_steps=config.train.num_steps,
       state=state,
-      compile=lambda state, batch: xla_options.compile_step(
-        step.lower(state, batch), in_sequence=True
-      ),
+      compile=lambda state, batch: step.lower(state, batch).compile(),
       batches=batches,
       observe=observe,
     ),

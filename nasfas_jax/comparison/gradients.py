@@ -59,15 +59,30 @@ def compare_gradients(
     'gradients': parity.relative(theirs, ours),
   }
   if float64:
-    run = loss_and_gradients(model.clone(dtype=np.float64), loss_weights)
-    _, exact = _gradients(run, variables, pair, arch, np.float64)
-    _, their_exact = _twin_gradients(twin, pair, arch, loss_weights, np.float64)
+    exact, their_exact = exact_gradients(
+      *(model, variables, twin, pair, *arch), loss_weights=loss_weights
+    )
     found['gradients_float64'] = {
       **parity.relative(their_exact, exact),
       'jax_rounding': parity.relative(ours, exact)['max'],
       'torch_rounding': parity.relative(theirs, exact)['max'],
     }
   return found
+
+
+def exact_gradients(
+  model: nn.Module,
+  variables: dict,
+  twin: torch.nn.Module,
+  pair: parity.Pair,
+  *arch,
+  loss_weights: Mapping[str, float],
+) -> tuple[dict, dict]:
+  """The float64 gradients of both, ours first; see `compare_gradients`."""
+  run = loss_and_gradients(model.clone(dtype=np.float64), loss_weights)
+  _, ours = _gradients(run, variables, pair, arch, np.float64)
+  _, theirs = _twin_gradients(twin, pair, arch, loss_weights, np.float64)
+  return ours, theirs
 
 
 def loss_and_gradients(model: nn.Module, loss_weights: Mapping[str, float]):

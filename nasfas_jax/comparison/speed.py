@@ -20,7 +20,6 @@ from nasfas_jax import losses, progress, sharding, supervised, train
 from nasfas_jax.comparison import torch_process
 from nasfas_jax.comparison.setup import Setup
 from nasfas_jax.comparison.source import Source
-from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.searchers import bilevel, supernet_program
 
 _BATCHES = (1, 8)
@@ -194,7 +193,7 @@ def jax_training(setup: Setup, batch: dict) -> Callable[[], None]:
     # In the first call, whose time counts as compilation.
     if not compiled:
       lowered = step.lower(state, batch)
-      compiled.append(xla_options.compile_step(lowered, in_sequence=True))
+      compiled.append(lowered.compile())
     return compiled[0](state, batch)
 
   return _carried(run, state)
@@ -221,7 +220,7 @@ def _searching(setup, batch):
     # In the first call, whose time counts as compilation; as the search does.
     if not compiled:
       compiled.extend(
-        xla_options.compile_step(lowered, in_sequence=model.remat)
+        lowered.compile()
         for lowered in (
           arch_fn.lower(state, clips, clips),
           weight_fn.lower(state, clips),

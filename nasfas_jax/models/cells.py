@@ -29,7 +29,7 @@ class SearchCell(nn.Module):
       the mixed operations (PC-DARTS); the rest goes by, and all are shuffled.
     remat: compute the mixed operations again in the backward pass, the edges
       that leave one node at a time: nearly all of a search's memory is theirs.
-      On CPU it saves little, see benchmarks/README.md.
+      On CPU it saved nothing, see benchmarks/README.md.
     dtype: of the computation.
   """
 

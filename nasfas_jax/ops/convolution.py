@@ -19,11 +19,13 @@ import jax.numpy as jnp
 from jax.extend import core
 from jax.interpreters import batching, mlir
 
-from nasfas_jax.ops.cpu import banded, strips
+from nasfas_jax.ops.cpu import strips
 
-# What the CPU does in its own way. `python -m benchmarks.run --only=cpu_forms`
-# leaves them out one by one and says what each gives.
-CPU_FORMS = frozenset(('banded', 'strips', 'one_by_one'))
+# What the CPU does in its own way: `strips` takes the kernel's gradient of
+# strips of rows, `one_by_one` a batch of kernels one after the other.
+# `python -m benchmarks.run --only=cpu_forms` leaves each out and says what it
+# gives.
+CPU_FORMS = frozenset(('strips', 'one_by_one'))
 
 
 def convolve(
@@ -46,8 +48,7 @@ def convolve(
   Returns:
     [N, ceil(H / strides), ceil(W / strides), O] in the dtype of `x`.
     Differentiable in reverse mode, to any order; with stride and groups of 1
-    not in forward mode. On CPU a value that is not finite may spread beyond its
-    window (`banded`).
+    not in forward mode.
   """
   if strides == groups == 1:
     return _conv(x, kernel, dilation)
@@ -107,54 +108,15 @@ _LIBRARY = {
 }
 
 
-def _suits_banded(image, kernel, window) -> bool:
-  """Whether to take `banded`, of the shapes of an image and the kernel."""
-  return (
-    'banded' in CPU_FORMS
-    and _are_known(image[1:])
-    and banded.suits(image[2], *kernel[2:], window)
-  )
-
-
-def _are_known(shape) -> bool:
-  """Whether no dimension is a symbol, which has no size to choose by."""
-  return all(isinstance(size, int) for size in shape)
-
-
-def _cpu_conv(x, kernel, *, dilation, window):
-  if _suits_banded(x.shape, kernel.shape, window):
-    return banded.banded_convolve(x, kernel, dilation=dilation)
-  return _library_conv(x, kernel, dilation=dilation, window=window)
-
-
-def _cpu_input_gradient(g, kernel, *, dilation, window):
-  if not _suits_banded(g.shape, kernel.shape, window):
-    return _library_input_gradient(g, kernel, dilation=dilation, window=window)
-  transposed = jax.linear_transpose(
-    lambda x: banded.banded_convolve(x, kernel, dilation=dilation),
-    jax.ShapeDtypeStruct((*g.shape[:3], kernel.shape[2]), g.dtype),
-  )
-  return transposed(g)[0]
-
-
 def _cpu_kernel_gradient(x, g, *, dilation, window):
-  kernel = jax.ShapeDtypeStruct((*window, x.shape[3], g.shape[3]), x.dtype)
-  if _suits_banded(x.shape, kernel.shape, window):
-    transposed = jax.linear_transpose(
-      lambda kernel: banded.banded_convolve(x, kernel, dilation=dilation),
-      kernel,
-    )
-    return transposed(g)[0]
-  if 'strips' in CPU_FORMS and _are_known(x.shape):
-    return strips.kernel_gradient(x, g, dilation=dilation, window=window)
-  return _library_kernel_gradient(x, g, dilation=dilation, window=window)
+  # A symbolic dimension has no size by which to cut.
+  known = all(isinstance(size, int) for size in x.shape)
+  if 'strips' not in CPU_FORMS or not known:
+    return _library_kernel_gradient(x, g, dilation=dilation, window=window)
+  return strips.kernel_gradient(x, g, dilation=dilation, window=window)
 
 
-_CPU = {
-  'conv': _cpu_conv,
-  'input_gradient': _cpu_input_gradient,
-  'kernel_gradient': _cpu_kernel_gradient,
-}
+_CPU = {**_LIBRARY, 'kernel_gradient': _cpu_kernel_gradient}
 
 
 def _lower_library(first, second, *, kind, mapped, **static):

@@ -22,7 +22,6 @@ from jax.sharding import Mesh
 from nasfas_jax import loop, sharding
 from nasfas_jax.data import index
 from nasfas_jax.models.supernet import Supernet
-from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.searchers import supernet_program
 from nasfas_jax.searchers.supernet_program import (
   Search,
@@ -171,8 +170,6 @@ def plain_search(
       for stream in streams:
         stream.close()
 
-  observe_all = supernet_program.observe(model, settings)
-
   return Search(
     loop.Program(
       name='search',
@@ -180,16 +177,16 @@ def plain_search(
       num_steps=settings.num_steps,
       state=state,
       compile=functools.partial(
-        _compile, loss_fn=loss_fn, settings=settings, mesh=mesh, model=model
+        _compile, loss_fn=loss_fn, settings=settings, mesh=mesh
       ),
       batches=batches,
-      observe=observe_all,
+      observe=supernet_program.observe(model, settings),
     ),
     lambda state: supernet_program.derive(model, state.arch),
   )
 
 
-def _compile(state, batch, *, loss_fn, settings, mesh, model):
+def _compile(state, batch, *, loss_fn, settings, mesh):
   """Compiles both steps, side by side; returns them as one."""
   weight_fn, arch_fn = jit_steps(loss_fn, settings, mesh)
   lowered = [weight_fn.lower(state, batch['weights'])]
@@ -197,12 +194,7 @@ def _compile(state, batch, *, loss_fn, settings, mesh, model):
     lowered.append(arch_fn.lower(state, batch['weights'], batch['arch']))
   # XLA compiles without Python's lock: each step on a core of its own.
   with concurrent.futures.ThreadPoolExecutor() as pool:
-    compiled = list(
-      pool.map(
-        functools.partial(xla_options.compile_step, in_sequence=model.remat),
-        lowered,
-      )
-    )
+    compiled = list(pool.map(lambda step: step.compile(), lowered))
   weights, arch = compiled[0], compiled[-1]
 
   def step(state, batch):

@@ -17,7 +17,6 @@ from nasfas_jax import inputs, loop, metrics, progress, sharding
 from nasfas_jax.data import episodes, index
 from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.models.supernet import Supernet
-from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.searchers import bilevel, supernet_program, supernet_scores
 from nasfas_jax.searchers.supernet_program import (
   Search,
@@ -147,10 +146,7 @@ def evolutionary_search(
 
   def compile_step(state, batch):
     weight_fn, _ = bilevel.jit_steps(loss_fn, search, mesh)
-    weights = xla_options.compile_step(
-      weight_fn.lower(_split(state)[0], batch['clips'][0]),
-      in_sequence=model.remat,
-    )
+    weights = weight_fn.lower(_split(state)[0], batch['clips'][0]).compile()
 
     def step(state, batch):
       states, losses = [], []

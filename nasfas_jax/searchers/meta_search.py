@@ -14,7 +14,6 @@ from nasfas_jax import loop, progress, records, sharding
 from nasfas_jax.data import episodes
 from nasfas_jax.data.index import Row
 from nasfas_jax.models.supernet import Supernet
-from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.searchers import meta_step, supernet_program
 from nasfas_jax.searchers.meta_step import MetaSettings
 from nasfas_jax.searchers.supernet_program import (
@@ -128,7 +127,6 @@ def search_over_tasks(
         **parts,
         mesh=mesh,
         shardings=shardings,
-        in_sequence=model.remat,
       )
     step = jax.jit(
       functools.partial(meta_step.meta_step, **parts),
@@ -136,9 +134,7 @@ def search_over_tasks(
       out_shardings=(shardings, sharding.replicated(mesh)),
       donate_argnums=0,
     )
-    return xla_options.compile_step(
-      step.lower(state, batch), in_sequence=model.remat
-    )
+    return step.lower(state, batch).compile()
 
   return Search(
     loop.Program(

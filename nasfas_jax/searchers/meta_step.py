@@ -20,7 +20,6 @@ import optax
 from jax.sharding import Mesh
 
 from nasfas_jax import optimizers, sharding
-from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.searchers import meta
 from nasfas_jax.searchers.supernet_program import SearchSettings, SupernetLoss
 from nasfas_jax.states import SearchState
@@ -213,7 +212,6 @@ def compile_first_order(
   settings: MetaSettings,
   mesh: Mesh,
   shardings: SearchState,
-  in_sequence: bool,
 ) -> Callable[[SearchState, Tasks], tuple[SearchState, dict[str, jax.Array]]]:
   """Compiles `meta_step` of first order, in pieces.
 
@@ -229,7 +227,6 @@ def compile_first_order(
     loss_fn, search, settings: see `meta_step`.
     mesh: of the devices.
     shardings: of the state.
-    in_sequence: see `xla_options.compile_step`.
 
   Returns:
     The step; it gives its state away.
@@ -247,9 +244,7 @@ def compile_first_order(
   for name in ('support', 'query'):
     size = tasks[name]['label'].shape
     if size not in compiled:
-      compiled[size] = xla_options.compile_step(
-        pieces.lower(state, tasks[name]), in_sequence=in_sequence
-      )
+      compiled[size] = pieces.lower(state, tasks[name]).compile()
     gradients[name] = compiled[size]
 
   def step(state, tasks):

@@ -18,6 +18,10 @@ def small_config(data_dir):
   config.network.cell_features = 4
   config.network.head_features = 4
   config.network.output_size = 4
+  config.supernet.update(
+    stem_features=(2, 4), cell_features=4, head_features=4, output_size=4
+  )
+  config.supernet.update(num_nodes=1, partial_channels=1)
   config.compare.batch_size = config.compare.search_batch_size = 8
   config.compare.sections = ('network', 'metrics')
   return config

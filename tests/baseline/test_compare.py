@@ -249,8 +249,8 @@ def test_no_accelerator_rounds_what_is_compared(
   seen = {}
 
   def see(name):
-    def part(*arguments):
-      del arguments
+    def part(*arguments, **fields):
+      del arguments, fields
       # A new function, so that nothing of the other call is found again.
       program = jax.jit(lambda x: x @ x).lower(np.ones((2, 2), np.float32))
       seen[name] = 'HIGHEST' in program.as_text()

@@ -14,10 +14,6 @@ from nasfas_jax.comparison import memory, setup, speed, torch_process
 def make(tmp_path):
   config = small_config(tmp_path)
   config.model = 'cdcnpp'
-  config.supernet.update(
-    stem_features=(2, 4), cell_features=4, head_features=4, output_size=4
-  )
-  config.supernet.update(num_nodes=1, partial_channels=1)
   files.write_json(tmp_path / 'config.json', config.to_dict())
   return config
 
@@ -63,9 +59,9 @@ def test_what_fails_is_told_and_the_next_call_is_served(tmp_path):
 
 
 def test_a_process_that_ends_says_why(tmp_path):
-  path = tmp_path / 'missing.json'
+  path = tmp_path / 'config.json'
   with torch_process.TorchProcess(path, 'inference', path) as twin:
-    with pytest.raises(RuntimeError, match=r'ended: .*missing\.json'):
+    with pytest.raises(RuntimeError, match=r'ended: .*config\.json'):
       twin.seconds('torch eager')
     with pytest.raises(RuntimeError, match='ended'):
       twin.seconds('torch eager')

@@ -151,3 +151,22 @@ def test_a_sharded_batch_is_computed_where_it_is():
     (of_kernel, of_x), gradient(kernel, x), strict=True
   ):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_spike_reaches_no_window_that_does_not_see_it():
+  # What a form along the whole image, such as Winograd's, does not keep.
+  rng = np.random.default_rng(0)
+  x = rng.lognormal(size=(2, 16, 16, 8)).astype('f')
+  kernel = rng.normal(size=(3, 3, 8, 4)).astype('f')
+  x[:, 8:] = 0
+  spiked = x.copy()
+  spiked[0, 3, 3, 0] = 1e6
+  y, moved = (
+    convolution.convolve(x, kernel),
+    convolution.convolve(spiked, kernel),
+  )
+  seen = np.zeros((2, 16, 16, 4), bool)
+  seen[0, 2:5, 2:5] = True
+  np.testing.assert_array_equal(np.asarray(y)[~seen], np.asarray(moved)[~seen])
+  # Windows of zeros only.
+  assert not np.asarray(moved)[:, 9:].any()

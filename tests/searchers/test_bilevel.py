@@ -11,7 +11,6 @@ import pytest
 from small_search import make_batch, make_parts, small_config
 
 from nasfas_jax import sharding
-from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.searchers import bilevel
 
 
@@ -206,9 +205,7 @@ def test_remat_changes_no_value_and_holds_less_memory():
     state = jax.device_put(parts.state, sharding.replicated(mesh))
     batch = sharding.put_batch(make_batch(1, size=32), mesh)
     weight_fn, _ = bilevel.jit_steps(parts.loss_fn, parts.search, mesh)
-    step = xla_options.compile_step(
-      weight_fn.lower(state, batch), in_sequence=remat
-    )
+    step = weight_fn.lower(state, batch).compile()
     held.append(step.memory_analysis().temp_size_in_bytes)
     found.append(step(state, batch))
   (first, loss), (second, other) = found

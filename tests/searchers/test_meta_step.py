@@ -74,7 +74,6 @@ def two_steps(parts, meta, tasks, mesh):
         settings=meta,
         mesh=mesh,
         shardings=shardings,
-        in_sequence=False,
       )
     state, losses = step(state, tasks)
     results.append((jax.tree.map(jnp.copy, state), losses))

@@ -183,7 +183,8 @@ def test_rank_correlation_is_that_of_the_two_orders(tmp_path):
 def test_a_supernet_scores_the_random_genotypes_once(
   tiny_data_dir, tmp_path, monkeypatch
 ):
-  # A search as it leaves its folder, without the training that follows it.
+  # A search as it leaves its folder, without the training that follows it; of
+  # one step of warm-up, so that one step is compiled.
   config = small_config(hold_out='none', num_steps=1, warmup_steps=1)
   config.data.data_dir = str(tiny_data_dir)
   name = f'{FIRST}/plain/seed0'
