@@ -153,7 +153,16 @@ def make_scores(
 
 
 def genotype_arch(model: Supernet, genotype: Genotype) -> sampling.Sample:
-  """The architecture parameters with which a supernet computes a genotype."""
+  """The architecture parameters with which a supernet computes a genotype.
+
+  Raises:
+    ValueError: for a genotype of another search space.
+  """
+  if genotype.space != model.space:
+    raise ValueError(
+      f'The genotype is of the space {genotype.space!r}; allowed: that of the '
+      f'supernet, {model.space!r}.'
+    )
   return sampling.to_arch(
     genotype,
     model.num_nodes,

@@ -319,6 +319,14 @@ def test_partial_channels_must_divide_the_channels(key):
     search_cell(key, partial_channels=3)
 
 
+@pytest.mark.parametrize('shape', [(3, 7), (2, 8)])
+def test_weights_of_another_space_or_cell_are_refused(shape, key):
+  cell = cells.SearchCell('cdcnpp', 2)
+  weights = (jnp.ones(shape), jnp.ones(3), jnp.ones(2))
+  with pytest.raises(ValueError, match=r"allowed: \(3, 8\), .*'cdcnpp' with 2"):
+    cell.init(key, jnp.zeros((1, 4, 4, 4)), *weights, False)
+
+
 @pytest.mark.parametrize('name', operations.OPERATIONS)
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
 def test_contract_of_every_operation(name, dtype, key):
