@@ -17,8 +17,9 @@ def restart_with_huge_pages(
   XLA for the CPU takes the buffers of every step from the system and gives them
   back after it, and the system clears them page by page: with pages of 4 KiB
   the default search step took 1.15 to 1.4 times as long in trials on two cores
-  (benchmarks/README.md). glibc reads the setting when a process starts, hence the second start, which is the same
-  process to whoever waits for it. Other C libraries do not read it.
+  (benchmarks/README.md). glibc reads the setting when a process starts, hence
+  the second start, which is the same process to whoever waits for it. Other C
+  libraries do not read it.
 
   To be called before the imports that take time. A setting of the user's stays,
   such as GLIBC_TUNABLES=glibc.malloc.hugetlb=0 to keep small pages.
