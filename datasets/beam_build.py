@@ -4,11 +4,11 @@ The records are those of the processes of one machine: the same function makes
 them, and TFDS orders them by the same hash of their ids.
 """
 
-import json
 import pathlib
 from collections.abc import Callable, Sequence
 
 from nasfas_datasets import listing
+from nasfas_jax import files
 
 Work = Callable[[listing.Clip], tuple[listing.Clip, dict | None, str]]
 
@@ -69,9 +69,9 @@ def examples(clips: Sequence[listing.Clip], work: Work, report: pathlib.Path):
 
 
 def _write(skipped: list[tuple[str, str]], path: str) -> None:
-  pathlib.Path(path).write_text(json.dumps(sorted(skipped)), encoding='utf-8')
+  files.write_json(path, sorted(skipped))
 
 
 def read(report: pathlib.Path) -> list[tuple[str, str]]:
   """The skipped clips of a report."""
-  return [tuple(pair) for pair in json.loads(report.read_text('utf-8'))]
+  return [tuple(pair) for pair in files.read_json(report)]

@@ -6,7 +6,6 @@ The picture is `skimage.data.astronaut()` (NASA, public domain), which comes
 with scikit-image.
 """
 
-import pathlib
 import sys
 
 import cv2
@@ -14,6 +13,7 @@ import numpy as np
 from absl import app, flags
 
 from nasfas_datasets import clip_faces, fas_builder
+from nasfas_jax import files
 from nasfas_jax.preprocessing import crop
 
 _SIZE = 256
@@ -50,12 +50,10 @@ def main(argv) -> None:
     from skimage import data  # An extra: only this script needs it.
 
     drawn = draw(data.astronaut(), options.face_models)
-    out = pathlib.Path(options.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(fas_builder.encode_png(drawn))
+    files.write_whole(options.out, fas_builder.encode_png(drawn))
   except (ValueError, OSError, ImportError) as error:
     sys.exit(f'error: {error}')
-  print(out)
+  print(options.out)
 
 
 if __name__ == '__main__':

@@ -1,1 +1,1 @@
-"""NAS-FAS in JAX: search, train and judge face anti-spoofing networks."""
+"""NAS-FAS in JAX: search, train and evaluate face anti-spoofing networks."""

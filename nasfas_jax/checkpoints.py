@@ -1,5 +1,6 @@
 """The one place that knows Orbax: save, restore, resume."""
 
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import TypeVar
@@ -10,16 +11,29 @@ import orbax.checkpoint as ocp
 State = TypeVar('State')
 
 
+def folder(workdir: str | os.PathLike[str], name: str) -> pathlib.Path:
+  """The checkpoint folder of one program of a run, 'search' or 'train'."""
+  return pathlib.Path(workdir) / 'checkpoints' / name
+
+
 class Checkpointer:
-  """Asynchronous checkpoints of one stage of a run, newest kept.
+  """Asynchronous checkpoints of one program of a run.
 
   A checkpoint holds the state (parameters, batch statistics, architecture,
-  optimizer states, step) and the step of the data stream. It is committed by
-  renaming its folder, so a kill leaves the previous one whole.
+  optimizer states, step) and the step of the data stream. Orbax commits it by
+  renaming its folder, so a kill leaves the previous checkpoint intact.
   """
 
   def __init__(self, directory: pathlib.Path, *, keep: int = 2):
-    """directory: made if missing; keep: how many of the newest to keep."""
+    """Opens a folder of checkpoints.
+
+    Args:
+      directory: created if missing.
+      keep: number of the newest checkpoints to keep, at least 1.
+
+    Raises:
+      ValueError: for `keep` below 1.
+    """
     if keep < 1:
       raise ValueError(f'keep is {keep}; it must be at least 1.')
     self._manager = ocp.CheckpointManager(
@@ -40,10 +54,11 @@ class Checkpointer:
 
   @property
   def latest_step(self) -> int | None:
+    """The step of the newest checkpoint; None without one."""
     return self._manager.latest_step()
 
   def save(self, step: int, state: State) -> None:
-    """Starts saving; returns before it is on disk."""
+    """Starts saving in the background and returns at once."""
     self._manager.save(
       step,
       args=ocp.args.Composite(
@@ -53,13 +68,13 @@ class Checkpointer:
     )
 
   def restore_or(self, state: State) -> tuple[State, int]:
-    """The newest checkpoint, or the given state if there is none.
+    """Restores the newest checkpoint, or returns `state` if there is none.
 
     Args:
-      state: a freshly made state; gives shapes, dtypes and shardings.
+      state: a fresh state; sets shapes, dtypes and shardings.
 
     Returns:
-      (state, the step of the data stream to go on from).
+      (state, the step at which the data stream resumes).
 
     Raises:
       ValueError: if the checkpoint does not fit the state.
@@ -83,25 +98,25 @@ def _abstract(array: jax.Array) -> jax.ShapeDtypeStruct:
 
 
 def save_due(step: int, every: int, num_steps: int) -> bool:
-  """Whether to save after `step` steps: every so many, and at the end."""
+  """Whether to save after `step` steps: a multiple of `every`, or the last."""
   return step == num_steps or (every > 0 and step % every == 0)
 
 
 def restore_variables(
   directory: pathlib.Path, variables: State
 ) -> tuple[State, int]:
-  """Restores only some fields of a state, such as a network's variables.
+  """Restores some fields of a state, such as a network's variables.
 
   Args:
-    directory: the folder of checkpoints that a training or a search wrote.
-    variables: dict with 'params' and 'batch_stats', or with other fields of the
-      state; gives shapes and dtypes.
+    directory: checkpoint folder of a training or a search, see `folder`.
+    variables: dict of fields of the state, such as 'params' and 'batch_stats';
+      sets shapes and dtypes.
 
   Returns:
-    (the same tree with the newest checkpoint's values, its step).
+    (the same tree with the values of the newest checkpoint, its step).
 
   Raises:
-    FileNotFoundError: if there is no checkpoint.
+    FileNotFoundError: if the folder holds no checkpoint.
   """
   directory = pathlib.Path(directory).absolute()
   steps = sorted(_committed_steps(directory))

@@ -7,7 +7,7 @@ import jax
 import ml_collections
 
 from nasfas_jax import inputs, losses, optimizers, settings, sharding
-from nasfas_jax.data import episodes
+from nasfas_jax.data import balance, episodes
 from nasfas_jax.data.protocols import definition
 from nasfas_jax.models import search_spaces
 from nasfas_jax.ops import fusion, rank_pooling
@@ -15,7 +15,7 @@ from nasfas_jax.ops import fusion, rank_pooling
 DTYPES = ('float32', 'bfloat16')
 
 CHOICES = {
-  'data.balance': ('', 'class', 'domain', 'domain_class'),
+  'data.balance': balance.BALANCES,
   'threshold_source': ('', *definition.THRESHOLD_SOURCES),
   'input.fusion': fusion.FUSIONS,
   'input.rank_pooling': rank_pooling.KINDS,
@@ -23,7 +23,7 @@ CHOICES = {
   'network.dtype': DTYPES,
   'supernet.dtype': DTYPES,
   'supernet.space': search_spaces.SPACES,
-  # A search has no steps of the rate.
+  # A search has no step_size.
   'search.weight_schedule': ('constant', 'cosine'),
   'train.schedule': optimizers.SCHEDULES,
   'search.algorithm': ('gradient', 'evolution', 'random'),
@@ -85,7 +85,7 @@ ABOVE_ZERO = (
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-  """Checks every field that has a known set or range of values.
+  """Checks every field that has a fixed set or range of values.
 
   Raises:
     ValueError: names the field, its value and what is allowed.
@@ -119,14 +119,15 @@ def check(config: ml_collections.ConfigDict) -> None:
       f'config.data.num_frames is {config.data.num_frames}; allowed with '
       f"config.input.rank_pooling 'exact': 1 to {most}."
     )
-  settings = config.search
-  # The warm-up leaves the architecture alone, and an evolution has no other
-  # steps; a gradient's genotype would be that of the initial noise.
-  last = settings.num_steps - (settings.algorithm == 'gradient')
-  if settings.warmup_steps > last:
+  fields = config.search
+  # The warm-up does not update the architecture. A gradient search needs at
+  # least one step after it, or its genotype would be derived from the initial
+  # noise; an evolution trains weights only, so all of its steps may be warm-up.
+  last = fields.num_steps - (fields.algorithm == 'gradient')
+  if fields.warmup_steps > last:
     raise ValueError(
-      f'config.search.warmup_steps is {settings.warmup_steps}; allowed with '
-      f'{settings.num_steps} steps in config.search.num_steps: 0 to {last}.'
+      f'config.search.warmup_steps is {fields.warmup_steps}; allowed with '
+      f'{fields.num_steps} steps in config.search.num_steps: 0 to {last}.'
     )
 
 
@@ -137,7 +138,7 @@ def _value(config, path: str):
 
 
 def check_batch_sizes(config, *paths: str) -> None:
-  """Checks that this machine's devices divide the batches."""
+  """Raises ValueError unless each batch size is a multiple of the devices."""
   mesh = sharding.make_mesh()
   for path in paths:
     sharding.check_batch_size(f'config.{path}', _value(config, path), mesh)
@@ -149,16 +150,16 @@ def check_model(
   config: ml_collections.ConfigDict,
   *model_args,
 ) -> None:
-  """Builds a model and infers its shapes, without computing anything.
+  """Builds a model and infers its shapes without running it.
 
   Args:
-    field: the part of the config that sizes it, for the message.
+    field: the section of the config that sets the model's sizes, for messages.
     build: makes the model.
-    config: of the run; gives the input's shape.
+    config: of the run; sets the shape of the input.
     *model_args: further arguments of the model.
 
   Raises:
-    ValueError: if the sizes do not fit.
+    ValueError: if the sizes are incompatible.
   """
   try:
     model = build()

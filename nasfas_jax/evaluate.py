@@ -1,4 +1,7 @@
-"""Scoring of a trained network by a protocol, with ISO/IEC 30107-3 metrics."""
+"""The experiment 'evaluate': a trained network on one protocol.
+
+Reports the metrics of ISO/IEC 30107-3.
+"""
 
 import csv
 import dataclasses
@@ -9,7 +12,6 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from jax.sharding import Mesh
@@ -18,6 +20,7 @@ from nasfas_jax import (
   checkpoints,
   config_checks,
   files,
+  inputs,
   losses,
   metrics,
   models,
@@ -31,7 +34,6 @@ from nasfas_jax import (
 from nasfas_jax.data import index, protocols
 from nasfas_jax.data.index import Row
 from nasfas_jax.models import cost, genotypes
-from nasfas_jax.ops import rank_pooling
 from nasfas_jax.report import page
 
 SCORE_COLUMNS = (
@@ -47,12 +49,12 @@ SCORE_COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-  """What a training run made.
+  """A trained network.
 
   Attributes:
     variables: dict with 'params' and 'batch_stats'.
-    step: steps trained.
-    protocol: name of the protocol it was trained on.
+    step: number of training steps.
+    protocol: name of the protocol that it was trained on.
   """
 
   variables: dict
@@ -63,14 +65,15 @@ class Trained:
 def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """Evaluates the run in config.checkpoint on config.protocol.
 
-  The network, its input and its size are those of the run, and so are the
-  crop and the snippets unless this config sets them; the protocol, the data
-  folder and the evaluation settings are this config's.
+  The network and its input come from the run. So do the crop and the number of
+  snippets, unless this config sets them. The protocol, the data folder and the
+  evaluation settings come from this config.
 
   Raises:
-    ValueError: if config.checkpoint is not given, is not a finished run, or
-      was trained on subjects that the protocol tests.
-    FileNotFoundError: if the run has no checkpoint or the data is missing.
+    ValueError: if config.checkpoint is empty, is not a finished run, or was
+      trained on subjects in the protocol's test set.
+    FileNotFoundError: if the run has no checkpoint or the dataset is not
+      prepared.
   """
   if not config.checkpoint:
     raise ValueError(
@@ -89,7 +92,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   )
   there, here = (c.data.builder_config or 'default' for c in (trained, merged))
   if there != here:
-    progress.say(f'Trained on builder config {there!r}, judged on {here!r}.')
+    progress.say(f'Trained on builder config {there!r}, evaluated on {here!r}.')
   _check_subjects(source, selection, merged.protocol)
   mesh = sharding.make_mesh()
   model = settings.network(merged, choose_network(merged, source))
@@ -99,13 +102,13 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       out_shardings=sharding.replicated(mesh),
     )(jax.random.key(0), settings.example_input(merged))
   variables, step = checkpoints.restore_variables(
-    source / 'checkpoints' / 'train', template
+    checkpoints.folder(source, 'train'), template
   )
   if step < trained.train.num_steps:
     raise ValueError(
       f'The run in {str(source)!r} is not finished: its newest checkpoint is '
-      f'of step {step} of {trained.train.num_steps}. The command that began '
-      'it goes on.'
+      f'of step {step} of {trained.train.num_steps}. The command that started '
+      'it resumes it.'
     )
   run_log.start(workdir, merged, selection)
   made = Trained(variables, step, trained.protocol)
@@ -116,14 +119,18 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 def choose_network(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> str | genotypes.Genotype:
-  """What config.model names; a genotype is read from workdir/genotype.json."""
+  """The name in config.model, or the genotype in workdir/genotype.json."""
   if config.model == 'genotype':
     return genotypes.load(workdir / 'genotype.json')
   return config.model
 
 
 def read_run_config(source: pathlib.Path) -> ml_collections.ConfigDict:
-  """The config of the run in a folder; a ValueError if it holds none."""
+  """The config of the run in config.checkpoint.
+
+  Raises:
+    ValueError: as `run_config.read`; the message names config.checkpoint.
+  """
   try:
     return run_config.read(source)
   except ValueError as error:
@@ -131,7 +138,7 @@ def read_run_config(source: pathlib.Path) -> ml_collections.ConfigDict:
 
 
 def _merge(config, trained) -> ml_collections.ConfigDict:
-  """This config, with the fields that the training fixed."""
+  """This config, with the fields that the training has fixed."""
   merged = ml_collections.ConfigDict(config.to_dict())
   for name in ('image_size', 'num_frames'):
     merged.data[name] = trained.data[name]
@@ -144,7 +151,7 @@ def _merge(config, trained) -> ml_collections.ConfigDict:
 
 
 def _check_subjects(source, selection, protocol: str) -> None:
-  """Refuses to test on subjects that the run was trained on."""
+  """Raises ValueError if a test subject was in the run's train set."""
   seen = set(files.read_json(source / 'data.json')['train_subjects'])
   shared = seen & index.subjects(selection.test)
   if shared:
@@ -162,10 +169,18 @@ def judge(
   selection: protocols.Selection,
   mesh: Mesh,
 ) -> dict:
-  """Scores dev and test, sets the threshold on dev only, writes the results.
+  """Scores the dev and test sets and writes the results.
 
-  Writes results.json, scores.csv and, unless config.evaluate.num_samples is
-  0, samples.npz into the workdir.
+  The threshold is the EER point of the dev set. Writes results.json, scores.csv
+  and, unless config.evaluate.num_samples is 0, samples.npz into the workdir.
+
+  Args:
+    config: of the run.
+    workdir: folder of the results.
+    model: the network.
+    trained: its weights.
+    selection: the clips of config.protocol.
+    mesh: of the devices.
 
   Returns:
     The content of results.json.
@@ -205,7 +220,7 @@ def judge(
     'splits': {
       part: _summary(columns, threshold) for part, columns in scored.items()
     },
-    # A map that is zero everywhere: a network whose last ReLU has died.
+    # Maps of zeros come from a network whose last ReLU has died.
     'zero_score_share': zero_share,
     'confidence': {
       'level': 0.95,
@@ -251,7 +266,11 @@ def score(
   rows: Sequence[Row],
   title: str,
 ) -> np.ndarray:
-  """The score of every clip on config's snippets: float64 [len(rows)]."""
+  """Scores every clip, averaged over config.data.num_snippets snippets.
+
+  Returns:
+    float64 [len(rows)], higher = more evidence for live.
+  """
   num_snippets = config.data.num_snippets
   return scoring.score_clips(
     predict,
@@ -276,7 +295,7 @@ def _columns(rows: Sequence[Row], scores, domain_field: str) -> dict:
     'label': np.array([row['label'] for row in rows]),
     'attack_type': np.array([row['attack_type'] for row in rows]),
     'domain': np.array([row[domain_field] for row in rows]),
-    'subject': np.array([f'{r["dataset"]}/{r["subject"]}' for r in rows]),
+    'subject': np.array([index.subject(row) for row in rows]),
     'score': scores,
   }
 
@@ -305,14 +324,14 @@ def _write_scores(path: pathlib.Path, scored: dict) -> None:
 
 
 def choose_samples(columns: dict, number: int) -> list[int]:
-  """Places of clips for a picture grid: every attack type in turn.
+  """Chooses clips to show, taking the attack types in turn.
 
   Args:
-    columns: arrays with 'attack_type' and 'clip_id'.
-    number: how many places to choose at the most.
+    columns: arrays [N]; 'attack_type' is read.
+    number: the most clips to choose.
 
   Returns:
-    Ascending places.
+    Places in the columns, ascending.
   """
   rng = np.random.default_rng(0)
   queues = [
@@ -333,12 +352,14 @@ def _write_samples(config, workdir, predict, selection, test) -> None:
   rows = [selection.test[place] for place in places]
   parts = []
   supervision = losses.supervision_of(config.loss)
+  dynamic_image = inputs.InputForm(
+    fusion='dynamic',
+    rank_pooling=config.input.rank_pooling,
+    normalization='fixed',
+  )
   for batch in _batches(config, rows, 1):
     maps = predict(batch)['map']
-    pooled = rank_pooling.dynamic_image(
-      jnp.asarray((batch['frames'].astype(np.float32) - 127.5) / 128.0),
-      config.input.rank_pooling,
-    )
+    pooled = inputs.network_input(batch['frames'], dynamic_image)
     pictures = np.round(127.5 * (np.asarray(pooled) + 1.0)).astype(np.uint8)
     target = losses.make_target(
       batch['depth'], batch['face_mask'], batch['label'], supervision
@@ -346,7 +367,7 @@ def _write_samples(config, workdir, predict, selection, test) -> None:
     static = batch['frames'][:, batch['frames'].shape[1] // 2]
     parts.append((static, pictures, maps, np.asarray(target)))
   if jax.process_count() > 1:
-    # A process has only its own part of the pictures: leave them out.
+    # Each process holds only its own part of the pictures: write none.
     return
   image, dynamic, predicted, depth = (
     np.concatenate(arrays)[: len(rows)] for arrays in zip(*parts, strict=True)
@@ -372,7 +393,7 @@ def _announce(results: dict) -> None:
     if share > 0.9:
       progress.say(
         f'Warning: the map is zero for {share:.0%} of the {part} clips. The '
-        'network is dead: train it again with a lower learning rate or a '
+        'last ReLU has died: train again with a lower learning rate or a '
         'longer warm-up.'
       )
   test = results['splits']['test']

@@ -1,7 +1,8 @@
-"""Files that are written whole or not at all.
+"""Atomic writes: a file is written completely or not at all.
 
-A kill in the middle of a write leaves the old file, or none: never half of the
-new one. Imports the standard library only, so that everything may import it.
+A kill during a write leaves the old file, or none, but never half of the new
+one. This module imports the standard library only, so that any module may
+import it.
 """
 
 import contextlib
@@ -15,23 +16,24 @@ from collections.abc import Iterator
 def replacing(
   path: str | os.PathLike[str], suffix: str = ''
 ) -> Iterator[pathlib.Path]:
-  """Yields a temporary path; what was written there then replaces `path`.
+  """Yields a temporary path; the file written there then replaces `path`.
 
-  The temporary file lies beside `path`, as only a rename within one file system
-  is atomic. It is on the disk before the rename and gone after an exception.
+  The temporary file lies beside `path`, since only a rename within one file
+  system is atomic. It is flushed to disk before the rename, and deleted after
+  an exception.
 
   Args:
-    path: the file; its folder is made.
-    suffix: end of the temporary name, for a writer that looks at it, as
-      np.savez does ('.npz').
+    path: the file; its folder is created.
+    suffix: of the temporary name, for writers that look at it, such as
+      np.savez ('.npz').
 
   Raises:
-    OSError: names `path` if the file cannot be written there, or if nothing was
-      written to the temporary path.
+    OSError: if the file cannot be written, or nothing was written to the
+      temporary path; names `path`.
   """
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  # Of this process: two that write the same file do not share it.
+  # With the process id, so that two processes never share a temporary file.
   partial = path.with_name(f'.{path.name}.{os.getpid()}.tmp{suffix}')
   try:
     yield partial
@@ -42,23 +44,32 @@ def replacing(
     with contextlib.suppress(OSError):
       partial.unlink()
     if isinstance(error, OSError) and error.filename == str(partial):
-      # The caller knows the name of the file, not the temporary one.
+      # The caller does not know the temporary name.
       raise OSError(error.errno, error.strerror, str(path)) from error
     raise
 
 
 def write_whole(path: str | os.PathLike[str], data: str | bytes) -> None:
-  """Writes a file, see `replacing`; text as UTF-8 with its own line ends."""
+  """Writes a file atomically; text as UTF-8, with its line ends unchanged."""
   with replacing(path) as partial:
     partial.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def write_json(path: str | os.PathLike[str], content: object) -> None:
-  """Writes JSON, see `replacing`; ValueError for a NaN or an infinity."""
+  """Writes a JSON file atomically.
+
+  Raises:
+    ValueError: for a NaN or an infinity.
+  """
   write_whole(path, json.dumps(content, indent=2, allow_nan=False) + '\n')
 
 
 def read_json(path: str | os.PathLike[str]) -> object:
-  """Reads JSON."""
+  """Reads a JSON file.
+
+  Raises:
+    FileNotFoundError: if it does not exist.
+    ValueError: if it is not JSON.
+  """
   with open(path, encoding='utf-8') as file:
     return json.load(file)

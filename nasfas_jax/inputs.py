@@ -1,4 +1,4 @@
-"""The input of a network: what becomes of a clip's frames."""
+"""The input of a network, made from the frames of clips."""
 
 import dataclasses
 
@@ -12,14 +12,14 @@ NORMALIZATIONS = ('fixed', 'clip')
 
 @dataclasses.dataclass(frozen=True)
 class InputForm:
-  """How frames become the input.
+  """How frames are turned into the input.
 
   Attributes:
-    fusion: one of `fusion.FUSIONS`.
+    fusion: one of `ops.fusion.FUSIONS`.
     rank_pooling: one of `ops.rank_pooling.KINDS`.
-    normalization: 'fixed', (x - 127.5) / 128 as in CDCN; or 'clip', which
-      also takes out each clip's own colour and contrast: each channel's mean
-      over the clip, and the standard deviation over all of it, brought to 0.5.
+    normalization: 'fixed' is (x - 127.5) / 128, as in CDCN. 'clip' then also
+      removes each clip's own colour and contrast: it subtracts each channel's
+      mean over the clip and scales the clip to a standard deviation of 0.5.
   """
 
   fusion: str
@@ -28,7 +28,7 @@ class InputForm:
 
   @property
   def channels(self) -> int:
-    """Channels of the input: 3, or 6 where two pictures stand side by side."""
+    """Channels of the input: 3, or 6 for a static and a dynamic image."""
     return fusion.fusion_channels(self.fusion)
 
 
@@ -37,7 +37,7 @@ def network_input(frames: jax.Array, form: InputForm) -> jax.Array:
 
   Args:
     frames: uint8 [B, K, H, W, 3].
-    form: see there.
+    form: see `InputForm`.
 
   Returns:
     float32 [B, H, W, 3 or 6].
@@ -45,11 +45,11 @@ def network_input(frames: jax.Array, form: InputForm) -> jax.Array:
   Raises:
     ValueError: for an unknown fusion, rank pooling or normalization.
   """
-  normalised = (frames.astype(jnp.float32) - 127.5) / 128.0
+  normalised = (jnp.asarray(frames, jnp.float32) - 127.5) / 128.0
   if form.normalization == 'clip':
     centred = normalised - jnp.mean(normalised, axis=(1, 2, 3), keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=(1, 2, 3, 4), keepdims=True)
-    # One grey level of 128 is the least contrast: a flat clip stays finite.
+    # The added variance is that of one grey level; it keeps flat clips finite.
     normalised = 0.5 * centred / jnp.sqrt(variance + 1.0 / 128.0**2)
   elif form.normalization != 'fixed':
     raise ValueError(

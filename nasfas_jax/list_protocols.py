@@ -1,4 +1,4 @@
-"""The table of all protocols, with counts of what is prepared here."""
+"""The experiment 'protocols': prints all protocols and their clip counts."""
 
 import pathlib
 
@@ -11,18 +11,23 @@ from nasfas_jax.data import index, protocols
 def list_protocols(
   config: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> None:
-  """Prints the table; writes nothing.
+  """Prints the table of protocols; writes nothing.
 
   Args:
-    config: gives the data folder.
-    workdir: not used.
+    config: config.data sets the data folder and the builder config.
+    workdir: unused.
   """
   del workdir
   progress.say(table(config.data.data_dir, config.data.builder_config))
 
 
 def table(data_dir: str, builder_config: str) -> str:
-  """One line a protocol: its sets as live/spoof clips, or what is missing."""
+  """One line per protocol: live/spoof clips of its sets, or what is missing.
+
+  Args:
+    data_dir: folder of prepared datasets; '' is the default one.
+    builder_config: config of the dataset builder; '' is its default.
+  """
   folder = index.resolve_data_dir(data_dir)
   known = protocols.all_protocols().values()
   rows = {}
@@ -31,8 +36,8 @@ def table(data_dir: str, builder_config: str) -> str:
     if found is not None:
       rows[name] = index.load_index(folder, name, builder_config)
   lines = [
-    f'Clips prepared in {folder}, live/spoof. Threshold: the EER point of the '
-    'set named.',
+    f'Live/spoof clips prepared in {folder}. The threshold is the EER point of '
+    'the set in its column.',
     f'{"protocol":44} {"train":>12} {"threshold":>18} {"test":>12}  metrics',
   ]
   for protocol in known:

@@ -1,6 +1,7 @@
 """The one loop: batches, step, logging, finite check, checkpoint, stop.
 
-An experiment hands it a `Program`. The loop knows nothing of networks or faces.
+An experiment hands it a `Program`. The loop knows nothing about networks or
+faces.
 """
 
 import math
@@ -19,11 +20,11 @@ Step = Callable[[PyTree, PyTree], tuple[PyTree, Scalars]]
 
 
 class Observed(NamedTuple):
-  """What a step is logged with.
+  """What is logged for a step.
 
   Attributes:
-    numbers: by name; each must be finite.
-    other: JSON content beside them.
+    numbers: name -> value; each must be finite.
+    other: further JSON content of the line.
   """
 
   numbers: dict[str, float]
@@ -34,15 +35,16 @@ class Program(NamedTuple):
   """What an experiment hands to the loop.
 
   Attributes:
-    name: 'search' or 'train': names its checkpoints and its metrics.
-    title: what the progress bar calls it.
-    num_steps: steps in all.
-    state: the initial pytree, laid out over the devices. The first step may
-      give its buffers away.
-    compile: (state, batch) -> step, compiled for their shapes; step(state,
-      batch) -> (state, scalars), which may give the state's buffers away.
-    batches: number of steps done -> an endless iterator with close(), the same
-      from there on wherever it begins.
+    name: 'search' or 'train'; names the checkpoints and the phase in
+      metrics.jsonl.
+    title: label of the progress bar.
+    num_steps: total number of steps.
+    state: the initial pytree, sharded over the devices. The first step may
+      donate its buffers.
+    compile: (state, batch) -> step, compiled for their shapes. step(state,
+      batch) -> (state, scalars) may donate the state's buffers.
+    batches: number of steps done -> an endless iterator with close(). Batch n
+      is the same wherever the iterator starts.
     observe: (state, scalars, number of steps done) -> what is logged.
   """
 
@@ -62,23 +64,23 @@ def run(
   log_every: int,
   checkpoint_every: int,
 ) -> PyTree:
-  """Runs a program to its end, from its newest checkpoint on.
+  """Runs a program to its end, starting from its newest checkpoint.
 
   Args:
-    program: see there.
-    workdir: gets checkpoints/NAME, metrics.jsonl and tensorboard/NAME.
+    program: see `Program`.
+    workdir: receives checkpoints/NAME, metrics.jsonl and tensorboard/NAME.
     log_every: steps between lines of metrics.jsonl.
-    checkpoint_every: steps between checkpoints; 0 saves at the end only.
+    checkpoint_every: steps between checkpoints; 0 saves only the last step.
 
   Returns:
     The final state.
 
   Raises:
-    FloatingPointError: if what is logged or saved is not finite.
-    ValueError: if the newest checkpoint does not fit the state.
+    FloatingPointError: if a logged number is not finite. Nothing is then saved.
+    ValueError: if the newest checkpoint does not match the state.
   """
   last = program.num_steps
-  folder = workdir / 'checkpoints' / program.name
+  folder = checkpoints.folder(workdir, program.name)
   with checkpoints.Checkpointer(folder) as saver:
     state, start = saver.restore_or(program.state)
     if start >= last:
@@ -100,7 +102,8 @@ def run(
           logs = done % log_every == 0 or done == last
           saves = checkpoints.save_due(done, checkpoint_every, last)
           if logs or saves:
-            # A checkpoint of a diverged run would be where a resume ends.
+            # Check before saving: a resume could not recover from a checkpoint
+            # of a diverged run.
             observed = program.observe(state, scalars, done)
             check_finite(observed.numbers, done, program.name)
           if logs:
@@ -116,16 +119,16 @@ def run(
 
 
 def _short(numbers: Mapping[str, float]) -> dict[str, float]:
-  """The losses, which is what the progress bar has room for."""
+  """The losses only: the progress bar has no room for more."""
   return {k: v for k, v in numbers.items() if k.endswith('_loss')}
 
 
 def check_finite(numbers: Mapping[str, float], step: int, name: str) -> None:
-  """Raises FloatingPointError, which names the number, if one is not finite."""
+  """Raises FloatingPointError for a number that is not finite; names it."""
   for number, value in numbers.items():
     if not math.isfinite(value):
       raise FloatingPointError(
-        f'The {number} of the {name} is {value} at step {step}. Lower the '
-        'learning rate or the gradient_clip and start again in another '
-        '--workdir; the checkpoints before this step are kept.'
+        f'{number} is {value} at step {step} of {name!r}. Lower the learning '
+        'rate or gradient_clip and start again in another --workdir. The '
+        'earlier checkpoints are kept.'
       )

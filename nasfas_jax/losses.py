@@ -1,7 +1,7 @@
-"""Supervision, losses, their weighted sum, and the score of a depth map.
+"""Targets, loss terms, the objective, and the score of a map.
 
-Losses are per example, [B]; the objective reduces. Whatever the input dtype,
-they are computed in float32.
+A loss term has one value per example, [B]; the objective takes the mean. All
+are computed in float32, whatever the input dtype.
 """
 
 import functools
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from nasfas_jax import records
 
 Batch = Mapping[str, jax.Array]
-# (a network's outputs, batch) -> (loss, its terms).
+# (a network's outputs, batch) -> (loss, terms by name).
 Objective = Callable[[Any, Batch], tuple[jax.Array, dict[str, jax.Array]]]
 
 SUPERVISIONS = ('depth', 'binary_mask')
@@ -36,20 +36,20 @@ def make_target(
   labels: jax.Array,
   supervision: str,
 ) -> jax.Array:
-  """The map that a network should give for each example.
+  """The target map of each example.
 
   Args:
     depth: [B, S, S] float in [0, 1], 1 = nearest.
     face_mask: [B, S, S] float or bool, 1 on the face.
     labels: [B] integers, 1 live, 0 spoof.
-    supervision: 'depth' (live clips: their depth) or 'binary_mask' (live
-      clips: their face mask).
+    supervision: the target of live clips: 'depth', their depth map, or
+      'binary_mask', their face mask.
 
   Returns:
-    float32 [B, S, S]; zeros for every spoof.
+    float32 [B, S, S]; zeros for spoofs.
 
   Raises:
-    ValueError: for an unknown supervision, depth that is not float, or shapes
+    ValueError: for an unknown supervision, a depth that is not float, or shapes
       that do not match.
   """
   if supervision not in SUPERVISIONS:
@@ -91,9 +91,10 @@ def contrastive_depth_loss(
 ) -> jax.Array:
   """Contrastive depth loss (CDL; Wang et al. 2020, arXiv:2003.08061).
 
-  The mean squared error between the responses of eight fixed 3x3 kernels on
-  prediction and target. Each kernel is 1 at one neighbour, -1 at the centre;
-  no padding. It is linear, so it is applied once, to the error map.
+  The mean squared error between the responses of eight fixed 3x3 kernels to
+  prediction and target. Each kernel is 1 at one neighbour and -1 at the centre;
+  there is no padding. The kernels are linear, so they are applied once, to the
+  error map.
 
   Args:
     prediction: [B, S, S] float, S at least 3.
@@ -120,22 +121,22 @@ def contrastive_depth_loss(
 
 
 def depth_term(outputs: Any, batch: Batch) -> jax.Array:
-  """`depth_mse` towards the depth of live clips, and zeros for spoofs."""
+  """`depth_mse` to the depth map of live clips and to zeros for spoofs."""
   return depth_mse(outputs.map, _target(batch, 'depth'))
 
 
 def contrastive_depth_term(outputs: Any, batch: Batch) -> jax.Array:
-  """`contrastive_depth_loss` towards the target of `depth_term`."""
+  """`contrastive_depth_loss` to the target of `depth_term`."""
   return contrastive_depth_loss(outputs.map, _target(batch, 'depth'))
 
 
 def binary_mask_term(outputs: Any, batch: Batch) -> jax.Array:
-  """`depth_mse` towards the face mask of live clips, and zeros for spoofs."""
+  """`depth_mse` to the face mask of live clips and to zeros for spoofs."""
   return depth_mse(outputs.map, _target(batch, 'binary_mask'))
 
 
 def contrastive_mask_term(outputs: Any, batch: Batch) -> jax.Array:
-  """`contrastive_depth_loss` towards the target of `binary_mask_term`."""
+  """`contrastive_depth_loss` to the target of `binary_mask_term`."""
   return contrastive_depth_loss(outputs.map, _target(batch, 'binary_mask'))
 
 
@@ -145,8 +146,8 @@ def _target(batch: Batch, supervision: str) -> jax.Array:
   )
 
 
-# The terms of an objective, in the order in which they are added up. Each takes
-# a network's outputs and a batch, and returns float32 [B].
+# The terms of an objective, in the order of their sum. Each takes a network's
+# outputs and a batch, and returns float32 [B].
 TERMS = {
   'depth': depth_term,
   'contrastive_depth': contrastive_depth_term,
@@ -156,30 +157,30 @@ TERMS = {
 
 
 def supervision_of(weights: Mapping[str, float]) -> str:
-  """The supervision whose target an objective's maps are shown beside."""
+  """The supervision whose target the report shows beside the predicted maps."""
   masks = weights.get('binary_mask', 0) or weights.get('contrastive_mask', 0)
   depths = weights.get('depth', 0) or weights.get('contrastive_depth', 0)
   return 'binary_mask' if masks and not depths else 'depth'
 
 
 def make_objective(weights: Mapping[str, float]) -> Objective:
-  """The weighted sum of named terms.
+  """Makes the weighted sum of named loss terms.
 
-  The published loss, depth MSE plus contrastive depth loss 1:1 (Yu et al.
-  2020), is {'depth': 1.0, 'contrastive_depth': 1.0}.
+  The published loss (Yu et al. 2020), depth MSE plus contrastive depth loss, is
+  {'depth': 1.0, 'contrastive_depth': 1.0}.
 
   Args:
-    weights: of the terms, by the names in `TERMS`; a term of weight 0 is left
-      out.
+    weights: name of a term, see `TERMS` -> its weight. A term of weight 0 is
+      not computed.
 
   Returns:
-    objective(outputs, batch) -> (float32 scalar, each term's mean by its name).
-    The outputs are those of a network (map [B, S, S] and features), the batch
-    has depth and face_mask [B, S, S] and label [B].
+    objective(outputs, batch) -> (float32 scalar, name of a term -> its mean).
+    `outputs` are a network's (map [B, S, S] and features). `batch` has depth
+    and face_mask [B, S, S] and label [B].
 
   Raises:
-    ValueError: for an unknown term, a weight below 0 or not finite, or none
-      above 0.
+    ValueError: for an unknown term, a weight that is negative or not finite, or
+      no weight above 0.
   """
   for name, weight in weights.items():
     if name not in TERMS:
@@ -211,14 +212,15 @@ def make_objective(weights: Mapping[str, float]) -> Objective:
 
 
 def map_score(prediction: jax.Array, mask: jax.Array) -> jax.Array:
-  """Evidence for live: the sum of a map over the size of the face.
+  """The score of a map, evidence for live: its sum over the size of the face.
 
   Args:
     prediction: [B, S, S] float, the predicted map.
-    mask: [B, S, S] float or bool, 1 on the face, all 0 where it is not known.
+    mask: [B, S, S] float or bool, 1 on the face; all 0 if the face is unknown.
 
   Returns:
-    float32 [B], sum(map) / sum(mask), or mean(map) where the mask is empty.
+    float32 [B], sum(prediction) / sum(mask), or mean(prediction) where the mask
+    is empty.
 
   Raises:
     ValueError: if the shapes differ or are not [B, S, S].

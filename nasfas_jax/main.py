@@ -1,7 +1,9 @@
-"""python -m nasfas_jax.main --config=configs/search.py --workdir=runs/search.
+"""The command line.
 
-Flags, the embedded dataset where it is missing, and one call into the
-experiment that config.experiment names.
+  python -m nasfas_jax.main --config=search --workdir=runs/search
+
+Parses the flags, renders the embedded dataset if it is missing, and makes one
+call into the experiment that config.experiment names.
 """
 
 if __name__ == '__main__':
@@ -33,7 +35,7 @@ from nasfas_jax.report import family_table
 
 
 def compare(config, workdir: pathlib.Path) -> None:
-  """Runs the experiment 'compare', which alone needs PyTorch.
+  """Runs the experiment 'compare', the only one that needs PyTorch.
 
   Raises:
     ValueError: if PyTorch is not installed.
@@ -50,7 +52,7 @@ def compare(config, workdir: pathlib.Path) -> None:
 
 
 def study(config, workdir: pathlib.Path) -> None:
-  """Runs the experiment 'study', whose statistics take a second to import."""
+  """Runs the experiment 'study'; imported late, as SciPy takes a second."""
   from nasfas_jax.study import experiment
 
   experiment.study(config, workdir)
@@ -64,31 +66,31 @@ EXPERIMENTS = {
   'study': study,
   'compare': compare,
 }
-# Rendered, not licensed: made on the spot when it is missing.
+# It is rendered and needs no licence, so a run makes it when it is missing.
 EMBEDDED_DATASET = 'synthetic_fas'
 
 FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file(
   'config',
   None,
-  'The experiment by name, such as search, or by file, such as '
-  'configs/search.py. Variants follow a colon: search:debug,type.',
+  'Config of the experiment, by name (search) or by file '
+  '(configs/search.py). Variants follow a colon: search:debug,type.',
 )
 _WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Folder of the run; runs/EXPERIMENT by default.'
+  'workdir', None, 'Folder of the run. Default: runs/EXPERIMENT.'
 )
 _TRACEBACK = flags.DEFINE_bool(
-  'traceback', False, 'Show the whole traceback of an error.'
+  'traceback', False, 'Show the full traceback of an error.'
 )
 _CACHE = flags.DEFINE_string(
   'compilation_cache',
   '~/.cache/nasfas_jax/xla',
-  "Folder of XLA's persistent compilation cache; '' for none.",
+  "Folder of XLA's persistent compilation cache. '' turns it off.",
 )
 
 
 class _ConfigParser(config_flags.ConfigFileFlagParser):
-  """Takes an installed config by its name, too."""
+  """Also accepts the name of an installed config."""
 
   def parse(self, path):
     return super().parse(run_config.locate(path))
@@ -98,7 +100,7 @@ FLAGS['config'].parser = _ConfigParser('config')
 
 
 def default_workdir(config) -> pathlib.Path:
-  """Where a run goes when --workdir is not given."""
+  """The workdir of a run without --workdir."""
   if config.experiment == 'evaluate' and config.checkpoint:
     name = config.protocol.replace('/', '-')
     return pathlib.Path(config.checkpoint) / 'evaluate' / name
@@ -108,7 +110,11 @@ def default_workdir(config) -> pathlib.Path:
 
 
 def prepare_embedded(config) -> None:
-  """Renders the embedded dataset if the protocol needs it and it is missing."""
+  """Renders the embedded dataset if the protocol needs it and it is missing.
+
+  Raises:
+    ValueError: for an unknown protocol.
+  """
   protocol = protocols.get_protocol(config.protocol)
   folder = index.resolve_data_dir(config.data.data_dir)
   builder_config = config.data.builder_config
@@ -132,7 +138,7 @@ def run(config, workdir: pathlib.Path) -> None:
   """Runs the experiment of a config.
 
   Raises:
-    ValueError: for a bad config, with one line that says what is allowed.
+    ValueError: for a bad config; one line, which says what is allowed.
   """
   if config.experiment not in EXPERIMENTS:
     raise ValueError(
@@ -141,7 +147,7 @@ def run(config, workdir: pathlib.Path) -> None:
     )
   run_config.check_fields(config)
   if config.experiment == 'protocols':
-    # Nothing is run, so nothing is made.
+    # It only prints: no dataset is rendered and no workdir is created.
     EXPERIMENTS[config.experiment](config, workdir)
     return
   names = family_table.members(config.protocol)
@@ -149,17 +155,23 @@ def run(config, workdir: pathlib.Path) -> None:
     run_family(config, workdir, names)
   else:
     if config.experiment != 'compare':
-      # A comparison does it, when it knows the run's protocol.
+      # compare calls it itself, once it knows the protocol of its checkpoint.
       prepare_embedded(config)
     EXPERIMENTS[config.experiment](config, workdir)
   progress.say(f'Everything is in {workdir}')
 
 
 def run_family(config, workdir: pathlib.Path, names: list[str]) -> None:
-  """Runs every protocol of a family and prints the table of the results.
+  """Runs an experiment on every protocol of a family and prints their table.
 
-  A training goes into a folder for each protocol. An evaluation takes the run
-  of that folder in config.checkpoint, or the one run that config.checkpoint is.
+  Training writes one subfolder of `workdir` for each protocol. Evaluation reads
+  the runs from the same subfolders of config.checkpoint; if config.checkpoint
+  is itself a run, it evaluates that run on every protocol.
+
+  Args:
+    config: of the experiment; config.protocol is the family.
+    workdir: parent of the protocols' folders.
+    names: the protocols of the family.
 
   Raises:
     ValueError: for a search or a comparison, or if no protocol has a run.
@@ -188,12 +200,12 @@ def run_family(config, workdir: pathlib.Path, names: list[str]) -> None:
   if not results:
     raise ValueError(
       f'config.checkpoint {config.checkpoint!r} holds no run of the family '
-      f'{config.protocol!r}; training it with --config.protocol='
-      f'{config.protocol} makes them.'
+      f'{config.protocol!r}. Train them first, with --config.protocol='
+      f'{config.protocol}.'
     )
   progress.say(
-    'Test, percent, mean and standard deviation over the protocols of a line; '
-    'published figures are marked and were measured by others.'
+    'Test results in percent: mean ± standard deviation over the protocols of '
+    'a row. Figures marked "published" were measured by others.'
   )
   progress.say(family_table.table(results))
 
@@ -201,7 +213,7 @@ def run_family(config, workdir: pathlib.Path, names: list[str]) -> None:
 def main(argv) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
-  # Orbax tells every step of every save at the level of information.
+  # At level INFO Orbax logs every stage of every save.
   logging.set_verbosity(logging.WARNING)
   xla_options.prefer_own_convolutions()
   if _CACHE.value:
@@ -220,13 +232,13 @@ def main(argv) -> None:
     if _TRACEBACK.value:
       raise
     print(
-      '\nStopped; the same command goes on from the last checkpoint in '
+      '\nStopped. The same command resumes from the last checkpoint in '
       f'{str(workdir)!r}.',
       file=sys.stderr,
     )
     raise SystemExit(128 + signal.SIGINT) from None
   except Exception as error:
-    # Not foreseen, so its kind and the way to report it are part of the line.
+    # A bug: the line also gives the exception's type and asks for a report.
     if _TRACEBACK.value:
       raise
     fail(
@@ -236,27 +248,27 @@ def main(argv) -> None:
 
 
 def fail(message: str) -> None:
-  """Ends the program with one line."""
+  """Prints an error as one line and exits with status 2."""
   print('error: ' + ' '.join(message.split()), file=sys.stderr)
   raise SystemExit(2)
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-  """Parses the command line; a mistake is one line that says what is allowed.
+  """Parses the command line; exits with one line for a mistake in it.
 
   Returns:
-    The arguments that are not flags.
+    The positional arguments, the program's name first.
   """
   try:
     rest = FLAGS(argv)
   except (KeyError, AttributeError) as error:
-    # A config override of a field that the config does not have.
+    # An override of a field that the config does not have.
     fail(_unknown_field(argv) or str(error))
   except (ImportError, OSError) as error:
-    # In the config file, or it cannot be read.
+    # Raised in the config file, or the file cannot be read.
     fail(f'--config: {error}')
   except flags.Error as error:
-    # An error inside the config file comes with its traceback as text.
+    # An error raised in the config file arrives as the text of its traceback.
     inner = re.findall(r'^\s*\w+Error: (.+)$', str(error), re.MULTILINE)
     fail(inner[-1] if inner else f'{error} (--help lists the flags)')
   if _CONFIG.value is None:
@@ -265,7 +277,7 @@ def parse_flags(argv: list[str]) -> list[str]:
       f'{", ".join(run_config.names())}.'
     )
   try:
-    # A file that cannot be read is reported at the first use.
+    # absl reports a config file that it cannot read at the first access.
     _CONFIG.value.experiment  # noqa: B018
   except (OSError, AttributeError) as error:
     fail(f'--config: {error}')
@@ -273,10 +285,10 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def _unknown_field(argv: list[str]) -> str:
-  """Names the first override whose field is unknown, and the known ones."""
+  """The message for the first override of an unknown field; '' without one."""
   plain = [arg for arg in argv if not arg.lstrip('-').startswith('config.')]
   FLAGS.unparse_flags()
-  # ml_collections looks for overrides in sys.argv, whatever is parsed.
+  # ml_collections reads the overrides from sys.argv, not from what is parsed.
   given, sys.argv = sys.argv, plain
   try:
     FLAGS(plain)
@@ -298,7 +310,7 @@ def _unknown_field(argv: list[str]) -> str:
 
 
 def entry() -> None:
-  """The command line's way in."""
+  """Entry point of the console script."""
   app.run(main, flags_parser=parse_flags)
 
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 
 SCHEDULES = ('constant', 'cosine', 'step')
-# The length of a flat vector of moments is a multiple of it, so that 1 to 6 or
-# 8 devices can share it, and any number without other primes than 2, 3 and 5.
+# The length of the flat moment vectors is a multiple of this number. So they
+# can be sharded over 1 to 6, 8, 10, 12, 15, 16, ... devices.
 FLAT_MULTIPLE = 1024 * 3 * 5
 
 
@@ -23,17 +23,20 @@ def schedule(
   """A learning-rate schedule.
 
   Args:
-    name: 'constant'; 'cosine' from the rate down to 0; 'step', halved after
-      every `step_size` steps (CDCN: every 500 epochs).
-    learning_rate: the rate at step 0.
+    name: 'constant'; 'cosine', which decays to 0 at `num_steps`; or 'step',
+      which halves the rate every `step_size` steps (CDCN: every 500 epochs).
+    learning_rate: of the schedule at step 0, without the warm-up.
     num_steps: length of the run.
-    warmup_steps: the rate rises linearly over so many steps, on top of the
-      schedule. A map whose last ReLU dies early, under a high rate, is zero
-      for good.
-    step_size: see 'step'.
+    warmup_steps: length of a linear warm-up, which multiplies the schedule.
+      Without one, a high learning rate can kill the last ReLU early, and the
+      map stays zero.
+    step_size: for 'step'.
+
+  Returns:
+    step -> float32 scalar.
 
   Raises:
-    ValueError: for an unknown name or a step_size below 1 with 'step'.
+    ValueError: for an unknown name, or `step_size` below 1 with 'step'.
   """
   base = _base(name, learning_rate, num_steps, step_size)
   ramp = optax.schedules.linear_schedule(
@@ -41,7 +44,7 @@ def schedule(
   )
 
   def rate(step):
-    # Optax mixes an int32 step with floats.
+    # Optax mixes the int32 step with floats.
     with jax.numpy_dtype_promotion('standard'):
       return ramp(step) * base(step) if warmup_steps else base(step)
 
@@ -70,14 +73,18 @@ def _base(name, learning_rate, num_steps, step_size):
 
 @dataclasses.dataclass(frozen=True)
 class Descent:
-  """How a set of parameters descends: Adam under a schedule.
+  """Settings of Adam and its learning-rate schedule for one set of parameters.
 
   Attributes:
-    learning_rate: rate at step 0, after the warm-up.
+    learning_rate: see the function `schedule`.
     num_steps: length of the run.
     schedule: one of `SCHEDULES`.
-    warmup_steps, step_size: see `schedule`.
-    weight_decay, gradient_clip, b1, flat: see `adam_l2`.
+    warmup_steps: see the function `schedule`.
+    step_size: see the function `schedule`.
+    weight_decay: see `adam_l2`.
+    gradient_clip: see `adam_l2`.
+    b1: see `adam_l2`.
+    flat: see `adam_l2`.
   """
 
   learning_rate: float
@@ -91,7 +98,7 @@ class Descent:
   flat: bool = False
 
   def rate(self) -> optax.Schedule:
-    """The learning rate at each step."""
+    """The learning-rate schedule."""
     return schedule(
       self.schedule,
       self.learning_rate,
@@ -101,7 +108,7 @@ class Descent:
     )
 
   def optimizer(self) -> optax.GradientTransformation:
-    """Adam that descends so."""
+    """The optimizer with these settings."""
     return adam_l2(
       self.rate(),
       weight_decay=self.weight_decay,
@@ -120,21 +127,21 @@ def adam_l2(
   gradient_clip: float = 0.0,
   flat: bool = False,
 ) -> optax.GradientTransformation:
-  """Adam with L2 weight decay added to the gradient, as PyTorch's Adam has it.
+  """Adam with L2 weight decay added to the gradient, as in PyTorch's Adam.
 
-  This is not AdamW: the decay passes through Adam's scaling. The published
+  This is not AdamW: Adam scales the decay with the gradient. The published
   settings of CDCN, NAS-FAS and PC-DARTS (weight decay 5e-5 for the weights,
-  1e-3 for the architecture) are in this form.
+  1e-3 for the architecture) mean this form.
 
   Args:
-    learning_rate: rate or schedule.
+    learning_rate: a number or a schedule.
     weight_decay: L2 coefficient.
-    b1: decay of the first moment.
-    b2: decay of the second moment.
-    gradient_clip: largest global norm of the gradient; 0 clips nothing.
-    flat: keep the moments of all tensors in one vector, filled up with zeros to
-      a multiple of `FLAT_MULTIPLE`. The same numbers, and for hundreds of small
-      tensors a fraction of the time to compile.
+    b1: decay rate of the first moment.
+    b2: decay rate of the second moment.
+    gradient_clip: largest global norm of the gradient; 0 turns clipping off.
+    flat: keep the moments of all tensors in one vector, padded with zeros to a
+      multiple of `FLAT_MULTIPLE`. The updates are the same; with hundreds of
+      small tensors the program compiles in a fraction of the time.
   """
   parts = []
   if gradient_clip:
@@ -150,7 +157,7 @@ def adam_l2(
 def _padded(
   optimizer: optax.GradientTransformation,
 ) -> optax.GradientTransformation:
-  """An optimizer of one vector, filled up to a multiple of `FLAT_MULTIPLE`."""
+  """Pads the one vector of an optimizer to a multiple of `FLAT_MULTIPLE`."""
 
   def pad(vector):
     return jnp.pad(vector, (0, -vector.size % FLAT_MULTIPLE))

@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, plain lines elsewhere."""
+"""Progress on stderr: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import sys
@@ -11,10 +11,16 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Bar:
-  """Counts the steps of one stage."""
+  """The progress of one stage."""
 
   def __init__(self, stage: str, total: int, initial: int = 0):
-    """stage: what is done; total: steps in all; initial: steps already done."""
+    """Shows the stage.
+
+    Args:
+      stage: its name.
+      total: number of steps.
+      initial: number of steps that were done before.
+    """
     self._stage = stage
     self._total = total
     self._done = initial
@@ -29,7 +35,7 @@ class Bar:
       self._line()
 
   def update(self, done: int, **figures: float) -> None:
-    """Sets the number of steps done, and the figures to show beside it."""
+    """Sets the number of steps done and the figures to show with it."""
     text = {name: f'{value:.4g}' for name, value in figures.items()}
     if self._tqdm is not None:
       self._tqdm.set_postfix(text, refresh=False)
@@ -61,7 +67,7 @@ class Bar:
 
 @contextlib.contextmanager
 def bar(stage: str, total: int, initial: int = 0) -> Iterator[Bar]:
-  """A Bar that is closed on the way out."""
+  """Yields a Bar and closes it at the end."""
   counter = Bar(stage, total, initial)
   try:
     yield counter
@@ -71,7 +77,7 @@ def bar(stage: str, total: int, initial: int = 0) -> Iterator[Bar]:
 
 @contextlib.contextmanager
 def lazy_bar(stage: str) -> Iterator[Callable[[int, int], None]]:
-  """A callable (done, total) that opens a Bar when the total is known."""
+  """Yields a callable (done, total) that opens a Bar at its first call."""
   bars = []
 
   def update(done: int, total: int) -> None:
@@ -87,14 +93,14 @@ def lazy_bar(stage: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def say(text: str) -> None:
-  """One line to the user."""
+  """Prints one line to stderr, above an open bar."""
   tqdm.tqdm.write(text, file=sys.stderr)
   sys.stderr.flush()
 
 
 @contextlib.contextmanager
 def stage(text: str) -> Iterator[None]:
-  """Announces work that has no steps, such as compiling, and its time."""
+  """Announces work without steps, such as compiling, and reports its time."""
   say(f'{text} ...')
   start = time.monotonic()
   yield

@@ -1,14 +1,14 @@
-"""The record: one schema of clips that every dataset is written in.
+"""The record: the one schema of a clip, used by every dataset.
 
-One label rule holds everywhere: label 1 = live (bona fide), 0 = spoof, and a
-score is evidence for live.
+One label rule holds everywhere: 1 is live (bona fide), 0 is spoof, and a higher
+score is more evidence for live.
 """
 
 SPOOF = 0
 LIVE = 1
 
-# The attack species (ISO/IEC 30107-3 "PAI species") a clip can have. 'live' is
-# the attack_type of every bona fide clip and of no other.
+# The attack types of clips ("PAI species" in ISO/IEC 30107-3). 'live' is the
+# attack type of all live clips and of no other.
 ATTACK_TYPES = (
   'live',
   'print',
@@ -30,9 +30,9 @@ ATTACK_TYPES = (
 
 SPLITS = ('train', 'dev', 'test')
 
-# Metadata that protocols select on. A copy of them stands in INDEX_FILE beside
-# the shards, one JSON object a line in the order of the records, so that no
-# frame is read to select clips.
+# The metadata that protocols select on. INDEX_FILE beside the shards holds a
+# copy, one JSON object per line in the order of the records, so that clips are
+# selected without reading frames.
 INDEX_FIELDS = (
   'clip_id',
   'dataset',
@@ -48,18 +48,18 @@ INDEX_FIELDS = (
 )
 INDEX_FILE = 'index.jsonl'
 
-# Side of the stored crop over the side of the face box: wide, so that training
-# can draw face scales between 1.2 and 1.4 from it.
+# Side of the stored crop over the side of the face box. It is wide, so that
+# training can draw face scales of 1.2 to 1.4 from it.
 WIDE_MARGIN = 1.6
 MAX_FRAMES = 32
 DEPTH_SIZE = 32
 
 
 def attack_type_number(clip_id: str, attack_type: str) -> int:
-  """The place of a clip's attack type in `ATTACK_TYPES`.
+  """The index of a clip's attack type in `ATTACK_TYPES`.
 
   Raises:
-    ValueError: for another type; names the clip.
+    ValueError: for an unknown attack type; names the clip.
   """
   if attack_type not in ATTACK_TYPES:
     raise ValueError(
@@ -70,7 +70,7 @@ def attack_type_number(clip_id: str, attack_type: str) -> int:
 
 
 def check_labels(clip_id: str, label: int, attack_type: str) -> None:
-  """Raises ValueError unless label and attack type go together."""
+  """Raises ValueError unless the label and the attack type agree."""
   attack_type_number(clip_id, attack_type)
   if label not in (SPOOF, LIVE):
     raise ValueError(

@@ -1,7 +1,7 @@
 """Configs by name, and the one rule for reading the config of a run.
 
-The rule for a run's config.json: a field that it lacks has its default, which
-is said; a field that this version does not know is refused by name.
+The rule for a run's config.json: a missing field takes its default, and a
+message says so; a field that this version does not have is refused by name.
 """
 
 import json
@@ -15,7 +15,7 @@ from nasfas_configs import compare, default, study
 from nasfas_jax import progress
 
 FILE = 'config.json'
-# Old name of a field -> what it is called now. An old name is refused.
+# Old name of a field -> its new name. An old name is refused.
 RENAMED = {
   'supervision': 'config.loss.depth and the other weights in config.loss',
   'search.tasks': 'config.search.hold_out',
@@ -23,7 +23,7 @@ RENAMED = {
   'meta.learn_rates': 'config.meta.learn_inner_lr',
   'meta.rate_learning_rate': 'config.meta.inner_lr_learning_rate',
 }
-# Modules of nasfas_configs that are no experiment.
+# Modules of nasfas_configs that are not experiments.
 _NO_EXPERIMENTS = ('default', 'variants')
 
 
@@ -41,7 +41,7 @@ def locate(text: str) -> str:
     text: `FILE.py` or a name, such as `search`; `:VARIANTS` may follow.
 
   Returns:
-    The same with the installed file in the place of a name.
+    The same text with a name replaced by the path of the installed file.
 
   Raises:
     ValueError: for an unknown name or a file that does not exist; lists the
@@ -57,7 +57,7 @@ def locate(text: str) -> str:
     return text
   if path not in names():
     raise ValueError(
-      f'Unknown config {path!r}; known by name: {known}. A file is given as '
+      f'Unknown config {path!r}; known by name: {known}. Give a file as '
       'FOLDER/NAME.py.'
     )
   folder = pathlib.Path(default.__file__).resolve().parent
@@ -65,13 +65,13 @@ def locate(text: str) -> str:
 
 
 def flatten(config) -> dict[str, object]:
-  """Fields by their path, such as 'search.num_steps'.
+  """Path of a field, such as 'search.num_steps' -> its value.
 
-  A study's settings have names that its config gives, so that each of its
-  fields is one value here.
+  A field of config.study is one value, even if it is a dict: the keys of such a
+  dict are data, not field names.
 
   Args:
-    config: a ConfigDict, or dicts in dicts.
+    config: a ConfigDict or nested dicts.
   """
   if isinstance(config, ml_collections.ConfigDict):
     config = config.to_dict()
@@ -83,7 +83,7 @@ def flatten(config) -> dict[str, object]:
 
 
 def unknown(paths: Iterable[str]) -> str:
-  """What to say of fields that this version does not know."""
+  """The message for fields that this version does not have."""
   return '; '.join(
     f'config.{path} is now {RENAMED[path]}'
     if path in RENAMED
@@ -93,7 +93,7 @@ def unknown(paths: Iterable[str]) -> str:
 
 
 def check_fields(config: ml_collections.ConfigDict) -> None:
-  """Refuses, before a run writes them down, fields that `read` would refuse.
+  """Refuses the fields that `read` would refuse, before a run writes them.
 
   Raises:
     ValueError: names the fields.
@@ -104,10 +104,11 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
 
 
 def load(path: pathlib.Path) -> dict:
-  """The content of a config.json, as it stands there.
+  """The content of a config.json, unchanged.
 
   Raises:
-    ValueError: if it is missing, torn, or no JSON object; names the file.
+    ValueError: if the file is missing, truncated, or not a JSON object; names
+      it.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -117,7 +118,9 @@ def load(path: pathlib.Path) -> dict:
   try:
     content = json.loads(path.read_bytes())
   except ValueError as error:
-    raise ValueError(f'{str(path)!r} is torn or no JSON: {error}.') from error
+    raise ValueError(
+      f'{str(path)!r} is truncated or not JSON: {error}.'
+    ) from error
   if not isinstance(content, dict):
     raise ValueError(
       f'{str(path)!r} holds a JSON {type(content).__name__}, not an object.'
@@ -129,8 +132,8 @@ def read(folder: pathlib.Path) -> ml_collections.ConfigDict:
   """The config of the run in a folder, with every field of this version.
 
   Raises:
-    ValueError: if the folder holds no run, or a config.json that is torn, has
-      a field that this version does not know, or a value of another type.
+    ValueError: if the folder holds no run, or its config.json is truncated, has
+      a field that this version does not have, or a value of the wrong type.
   """
   path = pathlib.Path(folder) / FILE
   content = load(path)
@@ -143,11 +146,11 @@ def read(folder: pathlib.Path) -> ml_collections.ConfigDict:
 def complete(
   content: dict, defaults: dict[str, object], path: pathlib.Path
 ) -> dict[str, object]:
-  """The fields of a run by their path; says which defaults are taken.
+  """Path -> value of a run's fields; prints which defaults it fills in.
 
   Args:
     content: of the run's config.json.
-    defaults: the fields that this version has, by their path.
+    defaults: path -> default of every field of this version.
     path: of the config.json, for messages.
 
   Raises:
@@ -159,13 +162,13 @@ def complete(
   if lacking := [name for name in defaults if name not in given]:
     taken = ', '.join(f'config.{name} = {defaults[name]!r}' for name in lacking)
     progress.say(
-      f'{str(path)!r} is of an older version; taken as their defaults: {taken}'
+      f'{str(path)!r} is of an older version; filled in defaults: {taken}'
     )
   return {**defaults, **given}
 
 
 def defaults_of(config: ml_collections.ConfigDict) -> dict[str, object]:
-  """The default of each field of a config by its path; None where unknown."""
+  """Path of each field of a config -> its default; None for unknown fields."""
   content = config.to_dict()
   known = flatten(_schema(content))
   return {name: known.get(name) for name in flatten(content)}
@@ -176,7 +179,7 @@ def _extra(given: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def _tuples(value):
-  """A value of JSON with tuples for lists, as configs have them."""
+  """A JSON value with its lists as tuples, as configs have them."""
   if isinstance(value, dict):
     return {name: _tuples(item) for name, item in value.items()}
   if isinstance(value, list):
@@ -210,7 +213,7 @@ def _set(config, name: str, value, path: pathlib.Path) -> None:
     new = float(new)
   try:
     if new is None and known is not None:
-      raise TypeError('null is no value of it')
+      raise TypeError('null is not allowed')
     config[last] = new
   except (TypeError, ValueError) as error:
     raise ValueError(

@@ -1,4 +1,4 @@
-"""What a run writes down: its config, its environment, its metrics."""
+"""What a run records: its config, its environment, its metrics."""
 
 import importlib.metadata
 import json
@@ -18,7 +18,7 @@ import tensorboardX
 from nasfas_jax import files, run_config
 from nasfas_jax.data import index, protocols
 
-# Fields that change how fast a run goes or what it prints, never its result.
+# Fields that change a run's speed or its checkpoints, never its result.
 _FREE_FIELDS = (
   'data.num_workers',
   'data.cache_mib',
@@ -32,19 +32,19 @@ def start(
   config: ml_collections.ConfigDict,
   selection: protocols.Selection,
 ) -> None:
-  """Claims a workdir for a config and its clips; a second start resumes.
+  """Claims a workdir for a config and its clips, or resumes the run in it.
 
-  Writes config.json, environment.json and data.json. The workdir is this
-  process's until it ends.
+  Writes config.json, environment.json and data.json. Locks the workdir until
+  this process ends.
 
   Raises:
-    ValueError: if the workdir holds a run of another config or other clips;
-      names what differs. If another process is at work in it.
+    ValueError: if the workdir holds a run with another config or other clips
+      (names what differs), or if another process is using it.
   """
   _hold(workdir)
   path = workdir / 'config.json'
   data = describe(selection)
-  # Through JSON, so that tuples compare equal to the lists they become.
+  # Through JSON, where tuples become lists, so that old and new compare equal.
   content = json.loads(json.dumps(config.to_dict()))
   if path.exists():
     defaults = json.loads(json.dumps(run_config.defaults_of(config)))
@@ -72,7 +72,7 @@ def start(
         'Choose another --workdir, or delete it.'
       )
     return
-  # The config last: with it there, nothing of this is done again.
+  # The config last: its presence marks the other two files as written.
   files.write_json(workdir / 'environment.json', environment())
   files.write_json(workdir / 'data.json', data)
   files.write_json(path, content)
@@ -83,11 +83,11 @@ _held = {}
 
 
 def _hold(workdir: pathlib.Path) -> None:
-  """Locks a workdir until the process ends, however it does.
+  """Locks a workdir until this process ends, in whatever way.
 
-  Two runs that write the same files would ruin both, as after a kill that left
-  a child at work. Hosts of one run share a folder, so only the first locks it;
-  a file system without locks is taken as it is.
+  Two processes that write the same files would ruin both runs; a kill that
+  leaves a child running can cause that. The hosts of one run share the workdir,
+  so only the first locks it. On a file system without locks nothing is locked.
   """
   path = workdir.resolve() / '.lock'
   if fcntl is None or path in _held or jax.process_index():
@@ -99,7 +99,7 @@ def _hold(workdir: pathlib.Path) -> None:
   except BlockingIOError as error:
     file.close()
     raise ValueError(
-      f'Another process is at work in {str(workdir)!r}: wait for its end, stop '
+      f'Another process is using {str(workdir)!r}: wait for it to end, stop '
       'it, or choose another --workdir.'
     ) from error
   except OSError:
@@ -109,9 +109,9 @@ def _hold(workdir: pathlib.Path) -> None:
 
 
 def describe(selection: protocols.Selection) -> dict[str, object]:
-  """What a run's clips are: counts, fingerprints, versions, subjects."""
+  """The content of data.json: what clips a run uses."""
   parts = {name: getattr(selection, name) for name in ('train', 'dev', 'test')}
-  # A row's folder ends in DATASET/CONFIG/VERSION; the rest is this machine's.
+  # The end of a row's folder, DATASET/CONFIG/VERSION, is the same everywhere.
   versions = {
     '/'.join(pathlib.PurePath(row['folder']).parts[-3:])
     for rows in parts.values()
@@ -128,7 +128,7 @@ def describe(selection: protocols.Selection) -> dict[str, object]:
 
 
 def environment() -> dict[str, str]:
-  """Versions and devices that a result depends on."""
+  """The content of environment.json: versions and devices."""
   packages = ('nasfas_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy', 'grain')
   return {
     'python': platform.python_version(),
@@ -142,12 +142,18 @@ def environment() -> dict[str, str]:
 class MetricWriter:
   """Appends metrics to metrics.jsonl and to TensorBoard event files.
 
-  The JSON lines are the source of truth and hold nothing that depends on the
-  clock, so a resumed run ends with the same file as one never killed.
+  metrics.jsonl is the source of truth. It holds nothing that depends on the
+  clock, so a resumed run ends with the same file as an uninterrupted one.
   """
 
   def __init__(self, workdir: pathlib.Path, phase: str, start_step: int):
-    """Drops this phase's lines past start_step, which will be run again."""
+    """Opens the files, and drops the lines that will be written again.
+
+    Args:
+      workdir: of the run.
+      phase: 'search' or 'train'.
+      start_step: lines of this phase after this step are dropped.
+    """
     self._phase = phase
     self._path = workdir / 'metrics.jsonl'
     kept = [
@@ -174,9 +180,12 @@ class MetricWriter:
     """Writes one line.
 
     Args:
-      step: steps done so far.
-      scalars: numbers, which also go to TensorBoard.
-      **other: JSON content for the line only.
+      step: number of steps done.
+      scalars: name -> number; also written to TensorBoard.
+      **other: JSON content of the line only.
+
+    Raises:
+      ValueError: for a number that is not finite.
     """
     entry = {'phase': self._phase, 'step': step, **scalars, **other}
     self._file.write(json.dumps(entry, allow_nan=False) + '\n')
@@ -185,12 +194,16 @@ class MetricWriter:
       self._events.add_scalar(name, value, step)
 
   def write_speed(self, step: int, steps_per_second: float) -> None:
-    """Writes the speed, to TensorBoard only."""
+    """Writes the speed to TensorBoard only."""
     self._events.add_scalar('steps_per_second', steps_per_second, step)
 
 
 def read_metrics(path: pathlib.Path) -> list[dict]:
-  """The lines of a metrics.jsonl; [] if missing; a torn last line is left."""
+  """The lines of a metrics.jsonl, without a last line that was cut off.
+
+  Returns:
+    One dict per line; [] if the file does not exist.
+  """
   if not path.exists():
     return []
   entries = []

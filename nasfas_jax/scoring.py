@@ -1,4 +1,4 @@
-"""Scores of clips: a network, applied to all snippets of a protocol's clips."""
+"""Scores of clips: a network applied to every snippet of every clip."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -11,21 +11,26 @@ from nasfas_jax import inputs, losses, progress, sharding
 from nasfas_jax.data.index import Row
 
 Batch = dict[str, np.ndarray]
-# A batch -> its 'map' [B, S, S] and 'score' [B], and the batch's 'index' and
-# 'weight' [B], all of the global batch.
+# This process's part of a batch -> 'map' [B, S, S] and 'score', 'index' and
+# 'weight' [B] of the global batch.
 Predict = Callable[[Batch], Batch]
 
 
 def make_predict(
   model: nn.Module, variables: dict, form: inputs.InputForm, mesh: Mesh
 ) -> Predict:
-  """A trained network as a function of batches, compiled once.
+  """A trained network as a function of batches, compiled at its first call.
 
   Args:
     model: maps an input to `models.outputs.Outputs`.
-    variables: 'params' and 'batch_stats'.
+    variables: dict with 'params' and 'batch_stats'.
     form: of the input.
-    mesh: of the devices; each process brings its part of a batch.
+    mesh: of the devices.
+
+  Returns:
+    predict(batch) -> float32 'map' [B, S, S], 'score' and 'weight' [B], int32
+    'index' [B], as NumPy arrays of the global batch. Each process passes its
+    own part of the batch.
   """
 
   def predict(variables, batch):
@@ -41,7 +46,7 @@ def make_predict(
   jitted = jax.jit(
     predict,
     in_shardings=(sharding.replicated(mesh), sharding.batch_sharding(mesh)),
-    # Replicated, so that every process reads the scores of all clips.
+    # Replicated, so that every process can read all scores.
     out_shardings=sharding.replicated(mesh),
   )
   compiled = None
@@ -69,10 +74,11 @@ def score_clips(
 
   Args:
     predict: see `make_predict`.
-    rows: entries of the index.
-    batches: this process's part of one pass over their snippets.
-    num_batches: how many they are.
-    title: what the progress bar calls it.
+    rows: of the index, one per clip.
+    batches: this process's part of one pass over all snippets, see
+      `data.pipeline.evaluation_batches`.
+    num_batches: number of batches.
+    title: label of the progress bar.
 
   Returns:
     float64 [len(rows)], higher = more evidence for live.

@@ -1,10 +1,10 @@
-"""The main experiment: architecture search, then train and evaluate.
+"""The main experiment: search an architecture, then train and evaluate it.
 
-By gradient there are two searches: over tasks (`searchers.meta_search`), and
-the plain one (`searchers.bilevel`), which trains the supernet's weights on one
-half of the training subjects and its architecture on the other. Their controls
-are an evolution with weight sharing (`searchers.evolution`) and a genotype at
-random.
+There are two gradient-based searches: the search over tasks
+(`searchers.meta_search`) and the plain search (`searchers.bilevel`), which
+trains the supernet's weights on one half of the training subjects and its
+architecture on the other. The controls are an evolution with weight sharing
+(`searchers.evolution`) and a random genotype.
 """
 
 import dataclasses
@@ -34,13 +34,14 @@ from nasfas_jax.searchers.supernet_program import Search
 
 
 def search(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-  """Searches, derives genotype.json, trains and evaluates the network.
+  """Searches, writes genotype.json, then trains and evaluates the network.
 
-  The same call with the same workdir goes on after a kill.
+  The same call with the same workdir resumes a run that was killed.
 
   Raises:
-    ValueError: for a config that makes no sense; names the field.
+    ValueError: for an invalid config; names the field.
     FileNotFoundError: if the dataset is not prepared.
+    FloatingPointError: if the search or the training diverges.
   """
   check(config)
   selection = protocols.load(
@@ -53,7 +54,7 @@ def search(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   run_log.start(workdir, config, selection)
   path = workdir / 'genotype.json'
   if path.exists():
-    # A search that ended before this process began.
+    # Resuming: an earlier process finished the search.
     genotype = genotypes.load(path)
   else:
     genotype = find(config, workdir, found, selection)
@@ -73,8 +74,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     if config[field] != allowed:
       raise ValueError(
         f'config.{field} is {config[field]!r}, but a search trains the '
-        f'genotype that it finds; allowed: {allowed!r}. configs/train.py '
-        'trains a given network.'
+        f'genotype that it finds; allowed: {allowed!r}. Use configs/train.py '
+        'to train a given network.'
       )
   config_checks.check_batch_sizes(
     config, 'train.batch_size', 'evaluate.batch_size'
@@ -99,14 +100,14 @@ def check(config: ml_collections.ConfigDict) -> None:
   config_checks.check_model(
     'supernet', lambda: settings.supernet(config), config, arch
   )
-  # Any genotype has the sizes of CDCN++, which is one.
+  # The sizes do not depend on the genotype; CDCN++ stands in for it.
   config_checks.check_model(
     'network', lambda: settings.network(config, 'cdcnpp'), config
   )
 
 
 def _check_without_effect(config) -> None:
-  """Refuses fields that would change nothing, or let nothing change."""
+  """Refuses fields that would have no effect in this search."""
   meta, fields = config.meta, config.search
   over_tasks = fields.hold_out != 'none' and fields.algorithm == 'gradient'
   for name in ('learn_inner_lr', 'domain_statistics', 'shard_optimizer'):
@@ -138,10 +139,10 @@ def _check_without_effect(config) -> None:
 def make_search(
   config: ml_collections.ConfigDict, selection: protocols.Selection
 ) -> Search | None:
-  """The search of config.search; None for a genotype at random.
+  """The search that config.search describes; None for a random genotype.
 
   Raises:
-    ValueError: if the training clips do not make its tasks or halves.
+    ValueError: if the training clips do not allow its tasks or halves.
   """
   algorithm, hold_out = config.search.algorithm, config.search.hold_out
   if algorithm == 'random':
@@ -201,7 +202,7 @@ def find(
   found: Search | None,
   selection: protocols.Selection,
 ) -> genotypes.Genotype:
-  """Runs a search and derives its genotype; without one, draws it."""
+  """Runs a search and derives its genotype; draws one if `found` is None."""
   if found is None:
     genotype = evolution.random_genotype(settings.supernet(config), config.seed)
   else:

@@ -1,6 +1,7 @@
-"""What a config says, as the plain values that everything below takes.
+"""From a config to the plain values and small dataclasses of the library.
 
-The experiments call this; nothing below them reads a config.
+The experiments call these functions. Nothing below the experiments reads a
+config.
 """
 
 import functools
@@ -32,18 +33,26 @@ def input_form(config: Config) -> inputs.InputForm:
 
 
 def example_input(config: Config) -> jax.Array:
-  """Zeros in the shape of the network's input, batch of one."""
+  """Zeros in the shape of the network's input: float32 [1, S, S, C]."""
   size = config.data.image_size
   return jnp.zeros((1, size, size, input_form(config).channels), jnp.float32)
 
 
 def objective(config: Config) -> losses.Objective:
-  """The weighted sum of the terms in config.loss."""
+  """The objective: the loss terms weighted as in config.loss."""
   return losses.make_objective(dict(config.loss))
 
 
 def network(config: Config, chosen: str | genotypes.Genotype) -> nn.Module:
-  """The network of a name or genotype, in the sizes of config.network."""
+  """Builds a network in the sizes of config.network.
+
+  Args:
+    config: of the run.
+    chosen: 'cdcn', 'cdcnpp' or a genotype.
+
+  Raises:
+    ValueError: as `models.build_model`.
+  """
   sizes = config.network
   return models.build_model(
     chosen,
@@ -59,7 +68,7 @@ def network(config: Config, chosen: str | genotypes.Genotype) -> nn.Module:
 
 
 def supernet(config: Config) -> Supernet:
-  """The supernet of config.supernet."""
+  """Builds the supernet of config.supernet."""
   fields = dict(config.supernet)
   fields['stem_features'] = tuple(fields['stem_features'])
   fields['dtype'] = jnp.dtype(fields['dtype'])
@@ -71,7 +80,7 @@ def supernet(config: Config) -> Supernet:
 
 
 def training(config: Config) -> optimizers.Descent:
-  """How the network descends, from config.train."""
+  """The optimizer and the schedule of a training, from config.train."""
   fields = config.train
   return optimizers.Descent(
     learning_rate=fields.learning_rate,
@@ -85,7 +94,7 @@ def training(config: Config) -> optimizers.Descent:
 
 
 def search(config: Config) -> supernet_program.SearchSettings:
-  """What all searches share, from config.search."""
+  """The settings that all searches share, from config.search."""
   fields = config.search
   return supernet_program.SearchSettings(
     seed=config.seed,
@@ -113,12 +122,12 @@ def search(config: Config) -> supernet_program.SearchSettings:
 
 
 def meta(config: Config) -> meta_step.MetaSettings:
-  """What a search over tasks needs, from config.meta."""
+  """The settings of a search over tasks, from config.meta."""
   return meta_step.MetaSettings(**dict(config.meta))
 
 
 def evolving(config: Config) -> evolution.EvolutionSettings:
-  """What an evolution needs, from config.evolution."""
+  """The settings of an evolution, from config.evolution."""
   return evolution.EvolutionSettings(**dict(config.evolution))
 
 
@@ -131,7 +140,7 @@ def _snippet_shape(config: Config, map_size: int) -> pipeline.SnippetShape:
 
 
 def _reading(config: Config, num_streams: int = 1) -> pipeline.Reading:
-  """num_streams: streams that are open at a time and share the memory."""
+  """How clips are read; `num_streams` open streams share the cache."""
   return pipeline.Reading(
     num_workers=config.data.num_workers,
     cache_bytes=(config.data.cache_mib << 20) // num_streams,
@@ -141,16 +150,16 @@ def _reading(config: Config, num_streams: int = 1) -> pipeline.Reading:
 def training_batches(
   config: Config, domain_field: str, map_size: int, num_streams: int = 1
 ) -> Batches:
-  """`pipeline.train_batches` with what the config says of it.
+  """`pipeline.train_batches` with the arguments that the config sets.
 
   Args:
     config: of the run.
     domain_field: the field that names a clip's domain.
     map_size: side of the maps.
-    num_streams: streams that are open at a time.
+    num_streams: streams that are open at the same time.
 
   Returns:
-    A function of (rows, batch_size, seed, step); this process's part.
+    (rows, batch_size, seed, step) -> this process's part of the batches.
   """
   return functools.partial(
     pipeline.train_batches,
@@ -165,7 +174,15 @@ def training_batches(
 
 
 def episode_batches(config: Config, domain_field: str) -> Batches:
-  """`pipeline.episode_batches` likewise: of (rows, episodes, seed, step)."""
+  """`pipeline.episode_batches` with the arguments that the config sets.
+
+  Args:
+    config: of the run.
+    domain_field: the field that names a clip's domain.
+
+  Returns:
+    (rows, episodes, seed, step) -> flat batches of whole episodes.
+  """
   return functools.partial(
     pipeline.episode_batches,
     shape=_snippet_shape(config, config.supernet.output_size),
@@ -178,7 +195,16 @@ def episode_batches(config: Config, domain_field: str) -> Batches:
 def evaluation_batches(
   config: Config, domain_field: str, map_size: int
 ) -> Batches:
-  """`pipeline.evaluation_batches` likewise: of (rows, num_snippets)."""
+  """`pipeline.evaluation_batches` with the arguments that the config sets.
+
+  Args:
+    config: of the run.
+    domain_field: the field that names a clip's domain.
+    map_size: side of the maps.
+
+  Returns:
+    (rows, num_snippets) -> this process's part of the batches.
+  """
   return functools.partial(
     pipeline.evaluation_batches,
     shape=_snippet_shape(config, map_size),

@@ -1,4 +1,4 @@
-"""The mesh of devices, and where arrays lie on it."""
+"""The device mesh and the shardings of arrays on it."""
 
 import math
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ def mesh_shape(
   *,
   use_all: bool = False,
 ) -> tuple[int, int]:
-  """Devices along the axes ('task', 'data') of the mesh.
+  """The number of devices along the axes ('task', 'data') of the mesh.
 
   Args:
-    num_devices: that there are.
-    num_tasks: tasks of a step, which the task axis divides.
-    set_sizes: clips of the sets of a task, which the data axis divides.
-    use_all: take every device, whether they divide the clips or not.
+    num_devices: available devices.
+    num_tasks: tasks of a step; a multiple of the task axis.
+    set_sizes: clips of each set of a task; multiples of the data axis.
+    use_all: use every device, even if `set_sizes` are then no multiples.
 
   Returns:
-    The largest such shape, among equals the one with the longest task axis; so
-    any number of tasks and clips has one. Without use_all it may leave devices
-    out.
+    The shape that uses the most devices; of equal ones, the one with the
+    longest task axis. Without `use_all` it may leave devices unused, and (1, 1)
+    always fits.
   """
   shapes = [
     (tasks, data)
@@ -46,10 +46,13 @@ def mesh_shape(
 
 
 def make_mesh(num_tasks: int = 1, set_sizes: Sequence[int] = ()) -> Mesh:
-  """The devices in one mesh with the axes ('task', 'data').
+  """The devices as one mesh with the axes ('task', 'data').
 
-  Several processes must each have their part: there all devices are taken. See
-  `mesh_shape` for the arguments.
+  With several processes all devices are used, since each process must own some.
+
+  Args:
+    num_tasks: see `mesh_shape`.
+    set_sizes: see `mesh_shape`.
   """
   devices = np.asarray(jax.devices())
   tasks, data = mesh_shape(
@@ -59,42 +62,43 @@ def make_mesh(num_tasks: int = 1, set_sizes: Sequence[int] = ()) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
+  """The whole array on every device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """The leading axis of a batch, split over all devices."""
+  """The leading axis split over all devices."""
   return NamedSharding(mesh, PartitionSpec(('task', 'data')))
 
 
 def task_sharding(mesh: Mesh) -> NamedSharding:
-  """The leading axis over the task axis of the devices."""
+  """The leading axis split over the mesh's task axis."""
   return NamedSharding(mesh, PartitionSpec('task'))
 
 
 def clip_sharding(mesh: Mesh, by_domain: bool = False) -> NamedSharding:
-  """Tasks over the task axis, each task's clips over the data axis.
+  """Tasks split over the task axis, each task's clips over the data axis.
 
   Args:
     mesh: of the devices.
-    by_domain: whether an axis of domains, which is not split, lies between.
+    by_domain: whether an axis of domains, which stays whole, lies between.
   """
   between = [None] if by_domain else []
   return NamedSharding(mesh, PartitionSpec('task', *between, 'data'))
 
 
 def spread(tree: PyTree, mesh: Mesh) -> PyTree:
-  """Shardings that split each array over all devices where one axis allows.
+  """Shardings that split each array over all devices where an axis allows it.
 
-  For optimizer states, which every device else holds whole.
+  For optimizer states, which would otherwise be replicated.
 
   Args:
     tree: arrays or their shapes.
     mesh: of the devices.
 
   Returns:
-    A NamedSharding for each array: its longest axis that the devices divide is
-    split, or it is replicated.
+    A NamedSharding for each array. It splits the longest axis whose size is a
+    multiple of the number of devices; an array without one is replicated.
   """
 
   def of(leaf):
@@ -112,7 +116,7 @@ def spread(tree: PyTree, mesh: Mesh) -> PyTree:
 
 
 def check_batch_size(name: str, batch_size: int, mesh: Mesh) -> None:
-  """Raises ValueError unless the devices divide the batch."""
+  """Raises ValueError unless the batch size is a multiple of the devices."""
   if batch_size < 1 or batch_size % mesh.size:
     raise ValueError(
       f'{name} is {batch_size}; it must be a positive multiple of the '
@@ -121,7 +125,7 @@ def check_batch_size(name: str, batch_size: int, mesh: Mesh) -> None:
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict:
-  """Makes global arrays of this process's part of a batch."""
+  """Makes global arrays from this process's part of a batch."""
   sharding = batch_sharding(mesh)
   return {
     name: jax.make_array_from_process_local_data(sharding, array)

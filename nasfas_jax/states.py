@@ -1,4 +1,4 @@
-"""What a run carries from step to step."""
+"""The states that a training and a search carry from step to step."""
 
 from typing import Any
 
@@ -11,7 +11,14 @@ PyTree = Any
 
 @flax.struct.dataclass
 class TrainState:
-  """State of the training of one network."""
+  """State of a training.
+
+  Attributes:
+    step: int32 scalar, number of steps done.
+    params: float32 pytree, the network's parameters.
+    batch_stats: float32 pytree, the running batch statistics.
+    opt_state: of the optimizer.
+  """
 
   step: jax.Array
   params: PyTree
@@ -21,10 +28,21 @@ class TrainState:
 
 @flax.struct.dataclass
 class SearchState:
-  """State of a search: the supernet's weights and its architecture.
+  """State of a search.
 
-  log_rates and rate_opt_state are those of learned inner rates, {} and empty
-  where a search has none.
+  An evolution over T tasks adds a leading axis [T] to every leaf.
+
+  Attributes:
+    step: int32 scalar, number of steps done.
+    params: float32 pytree, the supernet's weights.
+    batch_stats: float32 pytree, the running batch statistics.
+    arch: float32 pytree, the architecture parameters, see
+      `models.architecture`.
+    weight_opt_state: of the weights' optimizer.
+    arch_opt_state: of the architecture's optimizer.
+    log_rates: float32 scalars in the tree of `params`, the logarithms of
+      learned inner learning rates; {} without them.
+    rate_opt_state: of their optimizer; () without them.
   """
 
   step: jax.Array

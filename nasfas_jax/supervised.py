@@ -1,4 +1,4 @@
-"""The loss of a network on a batch, which training and searching share."""
+"""A network's loss on a batch, shared by training and search."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ NetworkLoss = Callable[..., tuple[jax.Array, tuple[dict, dict]]]
 def network_loss(
   model: nn.Module, form: inputs.InputForm, objective: losses.Objective
 ) -> NetworkLoss:
-  """The loss of a network or a supernet in training mode, as a function.
+  """Makes the loss function of a network or a supernet in training mode.
 
   Args:
     model: maps an input to `models.outputs.Outputs`.
@@ -23,9 +23,10 @@ def network_loss(
     objective: see `losses.make_objective`.
 
   Returns:
-    loss_fn(params, batch_stats, batch, *model_args, rngs) -> (float32 scalar,
-    (new batch statistics, terms)). The batch is one of `data.pipeline`; further
-    arguments of the model are a supernet's architecture; rngs are the model's.
+    loss_fn(params, batch_stats, batch, *model_args, rngs=None) -> (loss, (new
+    batch_stats, terms)). The loss and each term are float32 scalars. `batch` is
+    one of `data.pipeline`, `model_args` holds a supernet's architecture
+    parameters, and `rngs` are passed to `model.apply`.
   """
 
   def loss_fn(params, batch_stats, batch, *model_args, rngs=None):

@@ -1,4 +1,4 @@
-"""Training of a derived network, or of CDCN and CDCN++, on one protocol."""
+"""The experiment 'train': one network on one protocol, then its evaluation."""
 
 import functools
 import pathlib
@@ -26,17 +26,18 @@ from nasfas_jax.models import genotypes
 from nasfas_jax.report import page
 from nasfas_jax.states import TrainState
 
-MODELS = ('genotype', 'cdcn', 'cdcnpp')
+MODELS = ('genotype', *models.NETWORKS)
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-  """Trains config.model on config.protocol, evaluates it and reports.
+  """Trains config.model on config.protocol, evaluates it and writes the report.
 
-  The same call with the same workdir goes on after a kill.
+  The same call with the same workdir resumes a run that was killed.
 
   Raises:
-    ValueError: for a config that makes no sense; names the field.
+    ValueError: for an invalid config; names the field.
     FileNotFoundError: if the dataset or the genotype is missing.
+    FloatingPointError: if the training diverges.
   """
   check(config)
   chosen = config.model
@@ -58,7 +59,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-  """Checks the config of a training run before anything is written.
+  """Checks the config of a training before anything is written.
 
   Raises:
     ValueError: names the field, its value and what is allowed.
@@ -84,7 +85,7 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 
 def _find_genotype(config, workdir: pathlib.Path) -> genotypes.Genotype:
-  """The genotype of the config, or the copy that a resumed run has of it.
+  """The genotype in config.genotype, or a resumed run's own copy of it.
 
   Raises:
     ValueError: if the file has changed since the run began.
@@ -108,7 +109,7 @@ def fit_and_judge(
   selection: protocols.Selection,
   chosen: str | genotypes.Genotype,
 ) -> None:
-  """Trains on the selection's clips, scores the others, writes the report."""
+  """Trains on the selection's train set, evaluates, and writes the report."""
   mesh = sharding.make_mesh()
   model = settings.network(config, chosen)
   state = fit(config, workdir, model, selection, mesh)
@@ -125,7 +126,7 @@ def fit(
   selection: protocols.Selection,
   mesh: Mesh,
 ) -> TrainState:
-  """Trains for config.train.num_steps, from the newest checkpoint on."""
+  """Trains for config.train.num_steps; resumes from the newest checkpoint."""
   domain_field = protocols.get_protocol(config.protocol).domain_field
   descent = settings.training(config)
   replicated = sharding.replicated(mesh)
@@ -192,11 +193,11 @@ def initial_state(
   seed: int,
   optimizer: optax.GradientTransformation,
 ) -> TrainState:
-  """A fresh state; the same for the same seed.
+  """The initial state; the same for the same seed.
 
   Args:
     model: the network.
-    example: an input of it, of which only the shape is used.
+    example: an input of the network; only its shape is used.
     seed: of the weights.
     optimizer: of the weights.
   """
@@ -217,10 +218,17 @@ def train_step(
   loss_fn: supervised.NetworkLoss,
   optimizer: optax.GradientTransformation,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-  """One step of gradient descent.
+  """One training step.
+
+  Args:
+    state: before the step.
+    batch: see `data.pipeline.train_batches`.
+    loss_fn: see `supervised.network_loss`.
+    optimizer: of the weights.
 
   Returns:
-    (new state, 'train_loss' and the terms of the loss, such as 'train_depth').
+    (new state, scalars): 'train_loss' and each term of the loss, such as
+    'train_depth'.
   """
   (loss, (batch_stats, terms)), gradients = jax.value_and_grad(
     loss_fn, has_aux=True

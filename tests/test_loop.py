@@ -80,7 +80,7 @@ def test_a_finished_program_opens_no_batches(tmp_path):
 def test_a_divergence_is_named_and_the_checkpoint_before_it_goes_on(tmp_path):
   opened = []
   with pytest.raises(
-    FloatingPointError, match='train_loss of the train is nan at step 4'
+    FloatingPointError, match="train_loss is nan at step 4 of 'train'"
   ):
     run(counting(poison=4.0, opened=opened), tmp_path)
   assert opened[0].closed

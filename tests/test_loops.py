@@ -174,7 +174,7 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
       evaluate.evaluate(judged, tmp_path / 'refused')
     files.write_json(workdir / name, content)
   assert not (tmp_path / 'refused').exists()
-  said = "Trained on builder config 'default_margin2', judged on 'tiny'."
+  said = "Trained on builder config 'default_margin2', evaluated on 'tiny'."
   assert capsys.readouterr().err.count(said) == 1
 
   judged = ml_collections.ConfigDict(judged.to_dict())

@@ -211,7 +211,7 @@ def test_a_stop_is_one_line_that_says_how_to_go_on(tiny_data_dir, tmp_path):
   assert 'Traceback' not in errors
   last = errors.strip().splitlines()[-1]
   assert last == (
-    'Stopped; the same command goes on from the last checkpoint in '
+    'Stopped. The same command resumes from the last checkpoint in '
     f"'{tmp_path / 'run'}'."
   )
 

@@ -97,9 +97,9 @@ def test_a_field_or_a_value_of_another_version_is_refused_by_name(
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
-    (b'{"seed": 1', 'torn or no JSON'),
-    (b'', 'torn or no JSON'),
-    (b'\xff\xfe', 'torn or no JSON'),
+    (b'{"seed": 1', 'truncated or not JSON'),
+    (b'', 'truncated or not JSON'),
+    (b'\xff\xfe', 'truncated or not JSON'),
     (b'[1, 2]', 'holds a JSON list, not an object'),
     (None, 'holds no run: there is no config.json'),
   ],

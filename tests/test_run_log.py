@@ -56,7 +56,7 @@ def test_another_process_at_work_there_is_an_error(tmp_path):
   )
   with other:
     assert other.stdout.readline() == 'held\n'
-    with pytest.raises(ValueError, match='Another process is at work in'):
+    with pytest.raises(ValueError, match='Another process is using'):
       run_log.start(tmp_path, config(), chosen())
     assert not (tmp_path / 'config.json').exists()
     # However it ends, its lock goes with it.
@@ -115,7 +115,7 @@ def test_a_run_with_a_field_of_another_version_is_refused_by_name(
 def test_a_torn_config_is_an_error_that_names_the_file(tmp_path):
   run_log.start(tmp_path, whole_config(), chosen())
   (tmp_path / 'config.json').write_text('{"seed": ')
-  with pytest.raises(ValueError, match='config.json.* is torn or no JSON'):
+  with pytest.raises(ValueError, match='config.json.* is truncated or'):
     run_log.start(tmp_path, whole_config(), chosen())
 
 

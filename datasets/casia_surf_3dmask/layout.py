@@ -11,7 +11,6 @@ from nasfas_datasets import listing
 
 FOLDER = 'CASIA_SURF_3DMask'
 NUM_SUBJECTS = 48
-CLIPS_A_SUBJECT = 24
 CONDITIONS = dict(
   zip(('1', '15', '16', '17', '22', '23'), '123456', strict=True)
 )

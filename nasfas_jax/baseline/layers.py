@@ -12,7 +12,7 @@ from nasfas_jax.models.search_spaces import NONE, SKIP_CONNECT
 # Places of the five weights of a cross in its 3x3 window, counted row by row.
 CROSS_TAPS = {'hv': (1, 3, 4, 5, 7), 'dg': (0, 2, 4, 6, 8)}
 
-# Window, dilation and variant of the operations that are one CDC block.
+# Kernel size, dilation and variant of the operations that are one CDC block.
 CONVOLUTIONS = {
   'cdc_3x3': (3, 1, ''),
   'cdc_5x5': (5, 1, ''),
@@ -45,7 +45,7 @@ class CDConv(nn.Module):
     in_features: int,
     features: int,
     *,
-    window: int = 3,
+    kernel_size: int = 3,
     theta: float = 0.7,
     dilation: int = 1,
     variant: str = '',
@@ -57,7 +57,7 @@ class CDConv(nn.Module):
     Args:
       in_features: input channels.
       features: output channels.
-      window: odd side of the kernel.
+      kernel_size: odd side of the kernel.
       theta: strength of the central difference; 0: a vanilla convolution.
       dilation: step between taps.
       variant: '' for all taps; 'hv' or 'dg' for the 5 taps of a cross.
@@ -67,10 +67,10 @@ class CDConv(nn.Module):
     super().__init__()
     self.theta = theta
     self.dilation = dilation
-    self.padding = dilation * (window // 2)
+    self.padding = dilation * (kernel_size // 2)
     self.variant = variant
     self.groups = in_features if depthwise else 1
-    taps = (5,) if variant else (window, window)
+    taps = (5,) if variant else (kernel_size, kernel_size)
     self.weight = nn.Parameter(
       torch.empty(features, in_features // self.groups, *taps)
     )
@@ -129,9 +129,9 @@ class Zero(nn.Module):
 class SpatialAttention(nn.Module):
   """Scales each position by a gate seen from its channel mean and maximum."""
 
-  def __init__(self, window: int):
+  def __init__(self, kernel_size: int):
     super().__init__()
-    self.conv = CDConv(2, 1, window=window, theta=0.0)
+    self.conv = CDConv(2, 1, kernel_size=kernel_size, theta=0.0)
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
     summary = torch.cat(
@@ -170,8 +170,12 @@ def operation(
   if name == NONE:
     return Zero()
   if name in CONVOLUTIONS:
-    window, dilation, variant = CONVOLUTIONS[name]
-    form = {'window': window, 'dilation': dilation, 'variant': variant}
+    kernel_size, dilation, variant = CONVOLUTIONS[name]
+    form = {
+      'kernel_size': kernel_size,
+      'dilation': dilation,
+      'variant': variant,
+    }
     return _chain(
       block=block(features, features, theta=theta, affine=affine, **form)
     )
@@ -184,7 +188,7 @@ def operation(
   if name == SEPARABLE:
     separable = _chain(
       depthwise=CDConv(features, features, theta=theta, depthwise=True),
-      pointwise=CDConv(features, features, window=1, theta=0.0),
+      pointwise=CDConv(features, features, kernel_size=1, theta=0.0),
       norm=nn.BatchNorm2d(features, affine=affine),
       relu=nn.ReLU(),
     )

@@ -15,8 +15,8 @@ from nasfas_jax.baseline.layers import (
 from nasfas_jax.models import genotypes
 from nasfas_jax.models.search_spaces import LEVELS
 
-# Windows of the spatial attention of the low, mid and high level.
-ATTENTION_WINDOWS = (7, 5, 3)
+# Kernel sizes of the spatial attention of the low, mid and high level.
+ATTENTION_KERNEL_SIZES = (7, 5, 3)
 # The last convolution's share of He's standard deviation.
 LAST_INIT_SCALE = 0.1
 
@@ -46,8 +46,8 @@ class FusionHead(nn.Module):
     self.output_size = output_size
     self.attentions = []
     if attention:
-      for i, window in enumerate(ATTENTION_WINDOWS):
-        self.add_module(f'attention_{i}', SpatialAttention(window))
+      for i, kernel_size in enumerate(ATTENTION_KERNEL_SIZES):
+        self.add_module(f'attention_{i}', SpatialAttention(kernel_size))
         self.attentions.append(f'attention_{i}')
     width = sum(level_features)
     self.blocks = []
@@ -166,12 +166,12 @@ class Backbone(nn.Module):
       if width != cell_features:
         self.add_module(
           f'{prefix}projection',
-          block(width, cell_features, window=1, theta=0.0),
+          block(width, cell_features, kernel_size=1, theta=0.0),
         )
       self._add_level(prefix, 'low', make_cells)
     if two_stream:
       self.stream_fusion = block(
-        2 * cell_features, cell_features, window=1, theta=0.0
+        2 * cell_features, cell_features, kernel_size=1, theta=0.0
       )
     for level in LEVELS[1:]:
       self._add_level('', level, make_cells)

@@ -265,10 +265,10 @@ def _mixed_place(
   if name in layers.CONVOLUTIONS:
     if leaf == 'kernel':
       return Place((*path, name), edge * width)
-    window, dilation, _ = form = layers.CONVOLUTIONS[name]
+    kernel_size, dilation, _ = form = layers.CONVOLUTIONS[name]
     group = [n for n in names if layers.CONVOLUTIONS.get(n, ())[:2] == form[:2]]
     start = (edge * len(group) + group.index(name)) * width
-    return Place((*path, f'conv_{window}_{dilation}_norm', leaf), start)
+    return Place((*path, f'conv_{kernel_size}_{dilation}_norm', leaf), start)
   group = [n for n in names if layers.is_expansion(n)]
   order = 'first' if inner[0] == 'block_0' else 'second'
   widths = [width] * len(group)

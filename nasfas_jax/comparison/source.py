@@ -73,7 +73,7 @@ def load(
   step, origin = 0, 'drawn'
   if checkpoint:
     variables, step = checkpoints.restore_variables(
-      pathlib.Path(checkpoint) / 'checkpoints' / 'train', variables
+      checkpoints.folder(checkpoint, 'train'), variables
     )
     origin = 'checkpoint'
   twin.load_state_dict(weights.from_flax(twin, variables))
@@ -90,7 +90,7 @@ def keep(source: Source, workdir: pathlib.Path) -> None:
   Raises:
     ValueError: if the workdir holds other weights.
   """
-  path = workdir / 'checkpoints' / 'train'
+  path = checkpoints.folder(workdir, 'train')
   with checkpoints.Checkpointer(path) as saver:
     fresh = saver.latest_step != source.step
     if fresh:

@@ -1,1 +1,1 @@
-"""Protocols and the input pipeline: NumPy and grain only, no JAX."""
+"""Protocols and the input pipeline: NumPy, OpenCV, TFDS, grain; no JAX."""

@@ -1,8 +1,8 @@
-"""The order of clips of a balanced training stream.
+"""The order of clips in a balanced training stream.
 
 Groups of clips (a class, a domain, or a pair of both) take turns, so that each
-is seen equally often, however many clips it has. Which clip stands at a place
-of the stream is a pure function of the seed and the place.
+group is seen equally often, however many clips it has. The clip at a place of
+the stream is a pure function of the seed and the place.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import numpy as np
 from nasfas_jax import records
 from nasfas_jax.data.index import Row
 
-# What the groups are; '' leaves the clips as they fall.
+# What makes a group; '': the stream is not balanced.
 BALANCES = ('', 'class', 'domain', 'domain_class')
 
 
@@ -23,9 +23,9 @@ BALANCES = ('', 'class', 'domain', 'domain_class')
 class Turns:
   """An endless stream of clips in which the groups take turns.
 
-  Any run of consecutive places holds each group equally often, give or take
-  one. A group shows all of its clips, in a new order each time, before it shows
-  one again.
+  In any run of consecutive places the groups appear equally often, give or take
+  one. A group shows all of its clips before it repeats one, in a new order each
+  time.
 
   Attributes:
     groups: row numbers of each group, int [n] each; none is empty.
@@ -37,8 +37,8 @@ class Turns:
 
   def row(self, place: int) -> int:
     """The row number at a place of the stream."""
-    # The order of the groups stays: if it were drawn for every turn, a batch
-    # over the end of one could have a group twice more than another.
+    # The groups keep one order. If it were drawn anew for every turn, a batch
+    # across two turns could show one group two times more than another.
     turn, number = divmod(place, len(self.groups))
     group = self.groups[number]
     epoch, within = divmod(turn, len(group))
@@ -58,14 +58,14 @@ def make_turns(
 
   Args:
     rows: the training clips.
-    balance: 'class' (half live, half spoof), 'domain' (each domain equally
-      often) or 'domain_class' (each pair of a domain and a class that has
-      clips equally often).
+    balance: what is seen equally often: the classes live and spoof ('class'),
+      the domains ('domain'), or the pairs of a domain and a class that have
+      clips ('domain_class').
     domains: the domain of every row.
     seed: same seed, same stream.
 
   Raises:
-    ValueError: for another balance, or clips of a single group.
+    ValueError: for an unknown balance, or clips of a single group.
   """
   if balance not in BALANCES[1:]:
     raise ValueError(f'Unknown balance {balance!r}; allowed: {_allowed()}.')

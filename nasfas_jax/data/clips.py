@@ -1,7 +1,7 @@
-"""Records of selected clips by their place, kept in memory while there is room.
+"""Random access to the records of selected clips, with a cache in memory.
 
-Half of what a training clip costs is to decode its pictures, and a training
-sees every clip many times: what was read stays, decoded, up to a limit.
+Decoding the frames is half of a training clip's cost, and training sees each
+clip many times. So decoded clips stay in memory, up to a limit.
 """
 
 import pathlib
@@ -16,20 +16,23 @@ from nasfas_jax.data.index import Row
 
 
 class Room:
-  """Bytes that may be kept, taken by several threads; picklable when full."""
+  """The bytes that a cache may hold; safe to share between threads.
+
+  Picklable: the copy starts empty.
+  """
 
   def __init__(self, size: int):
-    """size: bytes in all."""
+    """size: the limit in bytes."""
     self._size = size
     self._left = size
     self._lock = threading.Lock()
 
   def __reduce__(self):
-    # In another process nothing is kept yet.
+    # Another process starts with an empty cache.
     return Room, (self._size,)
 
   def take(self, size: int) -> bool:
-    """Takes `size` bytes, which may be negative, if there are as many left."""
+    """Reserves `size` bytes (frees them if negative); False if too many."""
     with self._lock:
       if size > self._left:
         return False
@@ -38,17 +41,17 @@ class Room:
 
 
 class Frames(Sequence):
-  """The pictures of a clip: uint8 RGB [H, W, 3], decoded when asked for."""
+  """The frames of a clip: uint8 RGB [H, W, 3], decoded on access."""
 
   def __init__(self, files: Sequence[bytes], room: Room | None = None):
-    """Does not decode.
+    """Keeps the files; decodes nothing yet.
 
     Args:
-      files: PNG files.
-      room: for pictures in place of their files, which have theirs already; a
-        picture without room is decoded every time.
+      files: the PNG file of each frame.
+      room: for decoded frames, beyond the bytes of their files, which are
+        already counted. A frame that finds no room is decoded at every access.
     """
-    # A file, or the picture in its place.
+    # Each entry is a PNG file or, once decoded, its picture.
     self._frames = list(files)
     self._room = room or Room(0)
 
@@ -56,16 +59,16 @@ class Frames(Sequence):
     return len(self._frames)
 
   def __getitem__(self, i: int) -> np.ndarray:
-    """The picture at a place.
+    """Frame i.
 
     Raises:
-      ValueError: if its file is not a picture.
+      ValueError: if its file cannot be decoded.
     """
     frame = self._frames[i]
     if not isinstance(frame, bytes):
       return frame
     picture = decode_png(frame)
-    # It may be handed out again.
+    # Read-only, since it may be handed out again.
     picture.setflags(write=False)
     if self._room.take(picture.nbytes - len(frame)):
       self._frames[i] = picture
@@ -75,18 +78,18 @@ class Frames(Sequence):
 class ClipSource:
   """Random access to the records of selected clips.
 
-  Picklable; opens the shards at first use, in the process that reads them, and
-  keeps what it has read there.
+  Picklable. Each process opens the shards at its first access and has a cache
+  of its own.
   """
 
   def __init__(self, rows: Sequence[Row], cache_bytes: int = 0):
-    """Does not read.
+    """Keeps the places of the records; reads nothing yet.
 
     Args:
-      rows: entries of the index, in the order they are numbered in.
-      cache_bytes: how much is kept. The first clips that are read stay and no
-        other takes their place: an epoch reads every clip once, so that those
-        read last are as far from being read again as any.
+      rows: of the index; clip i is that of rows[i].
+      cache_bytes: limit of the cache. The clips that are read first stay, and
+        none is evicted: an epoch reads every clip once, so no other choice
+        would give more hits.
     """
     self._places = [
       (row['folder'], row['tfds_split'], row['position']) for row in rows
@@ -106,7 +109,7 @@ class ClipSource:
     """The record of clip i, with `frames` as `Frames` and `index` = i.
 
     Raises:
-      ValueError: if the shards no longer hold what the index says.
+      ValueError: if the shards do not match the index.
     """
     if i in self._kept:
       return self._kept[i]
@@ -142,7 +145,7 @@ def decode_png(data: bytes) -> np.ndarray:
   """Decodes a PNG file to uint8 RGB [H, W, 3].
 
   Raises:
-    ValueError: if the bytes are not a picture.
+    ValueError: if it cannot be decoded.
   """
   image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
   if image is None:

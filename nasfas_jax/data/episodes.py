@@ -1,13 +1,13 @@
-"""Episodes of the meta-search: which clips are support, which are query.
+"""Episodes of the search over tasks: their support and query sets.
 
-A task holds out one domain, one attack type, or one of each. Its query set is
-of the held-out part, its support set of the rest, and no subject is in both.
-Half of the clips of a set are live: of sets as small as these, many would
-otherwise lack one class, and with it what was held out.
-An episode is a fixed number of tasks; the held-out parts take turns.
+A task holds out one domain, one attack type, or one of each. Its query set has
+clips of the held-out part, its support set clips of the rest; no subject is in
+both. Half of the clips of a set are live: with so few clips, many random sets
+would lack a class. An episode has a fixed number of tasks, and the held-out
+parts take turns.
 
-Everything is a function of the seed and the step, so a stream resumes from one
-number.
+Everything is a function of the seed and the step, so that a stream resumes from
+one number.
 """
 
 import collections
@@ -18,10 +18,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from nasfas_jax import records
-from nasfas_jax.data.index import Row
+from nasfas_jax.data.index import Row, subject
 
 HOLD_OUTS = ('domain', 'type', 'domain_type')
-# Other tasks to try for a held-out part whose sets are too small, by message.
+# What a message advises where a task's sets are too small.
 _ADVICE = (
   "choose --config.search.hold_out=none for a plain search, or '{other}' to "
   'hold out the other'
@@ -30,14 +30,14 @@ _ADVICE = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
-  """A held-out part, and the clips of its two sets on each half of subjects.
+  """A held-out part, with its two sets on each half of the subjects.
 
   Attributes:
-    domain: the held-out domain, None if none is. '' is a domain: that of the
-      clips whose field is empty.
-    attack_type: the held-out type, None if none is.
-    support: for each half of the subjects, row numbers of the support set.
-    query: for each half, row numbers of the query set.
+    domain: the held-out domain; None: no domain is held out. '' is the domain
+      of the clips whose domain field is empty.
+    attack_type: the held-out attack type; None: none is held out.
+    support: row numbers of the support set, for each half of the subjects.
+    query: row numbers of the query set, for each half of the subjects.
   """
 
   domain: str | None
@@ -47,37 +47,36 @@ class Task:
 
 
 def subject_halves(rows: Sequence[Row], domain_field: str) -> np.ndarray:
-  """Deals every subject to one of two halves: int [len(rows)], 0 or 1.
+  """Assigns every subject to one of two halves: int [len(rows)], 0 or 1.
 
-  Subjects that share the same set of domains and labels are dealt out in turn,
-  so that both halves hold as much of everything as there is.
+  Subjects with the same set of (domain, label) pairs go to the halves in turn,
+  so that both halves have nearly the same composition.
   """
   traits = collections.defaultdict(set)
   for row in rows:
-    name = f'{row["dataset"]}/{row["subject"]}'
-    traits[name].add((str(row[domain_field]), row['label']))
+    traits[subject(row)].add((str(row[domain_field]), row['label']))
   order = sorted(traits, key=lambda name: (sorted(traits[name]), name))
   half = {name: place % 2 for place, name in enumerate(order)}
-  return np.array([half[f'{r["dataset"]}/{r["subject"]}'] for r in rows])
+  return np.array([half[subject(row)] for row in rows])
 
 
 def make_tasks(
   rows: Sequence[Row], hold_out: str, domain_field: str
 ) -> list[Task]:
-  """Every task that the clips allow.
+  """All tasks that the clips allow.
 
   Args:
     rows: the training clips.
-    hold_out: one of `HOLD_OUTS`.
+    hold_out: what a task holds out, one of `HOLD_OUTS`.
     domain_field: the field that names a clip's domain.
 
   Returns:
-    The tasks, in the order of their names. With 'domain_type', a pair whose
-    query would lack live or spoof clips is left out.
+    The tasks, ordered by domain and attack type. With 'domain_type', a pair is
+    left out if one of its sets would lack live or spoof clips.
 
   Raises:
-    ValueError: for an unknown hold_out, or clips that allow less than two
-      tasks: says what to choose instead.
+    ValueError: for an unknown `hold_out`, or clips that allow fewer than two
+      tasks; says what to choose instead.
   """
   if hold_out not in HOLD_OUTS:
     raise ValueError(
@@ -133,14 +132,14 @@ def make_tasks(
 
 
 def count_domains(tasks: Sequence[Task], domains: np.ndarray) -> dict[str, int]:
-  """The number of domains in every 'support' and in every 'query' set.
+  """The number of domains of a 'support' and of a 'query' set.
 
   Args:
     tasks: see `make_tasks`.
     domains: the domain of every row.
 
   Raises:
-    ValueError: if it is not the same in all of them.
+    ValueError: if it differs between tasks.
   """
   found = {}
   for name in ('support', 'query'):
@@ -184,15 +183,16 @@ class Episodes:
 
   Attributes:
     tasks: see `make_tasks`.
-    num_tasks: tasks an episode.
+    num_tasks: tasks per episode.
     support_size: clips of a task's support set.
     query_size: clips of a task's query set.
     seed: same seed, same stream.
-    live: bool, whether each row is a live clip. They are half of every set; of
-      an odd number one more or one less, as it falls.
-    domains: the domain of every row: the clips of a set are then of each of its
-      domains in equal number, one domain after the other, and half live where
-      a domain has both. None: of domains as they fall.
+    live: bool [rows], whether a row is a live clip. Half of a set is live; of
+      an odd number, one more or one less at random.
+    domains: str [rows], the domain of every row. Each domain then has the same
+      number of clips in a set; the clips are ordered by domain, and half of a
+      domain's clips are live if it has both classes. None: domains are not
+      balanced.
   """
 
   tasks: tuple[Task, ...]
@@ -205,11 +205,11 @@ class Episodes:
 
   @property
   def size(self) -> int:
-    """Clips an episode."""
+    """Clips per episode."""
     return self.num_tasks * (self.support_size + self.query_size)
 
   def held_out(self, step: int) -> list[Task]:
-    """The tasks of an episode: a new permutation whenever all had a turn."""
+    """The tasks of an episode; they take turns, in a new order each round."""
     places = range(step * self.num_tasks, (step + 1) * self.num_tasks)
     total = len(self.tasks)
     return [
@@ -222,9 +222,9 @@ class Episodes:
     return rng.permutation(len(self.tasks))
 
   def episode(self, step: int) -> np.ndarray:
-    """Row numbers: int [num_tasks, support_size + query_size].
+    """Row numbers of an episode: int [num_tasks, support_size + query_size].
 
-    The halves of the subjects swap sides from step to step.
+    At every step the two halves of the subjects swap roles.
     """
     chosen = []
     for place, task in enumerate(self.held_out(step)):
@@ -253,7 +253,7 @@ class Episodes:
     for place, part in enumerate(parts):
       classes = part[self.live[part]], part[~self.live[part]]
       if all(map(len, classes)):
-        # Of odd shares every second one has the odd clip live.
+        # If the share is odd, the odd clip is live in every second domain.
         number = (share + (odd + place) % 2) // 2
         drawn += [
           _draw(clips, count, rng)
@@ -266,7 +266,7 @@ class Episodes:
     return np.concatenate(drawn)
 
   def row(self, place: int) -> int:
-    """The row number at a place of the endless, flat stream of clips."""
+    """The row number at a place of the endless flat stream of clips."""
     step, within = divmod(place, self.size)
     return int(_episode(self, step).reshape(-1)[within])
 
@@ -277,7 +277,7 @@ def _episode(episodes: Episodes, step: int) -> np.ndarray:
 
 
 def _draw(pool: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-  """`size` of the pool; none twice unless the pool is too small."""
+  """Draws `size` of the pool; none repeats unless the pool is too small."""
   if not size:
     return pool[:0]
   rounds = [rng.permutation(pool) for _ in range(-(-size // len(pool)))]

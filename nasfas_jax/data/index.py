@@ -1,4 +1,4 @@
-"""The index of prepared datasets: what there is, without reading a frame."""
+"""The index of prepared datasets: the metadata of all clips, without frames."""
 
 import collections
 import hashlib
@@ -14,7 +14,7 @@ Predicate = Callable[[Row], bool]
 
 
 def default_data_dir() -> pathlib.Path:
-  """Where prepared datasets lie by default: the folder that TFDS uses."""
+  """The default folder of prepared datasets, that of TFDS."""
   path = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
   return pathlib.Path(path).expanduser()
 
@@ -34,13 +34,13 @@ def _version_key(path: pathlib.Path) -> tuple[int, ...]:
 def find_dataset(
   data_dir: pathlib.Path, name: str, builder_config: str = ''
 ) -> pathlib.Path | None:
-  """The folder of a prepared dataset, newest version, or None.
+  """The folder of the newest version of a prepared dataset, or None.
 
   Args:
     data_dir: folder of prepared datasets.
-    name: the dataset.
-    builder_config: the builder's config; '' for a builder without configs,
-      and else for the one that is named 'default'.
+    name: of the dataset.
+    builder_config: of the builder; '' is the config named 'default', or none
+      for a builder without configs.
   """
   parents = [data_dir / name / (builder_config or 'default')]
   if not builder_config:
@@ -61,10 +61,15 @@ def load_index(
 ) -> list[dict[str, object]]:
   """Reads the index of one prepared dataset.
 
+  Args:
+    data_dir: see `find_dataset`.
+    name: see `find_dataset`.
+    builder_config: see `find_dataset`.
+
   Returns:
-    One dict a clip: the fields of `records.INDEX_FIELDS`, num_frames, fps,
-    digest (a hash of its frames, depth and box, where the index has it), and
-    where the record is: `folder`, `tfds_split`, `position`.
+    One dict per clip: the fields of `records.INDEX_FIELDS`, num_frames, fps,
+    digest (a hash of frames, depth and box, if the index has it), and the place
+    of the record: `folder`, `tfds_split`, `position`.
 
   Raises:
     FileNotFoundError: if the dataset is not prepared; gives the command.
@@ -76,8 +81,8 @@ def load_index(
     raise FileNotFoundError(
       f'The dataset {wanted!r} is not prepared in {str(data_dir)!r}. Prepare '
       f'it with: python -m nasfas_datasets.prepare --dataset={name}{option} '
-      f'--data_dir={data_dir} (settings add to the name of a config: '
-      'default_margin2 is made by --config=default --margin=2)'
+      f'--data_dir={data_dir} (settings are part of the name of a config: '
+      '--config=default --margin=2 makes default_margin2)'
     )
   rows = []
   positions = collections.Counter()
@@ -92,19 +97,19 @@ def load_index(
 
 
 def select(rows: Sequence[Row], predicate: Predicate) -> list[Row]:
-  """The rows a predicate accepts, sorted by dataset and clip id.
+  """The rows that a predicate accepts, sorted by dataset and clip id.
 
-  Sorting makes the order of clips independent of the number of shards.
+  Sorted, so that the order of clips does not depend on the number of shards.
   """
   chosen = [row for row in rows if predicate(row)]
   return sorted(chosen, key=lambda row: (row['dataset'], row['clip_id']))
 
 
 def split_halves(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-  """Splits clips into two halves of disjoint subjects, for bilevel search.
+  """Splits clips into two halves of disjoint subjects, for a plain search.
 
-  Subjects are dealt out alternately within each dataset, in sorted order, so
-  that both halves hold every domain and attack type that enough subjects have.
+  The sorted subjects go to the halves in turn, so that each domain and attack
+  type with enough subjects is in both.
 
   Returns:
     (weights half, architecture half).
@@ -134,17 +139,22 @@ def split_halves(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
   return halves
 
 
+def subject(row: Row) -> str:
+  """The subject of a clip, unique over all datasets: 'dataset/subject'."""
+  return f'{row["dataset"]}/{row["subject"]}'
+
+
 def subjects(rows: Sequence[Row]) -> set[str]:
-  """The subjects of clips, as 'dataset/subject'."""
-  return {f'{row["dataset"]}/{row["subject"]}' for row in rows}
+  """The subjects of clips, see `subject`."""
+  return {subject(row) for row in rows}
 
 
 def fingerprint(rows: Sequence[Row]) -> str:
-  """A short hash of the clips a run saw: ids, labels, splits and contents."""
+  """A short hash of clips: their ids, labels, splits and contents."""
   digest = hashlib.sha256()
   for row in rows:
     line = [row[name] for name in ('dataset', 'clip_id', 'label', 'split')]
-    # Datasets that were prepared by earlier versions have none.
+    # Datasets that were prepared by earlier versions have no digest.
     line += [row['digest']] if 'digest' in row else []
     digest.update(json.dumps(line).encode() + b'\n')
   return digest.hexdigest()[:16]

@@ -1,12 +1,12 @@
 """grain pipelines over prepared shards.
 
-The whole state of a training stream is one integer, the step: the same seed
-and step give the same batch, with any number of worker processes, so that a
-run resumes bit-exactly from a checkpoint's step number.
+The state of a training stream is one integer, the step. The same seed and step
+give the same batch with any number of worker processes, so that a run resumes
+bit-exactly from a checkpoint's step.
 
-Processes share the clips by their place in the stream, never by shard: whatever
-the number of shards, every process reads as many clips as any other, give or
-take one, and the global batch does not depend on the number of processes.
+Processes divide the clips by their place in the stream, not by shard. So each
+reads the same number of clips, whatever the number of shards, and the global
+batch does not depend on the number of processes.
 """
 
 import dataclasses
@@ -28,12 +28,12 @@ MAX_STEPS = 10**9
 
 @dataclasses.dataclass(frozen=True)
 class SnippetShape:
-  """What a snippet looks like.
+  """The sizes of a snippet, each at least 1.
 
   Attributes:
-    num_frames: K, frames a snippet.
-    image_size: S, side of the pictures in pixels.
-    map_size: D, side of the depth maps.
+    num_frames: K, frames per snippet.
+    image_size: S, side of the frames in pixels.
+    map_size: D, side of the maps.
   """
 
   num_frames: int
@@ -49,12 +49,12 @@ class SnippetShape:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-  """How clips are read: changes the speed and nothing else.
+  """How clips are read; affects speed only.
 
   Attributes:
     num_workers: worker processes that decode; 0 decodes in threads.
-    cache_bytes: memory for clips as they were decoded, shared out among the
-      worker processes.
+    cache_bytes: limit of the cache of decoded clips, divided among the worker
+      processes.
   """
 
   num_workers: int
@@ -89,7 +89,7 @@ class TrainSnippet(grain.transforms.RandomMap):
 
 
 class EvaluationSnippet(grain.transforms.Map):
-  """Cuts one of the evenly placed snippets of a record; no randomness."""
+  """Cuts one of the evenly placed snippets from a record; not random."""
 
   def __init__(self, shape: SnippetShape, face_scale: float, num_snippets: int):
     self._shape = shape
@@ -126,15 +126,15 @@ def _with_label(snippet, record):
 
 
 def domain_names(rows: Sequence[Row], domain_field: str) -> tuple[str, ...]:
-  """The names of the clips' domains, sorted: what a batch's `domain` numbers.
+  """The sorted names of the clips' domains; a batch's `domain` indexes them.
 
   Args:
-    rows: entries of the index.
-    domain_field: the field that names a clip's domain; '' if none does, and
-      all clips are then of one domain, ''.
+    rows: of the index.
+    domain_field: the field that names a clip's domain; '': all clips are of one
+      domain, named ''.
 
   Raises:
-    ValueError: if a clip has no such field.
+    ValueError: if a clip does not have this field.
   """
   return tuple(sorted(set(_domains(rows, domain_field))))
 
@@ -146,14 +146,14 @@ def _domains(rows: Sequence[Row], domain_field: str) -> list[str]:
   for row in rows:
     if domain_field not in row:
       raise ValueError(
-        f'Clip {row["clip_id"]!r} has no field {domain_field!r} that could be '
-        f"its domain; allowed: '', {', '.join(map(repr, sorted(row)))}."
+        f'Clip {row["clip_id"]!r} has no field {domain_field!r} to name its '
+        f"domain; allowed: '', {', '.join(map(repr, sorted(row)))}."
       )
   return [str(row[domain_field]) for row in rows]
 
 
 class _Numbers(grain.transforms.Map):
-  """Adds what the index knows of a clip, as numbers."""
+  """Adds a clip's domain and attack type, from the index, as integers."""
 
   def __init__(self, rows: Sequence[Row], domain_field: str):
     names = domain_names(rows, domain_field)
@@ -176,7 +176,7 @@ class _Numbers(grain.transforms.Map):
 
 
 class _SnippetSource:
-  """Pairs (record, snippet number), all snippets of a clip in a row."""
+  """Pairs (record, snippet number); a clip's snippets are adjacent."""
 
   def __init__(self, clips: ClipSource, num_snippets: int):
     self._clips = clips
@@ -203,34 +203,39 @@ def train_batches(
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
-  """An endless stream of training batches, from a step on.
+  """An endless stream of training batches that starts at a step.
 
   Args:
-    rows: entries of the index.
+    rows: of the index.
     shape: sizes of a snippet.
     augmentation: strengths of the augmentation.
     reading: how clips are read.
     domain_field: the field that names a clip's domain, see `domain_names`.
     batch_size: clips in the global batch, over all processes.
     seed: same seed, same stream.
-    step: number of the first batch; batch n is the same whatever the first.
-    balance: '': every epoch holds every clip once, in a new order. Else what is
-      seen equally often, see `balance.make_turns`; a batch is then balanced to
+    step: number of the first batch. Batch n is the same wherever the stream
+      starts.
+    balance: '': an epoch has every clip once, in a new order. Else what is seen
+      equally often, see `balance.make_turns`; a batch is then balanced to
       within one clip.
-    process_index: which part of each global batch this process reads.
+    process_index: of this process.
     process_count: number of processes.
 
   Returns:
-    An iterator with close(), over dicts of arrays with a leading axis of
-    batch_size / process_count: frames uint8 [B, K, S, S, 3], depth, face_mask
-    and score_mask float32 [B, D, D], and int32 [B]: label, index (place in
-    rows), attack_type (place in `records.ATTACK_TYPES`) and domain (place in
-    `domain_names` of these rows: two streams number alike only if their clips
-    are of the same domains).
+    An iterator with close() over dicts of arrays. B is batch_size /
+    process_count.
+      frames: uint8 [B, K, S, S, 3].
+      depth, face_mask, score_mask: float32 [B, D, D], see
+        `transforms.make_snippet`.
+      label: int32 [B], 1 live, 0 spoof.
+      index: int32 [B], place in `rows`.
+      attack_type: int32 [B], place in `records.ATTACK_TYPES`.
+      domain: int32 [B], place in `domain_names(rows, domain_field)`. Two
+        streams agree on it only if their clips have the same domains.
 
   Raises:
-    ValueError: if there are no clips, processes do not divide the batch, an
-      attack type is unknown, or the clips cannot be balanced.
+    ValueError: if there are no clips, the batch size is not a multiple of the
+      processes, an attack type is unknown, or the clips cannot be balanced.
   """
   if not rows:
     raise ValueError('There are no clips to train on.')
@@ -248,8 +253,8 @@ def train_batches(
   else:
     dataset = grain.MapDataset.source(clips)
     dataset = dataset.shuffle(seed=_derived_seed(seed, 1)).repeat()
-  # Before the processes share, so that a clip's augmentation does not depend on
-  # their number.
+  # Augment before dividing the clips among the processes, so that a clip's
+  # augmentation does not depend on their number.
   dataset = dataset.random_map(
     TrainSnippet(shape, augmentation), seed=_derived_seed(seed, 4)
   )
@@ -270,22 +275,22 @@ def episode_batches(
   seed: int,
   step: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
-  """An endless stream of episodes, from a step on.
+  """An endless stream of episodes that starts at a step.
 
   Args:
-    rows: entries of the index, those that the episodes number.
-    episodes: which clips a step holds.
+    rows: of the index; the episodes hold row numbers of it.
+    episodes: the clips of every step.
     shape: sizes of a snippet.
     augmentation: strengths of the augmentation.
     reading: how clips are read.
     domain_field: see `train_batches`.
     seed: of the augmentation.
-    step: number of the first episode; episode n is the same whatever the
-      first.
+    step: number of the first episode. Episode n is the same wherever the stream
+      starts.
 
   Returns:
-    As `train_batches`, with a leading axis of `episodes.size`: the tasks one
-    after the other, each one's support set before its query set.
+    See `train_batches`; B is `episodes.size`. The clips are ordered by task,
+    and each task's support set comes before its query set.
   """
   dataset = grain.MapDataset.source(
     _Ordered(_clip_source(rows, reading), episodes, MAX_STEPS * episodes.size)
@@ -310,12 +315,25 @@ def evaluation_batches(
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
-  """One pass over all snippets of all clips, in order.
+  """One pass over all snippets of all clips, in order, without augmentation.
 
-  A batch is as of `train_batches`, without augmentation. The last one is filled
-  up by repeating its last snippet, so that every batch has one static shape;
-  `weight` float32 [B] is 0 for the fill. With several processes each reads
-  every process_count-th snippet, and all make the same number of batches.
+  With several processes, each reads every process_count-th snippet, and all
+  yield the same number of batches.
+
+  Args:
+    rows: of the index.
+    shape: sizes of a snippet.
+    face_scale: side of the crop over the larger side of the face box.
+    num_snippets: snippets per clip.
+    num_workers: worker processes that decode; 0 decodes in threads.
+    domain_field: see `train_batches`.
+    batch_size: snippets in the global batch, a multiple of process_count.
+    process_index: of this process.
+    process_count: number of processes.
+
+  Returns:
+    See `train_batches`. Batches also have `weight`, float32 [B]: 1, or 0 for
+    the copies of the last snippet that pad the last batch to full size.
   """
   source = _SnippetSource(ClipSource(rows), num_snippets)
   total = len(source)
@@ -331,7 +349,7 @@ def evaluation_batches(
 
 
 def _weighted(batches, weights: np.ndarray, local: int):
-  """Adds the weights of the snippets, `local` a batch."""
+  """Adds the weights of the snippets, `local` per batch."""
   try:
     for number, batch in enumerate(batches):
       part = weights[number * local : (number + 1) * local]
@@ -343,7 +361,7 @@ def _weighted(batches, weights: np.ndarray, local: int):
 def process_share(
   total: int, batch_size: int, process_index: int, process_count: int
 ) -> tuple[list[int], np.ndarray]:
-  """What one process reads of `total` snippets, in whole batches.
+  """The snippets that one process reads, padded to full batches.
 
   Args:
     total: number of snippets.
@@ -352,8 +370,8 @@ def process_share(
     process_count: number of processes.
 
   Returns:
-    (places, weights float32): every process_count-th place, filled up with the
-    last place, of weight 0, so that all processes have as many.
+    (places, weights float32): every process_count-th place with weight 1, then
+    the last place with weight 0, so that all processes read the same number.
   """
   rounds = -(-total // batch_size) * (batch_size // process_count)
   places = [process_index + process_count * i for i in range(rounds)]
@@ -366,16 +384,16 @@ def _clip_source(rows: Sequence[Row], reading: Reading) -> ClipSource:
 
 
 def _derived_seed(seed: int, number: int) -> int:
-  """One of the seeds that a stream's seed stands for.
+  """One of several independent seeds that a stream's seed stands for.
 
-  grain derives the same from the number of steps since the seed, so that one
-  step more would change what follows it. These stay as they were.
+  grain would derive them from a transformation's position in the pipeline, and
+  an added transformation would change those after it. These do not change.
   """
   return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
 
 
 class _Ordered:
-  """Clips in the order of `order.row(place)`, as good as without end."""
+  """Clips in the order of `order.row(place)`, practically endless."""
 
   def __init__(self, clips: ClipSource, order: Episodes | Turns, length: int):
     self._clips = clips
@@ -390,7 +408,7 @@ class _Ordered:
 
 
 class _Places:
-  """A source seen through a list of places."""
+  """The snippets of a source at a list of places."""
 
   def __init__(self, source: _SnippetSource, places: Sequence[int]):
     self._source = source
@@ -404,7 +422,7 @@ class _Places:
 
 
 def _iterate(dataset: grain.MapDataset, num_workers: int):
-  """An iterator that reads ahead, in threads or in worker processes."""
+  """An iterator that prefetches in threads or in worker processes."""
   options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=16)
   iterable = dataset.to_iter_dataset(options)
   if num_workers:

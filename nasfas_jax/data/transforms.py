@@ -1,7 +1,7 @@
-"""From a record to a snippet: frame choice, crop, augmentation (NumPy).
+"""From a record to a snippet: choice of frames, crop, augmentation (NumPy).
 
-One crop, one flip and one colour change are drawn per snippet and shared by
-its frames: a change between frames would be read as motion by rank pooling.
+Crop, flip and colour change are drawn once per snippet and shared by its
+frames: rank pooling would take a change between frames for motion.
 """
 
 import dataclasses
@@ -13,21 +13,21 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-  """Strengths of the training augmentation; zeros switch a part off.
+  """Strengths of the training augmentation; 0 turns a part off.
 
-  The CDCN paper has face scales of 1.2 to 1.4, colour +-40, gamma 0.5 to 1.5,
-  flip, random erasing of 1-5 % and cutout.
+  CDCN (arXiv 2003.04092) uses face scales of 1.2 to 1.4, colour +-40, gamma 0.5
+  to 1.5, flips, random erasing of 1 to 5 % of the picture, and cutout.
 
   Attributes:
     face_scale: (low, high) side of the crop over the side of the face box.
     flip: probability of a horizontal flip.
-    colour: largest shift of each RGB channel, in grey levels of 255.
+    colour: largest shift of each RGB channel, in grey levels of 0 to 255.
     gamma: (low, high) exponent of the tone curve.
-    erase: probability of random erasing with noise.
+    erase: probability of random erasing, which fills a rectangle with noise.
     erase_area: (low, high) share of the picture that is erased.
-    cutout: probability of a square hole of zeros (mid-grey when normalised).
-    cutout_side: largest side of the hole as a share of the picture's side.
-    noise: largest standard deviation of sensor noise in grey levels; the
+    cutout: probability of cutout, which fills a square with mid-grey.
+    cutout_side: largest side of that square over the side of the picture.
+    noise: largest standard deviation of sensor noise in grey levels. The
       strength is drawn per snippet, the noise per pixel and frame.
     blur: largest standard deviation of a Gaussian blur in pixels.
   """
@@ -47,9 +47,9 @@ class Augmentation:
 def train_frame_indices(
   num_available: int, num_frames: int, rng: np.random.Generator
 ) -> np.ndarray:
-  """A random run of neighbouring frames: int [num_frames], ascending.
+  """A random run of consecutive frames: int [num_frames], ascending.
 
-  A clip with fewer frames than asked repeats frames evenly.
+  A clip with fewer frames repeats them evenly.
   """
   if num_available <= num_frames:
     return even_frame_indices(num_available, num_frames, 0, 1)
@@ -62,8 +62,8 @@ def even_frame_indices(
 ) -> np.ndarray:
   """The frames of one of several evenly placed snippets: int [num_frames].
 
-  Snippets are runs of neighbouring frames whose starts are spread evenly over
-  the clip. A clip with fewer frames than asked repeats frames evenly.
+  A snippet is a run of consecutive frames; the starts are spread evenly over
+  the clip. A clip with fewer frames repeats them evenly.
   """
   if num_available <= num_frames:
     places = np.linspace(0, num_available - 1, num_frames)
@@ -74,19 +74,23 @@ def even_frame_indices(
 
 
 def square_around(face_box: np.ndarray, scale: float) -> tuple:
-  """(x0, y0, side) of the square of `scale` times the box's larger side."""
+  """The square about a box's centre, `scale` times its larger side.
+
+  Returns:
+    (x0, y0, side) in pixels.
+  """
   x0, y0, x1, y1 = (float(value) for value in face_box)
   side = scale * max(x1 - x0, y1 - y0)
   return (x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side
 
 
 def crop_square(image: np.ndarray, square: tuple, size: int) -> np.ndarray:
-  """Cuts a square out and resizes it bilinearly, half-pixel centres.
+  """Crops a square and resizes it bilinearly, with half-pixel centres.
 
   Args:
     image: [H, W] or [H, W, C].
-    square: (x0, y0, side) in pixels, may reach past the border, which is
-      replicated.
+    square: (x0, y0, side) in pixels. It may reach past the border; the border
+      pixels are then replicated.
     size: side of the result in pixels.
 
   Returns:
@@ -132,7 +136,7 @@ def face_ellipse(face_box: np.ndarray, square: tuple, size: int) -> np.ndarray:
 
 
 def _change_colour(frames, augmentation, rng):
-  """Shifts channels and bends the tone curve of uint8 [K, H, W, 3]."""
+  """Shifts the channels and applies a gamma curve to uint8 [K, H, W, 3]."""
   low, high = augmentation.gamma
   gamma = rng.uniform(low, high)
   shift = rng.uniform(-augmentation.colour, augmentation.colour, size=3)
@@ -143,7 +147,7 @@ def _change_colour(frames, augmentation, rng):
 
 
 def _hole(size: int, height: float, width: float, rng) -> tuple[slice, slice]:
-  """A random rectangle inside a square picture, at least one pixel."""
+  """A random rectangle inside a square picture, of at least one pixel."""
   height = int(np.clip(round(height), 1, size))
   width = int(np.clip(round(width), 1, size))
   top = int(rng.integers(size - height + 1))
@@ -154,9 +158,9 @@ def _hole(size: int, height: float, width: float, rng) -> tuple[slice, slice]:
 def augment(
   frames: np.ndarray, augmentation: Augmentation, rng: np.random.Generator
 ) -> np.ndarray:
-  """Colour, gamma, blur, noise, random erasing and cutout.
+  """Applies colour, gamma, blur, noise, random erasing and cutout.
 
-  All but the noise's own pixels are alike for all frames.
+  All frames get the same change, but for the pixels of the noise.
 
   Args:
     frames: uint8 [K, S, S, 3].
@@ -170,7 +174,7 @@ def augment(
   frames = _change_colour(frames, augmentation, rng)
   if augmentation.blur:
     sigma = rng.uniform(0.0, augmentation.blur)
-    # Below a third of a pixel a blur changes nothing that is seen.
+    # A blur below a third of a pixel is invisible.
     if sigma > 0.3:
       frames = np.stack(
         [cv2.GaussianBlur(frame, (0, 0), sigma) for frame in frames]
@@ -203,25 +207,25 @@ def make_snippet(
   face_scale: float,
   flip: bool,
 ) -> dict[str, np.ndarray]:
-  """Crops the chosen frames of a record, with its maps.
+  """Crops the chosen frames of a record, and its maps.
 
   Args:
-    record: one example in the schema of `nasfas_jax.records`, its frames as
+    record: in the schema of `nasfas_jax.records`, with `frames` as
       `clips.Frames`.
-    frame_indices: int [K] places in the record's list of frames.
+    frame_indices: int [K], places in the record's frames.
     image_size: S, side of the crops.
     map_size: D, side of the maps.
     face_scale: side of the crop over the larger side of the face box.
-    flip: whether to mirror left and right.
+    flip: mirror left and right.
 
   Returns:
-    frames: uint8 [K, S, S, 3] RGB;
-    depth: float32 [D, D] in [0, 1] of the static frame (place K // 2), the
-      face ellipse where the record has no depth;
-    face_mask: float32 [D, D], 1 where depth is above 0;
-    score_mask: float32 [D, D], the face ellipse. It depends on the box only,
-      never on the depth, which some datasets have for live clips alone: a
-      region that knows the label must not normalise a score.
+    frames: uint8 [K, S, S, 3] RGB.
+    depth: float32 [D, D] in [0, 1], of the static frame (K // 2); the face
+      ellipse if the record has no depth.
+    face_mask: float32 [D, D], 1 where the depth is above 0.
+    score_mask: float32 [D, D], the face ellipse. It depends on the face box
+      only. Some datasets have depth for live clips alone, and a score must not
+      be normalised by a region that depends on the label.
   """
   square = square_around(record['face_box'], face_scale)
   pictures = {int(i): record['frames'][int(i)] for i in frame_indices}
@@ -233,7 +237,7 @@ def make_snippet(
   score_mask = face_ellipse(record['face_box'], square, map_size)
   depth = score_mask
   if len(record['depth']):
-    # The depth map covers the whole stored crop, on a coarser grid.
+    # The depth map covers the stored crop on a coarser grid.
     static = int(frame_indices[len(frame_indices) // 2])
     stored = record['depth'][static]
     ratio = stored.shape[0] / pictures[static].shape[0]

@@ -1,4 +1,4 @@
-"""Networks: Flax modules, genotypes and the architecture's parameters."""
+"""Networks: Flax modules, genotypes and architecture parameters."""
 
 import math
 from typing import Any
@@ -28,21 +28,21 @@ def build_model(
   remat: bool = False,
   two_stream: bool = False,
 ) -> nn.Module:
-  """The network of a name or a genotype.
+  """Builds the network of a name or a genotype.
 
   Args:
     chosen: 'cdcn', 'cdcnpp' or a genotype.
-    stem_features: channels of the stem's two blocks; CDCN has the first.
-    cell_features: channels of the cells or blocks; CDCN's middle convolution
-      has 196 / 128 of them, as published.
-    head_features: channels of the head; CDCN's second block has half.
+    stem_features: channels of the stem's two blocks; CDCN has the first only.
+    cell_features: channels of the cells, or of CDCN's blocks, whose middle
+      convolution has 196 / 128 as many, as published.
+    head_features: channels of the head; CDCN's second block has half as many.
     output_size: side of the map.
-    theta: strength of the central difference; None keeps the genotype's (0.7
-      for the named networks).
+    theta: strength of the central difference; None: that of the genotype, 0.7
+      for the named networks.
     dtype: of the computation.
-    remat: recompute the cells' activations in the backward pass; CDCN has
-      no cells and does not take it.
-    two_stream: see `backbone.predict_map`; not for CDCN.
+    remat: recompute the cells' activations in the backward pass; False for
+      CDCN, which has no cells.
+    two_stream: see `backbone.predict_map`; False for CDCN.
 
   Raises:
     ValueError: for an unknown name, which lists the known ones, or for CDCN
@@ -86,13 +86,12 @@ def build_model(
 
 
 def initialize(module: nn.Module, key: jax.Array, *inputs: Any) -> Any:
-  """The variables of a fresh network, as `module.init` would draw them.
+  """The initial variables of a network, distributed as those of `module.init`.
 
-  Every variable starts as its module's initializer says. A supernet has
-  hundreds of small kernels; `module.init` draws each by itself, which takes XLA
-  over a minute to compile. Here all kernels of `initializers.he_normal` come
-  from one draw, which takes a second; the others are as `module.init` makes
-  them.
+  Every variable is made by its module's own initializer. A supernet has
+  hundreds of small kernels. `module.init` draws each one separately, which
+  takes XLA over a minute to compile. Here all kernels of
+  `initializers.he_normal` are cut from one draw, which takes a second.
 
   Args:
     module: a network or supernet.
@@ -100,12 +99,11 @@ def initialize(module: nn.Module, key: jax.Array, *inputs: Any) -> Any:
     *inputs: arguments of the module.
 
   Returns:
-    The tree of `module.init`, 'params' and 'batch_stats' (empty where there are
-    none).
+    The tree of `module.init`: 'params' and 'batch_stats', {} if it has none.
 
   Raises:
-    ValueError: for a variable of another collection, or in a box of Flax's,
-      which nothing here would take out; the message names it.
+    ValueError: for a variable in another collection, or in a Flax box such as
+      `nn.Partitioned`; names it.
   """
 
   @jax.jit
@@ -125,7 +123,7 @@ def initialize(module: nn.Module, key: jax.Array, *inputs: Any) -> Any:
         raise ValueError(
           f'Variable {name}: a box of {type(leaf).__name__}; allowed: an array.'
         )
-    # What is not returned is not computed: neither the map nor the kernels.
+    # XLA computes only what is returned: neither the map nor the kernels.
     return jax.tree.map(
       lambda leaf: (
         _Hole(leaf.value.shape, leaf.deviation) if _is_box(leaf) else leaf
@@ -153,7 +151,7 @@ def initialize(module: nn.Module, key: jax.Array, *inputs: Any) -> Any:
 
 
 class _Hole(struct.PyTreeNode):
-  """The place of a kernel in a tree; it holds no array."""
+  """Stands for a kernel in a tree; holds no array."""
 
   shape: tuple[int, ...] = struct.field(pytree_node=False)
   deviation: float = struct.field(pytree_node=False)

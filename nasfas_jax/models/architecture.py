@@ -1,10 +1,11 @@
-"""Architecture parameters: a pytree apart from the weights, and its statistics.
+"""Architecture parameters: a pytree separate from the weights.
 
-The tree is {'alphas', 'betas', 'nodes'}, each a dict over the levels: alphas
-[num_cells, num_edges, num_ops] weigh the operations of an edge, betas
-[num_cells, num_edges] the edges that enter a node (edge normalization,
-PC-DARTS), nodes [num_cells, num_nodes] the nodes of a cell (node attention).
-All are float32 logits.
+The tree has three entries, each a dict over the levels of float32 logits:
+
+  alphas: [num_cells, num_edges, num_ops], the operations of each edge.
+  betas: [num_cells, num_edges], the incoming edges of each node (edge
+    normalization, PC-DARTS, arXiv 1907.05737).
+  nodes: [num_cells, num_nodes], the nodes of each cell (node attention).
 """
 
 from typing import Any
@@ -29,7 +30,11 @@ _INIT_SCALE = 1e-3
 def init_arch(
   key: jax.Array, *, space: str, num_cells: int, num_nodes: int
 ) -> Arch:
-  """Returns logits near 0, drawn from a normal distribution of scale 1e-3."""
+  """Draws logits near 0, from a normal distribution of scale 1e-3.
+
+  Raises:
+    ValueError: for an unknown space.
+  """
   operations = get_space(space).operations
   edges = num_edges(num_nodes)
   shapes = {
@@ -48,7 +53,7 @@ def init_arch(
 
 
 def _normalize_edges(betas: jax.Array, num_nodes: int) -> jax.Array:
-  """Softmax over the incoming edges of each node; edges ordered by target."""
+  """Softmax over the incoming edges of each node; edges are in target order."""
   starts = [num_edges(node) for node in range(1, num_nodes)]
   parts = jnp.split(betas, starts, axis=-1)
   return jnp.concatenate([jax.nn.softmax(p, axis=-1) for p in parts], axis=-1)
@@ -61,13 +66,16 @@ def mixing_weights(
   key: jax.Array | None = None,
   temperature: float | jax.Array = 1.0,
 ) -> Arch:
-  """Returns the weights with which the supernet mixes, in the tree of `arch`.
+  """The weights with which the supernet mixes operations, edges and nodes.
 
   Args:
     arch: logits, see the module's docstring.
     num_nodes: intermediate nodes of a cell.
-    key: given, the alphas are a Gumbel-softmax sample; None, a softmax.
-    temperature: divides the alphas' logits (after the Gumbel noise).
+    key: for a Gumbel-softmax sample of the alphas; None: their softmax.
+    temperature: divides the alphas, after the Gumbel noise is added.
+
+  Returns:
+    float32 weights in the tree of `arch`.
   """
   alphas = dict(arch['alphas'])
   if key is not None:
@@ -84,21 +92,22 @@ def mixing_weights(
 
 
 def temper(arch: Arch, temperature: float) -> Arch:
-  """The logits with the alphas divided by a temperature."""
+  """Divides the alphas by a temperature; the other logits stay."""
   alphas = {k: v / temperature for k, v in arch['alphas'].items()}
   return {**arch, 'alphas': alphas}
 
 
 def _edges(arch: Arch) -> jax.Array:
-  """All edges' operation logits, [levels * num_cells * num_edges, num_ops]."""
+  """The alphas of all edges: [levels * num_cells * num_edges, num_ops]."""
   alphas = [arch['alphas'][level] for level in LEVELS]
   return jnp.concatenate([a.reshape(-1, a.shape[-1]) for a in alphas])
 
 
 def alpha_entropy(arch: Arch) -> jax.Array:
-  """Mean entropy of the edges' operations over its maximum, in [0, 1].
+  """Mean entropy of the edges' operations over its maximum.
 
-  0 where there is one operation only.
+  Returns:
+    float32 scalar in [0, 1]; 0 for a space of one operation.
   """
   log_weights = jax.nn.log_softmax(_edges(arch))
   entropy = -jnp.sum(jnp.exp(log_weights) * log_weights, axis=-1)
@@ -107,9 +116,10 @@ def alpha_entropy(arch: Arch) -> jax.Array:
 
 
 def skip_share(arch: Arch, space: str) -> jax.Array:
-  """Mean over the edges of the weight of 'skip_connect', in [0, 1].
+  """Mean weight of 'skip_connect' over the edges.
 
-  0 in a space that has no 'skip_connect'.
+  Returns:
+    float32 scalar in [0, 1]; 0 for a space without 'skip_connect'.
   """
   operations = get_space(space).operations
   if SKIP_CONNECT not in operations:
@@ -119,7 +129,11 @@ def skip_share(arch: Arch, space: str) -> jax.Array:
 
 
 def skip_edge_share(arch: Arch, space: str) -> jax.Array:
-  """Share of edges whose strongest operation but 'none' is 'skip_connect'."""
+  """Share of edges whose strongest operation, 'none' aside, is 'skip_connect'.
+
+  Returns:
+    float32 scalar in [0, 1].
+  """
   operations = get_space(space).operations
   choices = derivable(get_space(space))
   is_skip = np.array([operations[i] == SKIP_CONNECT for i in choices])

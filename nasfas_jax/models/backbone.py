@@ -1,4 +1,4 @@
-"""The skeleton that the supernet and the derived network share (CDCN++)."""
+"""The backbone of CDCN++, shared by the supernet and derived networks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from nasfas_jax.models.layers import CDConvBlock, FusionHead, halve
 from nasfas_jax.models.outputs import Outputs
 from nasfas_jax.models.search_spaces import LEVELS
 
-# Of the spatial attention of the low, mid and high level.
+# Of the spatial attention at the low, mid and high level.
 ATTENTION_KERNEL_SIZES = (7, 5, 3)
 
 
@@ -29,21 +29,21 @@ def predict_map(
 ) -> Outputs:
   """Stem, three levels each followed by pooling, attention fusion, head.
 
-  Called inside the compact method of the network, which owns the modules.
+  To be called in the compact method of a network, which then owns the modules.
 
   Args:
     x: float [N, H, W, C].
-    level: (name, x, prefix) -> applies the cells of the level of a name, in
-      modules whose names start with the prefix.
+    level: (name, x, prefix) -> the output of the cells of a level. The names of
+      their modules start with the prefix.
     stem_features: channels of the stem's blocks.
-    cell_features: channels of the cells; a 1x1 convolution adapts the stem's
-      where they differ.
+    cell_features: channels of the cells; if the stem's differ, a 1x1
+      convolution follows the stem.
     head_features: channels of the head's blocks.
     output_size: side of the map.
     theta: strength of the central difference.
     two_stream: x holds the static and the dynamic image, C / 2 channels each.
-      Each has a stem and a low level of its own, with the same cells; a 1x1
-      convolution of both goes on.
+      Each passes through its own stem and low level, with the same cells but
+      separate weights; a 1x1 convolution fuses the two.
     dtype: of the computation.
     train: whether batch normalization uses the batch.
 

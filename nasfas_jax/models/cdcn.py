@@ -1,4 +1,4 @@
-"""CDCN (arXiv 2003.04092): the hand-made network beside the searched ones."""
+"""CDCN (arXiv 2003.04092), a hand-designed network to compare with."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from nasfas_jax.models.search_spaces import LEVELS
 
 
 class CDCN(nn.Module):
-  """A stem, three blocks of three CDCs, fusion without attention, a head.
+  """Stem, three blocks of three CDCs each, fusion without attention, head.
 
-  The defaults are the published sizes, 2.245 M parameters.
+  The defaults are the published sizes, with 2.245 M parameters.
 
   Attributes:
     stem_features: channels of the stem.

@@ -1,4 +1,4 @@
-"""Cells: mixed operations while searching, chosen ones afterwards."""
+"""Cells: of mixed operations in a search, of chosen ones afterwards."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from nasfas_jax.models.search_spaces import cell_edges, get_space
 
 
 def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
-  """Interleaves the channels of `groups` equal parts of x [..., C]."""
+  """Interleaves the channels of the `groups` equal parts of x [..., C]."""
   shape = x.shape
   x = x.reshape(*shape[:-1], groups, shape[-1] // groups)
   return jnp.swapaxes(x, -1, -2).reshape(shape)
@@ -26,10 +26,11 @@ class SearchCell(nn.Module):
     num_nodes: intermediate nodes.
     theta: strength of the central difference.
     partial_channels: only the first 1 / partial_channels of the channels pass
-      the mixed operations (PC-DARTS); the rest goes by, and all are shuffled.
-    remat: compute the mixed operations again in the backward pass, the edges
-      that leave one node at a time: nearly all of a search's memory is theirs.
-      On CPU it saved nothing, see benchmarks/README.md.
+      through the mixed operations; the others bypass them, and then all are
+      shuffled (PC-DARTS, arXiv 1907.05737).
+    remat: recompute the mixed operations in the backward pass, the outgoing
+      edges of one node at a time. They take nearly all of a search's memory. On
+      CPU remat saved nothing, see benchmarks/README.md.
     dtype: of the computation.
   """
 
@@ -101,14 +102,20 @@ class SearchCell(nn.Module):
           y = jnp.concatenate([y, state[..., kept:]], axis=-1)
           y = channel_shuffle(y, self.partial_channels)
         entering[target].append(edge_weights[places[source, target]] * y)
-      # Every edge into the next node is there by now.
+      # By now, all edges into the next node are computed.
       state = total(entering[source + 1])
       outputs.append(node_weights[source] * state)
     return total(outputs)
 
 
 class DerivedCell(nn.Module):
-  """A cell of a derived network: the genotype's operations only."""
+  """A cell of a derived network: the genotype's operations only.
+
+  Attributes:
+    cell: of the genotype.
+    theta: strength of the central difference.
+    dtype: of the computation.
+  """
 
   cell: genotypes.Cell
   theta: float = 0.7

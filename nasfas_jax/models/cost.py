@@ -1,4 +1,4 @@
-"""What a network costs: multiply-accumulate operations of one input."""
+"""The cost of a network in multiply-accumulates."""
 
 import math
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from nasfas_jax.ops import convolution
 def count_macs(function: Callable, *args) -> int:
   """Counts the multiply-accumulates of convolutions and matrix products.
 
-  Nothing is computed; element-wise operations are not counted, as usual, and a
-  convolution counts by its definition, whatever form it is lowered to.
+  Nothing is computed. As usual, element-wise operations are not counted. A
+  convolution is counted by its definition, in whatever form it is lowered.
 
   Args:
-    function: of arrays, without `jax.vmap` and derivatives inside.
+    function: of arrays; must not use `jax.vmap` or derivatives.
     *args: arrays or shapes.
 
   Returns:
-    The count for these arguments, so for their whole batch.
+    The count for these arguments, for their whole batch.
   """
   return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
@@ -49,7 +49,7 @@ def _count(jaxpr: core.Jaxpr) -> int:
 
 
 def _inner(params: dict) -> list[core.Jaxpr]:
-  """The programs that an operation calls, such as a custom derivative's."""
+  """The jaxprs inside an equation, such as that of a custom derivative."""
   found = []
   for value in params.values():
     if isinstance(value, core.ClosedJaxpr):

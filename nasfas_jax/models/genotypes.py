@@ -1,15 +1,14 @@
-"""Genotypes: the searched cells as data, their JSON form and derivation.
+"""Genotypes: the searched cells as data, their JSON form, their derivation.
 
-A genotype holds one or more cells for each of the three levels of the network.
-A cell is a directed acyclic graph: node 0 is its input, nodes 1, 2, ... are
-intermediate; an intermediate node is the sum of the operations on its incoming
-edges, and the cell's output is a weighted sum of nodes. Search and training
-agree on nothing but this document. Needs the standard library and NumPy only.
+A genotype has one or more cells for each of the three levels of a network. A
+cell is a directed acyclic graph. Node 0 is its input; nodes 1, 2, ... are
+intermediate, each the sum of the operations on its incoming edges. The cell's
+output is a weighted sum of nodes. A genotype is all that training takes from a
+search. This module needs the standard library and NumPy only.
 """
 
 import dataclasses
 import json
-import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from nasfas_jax import files
+from nasfas_jax.models import search_spaces
 from nasfas_jax.models.schema_checks import (
   check_cell,
   check_fields,
@@ -49,7 +49,7 @@ class Edge:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-  """A cell's edges, and the (node, weight) pairs that make its output."""
+  """A cell: its edges, and its output as (node, weight) pairs."""
 
   edges: tuple[Edge, ...]
   outputs: tuple[tuple[int, float], ...]
@@ -57,17 +57,17 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Genotype:
-  """Searched cells; valid from construction on.
+  """Searched cells. The constructor checks all fields.
 
   Attributes:
     space: name of the search space.
     theta: strength of the central difference, in [0, 1].
-    cells: one tuple of cells for each of `LEVELS`, in that order.
-    provenance: JSON-like facts about where the genotype comes from (config,
-      seed, ...). Takes no part in equality or hashing.
+    cells: a tuple of cells for each of `LEVELS`, in that order.
+    provenance: JSON content that says where the genotype comes from (protocol,
+      seed, ...). Ignored by equality and hashing.
 
   Raises:
-    ValueError: a field is wrong; the message names it by its path, such as
+    ValueError: for an invalid field; names its path, such as
       cells.low[0].edges[2].operation.
   """
 
@@ -126,9 +126,9 @@ def from_json(text: str) -> Genotype:
   """Reads a genotype from a JSON document.
 
   Raises:
-    ValueError: not JSON, a newer schema, an unknown or missing field, a value
-      of the wrong type, or cells that make no valid graph. The message names
-      the field by its path, the value and what is allowed.
+    ValueError: for text that is not JSON, a newer schema, an unknown or missing
+      field, a value of the wrong type, or cells that are not a valid graph.
+      Names the path of the field, its value and what is allowed.
   """
   try:
     document = json.loads(text, parse_constant=_reject_constant)
@@ -160,7 +160,12 @@ def from_json(text: str) -> Genotype:
 
 
 def load(path: str | os.PathLike[str]) -> Genotype:
-  """Reads a genotype from a JSON file of at most `MAX_FILE_BYTES`."""
+  """Reads a genotype from a JSON file of at most `MAX_FILE_BYTES`.
+
+  Raises:
+    FileNotFoundError: if it does not exist.
+    ValueError: if it is larger, and as `from_json`; names the file.
+  """
   with open(path, 'rb') as file:
     data = file.read(MAX_FILE_BYTES + 1)
   if len(data) > MAX_FILE_BYTES:
@@ -185,19 +190,23 @@ def derive(
 ) -> Genotype:
   """Derives a genotype from the weights of a searched supernet.
 
-  On each edge the strongest operation but 'none' stands; an edge is as strong
-  as that operation's weight times the edge's weight. How many incoming edges a
-  node keeps, and which nodes make a cell's output, the space says (see
+  Each edge gets its strongest operation, 'none' aside. The strength of an edge
+  is that operation's weight times the edge's weight. The space says how many
+  incoming edges a node keeps and which nodes make a cell's output (see
   `search_spaces.Space`). Ties go to the earlier operation, the earlier source,
   the earlier node.
 
   Args:
     weights: [num_cells, num_edges, num_ops] for each of `LEVELS`, softmaxed.
     space: name of the search space.
-    theta: of the genotype; a space that fixes theta overrides it.
+    theta: of the genotype; a space with a fixed theta overrides it.
     edge_weights: [num_cells, num_edges] for each level; None: all 1.
     node_weights: [num_cells, num_nodes] for each level, softmaxed; None: equal.
-    provenance: JSON-like facts kept in the genotype.
+    provenance: see `Genotype`.
+
+  Raises:
+    ValueError: for an unknown space, or arrays that are not finite or have the
+      wrong shape.
   """
   chosen_space = get_space(space)
   num_operations = len(chosen_space.operations)
@@ -205,7 +214,7 @@ def derive(
   for level in LEVELS:
     alphas = _finite(f'weights.{level}', weights[level], 3)
     num_cells, count, num_ops = alphas.shape
-    num_nodes = (math.isqrt(8 * count + 1) - 1) // 2
+    num_nodes = search_spaces.num_nodes(count)
     if num_edges(num_nodes) != count or num_ops != num_operations:
       raise ValueError(
         f'weights.{level}: shape {alphas.shape}; allowed: [cells, n (n + 1) '
@@ -258,7 +267,7 @@ def _derive_cell(
   kept = []
   for node in range(1, len(nodes) + 1):
     incoming = [i for i, (_, target) in enumerate(edges) if target == node]
-    # A stable sort: of equal edges the earlier source stands first.
+    # A stable sort: of equal edges, the one with the earlier source is first.
     incoming.sort(key=lambda i: -strength[i])
     incoming = sorted(incoming[: space.edges_per_node])
     kept += [Edge(*edges[i], space.operations[best[i]]) for i in incoming]

@@ -1,10 +1,9 @@
-"""Kernels whose values are drawn together, see `models.initialize`.
+"""Initializers of kernels that can be drawn together (`models.initialize`).
 
 A network has hundreds of kernels that start as truncated normals. XLA takes
-over a minute to compile as many draws; one draw that is cut into them takes a
-second. So that modules keep their own initializers all the same, a kernel's
-initializer may return a box that says which numbers it wants, and whoever makes
-the variables fills it.
+over a minute to compile as many draws; one large draw takes a second. So that
+modules still own their initializers, a kernel's initializer can return a box
+that says which distribution it wants, and `models.initialize` fills it.
 """
 
 import math
@@ -15,20 +14,21 @@ import jax.numpy as jnp
 from flax import struct
 from flax.core import meta
 
-# An rng of this name asks the modules for boxes instead of kernels.
+# With an rng of this name, modules return boxes instead of kernels.
 TOGETHER = 'draw_together'
 # The standard deviation of a standard normal truncated at +-2.
 TRUNCATED_DEVIATION = 0.87962566103423978
 
 
 class TruncatedNormal(struct.PyTreeNode, meta.AxisMetadata):
-  """A kernel to come: a normal truncated at two standard deviations.
+  """The box of a kernel that will be drawn from a truncated normal.
 
-  Flax takes the value out of the box where a module reads its parameter.
+  The distribution is truncated at two standard deviations of the normal. Flax
+  unboxes the value when a module reads its parameter.
 
   Attributes:
-    value: any array of the kernel's shape and dtype.
-    deviation: standard deviation of what it starts with.
+    value: an array of the kernel's shape and dtype, with any values.
+    deviation: standard deviation of the kernel's initial values.
   """
 
   value: Any
@@ -56,16 +56,16 @@ class TruncatedNormal(struct.PyTreeNode, meta.AxisMetadata):
 def he_normal(
   module: nn.Module, scale: float = 1.0
 ) -> nn.initializers.Initializer:
-  """He's initializer of a kernel of `module`.
+  """The He normal initializer of a kernel of `module`.
 
   Args:
-    module: that owns the kernel, inside its compact method.
-    scale: share of He's standard deviation.
+    module: the kernel's owner, inside its compact method.
+    scale: multiplies He's standard deviation.
 
   Returns:
-    (key, shape, dtype) -> a truncated normal of variance scale^2 * 2 / fan in,
-    where the last axis is that of the outputs; a `TruncatedNormal` box of zeros
-    where the module has an rng of the name `TOGETHER`.
+    (key, shape, dtype) -> a truncated normal of variance scale^2 * 2 / fan in;
+    fan in is the product of all axes but the last. If the module has an rng
+    named `TOGETHER`, a `TruncatedNormal` box of zeros instead.
   """
 
   def init(key, shape, dtype):

@@ -1,7 +1,7 @@
-"""Layers that the supernet, the derived network and CDCN share.
+"""Layers shared by the supernet, derived networks and CDCN.
 
-Feature maps are [N, H, W, C]. Convolutions have no bias; kernels start He
-normal. `dtype` is the dtype of computation, parameters are float32.
+Feature maps are [N, H, W, C]. Convolutions have no bias, and kernels start He
+normal. `dtype` is that of the computation; parameters are float32.
 """
 
 from typing import Any
@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from nasfas_jax.models import initializers
 from nasfas_jax.ops import central_difference, pooling
 
-# The last convolution's share of He's standard deviation. At the full one the
-# first maps lie far above the mostly empty targets, and a high first rate
-# pushes the last ReLU below zero everywhere, where it has no gradient.
+# Scales He's standard deviation for the last convolution. At 1 the first maps
+# lie far above the mostly empty targets, and a high initial learning rate kills
+# the last ReLU.
 LAST_INIT_SCALE = 0.1
-# Share of the running statistics that a training step leaves.
+# Flax's momentum: the share of the old running statistics in the new ones.
 BATCH_NORM_MOMENTUM = 0.9
 
 
@@ -29,12 +29,12 @@ def batch_norm(
   dtype: Any = jnp.float32,
   name: str,
 ) -> jax.Array:
-  """The batch normalization of every module: PyTorch's momentum of 0.1.
+  """Batch normalization as in every module here (momentum 0.1 in PyTorch).
 
   Args:
     x: [N, H, W, C].
-    train: whether to use the batch's statistics and to move the running ones.
-    affine: whether to learn a scale and a bias.
+    train: use the batch statistics and update the running ones.
+    affine: learn a scale and a bias.
     dtype: of the result; statistics are float32.
     name: of the submodule.
 
@@ -66,7 +66,7 @@ def kernel_param(
   variant: str = '',
   init_scale: float = 1.0,
 ) -> jax.Array:
-  """Makes or reads a convolution kernel of a module.
+  """Creates or reads a convolution kernel of a module.
 
   Args:
     module: the owner, inside its compact method.
@@ -75,13 +75,13 @@ def kernel_param(
     in_features: input channels per group.
     features: output channels.
     variant: '' for all taps; 'hv' or 'dg' for the 5 taps of a 3x3 cross.
-    init_scale: share of He's standard deviation that the kernel starts with.
+    init_scale: multiplies He's standard deviation.
 
   Returns:
     float32 [kernel_size, kernel_size, in_features, features].
 
   Raises:
-    ValueError: for a cross of another size.
+    ValueError: for a cross whose kernel_size is not 3.
   """
 
   init = initializers.he_normal(module, init_scale)
@@ -103,10 +103,10 @@ class CDConv(nn.Module):
   Attributes:
     features: output channels.
     kernel_size: side of the kernel.
-    theta: strength of the central difference; 0: a vanilla convolution.
+    theta: strength of the central difference; 0 is a vanilla convolution.
     dilation: step between taps.
     variant: '', 'hv' or 'dg', see `kernel_param`.
-    depthwise: one kernel a channel; features must equal the input's.
+    depthwise: one kernel per channel; `features` must equal the input's.
     init_scale: see `kernel_param`.
     dtype: of the computation.
   """
@@ -133,7 +133,7 @@ class CDConv(nn.Module):
       variant=self.variant,
       init_scale=self.init_scale,
     )
-    # The kernel stays float32 until it is folded.
+    # The kernel stays float32 until the central difference is folded in.
     return central_difference.central_difference_conv(
       x.astype(self.dtype),
       kernel,
@@ -144,10 +144,10 @@ class CDConv(nn.Module):
 
 
 class CDConvBlock(nn.Module):
-  """CDC, batch normalization, ReLU; fields as in `CDConv`.
+  """CDC, batch normalization, ReLU; other fields as in `CDConv`.
 
   Attributes:
-    affine: whether batch normalization has a scale and a bias.
+    affine: batch normalization has a scale and a bias.
   """
 
   features: int
@@ -207,10 +207,14 @@ class SeparableBlock(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-  """Scales each position by a gate seen from its channel mean and maximum.
+  """Spatial attention (arXiv 1807.06521): scales each position by a gate.
 
-  The gate is a vanilla convolution 2 -> 1 of side `kernel_size` and a
-  sigmoid.
+  The gate is the sigmoid of a vanilla convolution of two channels, the mean and
+  the maximum over the input's channels.
+
+  Attributes:
+    kernel_size: side of the convolution's kernel.
+    dtype: of the computation.
   """
 
   kernel_size: int
@@ -218,6 +222,7 @@ class SpatialAttention(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
+    """x: [N, H, W, C] in `dtype`; returns the same shape and dtype."""
     summary = jnp.concatenate(
       [x.mean(axis=-1, keepdims=True), x.max(axis=-1, keepdims=True)], axis=-1
     )
@@ -236,9 +241,11 @@ class FusionHead(nn.Module):
 
   Attributes:
     features: channels of the CDC blocks before the last CDC.
-    output_size: side of the predicted map.
+    output_size: side S of the predicted map.
+    theta: strength of the central difference.
     attention_kernel_sizes: of each level's spatial attention; None: no
       attention.
+    dtype: of the computation.
   """
 
   features: tuple[int, ...]
@@ -251,6 +258,7 @@ class FusionHead(nn.Module):
   def __call__(
     self, levels: tuple[jax.Array, ...], *, train: bool
   ) -> jax.Array:
+    """levels: [N, H, W, C] each; returns float32 [N, S, S], at least 0."""
     if self.attention_kernel_sizes is not None:
       levels = [
         SpatialAttention(kernel_size, self.dtype, name=f'attention_{i}')(x)
@@ -277,5 +285,5 @@ class FusionHead(nn.Module):
 
 
 def halve(x: jax.Array) -> jax.Array:
-  """Max-pooling 3x3 with stride 2, padded by 1: half the height and width."""
+  """3x3 max pooling with stride 2: halves height and width, rounded up."""
   return pooling.cd_max_pool(x, strides=2, theta=0.0)

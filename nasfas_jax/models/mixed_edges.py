@@ -1,4 +1,4 @@
-"""The mixed operations of a supernet's edges, evaluated together."""
+"""The mixed operations of a supernet's edges, computed together."""
 
 import functools
 import operator
@@ -16,13 +16,13 @@ from nasfas_jax.ops import central_difference
 
 
 def block_diagonal(kernels: Sequence[jax.Array]) -> jax.Array:
-  """Kernels that apply each of several to its own channels.
+  """Joins kernels so that each is applied to its own channels.
 
   Args:
-    kernels: [k, k, I_i, E, O_i], those of E edges.
+    kernels: [k, k, I_i, E, O_i] for each i, for E edges.
 
   Returns:
-    [k, k, sum of I_i, E, sum of O_i], zero off the diagonal blocks.
+    [k, k, sum of I_i, E, sum of O_i], zero outside the diagonal blocks.
   """
   width = sum(kernel.shape[-1] for kernel in kernels)
   rows = []
@@ -35,36 +35,40 @@ def block_diagonal(kernels: Sequence[jax.Array]) -> jax.Array:
 
 
 def _split(x: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:
-  """Runs of so many channels of x [..., C]; all of them are covered.
+  """Splits x [..., C] into consecutive parts of `sizes` channels, of sum C.
 
-  Not slices, whose cotangents are padded and added one to another.
+  Not by slices, whose cotangents would be padded to C channels and summed.
   """
   return jax.lax.split(x, sizes, axis=x.ndim - 1)
 
 
 def scalars(x: jax.Array) -> list[jax.Array]:
-  """The numbers of x [n], one by one; by one operation, see `_split`."""
+  """The n elements of x [n] as scalars, see `_split`."""
   return [number.reshape(()) for number in _split(x, [1] * x.size)]
 
 
 def total(terms: Iterable[jax.Array]) -> jax.Array:
-  """The sum, without the 0 that Python's begins with and JAX would trace."""
+  """The sum, without the initial 0 of Python's `sum`, which JAX would trace."""
   return functools.reduce(operator.add, terms)
 
 
 class OutgoingEdges(nn.Module):
-  """The mixed operations of all edges that leave one node.
+  """The mixed operations of all outgoing edges of one node.
 
-  They share their input, so the convolutions of one form, over all edges and
-  operations, are one wide convolution with one batch normalization (which is
-  without parameters in a search, hence per channel). This equals applying
-  each operation by itself, in a fraction of the time to run and compile. The
-  second convolutions of an edge's cdc_2_r are block-diagonal ones, joined where
-  they are narrow; pools are computed once for all edges.
-  An operation's kernels of all edges are one parameter, edge after edge in its
-  last axis: few tensors keep the optimizers' part of a step small.
-  Which operations have such a form their modules say; every other one is a
-  module for each edge, to_TARGET_OPERATION.
+  The edges share their input. So all convolutions of one kernel size and
+  dilation, over all edges and operations, are one wide convolution with one
+  batch normalization, which in a search has no parameters and so acts on each
+  channel separately. The result equals that of separate operations, and takes a
+  fraction of the time to run and to compile. Narrow second convolutions of an
+  edge's cdc_2_r are joined into block-diagonal ones. Pools are computed once
+  for all edges.
+
+  An operation's kernels for all edges are one parameter, edge after edge in its
+  last axis: with few tensors the optimizer's part of a step is short.
+
+  Only operations of the modules `Convolution`, `Expansion` and `Pool` are
+  computed together. Any other operation has one module per edge, named
+  to_TARGET_OPERATION.
 
   Attributes:
     targets: the nodes that the edges enter.
@@ -101,7 +105,7 @@ class OutgoingEdges(nn.Module):
     weight = {
       name: numbers[i * edges : (i + 1) * edges] for i, name in enumerate(names)
     }
-    # Not attached: they only say what an operation is.
+    # Without a parent: they only describe the operations.
     modules = {
       name: operations.make(name, **self._fields(), parent=None)
       for name in names
@@ -121,10 +125,10 @@ class OutgoingEdges(nn.Module):
     return {'theta': self.theta, 'affine': False, 'dtype': self.dtype}
 
   def _is_packed(self, module):
-    """Whether an operation is one of those that are computed together.
+    """Whether an operation can be computed together with others.
 
-    Not one whose entry in the table sets a field that is shared here, nor a
-    subclass, which may compute something else.
+    False for one whose table entry sets a field that is shared here, and for
+    subclasses, which may compute something else.
     """
     fields = self._fields()
     return type(module) in (
@@ -134,7 +138,7 @@ class OutgoingEdges(nn.Module):
     ) and fields == {name: getattr(module, name) for name in fields}
 
   def _packed(self, modules, kind):
-    """The operations of a kind that are computed together, by name."""
+    """The operations of a module class that are computed together, by name."""
     return {
       name: module
       for name, module in modules.items()
@@ -161,7 +165,7 @@ class OutgoingEdges(nn.Module):
     return nn.relu(y)
 
   def _wide(self, x, kernels, dilation=1):
-    """One CDC of x with kernels [k, k, C, ...]; the rest is features."""
+    """One CDC of x with kernels [k, k, C, ...]; the last axes are features."""
     return central_difference.central_difference_conv(
       x,
       kernels.reshape(*kernels.shape[:3], -1),
@@ -171,12 +175,12 @@ class OutgoingEdges(nn.Module):
 
   def _mix(self, y, weights):
     """Sums y [N, H, W, len(weights) * C] over the operations."""
-    # Not a product of matrices: a sum is one loop with the normalization.
+    # A sum, not a matrix product: XLA fuses it with the normalization.
     parts = _split(y, [y.shape[-1] // len(weights)] * len(weights))
     return total(w * part for w, part in zip(weights, parts, strict=True))
 
   def _convolutions(self, x, weight, modules, train):
-    """Terms of the single convolutions, one wide convolution a form."""
+    """Terms of the single convolutions, one wide convolution per form."""
     packed = self._packed(modules, operations.Convolution)
     forms = {}
     for name, module in packed.items():
@@ -203,7 +207,7 @@ class OutgoingEdges(nn.Module):
       ]
 
   def _expansions(self, x, weight, modules, train):
-    """Term of all cdc_2_r: one wide first convolution, one second an edge."""
+    """Term of all cdc_2_r: a first convolution for all edges, a second each."""
     packed = self._packed(modules, operations.Expansion)
     if not packed:
       return
@@ -229,7 +233,7 @@ class OutgoingEdges(nn.Module):
     parts = iter(_split(middle, [sum(widths[b]) for b in bounds] * edges))
     mixed = []
     for e, target in enumerate(self.targets):
-      # Block by block to the end: joining their outputs would copy them.
+      # Block by block to the end: concatenating their outputs would copy them.
       terms = []
       for number, bound in enumerate(bounds):
         y = self._wide(next(parts), kernels[number][..., e, :])
@@ -239,7 +243,7 @@ class OutgoingEdges(nn.Module):
     yield mixed
 
   def _others(self, x, weight, modules, train):
-    """Terms of the pools, which all edges share, and of single modules."""
+    """Terms of the pools, shared by all edges, and of the separate modules."""
     edges = range(len(self.targets))
     pools = self._packed(modules, operations.Pool)
     for name, module in modules.items():
@@ -251,7 +255,7 @@ class OutgoingEdges(nn.Module):
         yield [weight[name][e] * y for e in edges]
       elif not self._is_packed(module) and type(module) not in (
         operations.Identity,
-        # It adds zero whatever its weight.
+        # Adds zero, whatever its weight.
         operations.Zero,
       ):
         yield [

@@ -1,4 +1,4 @@
-"""The network of a genotype; CDCN++ is one of them."""
+"""The network of a genotype, such as CDCN++."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ class Network(nn.Module):
   """A derived network.
 
   Attributes:
-    genotype: the cells and theta.
+    genotype: supplies the cells and theta.
     stem_features: channels of the two blocks of the stem.
     cell_features: channels of the cells.
     head_features: channels of the head.

@@ -1,9 +1,9 @@
 """The operations of the search spaces, by name.
 
-`OPERATIONS` is the one table. The derived network applies an operation's module
-on an edge; so does the search, except for operations of which it evaluates many
-at once (see `mixed_edges.OutgoingEdges`, which finds them by their modules).
-docs/extending.md says how to add one.
+`OPERATIONS` is the only table. A derived network has an operation's module on
+each of its edges. A search computes some operations for all edges together
+instead (`mixed_edges.OutgoingEdges` finds them by the class of their module).
+docs/extending.md says how to add an operation.
 """
 
 import functools
@@ -20,16 +20,16 @@ from nasfas_jax.ops import pooling
 
 
 class Operation(nn.Module):
-  """What every operation is: a module that keeps the shape of its input.
+  """The base of all operations: a module that keeps the shape of its input.
 
-  A subclass has `__call__(x, *, train)` with x [N, H, W, C] in `dtype`, which
-  returns the same shape in `dtype`. Its variables are 'params' and
+  A subclass has `__call__(x, *, train)`, which takes x [N, H, W, C] in `dtype`
+  and returns the same shape and dtype. Its variables are in 'params' and
   'batch_stats'.
 
   Attributes:
     theta: strength of the central difference.
-    affine: whether batch normalization has a scale and a bias; False in a
-      search, where the architecture's weights scale the operations.
+    affine: batch normalization has a scale and a bias. False in a search, where
+      the architecture weights scale the operations.
     dtype: of the computation; parameters are float32.
   """
 
@@ -39,7 +39,7 @@ class Operation(nn.Module):
 
 
 class Zero(Operation):
-  """Zeros: 'none'."""
+  """'none': zeros."""
 
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """See `Operation`."""
@@ -47,7 +47,7 @@ class Zero(Operation):
 
 
 class Identity(Operation):
-  """The input: 'skip_connect'."""
+  """'skip_connect': the input."""
 
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """See `Operation`."""
@@ -55,7 +55,7 @@ class Identity(Operation):
 
 
 class Convolution(Operation):
-  """One CDC-BN-ReLU.
+  """CDC, batch normalization, ReLU.
 
   Attributes:
     kernel_size: side of the kernel.
@@ -83,7 +83,11 @@ class Convolution(Operation):
 
 
 class Expansion(Operation):
-  """Two CDC-BN-ReLU of 3x3, C -> int(ratio C) -> C: cdc_2_r."""
+  """cdc_2_r: two blocks of CDC 3x3, batch normalization and ReLU.
+
+  Attributes:
+    ratio: r; the channels are C -> int(r C) -> C.
+  """
 
   ratio: float = 1.0
 
@@ -119,7 +123,7 @@ class Pool(Operation):
   """Pooling and batch normalization.
 
   Attributes:
-    pool: (x, theta=) -> the same shape, without parameters.
+    pool: (x, theta=) -> the same shape.
   """
 
   pool: Callable[..., jax.Array] = pooling.cd_max_pool
@@ -136,7 +140,7 @@ class Pool(Operation):
     )
 
 
-# Name -> what makes the module from the fields of `Operation`.
+# Name -> a callable that makes the module from the fields of `Operation`.
 OPERATIONS: dict[str, Callable[..., Operation]] = {
   NONE: Zero,
   SKIP_CONNECT: Identity,
@@ -157,7 +161,7 @@ OPERATIONS: dict[str, Callable[..., Operation]] = {
 
 
 def make(operation: str, **fields: Any) -> Operation:
-  """The module of an operation.
+  """Makes the module of an operation.
 
   Args:
     operation: a key of `OPERATIONS`.

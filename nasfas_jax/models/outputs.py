@@ -1,4 +1,4 @@
-"""What every network returns."""
+"""The outputs of every network."""
 
 from typing import NamedTuple
 
@@ -6,15 +6,15 @@ import jax
 
 
 class Outputs(NamedTuple):
-  """The map that a network predicts, and features that a loss term may use.
+  """The predicted map, and features for further loss terms.
 
-  A feature that nothing reads costs nothing in a compiled program.
+  XLA removes features that nothing reads from a compiled program.
 
   Attributes:
     map: float32 [N, S, S], at least 0.
-    features: name -> [N, H, W, C] in the dtype of the computation: 'stem'
-      before the cells, 'low', 'mid' and 'high' after each level's pooling; for
-      two streams also 'dynamic_stem'.
+    features: name -> [N, H, W, C] in the dtype of the computation. 'stem' is
+      before the cells; 'low', 'mid' and 'high' are after each level's pooling.
+      A two-stream network also has 'dynamic_stem'.
   """
 
   map: jax.Array

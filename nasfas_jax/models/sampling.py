@@ -1,9 +1,9 @@
-"""Genotypes at random, and the architecture parameters that stand for one.
+"""Random genotypes, and the architecture parameters of a genotype.
 
 A sample is a tree of NumPy arrays in the form of the architecture parameters
-(see `architecture`): alphas that are 1 for one operation of each edge, and
-random betas and nodes, which say what the derivation keeps. What is derived
-from it is uniform over operations, incoming edges and output nodes.
+(see `architecture`). Its alphas are 1 for one operation of each edge and else
+0; its betas and nodes are random and decide what the derivation keeps. The
+derived genotype is uniform over operations, incoming edges and output nodes.
 """
 
 from collections.abc import Mapping
@@ -23,14 +23,24 @@ from nasfas_jax.models.search_spaces import (
 
 Sample = dict[str, dict[str, np.ndarray]]
 
-# A softmax of this against 0 is 1 to float precision.
+# The softmax of this logit against 0 is 1 in float32.
 _LOGIT = 40.0
 
 
 def draw(
   rng: np.random.Generator, *, space: str, num_cells: int, num_nodes: int
 ) -> Sample:
-  """A random sample of a search space."""
+  """Draws a random sample.
+
+  Args:
+    rng: of the draws.
+    space: name of the search space.
+    num_cells: cells per level.
+    num_nodes: intermediate nodes per cell.
+
+  Returns:
+    float64 arrays, see the module's docstring.
+  """
   choices = np.array(derivable(get_space(space)))
   edges = num_edges(num_nodes)
   names = len(get_space(space).operations)
@@ -54,14 +64,15 @@ def cross(
   mutation_rate: float,
   **sizes,
 ) -> Sample:
-  """A child: each gene of either parent, or drawn afresh.
+  """A child of two parents: each gene is one parent's, or mutated.
 
-  A gene is an edge's operation, an edge's strength or a node's.
+  The genes are each edge's operation, each edge's strength and each node's
+  strength.
 
   Args:
     rng: of the draws.
-    parents: of one search space and size.
-    mutation_rate: probability of a fresh gene, in [0, 1].
+    parents: samples of the same search space and size.
+    mutation_rate: probability that a gene is drawn anew, in [0, 1].
     **sizes: space, num_cells and num_nodes, see `draw`.
   """
   fresh = draw(rng, **sizes)
@@ -85,7 +96,7 @@ def to_genotype(
   theta: float,
   provenance: Mapping[str, Any] | None = None,
 ) -> genotypes.Genotype:
-  """The genotype that is derived from a sample; its nodes' weights sum to 1."""
+  """Derives the genotype of a sample; the weights of its nodes sum to 1."""
   nodes = {
     level: weights / weights.sum(axis=-1, keepdims=True)
     for level, weights in sample['nodes'].items()
@@ -108,17 +119,17 @@ def to_arch(
   edge_normalization: bool = True,
   node_attention: bool = True,
 ) -> Sample:
-  """Logits with which a supernet computes a genotype's cells.
+  """The logits with which a supernet computes a genotype's cells.
 
-  Edges that the genotype lacks have the operation 'none', if the space has it,
-  and, beside others into their node, no weight. Edges into one node share its
-  weight. Without 'none' the weights of edges and nodes alone leave out what the
-  genotype lacks, so the supernet must use both.
+  An edge that the genotype lacks gets the operation 'none' if the space has it,
+  and weight 0 next to the node's other edges. The kept edges into a node share
+  its weight equally. In a space without 'none', only the weights of edges and
+  nodes can remove what the genotype lacks, so the supernet must use both.
 
   Args:
-    genotype: of at most `num_nodes` nodes a cell.
+    genotype: of at most `num_nodes` nodes per cell.
     num_nodes: of the supernet.
-    temperature: that the supernet divides the operations' logits by.
+    temperature: by which the supernet divides the alphas.
     edge_normalization: of the supernet.
     node_attention: of the supernet.
 
@@ -126,7 +137,7 @@ def to_arch(
     float32 logits in the form of `architecture.init_arch`.
 
   Raises:
-    ValueError: if no logits make the supernet compute the cells.
+    ValueError: if no logits can make the supernet compute the cells.
   """
   names = get_space(genotype.space).operations
   missing = 0

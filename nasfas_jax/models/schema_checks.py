@@ -1,4 +1,4 @@
-"""Checks of a genotype whose errors name the wrong field by its path."""
+"""Checks of a genotype; an error names the path of the invalid field."""
 
 import math
 from collections.abc import Iterable
@@ -10,12 +10,13 @@ MAX_NODES = 16
 
 
 def check_type(path: str, value: Any, kind: type, allowed: str) -> None:
+  """Raises ValueError unless `value` is an instance of `kind`."""
   if not isinstance(value, kind):
     raise ValueError(f'{path}: {value!r}; allowed: {allowed}.')
 
 
 def check_fields(path: str, value: Any, fields: Iterable[str]) -> None:
-  """Checks that `value` is an object with exactly these fields."""
+  """Raises ValueError unless `value` is an object with exactly these fields."""
   check_type(path, value, dict, 'an object')
   prefix = f'{path}.' if path else ''
   for name in value:
@@ -29,18 +30,25 @@ def check_fields(path: str, value: Any, fields: Iterable[str]) -> None:
 
 
 def check_number(path: str, value: Any, low: float, high: float) -> None:
+  """Raises ValueError unless `value` is a finite number in [low, high]."""
   is_number = isinstance(value, int | float) and not isinstance(value, bool)
   if not is_number or not low <= value <= high or math.isinf(value):
     raise ValueError(f'{path}: {value!r}; allowed: number in [{low}, {high}].')
 
 
 def check_integer(path: str, value: Any, low: int, high: int) -> None:
+  """Raises ValueError unless `value` is an int from `low` to `high`."""
   if type(value) is not int or not low <= value <= high:
     raise ValueError(f'{path}: {value!r}; allowed: integer {low} to {high}.')
 
 
 def check_cell(path: str, cell: Any, space: str) -> None:
-  """Checks that a `genotypes.Cell` is a graph that leads to its outputs."""
+  """Checks a `genotypes.Cell`.
+
+  Raises:
+    ValueError: if an operation is not in the space, or the cell is not a graph
+      in which every edge leads from the input to an output.
+  """
   chosen = get_space(space)
   operations = [chosen.operations[i] for i in derivable(chosen)]
   seen = set()

@@ -1,32 +1,33 @@
 """The search spaces, and the edges of a cell."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 LEVELS = ('low', 'mid', 'high')
 
-# Adds zero: an edge with it is no edge. A derived edge never has it.
+# The operation that adds zero. A derived edge never has it.
 NONE = 'none'
-# Passes its input on. A search counts its share, since too many skips are how a
-# search collapses.
+# The identity. A search logs its share: a collapsing search ends in skips.
 SKIP_CONNECT = 'skip_connect'
 
-# What a cell's output may be, see `Space.output`.
+# The values of `Space.output`.
 STRONGEST = 'strongest'
 ALL = 'all'
 
 
 class Space(NamedTuple):
-  """A search space: what an edge may be, and what a derived cell keeps.
+  """A search space: the operations of an edge, and what a derived cell keeps.
 
   Attributes:
-    operations: names of `operations.OPERATIONS`, each once; the order is that
-      of the architecture's logits, and of two equal ones the first is derived.
+    operations: keys of `operations.OPERATIONS`, each once, in the order of the
+      architecture's logits. Of equal logits the first operation is derived.
     theta: the only strength of the central difference that the space allows;
       None: any.
-    edges_per_node: the most edges into a node that a derived cell keeps.
-    output: of a derived cell. 'strongest': the strongest node and what leads to
-      it, with one edge a node a chain. 'all': the weighted sum of all nodes.
+    edges_per_node: the most incoming edges of a node that a derived cell keeps.
+    output: of a derived cell. 'strongest': the strongest node and the edges
+      that lead to it; a chain if `edges_per_node` is 1. 'all': the weighted sum
+      of all nodes.
   """
 
   operations: tuple[str, ...]
@@ -68,11 +69,11 @@ SPACES = {
   'vanilla': Space(operations=_NASFAS, theta=0.0),
 }
 
-# Input channels of a block-diagonal kernel of several: within it one product in
-# as many as it has blocks is not with a zero, so wide ones waste more than they
-# save in calls. In trials on two CPU cores a step of the default search takes
-# 1.3 times as long with no kernels joined, one of `:paper` a tenth longer with
-# those of up to 128 channels joined.
+# The most input channels of a block-diagonal kernel. In one of B blocks only
+# one product in B is useful, so that joining saves time for narrow kernels
+# only. In trials on two CPU cores, a step of the default search took 1.3 times
+# as long without joining, and one of `:paper` a tenth longer with kernels of up
+# to 128 channels joined.
 BLOCK_CHANNELS = 32
 
 
@@ -80,8 +81,8 @@ def get_space(name: str) -> Space:
   """The search space of a name.
 
   Raises:
-    ValueError: if there is none, or its fields are wrong; names them. Whether
-      its operations are known is checked where they are made (`operations`).
+    ValueError: for an unknown name, or a space with an invalid field; names it.
+      `operations.make` refuses unknown operations.
   """
   if name not in SPACES:
     raise ValueError(f'space: {name!r}; allowed: {", ".join(SPACES)}.')
@@ -112,23 +113,31 @@ def get_space(name: str) -> Space:
 
 
 def space_theta(name: str, theta: float) -> float:
-  """Returns the theta that a search in a space uses when asked for `theta`."""
+  """The theta of a search in a space: `theta`, unless the space fixes it."""
   fixed = get_space(name).theta
   return theta if fixed is None else fixed
 
 
 def derivable(space: Space) -> tuple[int, ...]:
-  """Places of the operations that a derived edge may have: all but 'none'."""
+  """Places of the operations that a derived edge can have: all but 'none'."""
   return tuple(i for i, op in enumerate(space.operations) if op != NONE)
 
 
 def num_edges(num_nodes: int) -> int:
-  """Returns the number of edges of a full cell of `num_nodes` nodes."""
+  """The number of edges of a full cell of `num_nodes` intermediate nodes."""
   return num_nodes * (num_nodes + 1) // 2
 
 
+def num_nodes(count: int) -> int:
+  """The inverse of `num_edges`: nodes of a full cell of `count` edges.
+
+  For a count that no full cell has, the nodes of the next smaller one.
+  """
+  return (math.isqrt(8 * count + 1) - 1) // 2
+
+
 def cell_edges(num_nodes: int) -> tuple[tuple[int, int], ...]:
-  """Returns (source, target) of a full cell's edges, ordered by target."""
+  """(source, target) of each edge of a full cell, ordered by target."""
   return tuple(
     (source, target)
     for target in range(1, num_nodes + 1)
@@ -137,11 +146,14 @@ def cell_edges(num_nodes: int) -> tuple[tuple[int, int], ...]:
 
 
 def block_bounds(widths: Sequence[int]) -> list[tuple[int, int]]:
-  """Splits kernels of these input channels into runs for block-diagonal ones.
+  """Groups consecutive kernels into block-diagonal ones.
+
+  Args:
+    widths: input channels of each kernel.
 
   Returns:
-    (begin, end) of each run, of at most `BLOCK_CHANNELS` input channels where
-    it has more than one kernel.
+    (begin, end) of each group. A group of several kernels has at most
+    `BLOCK_CHANNELS` input channels.
   """
   bounds = []
   begin = 0

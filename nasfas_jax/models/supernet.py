@@ -15,22 +15,22 @@ from nasfas_jax.models.search_spaces import num_edges, space_theta
 class Supernet(nn.Module):
   """Stem, low, mid and high search cells, attention fusion and head.
 
-  The architecture is an argument, so its gradient is that of a plain function
-  argument. With an rng of the name 'gumbel' the operations' weights are a
-  Gumbel-softmax sample, else a softmax.
+  The architecture parameters are an argument of `apply`, so that `jax.grad`
+  differentiates with respect to them like any other argument. With an rng named
+  'gumbel' the operations' weights are a Gumbel-softmax sample, else a softmax.
 
   Attributes:
-    space: name of the search space; a space that fixes theta overrides `theta`.
-    num_cells: cells a level.
-    num_nodes: intermediate nodes a cell.
+    space: name of the search space; one with a fixed theta overrides `theta`.
+    num_cells: cells per level.
+    num_nodes: intermediate nodes per cell.
     stem_features: channels of the two blocks of the stem.
     cell_features: channels of the cells.
     head_features: channels of the head.
     output_size: side of the map.
     theta: strength of the central difference.
     partial_channels: see `SearchCell`.
-    edge_normalization: weigh the edges by the softmaxed betas; else by 1.
-    node_attention: weigh the nodes by their softmax; else alike.
+    edge_normalization: weight the edges by their softmax; else by 1.
+    node_attention: weight the nodes by their softmax; else equally.
     remat: see `SearchCell`.
     temperature: of the operations' softmax.
     two_stream: see `backbone.predict_map`.

@@ -136,9 +136,7 @@ def _alphas(
       operations = search_spaces.SPACES[space].operations
     if len(operations) != num_operations:
       operations = [f'operation {i}' for i in range(num_operations)]
-    # A full cell of n nodes has n (n + 1) / 2 edges.
-    num_nodes = int(np.sqrt(2 * num_edges))
-    edges = search_spaces.cell_edges(num_nodes)
+    edges = search_spaces.cell_edges(search_spaces.num_nodes(num_edges))
     derived = genotype.get('cells', {}).get(level, ())
     for number in range(num_cells):
       kept = {}

@@ -1,1 +1,1 @@
-"""Searches: programs for the loop, and what derives a genotype."""
+"""Searches: each gives a program for the loop and derives a genotype."""

@@ -1,14 +1,15 @@
-"""The plain search: the bilevel descent of DARTS.
+"""The plain search: the bilevel optimization of DARTS (arXiv 1806.09055).
 
-The supernet's weights w and its architecture parameters alpha descend in
-turns, on batches of two halves of the training clips:
+The architecture parameters alpha and the supernet's weights w are updated in
+turn, on batches from the two halves of the training subjects:
 
   alpha <- alpha - a * grad_alpha L(w, alpha; second half)
   w     <- w - b * grad_w L(w, alpha; first half)
 
-First order holds w fixed in the first line; second order puts
-w - b * grad_w L(w, alpha; first half) in its place and differentiates through
-it (one unrolled step of plain gradient descent, the weights' own rate b).
+First order holds w fixed in the first line. Second order replaces it by
+w - b * grad_w L(w, alpha; first half), one unrolled step of plain gradient
+descent with the weights' learning rate b, and differentiates through it. Both
+updates are made by Adam.
 """
 
 import concurrent.futures
@@ -38,7 +39,17 @@ def weight_step(
   loss_fn: SupernetLoss,
   settings: SearchSettings,
 ) -> tuple[SearchState, jax.Array]:
-  """Updates the weights on a batch of the first half; returns the loss."""
+  """Updates the weights on a batch of the first half.
+
+  Args:
+    state: before the step.
+    batch: of the first half.
+    loss_fn: see `supernet_program.supernet_loss`.
+    settings: of the search.
+
+  Returns:
+    (new state, loss before the update).
+  """
   (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
     state.params, state.arch, batch, state, 0
   )
@@ -65,15 +76,15 @@ def arch_step(
   """Updates the architecture on a batch of the second half.
 
   Args:
-    state: SearchState.
-    weight_batch: batch of the first half; used by the second order only.
-    arch_batch: batch of the second half.
+    state: before the step.
+    weight_batch: of the first half; used by second order only.
+    arch_batch: of the second half.
     loss_fn: see `supernet_program.supernet_loss`.
     settings: of the search.
 
   Returns:
-    (state, loss on the second half). Batch statistics are left as they were:
-    they belong to the weights.
+    (new state, loss on the second half before the update). Batch statistics
+    belong to the weights and stay as they are.
   """
 
   def loss_of(arch):
@@ -99,10 +110,11 @@ def arch_step(
 def jit_steps(
   loss_fn: SupernetLoss, settings: SearchSettings, mesh: Mesh
 ) -> tuple[Callable, Callable]:
-  """(weight step, architecture step), jitted; both give the state away.
+  """Jits the two steps; both donate the state.
 
-  The first is called with (state, batch), the second with (state, batch of the
-  first half, batch of the second half).
+  Returns:
+    (weight step, architecture step), with the arguments (state, batch) and
+    (state, batch of the first half, batch of the second half).
   """
   replicated = sharding.replicated(mesh)
   sharded = sharding.batch_sharding(mesh)
@@ -131,15 +143,15 @@ def plain_search(
 
   Args:
     model: the supernet.
-    example: an input of it, of which only the shape is used.
-    rows: the training clips. The subjects' two halves are two streams.
+    example: an input of the supernet; only its shape is used.
+    rows: the training clips, split here into halves of disjoint subjects.
     loss_fn: see `supernet_program.supernet_loss`.
     settings: of the search.
-    batch_size: clips of a step on each half.
+    batch_size: clips of each half per step.
     train_batches: (rows, batch_size, seed, step) -> a stream of batches.
 
   Raises:
-    ValueError: if the clips do not make two halves.
+    ValueError: if the clips cannot be split, see `index.split_halves`.
   """
   halves = index.split_halves(rows)
   mesh = sharding.make_mesh()
@@ -158,8 +170,8 @@ def plain_search(
     try:
       step = start
       while True:
-        # Both streams advance at every step, so that one number is their state.
-        # The host knows the step, so nothing asks the device for it.
+        # Both streams advance at every step, so that the step is their state.
+        # The host counts the steps, so that it never waits for the device's.
         weights, arch = [
           sharding.put_batch(next(stream), mesh) for stream in streams
         ]
@@ -187,12 +199,12 @@ def plain_search(
 
 
 def _compile(state, batch, *, loss_fn, settings, mesh):
-  """Compiles both steps, side by side; returns them as one."""
+  """Compiles both steps in parallel and returns them as one."""
   weight_fn, arch_fn = jit_steps(loss_fn, settings, mesh)
   lowered = [weight_fn.lower(state, batch['weights'])]
   if settings.warmup_steps < settings.num_steps:
     lowered.append(arch_fn.lower(state, batch['weights'], batch['arch']))
-  # XLA compiles without Python's lock: each step on a core of its own.
+  # XLA releases Python's lock while it compiles: one core for each step.
   with concurrent.futures.ThreadPoolExecutor() as pool:
     compiled = list(pool.map(lambda step: step.compile(), lowered))
   weights, arch = compiled[0], compiled[-1]

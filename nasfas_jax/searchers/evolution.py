@@ -1,9 +1,9 @@
-"""Evolutionary search with weight sharing, the control of the gradient's.
+"""Evolutionary search with weight sharing, a control of the gradient search.
 
-The supernet's weights are trained on one half of the subjects with one path
-drawn at random in every step; genotypes then evolve by their AUC with these
-weights on clips of the other half (single path one-shot, arXiv 1904.00420).
-Over tasks, the clips that score are of a domain or type that was held out.
+The supernet's weights are trained on one half of the subjects; each step trains
+one random path. Genotypes then evolve by their AUC with these weights on clips
+of the other half (single path one-shot, arXiv 1904.00420). Over tasks, the
+clips that score them come from a held-out domain or attack type.
 """
 
 import dataclasses
@@ -30,13 +30,13 @@ Rows = Sequence[index.Row]
 
 @dataclasses.dataclass(frozen=True)
 class EvolutionSettings:
-  """What an evolution needs beside `SearchSettings`.
+  """The settings of an evolution beside `SearchSettings`.
 
   Attributes:
-    population: genotypes that are kept.
-    evaluations: genotypes that are scored in all.
-    mutation_rate: probability of a fresh gene.
-    num_clips: clips that score a genotype, shared out over the tasks.
+    population: number of genotypes in the population, at least 2.
+    evaluations: total number of scored genotypes.
+    mutation_rate: probability that a gene is drawn anew, in [0, 1].
+    num_clips: clips that score a genotype, divided among the tasks.
   """
 
   population: int
@@ -46,7 +46,7 @@ class EvolutionSettings:
 
 
 def sizes_of(model: Supernet) -> dict[str, object]:
-  """What `sampling.draw` is told of the search space."""
+  """The arguments of `sampling.draw` that describe the search space."""
   return {
     'space': model.space,
     'num_cells': model.num_cells,
@@ -57,19 +57,23 @@ def sizes_of(model: Supernet) -> dict[str, object]:
 def make_sets(
   rows: Rows, hold_out: str, domain_field: str
 ) -> list[tuple[Rows, Rows]]:
-  """Clips that train the weights and clips that score genotypes, by task.
+  """The clips of each task: those that train and those that score.
 
-  Without tasks they are the two halves of the subjects. With tasks each pair
-  is the support set of one half and the query set of the other, so that every
-  genotype is scored on a domain, a type or both that its weights never saw.
+  Without tasks, the two halves of the subjects make one pair. With tasks, each
+  pair is the support set of one half and the query set of the other, so that a
+  genotype is scored on a domain, an attack type or both that its weights have
+  never seen.
 
   Args:
     rows: the training clips.
     hold_out: 'none', or what a task holds out, see `episodes.HOLD_OUTS`.
     domain_field: the field that names a clip's domain.
 
+  Returns:
+    (clips that train the weights, clips that score genotypes) of each task.
+
   Raises:
-    ValueError: if the clips do not make two halves, or no tasks.
+    ValueError: if the clips do not allow two halves, or tasks.
   """
   if hold_out == 'none':
     return [index.split_halves(rows)]
@@ -95,29 +99,29 @@ def evolutionary_search(
   read: Callable[[Rows], Iterator[dict]],
   score_batch_size: int,
 ) -> Search:
-  """Trains single paths of the supernet, then evolves genotypes by it.
+  """Trains single paths of the supernet, then evolves genotypes on it.
 
-  Over tasks every task has weights of its own, and every step trains all of
-  them on one path. The state's leaves have a leading axis of tasks, of length
-  1 without tasks.
+  Each task has its own weights; a step trains all of them on the same path. The
+  leaves of the state have a leading axis of tasks, of length 1 without tasks.
 
   Args:
     model: the supernet.
-    example: an input of it, of which only the shape is used.
-    rows: the training clips, see `make_sets`.
+    example: an input of the supernet; only its shape is used.
+    rows: the training clips.
     loss_fn: see `supernet_program.supernet_loss`.
     form: of the input.
-    search: what all searches share.
+    search: the settings that all searches share.
     settings: of the evolution.
-    hold_out, domain_field: see `make_sets`.
-    batch_size: clips of a step, for each task.
+    hold_out: see `make_sets`.
+    domain_field: see `make_sets`.
+    batch_size: clips of each task per step.
     train_batches: number of streams -> (rows, batch_size, seed, step) -> a
       stream of batches.
-    read: rows -> one pass over them, one snippet a clip.
-    score_batch_size: of the batches that `read` gives.
+    read: rows -> one pass over them, one snippet per clip.
+    score_batch_size: size of the batches of `read`.
 
   Raises:
-    ValueError: if the clips do not make two halves, or no tasks.
+    ValueError: if the clips do not allow two halves, or tasks.
   """
   sets = make_sets(rows, hold_out, domain_field)
   mesh = sharding.make_mesh()
@@ -125,7 +129,7 @@ def evolutionary_search(
 
   def initial_state():
     state = supernet_program.initial_state(model, example, search)
-    # Every task starts from the same weights.
+    # All tasks start from the same weights.
     return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(sets)), state)
 
   def batches(start):
@@ -151,7 +155,7 @@ def evolutionary_search(
     def step(state, batch):
       states, losses = [], []
       for one, clips in zip(_split(state), batch['clips'], strict=True):
-        # A copy for each task: the step gives its state away.
+        # A copy for each task, since the step donates its state.
         arch = jax.device_put(batch['path'], replicated)
         one, loss = weights(one.replace(arch=arch), clips)
         states.append(one)
@@ -208,7 +212,7 @@ def evolutionary_search(
 
 
 def _auc(model, rows, training_rows, **reading):
-  """(variables, genotype) -> AUC on the rows."""
+  """Makes (variables, genotype) -> AUC on the rows."""
   scores = supernet_scores.make_scores(model, rows, training_rows, **reading)
   labels = np.array([row['label'] for row in rows])
 
@@ -224,14 +228,14 @@ def _genotype(model: Supernet, sample: sampling.Sample) -> genotypes.Genotype:
 
 
 def _path(model: Supernet, seed: int, step: int) -> sampling.Sample:
-  """The architecture of the path that is trained in a step, from 1."""
+  """The architecture parameters of the path that step 1, 2, ... trains."""
   rng = np.random.default_rng((seed, step))
   drawn = sampling.draw(rng, **sizes_of(model))
   return supernet_scores.genotype_arch(model, _genotype(model, drawn))
 
 
 def random_genotype(model: Supernet, seed: int) -> genotypes.Genotype:
-  """A genotype at random, of the supernet's space and size."""
+  """A random genotype of the supernet's search space and size."""
   rng = np.random.default_rng(seed)
   return _genotype(model, sampling.draw(rng, **sizes_of(model)))
 
@@ -242,11 +246,11 @@ def evolve(
   seed: int,
   settings: EvolutionSettings,
 ) -> genotypes.Genotype:
-  """The best genotype of an evolution; the same for the same scores.
+  """The best genotype of an evolution; deterministic for a given `score`.
 
   Args:
-    score: higher is better.
-    model: the supernet, for the size of the space.
+    score: genotype -> a number, higher = better.
+    model: the supernet, which sets the search space and its size.
     seed: of the draws.
     settings: of the evolution.
   """
@@ -267,7 +271,7 @@ def evolve(
           **sizes,
         )
       found.append((score(_genotype(model, sample)), sample))
-      # Stable: of equal ones the earlier stays ahead.
+      # A stable sort: of equal scores the earlier genotype stays ahead.
       found.sort(key=lambda pair: -pair[0])
       del found[settings.population :]
       bar.update(number + 1, auc=found[0][0])

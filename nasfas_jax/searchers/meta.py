@@ -1,21 +1,21 @@
-"""The meta-learner: gradients through one adaptation a task, under one vmap.
+"""Meta-learning (MAML, arXiv 1703.03400): meta loss and meta-gradients.
 
 For each task i with a support and a query set,
 
   w_i = w - r * grad_w L(w, alpha; support_i)         (num_steps times)
 
-and the meta loss is the mean over the tasks of L(w_i, alpha; query_i) (MAML,
-arXiv 1703.03400). It is differentiated with respect to the weights w, the
-architecture alpha and the inner rates r. First order takes the inner gradient
-as a constant, second order differentiates through it.
+and the meta loss is the mean over the tasks of L(w_i, alpha; query_i). It is
+differentiated with respect to the weights w, the architecture alpha and the
+inner learning rates r. First order treats the inner gradient as a constant;
+second order differentiates through it. All tasks run under one vmap.
 
-This module knows pytrees and a loss, nothing of faces or networks:
+This module knows pytrees and a loss, nothing about faces or networks:
 
   loss_fn(params, arch, batch) -> (scalar loss, auxiliary pytree)
 
 Batch normalization: `loss_fn` closes over the running statistics and returns
-the new ones as its auxiliary output. In training mode every batch, hence every
-task, is normalised by its own statistics; nothing passes between tasks.
+the new ones as its auxiliary output. In training mode each batch, and so each
+task, is normalised by its own batch statistics; tasks share no information.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,13 +29,13 @@ LossFn = Callable[[PyTree, PyTree, PyTree], tuple[jax.Array, PyTree]]
 
 
 class Adapted(NamedTuple):
-  """What one task's adaptation gives.
+  """The result of one task's adaptation.
 
   Attributes:
-    path: the weights after each step, each in the tree of the weights.
-    loss: scalar, of the support set at the weights before any step.
+    path: the weights after each inner step.
+    loss: scalar, the support loss before the first step.
     gradient: of that loss with respect to the weights, held constant.
-    aux: of that loss.
+    aux: the auxiliary output of that loss.
   """
 
   path: tuple[PyTree, ...]
@@ -48,9 +48,9 @@ class Meta(NamedTuple):
   """Means over the tasks.
 
   Attributes:
-    query_loss: scalar, after the adaptation.
-    support_loss: scalar, before it.
-    aux: of the support loss, each leaf averaged over the tasks.
+    query_loss: scalar, after adaptation.
+    support_loss: scalar, before adaptation.
+    aux: the auxiliary output of the support loss, averaged over the tasks.
   """
 
   query_loss: jax.Array
@@ -59,22 +59,30 @@ class Meta(NamedTuple):
 
 
 def constant_rates(params: PyTree, rate: float) -> PyTree:
-  """One inner rate a tensor, all the same: the tree of `params`, scalars."""
+  """The same inner learning rate for every tensor.
+
+  Returns:
+    float32 scalars in the tree of `params`.
+  """
   return jax.tree.map(lambda _: jnp.float32(rate), params)
 
 
 def loss_weights(
   step: jax.Array | int, num_steps: int, anneal_steps: int
 ) -> jax.Array:
-  """What the query loss after each inner step counts for: float32 [num_steps].
+  """The weight of the query loss after each inner step.
 
-  All alike at the start, the last one alone from `anneal_steps` on, in a line
-  between (multi-step loss of MAML++, arXiv 1810.09502, section 3).
+  They are equal at step 0 and change linearly until, from `anneal_steps` on,
+  only the last query loss counts (the multi-step loss of MAML++, arXiv
+  1810.09502, section 3).
 
   Args:
     step: of the search, from 0.
     num_steps: inner steps, at least 1.
     anneal_steps: at least 1.
+
+  Returns:
+    float32 [num_steps] of sum 1.
   """
   earlier = jnp.maximum(1.0 - step / anneal_steps, 0.0) / num_steps
   last = 1.0 - (num_steps - 1) * earlier
@@ -82,9 +90,15 @@ def loss_weights(
 
 
 def descend(adapted: PyTree, rates: PyTree, gradients: PyTree) -> PyTree:
-  """One inner step: params - rate * gradient, a scalar rate a tensor.
+  """One inner step: weights - rate * gradient, with one rate per tensor.
 
-  Shapes and dtypes are those of `adapted`, with or without an axis of tasks.
+  Args:
+    adapted: weights, with or without a leading axis of tasks.
+    rates: inner learning rates, scalars in the tree of the weights.
+    gradients: in the shapes of `adapted`.
+
+  Returns:
+    The tree of `adapted`, in its shapes and dtypes.
   """
   return jax.tree.map(
     lambda p, r, g: p - r.astype(p.dtype) * g, adapted, rates, gradients
@@ -106,14 +120,14 @@ def inner_update(
   Args:
     loss_fn: see the module's docstring.
     params: weights.
-    arch: architecture parameters, which stay.
+    arch: architecture parameters, which are not adapted.
     support: one task's support batch, the same at every step.
-    rates: scalar rates in the tree of `params`.
-    num_steps: steps of descent, at least 1.
-    first_order: whether the gradients are constants to the outer derivative.
+    rates: inner learning rates, scalars in the tree of `params`.
+    num_steps: inner steps, at least 1.
+    first_order: treat the inner gradients as constants.
 
   Returns:
-    The adapted weights, and loss and gradient of the first step.
+    The adapted weights, and the loss and gradient of the first step.
 
   Raises:
     ValueError: for num_steps below 1.
@@ -123,13 +137,13 @@ def inner_update(
   gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
   path = [params]
   first = None
-  # Unrolled: the steps are few, and a loop would keep XLA from sharing the
-  # first one's forward pass.
+  # Unrolled: there are few steps, and in a loop XLA could not share the first
+  # step's forward pass.
   for _ in range(num_steps):
     at = (path[-1], arch)
     if first_order:
-      # Cut before the gradient, not after it: the outer derivative then never
-      # enters the inner one.
+      # Stop before the inner gradient, not after it: the outer differentiation
+      # then never traces it.
       at = jax.lax.stop_gradient(at)
     (loss, aux), gradient = gradient_fn(*at, support)
     if first is None:
@@ -151,24 +165,24 @@ def meta_loss(
   support_weight: float = 0.0,
   step_weights: jax.Array | None = None,
 ) -> tuple[jax.Array, Meta]:
-  """The mean query loss of the adapted weights, all tasks under one vmap.
+  """The mean query loss at the adapted weights, all tasks under one vmap.
 
   Args:
     loss_fn: see the module's docstring.
     params: weights.
     arch: architecture parameters.
-    rates: inner rates, see `inner_update`.
+    rates: inner learning rates, see `inner_update`.
     tasks: 'support' and 'query', batches with a leading axis of tasks.
-    num_steps, first_order: see `inner_update`.
-    support_weight: the share of the support loss, before adaptation, that is
-      added for the weights' sake. Its gradient with respect to the weights is
-      the one that the inner step has already; the architecture and the rates
-      get none of it.
-    step_weights: [num_steps], what the query loss after each inner step counts
-      for, see `loss_weights`; None: the last one alone.
+    num_steps: see `inner_update`.
+    first_order: see `inner_update`.
+    support_weight: weight of the support loss before adaptation. It adds to the
+      gradient of the weights only, not to those of the architecture and the
+      rates, and reuses the gradient of the first inner step.
+    step_weights: [num_steps], weights of the query losses, see `loss_weights`;
+      None: only the last one counts.
 
   Returns:
-    (objective to differentiate, means over the tasks).
+    (scalar objective to differentiate, means over the tasks).
   """
 
   def task_loss(task):
@@ -183,8 +197,8 @@ def meta_loss(
     )
     path = adapted.path[-1:] if step_weights is None else adapted.path
     losses = [loss_fn(point, arch, task['query'])[0] for point in path]
-    # A linear function of the weights with the support loss's gradient and,
-    # at the weights, the value 0.
+    # A linear function of the weights: its value is 0 at the weights, and its
+    # gradient is that of the support loss.
     products = jax.tree.map(
       lambda g, p: jnp.vdot(g, p - jax.lax.stop_gradient(p)),
       adapted.gradient,
@@ -209,11 +223,13 @@ def meta_loss(
 
 
 class SetGradients(NamedTuple):
-  """What one set of every task gives; every leaf has a leading axis of tasks.
+  """Losses and gradients of one set of every task.
+
+  Every leaf has a leading axis [T] of tasks.
 
   Attributes:
     loss: [T].
-    aux: of the loss.
+    aux: the auxiliary output of the loss.
     params: gradient with respect to each task's weights.
     arch: gradient with respect to the architecture.
   """
@@ -227,7 +243,7 @@ class SetGradients(NamedTuple):
 def set_gradients(
   loss_fn: LossFn, adapted: PyTree, arch: PyTree, batches: PyTree
 ) -> SetGradients:
-  """Loss and gradients of one set of every task, under one vmap.
+  """Losses and gradients of one set of every task, under one vmap.
 
   Args:
     loss_fn: see the module's docstring.
@@ -237,7 +253,7 @@ def set_gradients(
   """
   gradient_fn = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
   if jax.tree.leaves(batches)[0].shape[0] == 1:
-    # Without an axis that says nothing there is a quarter less to trace.
+    # Without the axis of length 1 there is a quarter less to trace.
     first, batch = jax.tree.map(lambda a: a[0], (adapted, batches))
     found = jax.tree.map(lambda a: a[None], gradient_fn(first, arch, batch))
   else:
@@ -247,7 +263,7 @@ def set_gradients(
 
 
 def per_task(params: PyTree, num_tasks: int) -> PyTree:
-  """The same weights for every task: a leading axis of tasks."""
+  """The weights repeated for every task: [...] -> [num_tasks, ...]."""
   return jax.tree.map(
     lambda p: jnp.broadcast_to(p, (num_tasks, *p.shape)), params
   )
@@ -259,17 +275,18 @@ def first_order_gradients(
   support_weight: float,
   step_weights: jax.Array | None = None,
 ) -> tuple[Meta, tuple[PyTree, PyTree, PyTree]]:
-  """The first-order gradients of `meta_loss` from those of the sets.
+  """The first-order gradients of `meta_loss`, from the gradients of the sets.
 
-  With the inner gradients held constant the adapted weights are the weights
-  minus a constant, so that the weights' gradient is the query set's own, and
-  d w_i / d r is minus the sum of the inner gradients.
+  With constant inner gradients, w_i is w minus a constant. So the gradient with
+  respect to w is the query set's gradient at w_i, and d w_i / d r is minus the
+  sum of the inner gradients.
 
   Args:
-    inner: of the support set at each inner step.
-    query: of the query set after each inner step; or, without step_weights,
-      after the last one alone.
-    support_weight, step_weights: see `meta_loss`.
+    inner: of the support sets, at each inner step.
+    query: of the query sets, after each inner step; without `step_weights`,
+      after the last one only.
+    support_weight: see `meta_loss`.
+    step_weights: see `meta_loss`.
 
   Returns:
     (means over the tasks, gradients with respect to params, arch and rates).
@@ -285,7 +302,7 @@ def first_order_gradients(
     return sum(w * leaf for w, leaf in zip(step_weights, leaves, strict=True))
 
   first = inner[0]
-  # For each query gradient, what moved the weights until then.
+  # For each query gradient, the sum of the inner gradients before it.
   moves = [
     jax.tree.map(lambda *g: sum(g), *(step.params for step in inner[:number]))
     for number in range(len(inner) - len(query) + 1, len(inner) + 1)
@@ -316,10 +333,10 @@ def meta_gradients(
   support_weight: float = 0.0,
   step_weights: jax.Array | None = None,
 ) -> tuple[Meta, tuple[PyTree, PyTree, PyTree]]:
-  """The gradients of `meta_loss`, see there for the arguments.
+  """The gradients of `meta_loss`, which describes the arguments.
 
-  In first order they are put together from one gradient a set, which a caller
-  can compile once for all sets (as `meta_search` does).
+  First order combines one gradient per set; `meta_step.compile_first_order`
+  compiles that gradient once for all sets.
 
   Returns:
     (means over the tasks, gradients with respect to params, arch and rates).

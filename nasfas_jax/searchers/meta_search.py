@@ -1,6 +1,6 @@
-"""The search over tasks: held-out domains, attack types, or both.
+"""The search over tasks that hold out a domain, an attack type, or both.
 
-The step is in `meta_step`, the tasks are those of `data.episodes`.
+`meta_step` has the step, `data.episodes` the tasks.
 """
 
 import functools
@@ -32,11 +32,15 @@ def split_tasks(
   """Splits a flat batch [T * (S + Q), ...] into 'support' and 'query'.
 
   Args:
-    batch: the clips of the tasks, task after task.
+    batch: the clips, task after task, each task's support set first.
     num_tasks: T.
     support_size: S.
-    domains: number of domains of either set, whose clips lie one domain after
-      the other; they get an axis after that of the tasks. None: no such axis.
+    domains: number D of domains in the 'support' and in the 'query' sets, whose
+      clips are ordered by domain. None: no axis of domains.
+
+  Returns:
+    'support' [T, S, ...] and 'query' [T, Q, ...]; with `domains`
+    [T, D, S / D, ...] and [T, D, Q / D, ...].
   """
   shaped = {
     name: array.reshape(num_tasks, -1, *array.shape[1:])
@@ -73,18 +77,18 @@ def search_over_tasks(
 
   Args:
     model: the supernet.
-    example: an input of it, of which only the shape is used.
+    example: an input of the supernet; only its shape is used.
     rows: the training clips.
     loss_fn: see `supernet_program.supernet_loss`.
-    search: what all searches share.
+    search: the settings that all searches share.
     settings: of the search over tasks.
     hold_out: what a task holds out, one of `episodes.HOLD_OUTS`.
     domain_field: the field that names a clip's domain.
     episode_batches: (rows, episodes, seed, step) -> a stream of flat batches.
 
   Raises:
-    ValueError: if the clips do not make tasks, or their sets cannot be dealt to
-      the domains or the devices.
+    ValueError: if the clips do not allow tasks, or the sizes of the sets are
+      not multiples of their domains or of the devices.
   """
   tasks = episodes.make_tasks(rows, hold_out, domain_field)
   names, counts = None, None
@@ -151,7 +155,7 @@ def search_over_tasks(
 
 
 def _initial_state(model, example, search, settings, mesh):
-  """The fresh state, laid out over the devices, and its shardings."""
+  """The initial state, sharded over the devices, and its shardings."""
   rates = {}
   if settings.learn_inner_lr:
     rates = {
@@ -174,7 +178,7 @@ def _initial_state(model, example, search, settings, mesh):
 
 
 def _make_mesh(settings: MetaSettings, domains: dict[str, int] | None) -> Mesh:
-  """The mesh for the tasks' sets; says when it leaves devices out."""
+  """The mesh for the tasks and their sets; says so if devices stay unused."""
   of_domain = domains or {'support': 1, 'query': 1}
   sizes = [
     getattr(settings, f'{part}_size') // number
@@ -184,8 +188,9 @@ def _make_mesh(settings: MetaSettings, domains: dict[str, int] | None) -> Mesh:
   total = len(jax.devices())
   if mesh.size < total:
     progress.say(
-      f'The search uses {mesh.size} of {total} devices: no more of them divide '
-      f'{settings.num_tasks} tasks with {" and ".join(map(str, sizes))} clips.'
+      f'The search uses {mesh.size} of {total} devices: '
+      f'{settings.num_tasks} tasks with {" and ".join(map(str, sizes))} clips '
+      'cannot be split evenly over more.'
     )
   for part, size in zip(of_domain, sizes, strict=True):
     if size % mesh.shape['data']:
@@ -198,7 +203,7 @@ def _make_mesh(settings: MetaSettings, domains: dict[str, int] | None) -> Mesh:
 
 
 def _check_sizes(settings: MetaSettings, domains: dict[str, int]) -> None:
-  """Checks that the sets can be dealt evenly to their domains."""
+  """Raises ValueError unless the sets split evenly over their domains."""
   for part, number in domains.items():
     size = getattr(settings, f'{part}_size')
     if size % number:

@@ -1,14 +1,14 @@
 """One step of the search over tasks, as one function or in pieces.
 
-Per step, with the T tasks of an episode (see `meta` and `data.episodes`):
+A step on the T tasks of an episode (see `meta` and `data.episodes`):
 
   w_i   <- w - r * grad_w L(w, alpha; support_i)
   alpha <- Adam(grad_alpha mean_i L(w_i, alpha; query_i))
   w     <- Adam(grad_w mean_i [L(w, alpha; support_i) + L(w_i, alpha; query_i)])
 
-both from one backward pass. During the warm-up alpha stays. With several inner
-steps and anneal_steps the query loss is a weighted sum of those after each
-inner step (see `meta.loss_weights`).
+Both gradients come from one backward pass. The warm-up does not update alpha.
+With several inner steps and `anneal_steps`, the query loss is the weighted sum
+of those after each inner step (see `meta.loss_weights`).
 """
 
 import dataclasses
@@ -29,19 +29,20 @@ Tasks = dict[str, dict[str, jax.Array]]
 
 @dataclasses.dataclass(frozen=True)
 class MetaSettings:
-  """What a search over tasks needs beside `SearchSettings`.
+  """The settings of a search over tasks beside `SearchSettings`.
 
   Attributes:
-    num_tasks: T, tasks of a step.
+    num_tasks: T, tasks per step.
     support_size: clips of a task's support set.
     query_size: clips of a task's query set.
-    inner_steps: steps of descent on the support set.
-    inner_lr: their rate, or where learned rates start.
+    inner_steps: steps of gradient descent on the support set.
+    inner_lr: inner learning rate; its initial value if it is learned.
     anneal_steps: see `meta.loss_weights`; 0: only the last query loss counts.
-    domain_statistics: a set has an axis of domains, and each domain's clips are
-      normalised by their own batch statistics.
-    learn_inner_lr: learn a rate for every tensor.
-    inner_lr_learning_rate: of the logarithms of those rates.
+    domain_statistics: normalise each domain's clips by their own batch
+      statistics; a set then has an axis of domains.
+    learn_inner_lr: learn an inner learning rate for every tensor.
+    inner_lr_learning_rate: with which the logarithms of the inner learning
+      rates are learned.
     shard_optimizer: split the weights' optimizer state over the devices.
   """
 
@@ -57,22 +58,22 @@ class MetaSettings:
   shard_optimizer: bool
 
   def rate_optimizer(self) -> optax.GradientTransformation:
-    """The optimizer of the learned inner rates' logarithms."""
+    """The optimizer of the logarithms of the inner learning rates."""
     return optimizers.adam_l2(self.inner_lr_learning_rate)
 
 
 def loss_of(
   state: SearchState, loss_fn: SupernetLoss, by_domain: bool
 ) -> meta.LossFn:
-  """The loss that `meta` works on; see there.
+  """The supernet's loss in the form that `meta` takes.
 
   Args:
-    state: gives the batch statistics and the step.
+    state: supplies the batch statistics and the step.
     loss_fn: see `supernet_program.supernet_loss`.
     by_domain: a batch has a leading axis of domains, and each domain's clips
-      are normalised by their own statistics (as by a batch normalization of the
-      domain, Chang et al., CVPR 2019); the running ones are the mean over the
-      domains.
+      are normalised by their own batch statistics (as in domain-specific batch
+      normalization, Chang et al., CVPR 2019). The new running statistics are
+      the mean over the domains.
   """
 
   def of_batch(params, arch, batch):
@@ -88,7 +89,7 @@ def loss_of(
 def step_weights(
   state: SearchState, settings: MetaSettings
 ) -> jax.Array | None:
-  """What each inner step's query loss counts for; None: the last alone."""
+  """The weights of the query losses, see `meta.meta_loss`."""
   if not settings.anneal_steps:
     return None
   return meta.loss_weights(
@@ -97,7 +98,7 @@ def step_weights(
 
 
 def inner_rates(state: SearchState, settings: MetaSettings) -> meta.PyTree:
-  """One rate a tensor: learned, or `inner_lr`."""
+  """The inner learning rate of each tensor: learned, or `inner_lr`."""
   if settings.learn_inner_lr:
     return jax.tree.map(jnp.exp, state.log_rates)
   return meta.constant_rates(state.params, settings.inner_lr)
@@ -114,14 +115,14 @@ def meta_step(
   """One step on one episode, as one function.
 
   Args:
-    state: SearchState.
+    state: before the step.
     tasks: 'support' and 'query', batches with a leading axis of tasks.
     loss_fn: see `supernet_program.supernet_loss`.
-    search: what all searches share.
+    search: the settings that all searches share.
     settings: of the search over tasks.
 
   Returns:
-    As `update`.
+    See `update`.
   """
   means, gradients = meta.meta_gradients(
     loss_of(state, loss_fn, settings.domain_statistics),
@@ -144,19 +145,26 @@ def update(
   search: SearchSettings,
   settings: MetaSettings,
 ) -> tuple[SearchState, dict[str, jax.Array]]:
-  """Moves weights, architecture and rates by the meta-gradients.
+  """Applies the meta-gradients to weights, architecture and inner rates.
+
+  Args:
+    state: before the step.
+    means: over the tasks, see `meta.Meta`.
+    gradients: with respect to weights, architecture and inner rates.
+    search: the settings that all searches share.
+    settings: of the search over tasks.
 
   Returns:
-    (state, losses: 'train_loss' of the support sets before adaptation,
-    'val_loss' of the query sets after it). The batch statistics are the mean
-    over the tasks of those of the support sets at the unadapted weights.
+    (new state, losses): 'train_loss' of the support sets before adaptation and
+    'val_loss' of the query sets after it. The new batch statistics are those of
+    the support sets before adaptation, averaged over the tasks.
   """
   weight_gradients, arch_gradients, rate_gradients = gradients
   updates, weight_opt_state = search.weights.optimizer().update(
     weight_gradients, state.weight_opt_state, state.params
   )
   params = optax.apply_updates(state.params, updates)
-  # One compiled step for the warm-up and after it: compiling is what costs.
+  # One program for the warm-up and the steps after it: compiling is expensive.
   searching = state.step >= search.warmup_steps
   arch, arch_opt_state = _update_if(
     searching,
@@ -167,7 +175,7 @@ def update(
   )
   log_rates, rate_opt_state = state.log_rates, state.rate_opt_state
   if settings.learn_inner_lr:
-    # Of the logarithms, which keep the rates above 0.
+    # The logarithms are learned, so that the rates stay positive.
     rate_gradients = jax.tree.map(
       jnp.multiply, rate_gradients, inner_rates(state, settings)
     )
@@ -193,7 +201,7 @@ def update(
 
 
 def _update_if(condition, optimizer, gradients, opt_state, values):
-  """One step of an optimizer, or none at all."""
+  """One step of an optimizer where the condition holds, else no change."""
   updates, new_state = optimizer.update(gradients, opt_state, values)
   moved = optax.apply_updates(values, updates)
   return jax.tree.map(
@@ -213,23 +221,28 @@ def compile_first_order(
   mesh: Mesh,
   shardings: SearchState,
 ) -> Callable[[SearchState, Tasks], tuple[SearchState, dict[str, jax.Array]]]:
-  """Compiles `meta_step` of first order, in pieces.
+  """Compiles the first-order `meta_step` in pieces.
 
-  The gradient of a set, nearly all there is to compile, is compiled once and
-  run for support and query sets in turn; nothing waits for the host. (As one
-  program it would stand there once a set, or in a loop of XLA's, in which the
-  CPU ran a convolution six times slower in a trial.) On one CPU it is that of
-  one task, and run for each: its convolutions run task by task under vmap, too,
-  and a task compiles in two thirds of the time of two.
+  The gradient of a set, which is nearly the whole program, is compiled once and
+  run for support and query sets in turn, without waiting for the host. One
+  program for the step would contain that gradient once per set, or in an XLA
+  loop, where a convolution was six times slower on CPU in a trial.
+
+  On a single CPU device the gradient is compiled for one task and run task by
+  task. Under vmap the convolutions would run task by task as well, and one task
+  compiles in two thirds of the time of two.
 
   Args:
-    state, tasks: arrays of the step, or their shapes.
-    loss_fn, search, settings: see `meta_step`.
+    state: arrays, or their shapes.
+    tasks: arrays, or their shapes.
+    loss_fn: see `meta_step`.
+    search: see `meta_step`.
+    settings: see `meta_step`.
     mesh: of the devices.
     shardings: of the state.
 
   Returns:
-    The step; it gives its state away.
+    The step, which donates its state.
   """
   pieces = first_order_pieces(
     loss_fn=loss_fn,
@@ -276,7 +289,7 @@ def compile_first_order(
 
 
 def tasks_at_once(num_tasks: int, mesh: Mesh) -> int:
-  """Tasks whose gradients are one program: all, or one on a single CPU."""
+  """Tasks per program: all, or one on a single CPU device."""
   device = mesh.devices.flat[0]
   alone = mesh.size == 1 and device.platform == 'cpu'
   return 1 if alone else num_tasks
@@ -287,11 +300,11 @@ class Pieces:
   """The jitted pieces of a first-order step.
 
   Attributes:
-    spread: state -> its weights for each of the tasks at once.
+    spread: state -> its weights, repeated for the tasks of one program.
     gradients: (state, adapted weights, batches) -> `meta.SetGradients`.
     descend: (state, adapted weights, gradients) -> adapted weights.
-    finish: (state, gradients of the support sets, of the query sets) -> as
-      `update`; gives the state away.
+    finish: (state, gradients of the support sets, of the query sets) -> see
+      `update`; donates the state.
     at_once: see `tasks_at_once`.
   """
 
@@ -302,7 +315,7 @@ class Pieces:
   at_once: int
 
   def lower(self, state: SearchState, batches: dict) -> jax.stages.Lowered:
-    """The gradient of a set, of arrays or their shapes."""
+    """Lowers the gradient of a set, from arrays or their shapes."""
     adapted = jax.eval_shape(self.spread, state)
     part = jax.eval_shape(lambda whole: _parts(whole, self.at_once)[0], batches)
     return self.gradients.lower(state, adapted, part)
@@ -316,7 +329,7 @@ def first_order_pieces(
   mesh: Mesh,
   shardings: SearchState,
 ) -> Pieces:
-  """See `Pieces` and `compile_first_order`."""
+  """Jits the pieces of a step; arguments as in `compile_first_order`."""
   at_once = tasks_at_once(settings.num_tasks, mesh)
   replicated = sharding.replicated(mesh)
   by_task = sharding.task_sharding(mesh)
@@ -365,7 +378,7 @@ def first_order_pieces(
 
 
 def _parts(batches: dict, at_once: int) -> list[dict]:
-  """The batches of the tasks that are run at once."""
+  """Splits batches into those of the tasks that one program runs."""
   number = jax.tree.leaves(batches)[0].shape[0]
   if at_once == number:
     return [batches]
@@ -376,7 +389,7 @@ def _parts(batches: dict, at_once: int) -> list[dict]:
 
 
 def _joined(parts: list[meta.SetGradients]) -> meta.SetGradients:
-  """One set of gradients of those of tasks that were run one by one."""
+  """Joins the gradients of tasks that were run one by one."""
   if len(parts) == 1:
     return parts[0]
   return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

@@ -1,7 +1,8 @@
-"""What the searches share: the supernet's state, loss, log and genotype.
+"""What all searches share: the supernet's state, loss, log and genotype.
 
 A searcher is a function of plain values and rows of the index. It returns a
-`Search`: a program for the loop, and what derives a genotype of its last state.
+`Search`: a program for the loop, and a function that derives the genotype from
+the program's final state.
 """
 
 import dataclasses
@@ -21,24 +22,24 @@ from nasfas_jax.models.supernet import Supernet
 from nasfas_jax.states import SearchState
 
 PyTree = Any
-# (params, arch, batch, state, purpose) -> (loss, new batch statistics). The
-# purpose, an integer, tells the random draws of one step apart.
+# (params, arch, batch, state, purpose) -> (loss, new batch statistics).
+# `purpose` is an integer that separates the random draws within one step.
 SupernetLoss = Callable[..., tuple[jax.Array, PyTree]]
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchSettings:
-  """What all searches share.
+  """The settings that all searches share.
 
   Attributes:
     seed: same seed, same search.
-    num_steps: steps in all.
-    warmup_steps: steps at the start that update the weights only.
+    num_steps: total number of steps.
+    warmup_steps: first steps, which update the weights only.
     second_order: differentiate through the inner steps of the weights.
-    gumbel: Gumbel-softmax samples of the operations instead of the softmax.
-    arch_every: steps between snapshots of the operations' weights.
-    weights: how the supernet's weights descend.
-    arch: how its architecture parameters do.
+    gumbel: mix the operations by a Gumbel-softmax sample, not by the softmax.
+    arch_every: steps between logged snapshots of the operations' weights.
+    weights: optimizer and schedule of the supernet's weights.
+    arch: optimizer and schedule of the architecture parameters.
   """
 
   seed: int
@@ -56,7 +57,7 @@ class Search(NamedTuple):
 
   Attributes:
     program: see `loop.Program`.
-    derive: the program's last state -> the genotype.
+    derive: the program's final state -> the genotype.
   """
 
   program: loop.Program
@@ -71,14 +72,15 @@ def initial_state(
   inner_lr: float | None = None,
   rate_optimizer: optax.GradientTransformation | None = None,
 ) -> SearchState:
-  """A fresh state; the same for the same seed.
+  """The initial state; the same for the same seed.
 
   Args:
     model: the supernet.
-    example: an input of it, of which only the shape is used.
-    settings: see there.
-    inner_lr: where learned inner rates start; None: a search without them.
-    rate_optimizer: of the logarithms of those rates.
+    example: an input of the supernet; only its shape is used.
+    settings: see `SearchSettings`.
+    inner_lr: initial value of learned inner learning rates; None: they are not
+      learned.
+    rate_optimizer: of the logarithms of the inner learning rates.
   """
   key = jax.random.fold_in(jax.random.key(settings.seed), 0)
   arch_key, params_key = jax.random.split(key)
@@ -113,9 +115,19 @@ def supernet_loss(
   objective: losses.Objective,
   settings: SearchSettings,
 ) -> SupernetLoss:
-  """The supernet's loss on a batch, in training mode, as a function.
+  """Makes the supernet's loss function in training mode.
 
-  The Gumbel key is a function of seed, step and purpose, so never saved.
+  The Gumbel key depends on the seed, the step and the purpose alone, so it is
+  not part of the state.
+
+  Args:
+    model: the supernet.
+    form: of the input.
+    objective: see `losses.make_objective`.
+    settings: see `SearchSettings`.
+
+  Returns:
+    See `SupernetLoss`; the loss is a float32 scalar.
   """
   loss_fn = supervised.network_loss(model, form, objective)
 
@@ -135,11 +147,11 @@ def supernet_loss(
 def observe(
   model: Supernet, settings: SearchSettings
 ) -> Callable[[SearchState, loop.Scalars, int], loop.Observed]:
-  """The log of a search by gradient.
+  """Makes the `observe` function of a gradient search's program.
 
-  Beside the losses: the weights' rate, the alarms of a collapsing search
-  (entropy of the operations, shares of skip-connect), and every so many steps
-  the operations' weights.
+  It logs the losses, the weights' learning rate, the signs of a collapsing
+  search (the operations' entropy and the shares of skip-connect) and, every
+  `arch_every` steps, the operations' weights.
   """
   rate = settings.weights.rate()
 
@@ -164,7 +176,7 @@ def observe(
 
 
 def mixing_weights(model: Supernet, arch: architecture.Arch) -> dict:
-  """The operations', edges' and nodes' weights as NumPy arrays."""
+  """See `architecture.mixing_weights`; NumPy arrays."""
   weights = architecture.mixing_weights(
     arch, num_nodes=model.num_nodes, temperature=model.temperature
   )
@@ -172,7 +184,7 @@ def mixing_weights(model: Supernet, arch: architecture.Arch) -> dict:
 
 
 def derive(model: Supernet, arch: architecture.Arch) -> genotypes.Genotype:
-  """The genotype of architecture parameters."""
+  """Derives the genotype from architecture parameters."""
   weights = mixing_weights(model, arch)
   return genotypes.derive(
     weights['alphas'],

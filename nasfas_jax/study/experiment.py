@@ -220,7 +220,7 @@ def _restore(config, folder, model, mesh) -> dict:
     {name: getattr(state, name) for name in ('params', 'batch_stats', 'arch')},
   )
   variables, step = checkpoints.restore_variables(
-    folder / 'checkpoints' / 'search', template
+    checkpoints.folder(folder, 'search'), template
   )
   if step != config.search.num_steps:
     raise ValueError(

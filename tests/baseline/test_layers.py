@@ -21,7 +21,7 @@ def neighbours(x, row, column, window, dilation):
   [
     {'theta': 0.0},
     {'theta': 0.7},
-    {'theta': 0.4, 'window': 5},
+    {'theta': 0.4, 'kernel_size': 5},
     {'theta': 0.4, 'dilation': 2},
     {'theta': 0.4, 'depthwise': True},
     {'theta': 0.4, 'variant': 'hv'},

@@ -108,7 +108,7 @@ def test_devices_that_are_left_out_are_said(tiny_data_dir, selection, capsys):
   number = len(jax.devices())
   config = make_config(tiny_data_dir, num_tasks=1, support_size=3, query_size=3)
   search.make_search(config, selection)
-  said = f'The search uses 1 of {number} devices: no more of them divide 1 '
+  said = f'The search uses 1 of {number} devices: 1 tasks with 3 '
   assert said in capsys.readouterr().err
 
 

@@ -1,7 +1,7 @@
-"""Protocols: which clips train, which set the threshold, which test.
+"""Protocols: which clips train, which set the threshold, which are tested.
 
-A protocol is three predicates over the metadata of clips (`definition`). Every
-dataset's folder brings its own (`found`); those over several datasets are in
+A protocol is three predicates over the metadata of clips (`definition`). Each
+dataset folder defines its own (`found`); protocols over several datasets are in
 `cross_dataset`.
 """
 

@@ -1,21 +1,21 @@
 """Protocols over several datasets: cross/SOURCES-TARGET.
 
-Trained on some datasets, tested on all of another. Publications differ in which
-clips of the sources train. Here it is their training split; their dev split
-sets the threshold, or the test split of those without one, so that no clip of
-the target does.
+The source datasets train, the whole target dataset is tested. Publications
+differ in the source clips that they train on; here it is the train split. The
+threshold is set on the sources' dev split, or on their test split if they have
+no dev split, and never on the target.
 """
 
 from nasfas_jax.data.protocols.definition import CROSS, Protocol, of_dataset
 
-# The field's letters of its four usual datasets.
+# The letters by which the literature abbreviates the four usual datasets.
 LETTERS = {
   'o': 'oulu_npu',
   'c': 'casia_mfsd',
   'i': 'replay_attack',
   'm': 'msu_mfsd',
 }
-# The split of a source that sets the threshold.
+# The split of each source that sets the threshold.
 DEV_SPLITS = {
   'oulu_npu': 'dev',
   'replay_attack': 'dev',
@@ -23,7 +23,7 @@ DEV_SPLITS = {
   'casia_mfsd': 'test',
   'msu_mfsd': 'test',
 }
-# Three-dimensional masks, of which the sources have none.
+# Datasets of 3D masks, which the sources do not have.
 MASKS = {
   '3dmad': 'three_d_mad',
   'hkbu': 'hkbu_mars_v2',
@@ -32,7 +32,7 @@ MASKS = {
 
 
 def protocols() -> list[Protocol]:
-  """All of them, in the order of tables."""
+  """All cross-dataset protocols, in the order of tables."""
   made = [
     _make('casia-replay', ['casia_mfsd'], 'replay_attack'),
     _make('replay-casia', ['replay_attack'], 'casia_mfsd'),

@@ -1,6 +1,6 @@
-"""What a protocol is, and the predicates that protocols are made of.
+"""What a protocol is, and the predicates to build one.
 
-The one module of `nasfas_jax.data` that the folders of datasets import.
+The only module of `nasfas_jax.data` that dataset folders import.
 """
 
 import dataclasses
@@ -8,36 +8,36 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from nasfas_jax.data.index import Predicate, Row
 
-# Which clips may set the threshold.
+# The sets that can set the threshold.
 THRESHOLD_SOURCES = ('dev', 'train')
 
-# Metrics that the tables of the field print.
+# The metrics that tables in the literature print.
 ACER = ('apcer_max', 'bpcer', 'acer')
 CROSS = ('hter', 'auc')
 
 
-# The published figures of a dataset, measured by others: protocol, or group of
+# Published figures of a dataset, measured by others: protocol, or group of
 # folds such as DATASET/3 -> method -> metric -> (mean, standard deviation over
-# the folds or 0 where there is one), in percent. Metrics as publications name
-# them: how a rate is pooled is theirs.
+# the folds; 0 for a single fold), in percent. A metric has the name that the
+# publication gives it, which may pool attack types in its own way.
 Published = Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-  """A named choice of clips.
+  """A named selection of clips.
 
   Attributes:
     name: as users write it.
-    datasets: names of the datasets it draws on.
-    train: predicate of the clips that train (and search).
-    dev: predicate of the clips that set the threshold.
-    test: predicate of the clips that are scored.
+    datasets: names of the datasets that it uses.
+    train: predicate of the train set, which also searches.
+    dev: predicate of the dev set, which sets the threshold.
+    test: predicate of the test set.
     domain_field: the metadata field that names a clip's domain.
     headline: the metrics that the protocol's tables print.
     threshold_source: 'dev', or 'train' for a protocol without a dev set.
-    disjoint_subjects: whether no subject may be in two of the sets; False
-      where the dataset does not tell its subjects.
+    disjoint_subjects: require that no subject is in two sets; False if the
+      dataset does not identify its subjects.
   """
 
   name: str
@@ -52,7 +52,12 @@ class Protocol:
 
 
 def in_split(*splits: str, **conditions) -> Predicate:
-  """True for clips of the official splits that pass all field conditions."""
+  """Accepts clips of the given official splits that meet all conditions.
+
+  Args:
+    *splits: some of `records.SPLITS`.
+    **conditions: metadata field -> predicate of its value.
+  """
 
   def predicate(row: Row) -> bool:
     return row['split'] in splits and all(
@@ -63,12 +68,12 @@ def in_split(*splits: str, **conditions) -> Predicate:
 
 
 def only(*values: str) -> Callable[[str], bool]:
-  """True for the given values."""
+  """Accepts the given values."""
   return lambda value: value in values
 
 
 def all_but(*values: str) -> Callable[[str], bool]:
-  """True for any other value."""
+  """Accepts all values but the given ones."""
   return lambda value: value not in values
 
 
@@ -81,13 +86,13 @@ def official(
   headline: tuple[str, ...],
   threshold_source: str = 'dev',
 ) -> Protocol:
-  """A protocol on official splits; dev is chosen as train is.
+  """A protocol on the official splits; the train conditions hold for dev too.
 
   Args:
     name: of the protocol, such as DATASET/NAME.
-    dataset: that it draws on.
-    train: field -> condition of the clips that train; {} takes all.
-    test: field -> condition of the clips that are scored.
+    dataset: name of the dataset.
+    train: field -> condition of the train and dev sets; {} accepts all clips.
+    test: field -> condition of the test set.
     domain_field: see `Protocol`.
     headline: see `Protocol`.
     threshold_source: see `Protocol`.
@@ -110,10 +115,10 @@ def leave_attack_out(
   attacks: dict[str, Iterable[str]],
   threshold_source: str,
 ) -> list[Protocol]:
-  """Protocols DATASET/leave_out/ATTACK: one attack is scored, the others train.
+  """Leave-one-attack-out protocols, DATASET/leave_out/ATTACK.
 
   Args:
-    dataset: that they draw on; its domains are cameras.
+    dataset: name of the dataset, whose domains are its cameras.
     live: the `attack_detail` of live clips.
     attacks: name of an attack -> its values of `attack_detail`.
     threshold_source: see `Protocol`.
@@ -133,12 +138,12 @@ def leave_attack_out(
 
 
 def of_subjects(subjects: Collection[str]) -> Predicate:
-  """True for clips of the given subjects."""
+  """Accepts clips of the given subjects."""
   return lambda row: row['subject'] in subjects
 
 
 def of_dataset(splits: dict[str, tuple[str, ...]]) -> Predicate:
-  """True for clips of given datasets in given splits; () is every split."""
+  """Accepts clips by dataset -> its accepted splits; () is every split."""
   return lambda row: (
     row['dataset'] in splits
     and (not splits[row['dataset']] or row['split'] in splits[row['dataset']])

@@ -1,8 +1,8 @@
-"""What the folders of datasets bring: their protocols and published figures.
+"""The protocols and published figures that dataset folders define.
 
-The one place of the library that looks into `nasfas_datasets`. It knows no
-dataset by name: a folder of a dataset is listed, and its `protocols.py` and
-`published.py` are imported where they are there.
+The only module of the library that looks into `nasfas_datasets`. It knows no
+dataset by name: it lists the dataset folders and imports their `protocols.py`
+and `published.py` if they exist.
 """
 
 import functools
@@ -20,19 +20,19 @@ _PACKAGE = 'nasfas_datasets'
 def all_protocols() -> Mapping[str, Protocol]:
   """Every protocol by its name.
 
-  They stand in the order of tables: datasets by the PLACE of their
-  `protocols.py`, those without one after them by name, the cross-dataset
-  protocols last.
+  They are in the order of tables: datasets by the PLACE in their
+  `protocols.py`, then datasets without a PLACE by name, then the cross-dataset
+  protocols.
 
   Raises:
-    ValueError: if a folder's protocols are not named after its dataset, do not
-      draw on it, or have a name twice.
+    ValueError: if a folder's protocol is not named after its dataset, uses
+      another dataset, or has the name of another protocol.
   """
   return _all_protocols(_datasets())
 
 
 def published(dataset: str) -> Published:
-  """The published figures of a dataset's protocols; {} where none are known."""
+  """The published figures of a dataset's protocols; {} if it has none."""
   if dataset not in _datasets():
     return {}
   module = _module(dataset, 'published')
@@ -44,7 +44,7 @@ def _datasets() -> tuple[str, ...]:
   return tuple(folders.dataset_folders())
 
 
-# A cache for each set of folders: a package of datasets may be added later.
+# Cached by the set of folders, since a package may add datasets later.
 @functools.lru_cache(maxsize=8)
 def _all_protocols(datasets: tuple[str, ...]) -> Mapping[str, Protocol]:
   modules = {name: _module(name, 'protocols') for name in datasets}
@@ -81,7 +81,7 @@ def _module(dataset: str, name: str) -> types.ModuleType | None:
   try:
     return importlib.import_module(full)
   except ModuleNotFoundError as error:
-    # One that the module itself needs is an error.
+    # The module exists, but something that it imports does not.
     if error.name != full:
       raise
     return None

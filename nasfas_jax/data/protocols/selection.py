@@ -1,7 +1,4 @@
-"""The clips of a protocol: which train, which set the threshold, which test.
-
-No frame is read to select them.
-"""
+"""The clips of a protocol, selected by the index alone, without frames."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -28,7 +25,7 @@ def get_protocol(name: str) -> Protocol:
 
 
 def _suggest(name: str, names: Sequence[str]) -> str:
-  """The protocols of the name's dataset, or the first of every dataset."""
+  """The protocols of the name's dataset, or the first one of each dataset."""
   family = name.partition('/')[0]
   near = [known for known in names if known.partition('/')[0] == family]
   if not near:
@@ -42,11 +39,11 @@ class Selection:
   """The clips of a protocol that are prepared on this machine.
 
   Attributes:
-    train: rows of the index that train.
-    dev: rows that set the threshold.
-    test: rows that are scored.
-    dev_source: 'dev', or 'train' where the threshold comes from the training
-      clips, which `dev` then repeats.
+    train: rows of the index, the train set.
+    dev: rows of the set that sets the threshold.
+    test: rows of the test set.
+    dev_source: 'dev', or 'train' if the train set sets the threshold; `dev` is
+      then the train set.
   """
 
   train: list[Row]
@@ -66,8 +63,8 @@ def select(
     threshold_source: one of `THRESHOLD_SOURCES`; '' is the protocol's own.
 
   Raises:
-    ValueError: if a set lacks live or spoof clips, or one subject is in two
-      of the sets.
+    ValueError: for an unknown threshold_source, a set without live or spoof
+      clips, or a subject in two of the sets.
   """
   source = threshold_source or protocol.threshold_source
   if source not in THRESHOLD_SOURCES:
@@ -114,7 +111,7 @@ def select(
 def load(
   name: str, data_dir: str, builder_config: str, threshold_source: str = ''
 ) -> Selection:
-  """The clips of a protocol, from the indices of the prepared datasets.
+  """Loads the clips of a protocol from the indexes of the prepared datasets.
 
   Args:
     name: of the protocol.
@@ -123,7 +120,7 @@ def load(
     threshold_source: see `select`.
 
   Raises:
-    ValueError: for an unknown protocol, or one whose clips do not suffice.
+    ValueError: for an unknown protocol, and as `select`.
     FileNotFoundError: if a dataset is not prepared.
   """
   protocol = get_protocol(name)
