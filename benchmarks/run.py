@@ -7,6 +7,12 @@ one JSON object with 'ratios', 'seconds', 'compile_seconds', 'memory_gib' and
 'limits', each a flat object, and prints it as a table.
 """
 
+if __name__ == '__main__':
+  # As the main module does, before the imports.
+  from nasfas_jax.ops.cpu import huge_pages
+
+  huge_pages.restart_with_huge_pages()
+
 import os
 import platform
 

@@ -6,6 +6,12 @@ Parses the flags, renders the embedded dataset if it is missing, and makes one
 call into the experiment that config.experiment names.
 """
 
+if __name__ == '__main__':
+  # Before the imports, which take seconds.
+  from nasfas_jax.ops.cpu import huge_pages
+
+  huge_pages.restart_with_huge_pages()
+
 import pathlib
 import re
 import signal

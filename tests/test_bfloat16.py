@@ -83,5 +83,5 @@ def test_the_convolutions_compute_in_bfloat16():
       variables, image
     )
   )
-  lines = [line for line in text.splitlines() if 'conv_general' in line]
+  lines = [line for line in text.splitlines() if 'nasfas_convolution' in line]
   assert lines and all('bf16' in line for line in lines)

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from nasfas_jax import checkpoints, optimizers, sharding, states
 
@@ -56,11 +57,11 @@ def test_what_an_interrupted_save_left_is_not_restored(tmp_path):
 def test_saved_on_one_device_restored_replicated_on_all(tmp_path):
   with checkpoints.Checkpointer(tmp_path) as saver:
     saver.save(1, make_state(1.0))
-  replicated = sharding.replicated(sharding.make_mesh())
-  target = jax.device_put(make_state(0.0), replicated)
+  everywhere = NamedSharding(sharding.make_mesh(), PartitionSpec())
+  target = jax.device_put(make_state(0.0), everywhere)
   with checkpoints.Checkpointer(tmp_path) as saver:
     state, _ = saver.restore_or(target)
-  assert state.params['a'].sharding == replicated
+  assert state.params['a'].sharding == everywhere
   assert_equal(state, make_state(1.0))
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from nasfas_jax.models import genotypes, operations
 from nasfas_jax.models.mixed_edges import OutgoingEdges, scalars, total
-from nasfas_jax.models.search_spaces import cell_edges
+from nasfas_jax.models.search_spaces import cell_edges, get_space
 
 
 def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
@@ -63,9 +63,18 @@ class SearchCell(nn.Module):
       [N, H, W, C], the weighted sum of the nodes.
 
     Raises:
-      ValueError: if partial_channels does not divide C.
+      ValueError: if partial_channels does not divide C, or the weights are not
+        those of the space and of this number of nodes.
     """
     features = x.shape[-1]
+    operations = get_space(self.space).operations
+    wanted = (len(cell_edges(self.num_nodes)), len(operations))
+    if op_weights.shape != wanted:
+      raise ValueError(
+        f'The operations have weights {op_weights.shape}; allowed: {wanted}, '
+        f'edges and operations of the space {self.space!r} with '
+        f'{self.num_nodes} nodes.'
+      )
     if self.partial_channels < 1 or features % self.partial_channels:
       raise ValueError(
         f'partial_channels is {self.partial_channels}; it must divide the '

@@ -1,4 +1,4 @@
-"""Scores of single architectures with a supernet's weights (weight sharing)."""
+"""What a supernet's weights say of single architectures (weight sharing)."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -13,7 +13,7 @@ from nasfas_jax.models import layers, sampling
 from nasfas_jax.models.genotypes import Genotype
 from nasfas_jax.models.supernet import Supernet
 
-# In a trial, 96 clips ranked the genotypes almost the same (rank correlation
+# With 96 the genotypes came in the same order in a trial (rank correlation
 # 0.98).
 STATISTICS_CLIPS = 32
 
@@ -21,7 +21,7 @@ STATISTICS_CLIPS = 32
 def even_choice(
   rows: Sequence[Row], number: int, domain_field: str
 ) -> list[Row]:
-  """At most `number` of the rows, evenly over label, attack type, domain."""
+  """At most `number` of the rows, evenly over label, type and domain."""
   order = sorted(
     rows,
     key=lambda row: (row['label'], row['attack_type'], str(row[domain_field])),
@@ -33,31 +33,30 @@ def even_choice(
 
 
 def statistics_choice(rows: Sequence[Row], domain_field: str) -> list[Row]:
-  """The training clips for a genotype's batch statistics."""
+  """The training clips that a genotype's batch statistics are taken from."""
   return even_choice(rows, STATISTICS_CLIPS, domain_field)
 
 
 def dealt(number: int, batch_size: int) -> np.ndarray:
-  """Deals sorted rows out to full batches of the same composition.
+  """Places of `number` sorted rows in whole batches that are all alike.
 
-  Each batch takes rows at even steps from first to last, so that every batch
-  has the same share of whatever the rows are sorted by. If the rows do not fill
-  the batches, some evenly spread rows appear twice.
+  Every batch has rows from the first to the last in even steps, so what the
+  rows are sorted by is in each as often as in the others. Where `number` does
+  not fill the batches, rows all over the list come twice.
 
   Args:
     number: of rows, at least 1.
-    batch_size: rows per batch.
+    batch_size: of a batch.
 
   Returns:
-    int [num_batches * batch_size], row numbers, batch after batch; every row
-    appears.
+    int [batches * batch_size], batch after batch; each row is among them.
   """
   batches = -(-number // batch_size)
   places = np.linspace(0, number - 1, batches * batch_size).round().astype(int)
   return places.reshape(batch_size, batches).T.reshape(-1)
 
 
-# (variables, architecture parameters) -> float64 [clips], a score per clip.
+# (variables, architecture parameters) -> the score of every clip, float64.
 Scores = Callable[[dict, dict], np.ndarray]
 
 
@@ -71,27 +70,25 @@ def make_scores(
   batch_size: int,
   mesh: Mesh,
 ) -> Scores:
-  """Makes a function that scores clips with a supernet's weights.
+  """A supernet as a function that scores clips, which are held in memory.
 
-  The clips are read once and kept in memory. Batch normalization uses the batch
-  statistics of the architecture itself on training clips. The supernet's
-  running statistics are those of the mixture of all operations. Statistics of
-  the scored clips would make a score depend on the other clips of its batch,
-  and would leak the held-out domain.
+  Batch normalization uses the statistics that the architecture itself has on
+  training clips. The supernet's running ones are those of the mixture; those of
+  the clips that are scored would make a score depend on which clips share its
+  batch, and would know the domain that was held out.
 
   Args:
     model: the supernet.
-    rows: the clips to score, live and spoof.
-    training_rows: the clips of the statistics, see `statistics_choice`.
+    rows: clips that are scored, live and spoof.
+    training_rows: clips of the statistics, see `statistics_choice`.
     form: of the input.
-    read: rows -> this process's part of one pass over them, one snippet per
-      clip.
-    batch_size: global size of the batches of `read`.
+    read: rows -> this process's part of one pass over them, one snippet a clip.
+    batch_size: of the global batches that `read` gives.
     mesh: of the devices.
 
   Returns:
-    scores(variables, arch) -> float64 [len(rows)]; `variables` are the
-    supernet's 'params' and 'batch_stats'.
+    scores(variables, arch) -> float64 [clips], in their order; variables are
+    the supernet's 'params' and 'batch_stats'.
   """
 
   def batches_of(clips):
@@ -103,7 +100,7 @@ def make_scores(
 
   def statistics(variables, arch, batch):
     images = inputs.network_input(batch['frames'], form)
-    # From zeros, the running statistics move to a fixed share of the batch's.
+    # Running statistics from zero have moved by a fixed share of the batch's.
     zeros = jax.tree.map(jnp.zeros_like, variables['batch_stats'])
     _, updates = model.apply(
       {'params': variables['params'], 'batch_stats': zeros},
@@ -116,7 +113,7 @@ def make_scores(
 
   def scores_of(params, batch_stats, arch, batch):
     images = inputs.network_input(batch['frames'], form)
-    # The batches have the same composition, so their mean is fair.
+    # The mean over batches that are alike.
     mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *batch_stats)
     variables = {'params': params, 'batch_stats': mean}
     maps = model.apply(variables, images, arch, train=False).map
@@ -137,15 +134,15 @@ def make_scores(
   )
 
   def scores(variables, arch):
-    # Dispatch all batches before waiting for the first.
+    # All are under way before the first is waited for.
     batch_stats = [statistics(variables, arch, batch) for batch in training]
     found = [
       scores_of(variables['params'], batch_stats, arch, batch)
       for batch in scored
     ]
     values = np.zeros(len(rows))
-    # Placed by index: the processes read interleaved clips, and the last batch
-    # is padded with clips of weight 0.
+    # By the index: several processes read every other clip, and the last batch
+    # is filled up with clips of weight 0.
     for part in found:
       some, indices, weights = map(np.asarray, part)
       kept = weights > 0
@@ -156,7 +153,16 @@ def make_scores(
 
 
 def genotype_arch(model: Supernet, genotype: Genotype) -> sampling.Sample:
-  """The architecture parameters that make a supernet compute a genotype."""
+  """The architecture parameters with which a supernet computes a genotype.
+
+  Raises:
+    ValueError: for a genotype of another search space.
+  """
+  if genotype.space != model.space:
+    raise ValueError(
+      f'The genotype is of the space {genotype.space!r}; allowed: that of the '
+      f'supernet, {model.space!r}.'
+    )
   return sampling.to_arch(
     genotype,
     model.num_nodes,

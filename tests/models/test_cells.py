@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jitted import apply
 
 from nasfas_jax.models import (
   cells,
@@ -127,7 +128,7 @@ def module_output(name, x, params, edge, targets, theta):
   """One operation of one edge by its own module."""
   module = operations.make(name, theta=theta, affine=False)
   own = module_params(name, params, edge, targets[edge], targets)
-  return module.apply({'params': own}, x, train=True, mutable=['batch_stats'])[
+  return apply(module, {'params': own}, x, train=True, mutable=['batch_stats'])[
     0
   ]
 
@@ -319,15 +320,26 @@ def test_partial_channels_must_divide_the_channels(key):
     search_cell(key, partial_channels=3)
 
 
+@pytest.mark.parametrize('shape', [(3, 7), (2, 8)])
+def test_weights_of_another_space_or_cell_are_refused(shape, key):
+  cell = cells.SearchCell('cdcnpp', 2)
+  weights = (jnp.ones(shape), jnp.ones(3), jnp.ones(2))
+  with pytest.raises(ValueError, match=r"allowed: \(3, 8\), .*'cdcnpp' with 2"):
+    cell.init(key, jnp.zeros((1, 4, 4, 4)), *weights, False)
+
+
 @pytest.mark.parametrize('name', operations.OPERATIONS)
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
 def test_contract_of_every_operation(name, dtype, key):
   module = operations.make(name, dtype=dtype)
   x = jax.random.normal(key, (2, 6, 7, 4))
-  variables = module.init(key, x.astype(dtype), train=False)
+  variables = jax.jit(functools.partial(module.init, train=False))(
+    key, x.astype(dtype)
+  )
   params = variables.get('params', {})
 
-  def loss(params, x):
+  @functools.partial(jax.grad, argnums=(0, 1), has_aux=True)
+  def gradients_of(params, x):
     y, updates = module.apply(
       {**variables, 'params': params},
       x.astype(dtype),
@@ -337,7 +349,7 @@ def test_contract_of_every_operation(name, dtype, key):
     assert y.shape == x.shape and y.dtype == dtype
     return jnp.sum(jnp.sin(y.astype(jnp.float32))), updates
 
-  gradients, updates = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x)
+  gradients, updates = jax.jit(gradients_of)(params, x)
   for leaf in jax.tree.leaves(gradients):
     assert leaf.dtype == jnp.float32
     assert np.all(np.isfinite(leaf))
@@ -346,8 +358,8 @@ def test_contract_of_every_operation(name, dtype, key):
   for leaf in jax.tree.leaves(params):
     assert leaf.dtype == jnp.float32
   # Evaluation mode does not depend on the other clips of a batch.
-  alone = module.apply(variables, x[:1].astype(dtype), train=False)
-  together = module.apply(variables, x.astype(dtype), train=False)
+  alone = apply(module, variables, x[:1].astype(dtype), train=False)
+  together = apply(module, variables, x.astype(dtype), train=False)
   np.testing.assert_allclose(
     alone[0].astype(jnp.float32),
     together[0].astype(jnp.float32),

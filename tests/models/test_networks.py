@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jitted import apply, initialize
 
 from nasfas_jax import models
 from nasfas_jax.models import architecture, genotypes, layers, supernet
@@ -59,9 +60,9 @@ def test_cdcn_takes_no_remat():
 def test_networks_predict_maps(name, dtype, key):
   model = models.build_model(name, **SMALL, dtype=dtype)
   x = jax.random.normal(key, (2, 16, 16, 6))
-  variables = models.initialize(model, key, x)
-  (maps, features), updates = model.apply(
-    variables, x, train=True, mutable=['batch_stats']
+  variables = initialize(model, key, x)
+  (maps, features), updates = apply(
+    model, variables, x, train=True, mutable=['batch_stats']
   )
   assert maps.shape == (2, 4, 4) and maps.dtype == jnp.float32
   assert float(maps.min()) >= 0
@@ -79,10 +80,10 @@ def test_networks_predict_maps(name, dtype, key):
 def test_theta_overrides_the_genotype(key):
   x = jax.random.normal(key, (1, 16, 16, 3))
   model = models.build_model('cdcnpp', **SMALL)
-  variables = models.initialize(model, key, x)
+  variables = initialize(model, key, x)
   other = models.build_model('cdcnpp', **SMALL, theta=0.0)
   same = models.build_model('cdcnpp', **SMALL, theta=0.7)
-  maps = [m.apply(variables, x, train=False).map for m in (model, same, other)]
+  maps = [apply(m, variables, x, train=False).map for m in (model, same, other)]
   np.testing.assert_array_equal(maps[0], maps[1])
   assert not np.allclose(maps[0], maps[2])
 
@@ -90,7 +91,7 @@ def test_theta_overrides_the_genotype(key):
 def test_initialize_has_the_shapes_and_spreads_of_init(key):
   model = models.build_model('cdcnpp', output_size=4)
   x = jnp.zeros((1, 16, 16, 3))
-  variables = models.initialize(model, key, x)
+  variables = initialize(model, key, x)
   reference = jax.eval_shape(lambda: model.init(key, x, train=False))
   shapes = jax.tree.map(lambda a: (a.shape, a.dtype), dict(variables))
   assert shapes == jax.tree.map(
@@ -120,11 +121,11 @@ def test_initialize_has_the_shapes_and_spreads_of_init(key):
 def test_initialize_depends_on_the_key_only(key):
   model = models.build_model('cdcnpp', **SMALL)
   x = jnp.zeros((1, 16, 16, 3))
-  first = models.initialize(model, key, x)
+  first = initialize(model, key, x)
   jax.tree.map(
-    np.testing.assert_array_equal, first, models.initialize(model, key, x + 1)
+    np.testing.assert_array_equal, first, initialize(model, key, x + 1)
   )
-  other = models.initialize(model, jax.random.key(1), x)
+  other = initialize(model, jax.random.key(1), x)
   kernels = [v['params']['stem_0']['conv']['kernel'] for v in (first, other)]
   assert not np.allclose(*kernels)
 
@@ -132,8 +133,8 @@ def test_initialize_depends_on_the_key_only(key):
 def test_batch_statistics_move_in_training_and_serve_in_evaluation(key):
   model = models.build_model('cdcnpp', **SMALL)
   x = jax.random.normal(key, (2, 16, 16, 3)) + 1.0
-  variables = models.initialize(model, key, x)
-  _, updates = model.apply(variables, x, train=True, mutable=['batch_stats'])
+  variables = initialize(model, key, x)
+  _, updates = apply(model, variables, x, train=True, mutable=['batch_stats'])
   before = variables['batch_stats']['stem_0']['norm']
   after = updates['batch_stats']['stem_0']['norm']
   kernel = variables['params']['stem_0']['conv']['kernel']
@@ -147,7 +148,7 @@ def test_batch_statistics_move_in_training_and_serve_in_evaluation(key):
     after['var'], 0.9 * before['var'] + 0.1 * y.var((0, 1, 2)), rtol=1e-4
   )
   maps = [
-    model.apply({**variables, 'batch_stats': stats}, x, train=False).map
+    apply(model, {**variables, 'batch_stats': stats}, x, train=False).map
     for stats in (variables['batch_stats'], updates['batch_stats'])
   ]
   assert not np.allclose(*maps)
@@ -158,10 +159,11 @@ def test_remat_changes_no_value(key):
   losses = []
   for remat in (False, True):
     model = models.build_model('cdcnpp', **SMALL, remat=remat)
-    variables = models.initialize(model, key, x)
+    variables = initialize(model, key, x)
 
     def loss(params, model=model, variables=variables):
-      outputs, _ = model.apply(
+      outputs, _ = apply(
+        model,
         {**variables, 'params': params},
         x,
         train=True,
@@ -188,7 +190,9 @@ def test_spatial_attention_equals_a_loop(key):
     for j in range(5):
       response = np.sum(padded[i : i + 3, j : j + 3] * kernel[..., 0])
       expected[i, j] = image[i, j] / (1 + np.exp(-response))
-  np.testing.assert_allclose(module.apply(variables, x)[0], expected, atol=1e-5)
+  np.testing.assert_allclose(
+    apply(module, variables, x)[0], expected, atol=1e-5
+  )
 
 
 def tiny_supernet(space='cdcnpp', **changes):
@@ -217,7 +221,7 @@ def test_a_one_hot_supernet_is_the_derived_network(key):
   arch = one_hot_arch('cdcnpp', chosen)
   net = tiny_supernet()
   x = jax.random.normal(key, (2, 16, 16, 3))
-  variables = models.initialize(net, key, x, arch)
+  variables = initialize(net, key, x, arch)
   weights = architecture.mixing_weights(arch, num_nodes=2)
   weights = jax.tree.map(np.asarray, weights)
   genotype = genotypes.derive(
@@ -233,7 +237,7 @@ def test_a_one_hot_supernet_is_the_derived_network(key):
     (1, 2, 'cdc_2_1.2'),
   ]
   derived = models.build_model(genotype, **SMALL)
-  fresh = models.initialize(derived, key, x)
+  fresh = initialize(derived, key, x)
   params = dict(fresh['params'])
   for name in ('stem_0', 'stem_1', 'head'):
     params[name] = variables['params'][name]
@@ -249,10 +253,12 @@ def test_a_one_hot_supernet_is_the_derived_network(key):
         'from_1'
       ][f'cdc_2_1.2_{part}']
     params[f'{level}_0'] = cell_params
-  expected, _ = derived.apply(
-    {**fresh, 'params': params}, x, train=True, mutable=['batch_stats']
+  expected, _ = apply(
+    derived, {**fresh, 'params': params}, x, train=True, mutable=['batch_stats']
   )
-  actual, _ = net.apply(variables, x, arch, train=True, mutable=['batch_stats'])
+  actual, _ = apply(
+    net, variables, x, arch, train=True, mutable=['batch_stats']
+  )
   assert float(jnp.abs(expected.map).max()) > 0.01
   np.testing.assert_allclose(actual.map, expected.map, atol=1e-4)
 
@@ -264,10 +270,11 @@ def test_supernet_gradients_reach_every_weight_and_logit(space, num_cells, key):
     key, space=space, num_cells=num_cells, num_nodes=2
   )
   x = jax.random.normal(key, (2, 16, 16, 3))
-  variables = models.initialize(net, key, x, arch)
+  variables = initialize(net, key, x, arch)
 
   def loss(params, arch):
-    outputs, _ = net.apply(
+    outputs, _ = apply(
+      net,
       {**variables, 'params': params},
       x,
       arch,
@@ -293,16 +300,16 @@ def test_edge_normalization_and_node_attention_can_be_switched_off(key):
   arch = architecture.init_arch(key, space='cdcnpp', num_cells=1, num_nodes=2)
   x = jax.random.normal(key, (1, 16, 16, 3))
   net = tiny_supernet(edge_normalization=False, node_attention=False)
-  variables = models.initialize(net, key, x, arch)
+  variables = initialize(net, key, x, arch)
   other = {
     **arch,
     'betas': jax.tree.map(lambda a: a + jnp.arange(3.0)[None], arch['betas']),
     'nodes': jax.tree.map(lambda a: a + jnp.arange(2.0)[None], arch['nodes']),
   }
-  maps = [net.apply(variables, x, a, train=False).map for a in (arch, other)]
+  maps = [apply(net, variables, x, a, train=False).map for a in (arch, other)]
   np.testing.assert_array_equal(*maps)
   net = tiny_supernet()
-  maps = [net.apply(variables, x, a, train=False).map for a in (arch, other)]
+  maps = [apply(net, variables, x, a, train=False).map for a in (arch, other)]
   assert not np.allclose(*maps)
 
 
@@ -310,11 +317,11 @@ def test_gumbel_needs_a_key_and_changes_the_map(key):
   arch = architecture.init_arch(key, space='cdcnpp', num_cells=1, num_nodes=2)
   x = jax.random.normal(key, (1, 16, 16, 3))
   net = tiny_supernet()
-  variables = models.initialize(net, key, x, arch)
-  plain = net.apply(variables, x, arch, train=False).map
+  variables = initialize(net, key, x, arch)
+  plain = apply(net, variables, x, arch, train=False).map
   draws = [
-    net.apply(
-      variables, x, arch, train=False, rngs={'gumbel': jax.random.key(i)}
+    apply(
+      net, variables, x, arch, train=False, rngs={'gumbel': jax.random.key(i)}
     ).map
     for i in (0, 0, 1)
   ]
@@ -329,8 +336,8 @@ def test_vanilla_ignores_theta(key):
   maps = []
   for theta in (0.0, 0.7):
     net = tiny_supernet('vanilla', theta=theta)
-    variables = models.initialize(net, key, x, arch)
-    maps.append(net.apply(variables, x, arch, train=False).map)
+    variables = initialize(net, key, x, arch)
+    maps.append(apply(net, variables, x, arch, train=False).map)
   np.testing.assert_array_equal(*maps)
 
 

@@ -1,6 +1,7 @@
 import jax
 import numpy as np
 import pytest
+from jitted import apply, initialize
 
 from nasfas_jax import models
 
@@ -16,14 +17,14 @@ def test_two_streams_share_nothing_before_they_are_fused(key):
   """Either image alone changes its own stream only, up to the fusion."""
   model = models.build_model('cdcnpp', **SMALL, two_stream=True)
   x = jax.random.normal(key, (2, 16, 16, 6))
-  variables = models.initialize(model, key, x)
+  variables = initialize(model, key, x)
   names = set(variables['params'])
   assert {'stem_0', 'dynamic_stem_0', 'low_0', 'dynamic_low_0'} <= names
   assert 'dynamic_mid_0' not in names
 
   @jax.jit
   def parts(x):
-    return model.apply(variables, x, train=False)
+    return apply(model, variables, x, train=False)
 
   base, before = parts(x)
   changed, after = parts(x.at[..., 3:].add(1.0))

@@ -186,6 +186,11 @@ def test_scores_are_of_the_genotype_and_the_same_again(scoring):
   assert all(np.abs(found[0] - other).max() > 0 for other in found[1:])
 
 
+def test_a_genotype_of_another_space_has_no_score(scoring):
+  with pytest.raises(ValueError, match="is of the space 'cdcnpp'; .*'small'"):
+    supernet_scores.genotype_arch(scoring.model, genotypes.CDCNPP)
+
+
 def test_a_score_does_not_depend_on_the_clips_beside_it(scoring):
   training, scored = scoring.halves
   # Sorted by class, so that the two batches differ; the second is filled up.

@@ -186,6 +186,8 @@ def test_a_supernet_scores_the_random_genotypes_once(
   # A search as it leaves its folder, without the training that follows it; of
   # one step of warm-up, so that one step is compiled.
   config = small_config(hold_out='none', num_steps=1, warmup_steps=1)
+  # That of the random genotypes.
+  config.supernet.space = 'cdcnpp'
   config.data.data_dir = str(tiny_data_dir)
   name = f'{FIRST}/plain/seed0'
   selection = protocols.load(config.protocol, tiny_data_dir, 'tiny')
