@@ -97,8 +97,8 @@ def paper(config: ml_collections.ConfigDict) -> None:
   config.search.num_steps = 60 * steps_per_epoch
   config.search.batch_size = 12
   config.search.warmup_steps = 10 * steps_per_epoch
-  # About as many clips per step as the plain search's two batches of 12. 2, 4, 8
-  # or 16 devices can share the tasks and their clips evenly.
+  # About as many clips per step as the plain search's two batches of 12; 2, 4,
+  # 8 or 16 devices can share the tasks and their clips evenly.
   config.meta.num_tasks = 4
   config.meta.support_size = 4
   config.meta.query_size = 4
