@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from nasfas_jax.models.search_spaces import NONE, SKIP_CONNECT
 
-# Places of the five weights of a cross in its 3x3 window, counted row by row.
+# Places of the five taps of a cross in its 3x3 kernel, counted row by row.
 CROSS_TAPS = {'hv': (1, 3, 4, 5, 7), 'dg': (0, 2, 4, 6, 8)}
 
 # Kernel size, dilation and variant of the operations that are one CDC block.
@@ -36,8 +36,8 @@ OPERATIONS = (
 class CDConv(nn.Module):
   """Central difference convolution (arXiv 2003.04092, equation 4), stride 1.
 
-  Two convolutions: that of the kernel, minus theta times the 1x1 convolution
-  of the kernel's sum. No bias.
+  Two convolutions without bias: that of the kernel, minus theta times the 1x1
+  convolution with the sum of its taps.
   """
 
   def __init__(
@@ -58,11 +58,11 @@ class CDConv(nn.Module):
       in_features: input channels.
       features: output channels.
       kernel_size: odd side of the kernel.
-      theta: strength of the central difference; 0: a vanilla convolution.
+      theta: strength of the central difference; 0 is a vanilla convolution.
       dilation: step between taps.
       variant: '' for all taps; 'hv' or 'dg' for the 5 taps of a cross.
-      depthwise: one kernel a channel; features must equal in_features.
-      init_scale: share of He's standard deviation that the kernel starts with.
+      depthwise: one kernel per channel; features must equal in_features.
+      init_scale: multiplies He's standard deviation.
     """
     super().__init__()
     self.theta = theta
@@ -106,7 +106,7 @@ class CDPool(nn.Module):
   """Central difference pooling 3x3, stride 1: pooled - theta * centre."""
 
   def __init__(self, kind: str, theta: float):
-    """kind: 'max' or 'average'; padding is no part of either."""
+    """kind: 'max' or 'average'; neither includes the padding."""
     super().__init__()
     self.kind = kind
     self.theta = theta
@@ -127,7 +127,7 @@ class Zero(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-  """Scales each position by a gate seen from its channel mean and maximum."""
+  """Spatial attention; see `models.layers.SpatialAttention`."""
 
   def __init__(self, kernel_size: int):
     super().__init__()
@@ -214,5 +214,5 @@ def middle_features(name: str, features: int) -> int:
 
 
 def _chain(**modules: nn.Module) -> nn.Sequential:
-  """Modules one after the other, by name; none at all is the identity."""
+  """Named modules in sequence; the identity if there are none."""
   return nn.Sequential(OrderedDict(modules))

@@ -17,7 +17,7 @@ from nasfas_jax.models.search_spaces import LEVELS
 
 # Kernel sizes of the spatial attention of the low, mid and high level.
 ATTENTION_KERNEL_SIZES = (7, 5, 3)
-# The last convolution's share of He's standard deviation.
+# Scales He's standard deviation for the last convolution.
 LAST_INIT_SCALE = 0.1
 
 
@@ -125,7 +125,7 @@ class CDCN(nn.Module):
 
 
 class Backbone(nn.Module):
-  """The skeleton that the network of a genotype and the supernet share."""
+  """The backbone of derived networks and the supernet."""
 
   def __init__(
     self,
@@ -145,13 +145,13 @@ class Backbone(nn.Module):
       in_features: input channels.
       make_cells: level -> its cells.
       stem_features: channels of the stem's blocks.
-      cell_features: channels of the cells; a 1x1 convolution adapts the
-        stem's where they differ.
+      cell_features: channels of the cells; if the stem's differ, a 1x1
+        convolution follows the stem.
       head_features: channels of the head's block.
       output_size: side of the map.
       theta: strength of the central difference.
-      two_stream: the input holds two images, each with a stem and a low level
-        of its own; a 1x1 convolution of both goes on.
+      two_stream: the input holds two images. Each passes through its own stem
+        and low level; a 1x1 convolution fuses the two.
     """
     super().__init__()
     self.prefixes = ('', 'dynamic_') if two_stream else ('',)
@@ -203,7 +203,7 @@ class Backbone(nn.Module):
 
     Args:
       x: [N, C, H, W].
-      level: (name, x, prefix) -> what the cells of a level make of x.
+      level: (name, x, prefix) -> the output of the cells of a level.
 
     Returns:
       [N, S, S], at least 0.
@@ -252,7 +252,7 @@ class DerivedCell(nn.Module):
 
 
 class Network(Backbone):
-  """The network of a genotype; CDCN++ is one of them."""
+  """The network of a genotype, such as CDCN++."""
 
   def __init__(
     self,

@@ -1,8 +1,8 @@
-"""The names of the public CDCN code for CDCN and CDCN++.
+"""The tensor names of CDCN and CDCN++ in the public CDCN code.
 
-There a network is conv1, Block1 to Block3, lastconv1 to lastconv3 and, in
-CDCN++, the spatial attentions sa1 to sa3, each with layers by number: a
-convolution, its normalization, a ReLU. Both have the published cells.
+There a network has the parts conv1, Block1 to Block3, lastconv1 to lastconv3
+and, in CDCN++, the spatial attentions sa1 to sa3. The layers of a part have
+numbers: a convolution, its normalization, a ReLU.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from nasfas_jax.models.search_spaces import LEVELS
 def has_public_names(model: nn.Module) -> bool:
   """Whether the public code has this network: CDCN or CDCN++."""
   if isinstance(model, Network):
-    # A projection, a second stream or other stem blocks have no names there.
+    # The public code has no projection, second stream or other stem blocks.
     return model.genotype.cells == genotypes.CDCNPP.cells and {
       own for _, own in _names(model)
     } == set(model.state_dict())
@@ -33,9 +33,9 @@ def to_own_names(
 
   Args:
     model: network or supernet of the baseline.
-    state: under the baseline's names, which it keeps, or, for CDCN and CDCN++,
-      under those of the public code; with what wrappers put before the names
-      or without (see `weights.plain_names`).
+    state: under the baseline's names or, for CDCN and CDCN++, under those of
+      the public code. Prefixes of wrappers are removed (see
+      `weights.plain_names`).
 
   Raises:
     ValueError: lists names that are missing, unknown or of a wrong shape.
@@ -62,7 +62,7 @@ def to_public_names(
 ) -> dict[str, torch.Tensor]:
   """A state_dict of CDCN or CDCN++ under the names of the public code.
 
-  A counter of batches that is missing is 0.
+  Missing batch counters become 0.
 
   Raises:
     ValueError: for another network, or if names or shapes do not fit.
@@ -100,7 +100,7 @@ def _names(model: nn.Module) -> Iterator[tuple[str, str]]:
 
 
 def _blocks(model: nn.Module) -> Iterator[tuple[str, str]]:
-  """(public name, own name) of every block that begins with a convolution."""
+  """(public name, own name) of every block that starts with a convolution."""
   if isinstance(model, CDCN):
     yield 'conv1.0', 'stem_0'
     inner = {

@@ -1,7 +1,6 @@
-"""The supernet in PyTorch: every operation of every edge by itself.
+"""The supernet in PyTorch, in the form of DARTS and PC-DARTS.
 
-The form of DARTS and PC-DARTS: a mixed operation is a loop over its operations,
-a cell a loop over its edges.
+A mixed operation is a loop over its operations, a cell a loop over its edges.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ Arch = Mapping[str, Mapping[str, torch.Tensor]]
 
 
 def module_name(operation: str) -> str:
-  """Name of an operation's module, in which PyTorch allows no dot."""
+  """The name of an operation's module, where PyTorch allows no dot."""
   return operation.replace('.', '_')
 
 
@@ -51,7 +50,7 @@ class SearchCell(nn.Module):
       )
     chosen = get_space(space)
     self.operations = chosen.operations
-    # 'none', which adds zero, is left out.
+    # All but 'none', which adds zero.
     self.places = derivable(chosen)
     self.num_nodes = num_nodes
     self.partial_channels = partial_channels
@@ -115,7 +114,7 @@ def channel_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
 def mixing_weights(
   arch: Arch, num_nodes: int, temperature: float = 1.0
 ) -> dict[str, dict[str, torch.Tensor]]:
-  """Softmaxed logits: of operations, of the edges into a node, of nodes."""
+  """See `models.architecture.mixing_weights`, without Gumbel samples."""
   incoming = list(range(1, num_nodes + 1))
   return {
     'alphas': {

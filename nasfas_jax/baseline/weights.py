@@ -1,9 +1,9 @@
-"""Weights between PyTorch's state_dict and Flax's variables, both ways.
+"""Converts weights between PyTorch's state_dict and Flax's variables.
 
-Tensors are copied bit by bit. A kernel [O, I, k, k] is [k, k, I, O] there, a
-cross [O, I, 5] is [5, I, O]; names are those of the modules, for a supernet
-with the difference that Flax keeps one tensor for all edges that leave a node
-(see `models.mixed_edges.OutgoingEdges`).
+Values are copied exactly. PyTorch's kernels [O, I, k, k] are [k, k, I, O] in
+Flax, crosses [O, I, 5] are [5, I, O]. Names are those of the modules. In a
+supernet Flax keeps one tensor for all outgoing edges of a node (see
+`models.mixed_edges.OutgoingEdges`).
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from nasfas_jax.models.search_spaces import block_bounds
 State = Mapping[str, torch.Tensor]
 Shape = tuple[int, ...]
 
-# What PyTorch counts and Flax does not: left out, and written as 0.
+# PyTorch's batch counter, which Flax does not have: ignored, and written as 0.
 COUNTER = 'num_batches_tracked'
 _LEAVES = {
   'bias': ('params', 'bias'),
@@ -29,17 +29,17 @@ _LEAVES = {
   'running_var': ('batch_stats', 'var'),
 }
 _WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
-# Names that an error lists of each kind.
+# The most names of a kind that an error lists.
 _MAX_LISTED = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-  """Where a tensor lies in Flax's variables.
+  """The place of a tensor in Flax's variables.
 
   Attributes:
-    path: of the array, from 'params' or 'batch_stats' on.
-    start: where in the array's last axis the tensor begins.
+    path: of the array, beginning with 'params' or 'batch_stats'.
+    start: where the tensor begins in the array's last axis.
   """
 
   path: tuple[str, ...]
@@ -47,15 +47,16 @@ class Place:
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
-  """Reads a state_dict from a file, without running what is in it.
+  """Reads a state_dict from a file, without executing code in it.
 
   Args:
-    path: of what torch.save wrote: a state_dict, or a dict that holds one
-      under 'state_dict'. What wrappers put before the names is taken off.
+    path: file of torch.save: a state_dict, or a dict with one under
+      'state_dict'. Prefixes of wrappers are removed from the names.
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if the file is none, or holds anything but named tensors.
+    ValueError: if it is not a file of torch.save, or holds anything but named
+      tensors.
   """
   name = repr(os.fspath(path))
   try:
@@ -63,7 +64,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
   except OSError:
     raise
   except Exception as error:
-    # PyTorch's own errors have no common class.
+    # PyTorch's errors have no common base class.
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     raise ValueError(
       f'{name} is no PyTorch checkpoint of tensors only: {reason}'
@@ -84,14 +85,14 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
   ]
   if wrong:
     raise ValueError(
-      f'{name} holds what is no tensor: {_listed(wrong)}; allowed: a '
-      "state_dict, or a dict with one under 'state_dict'."
+      f'{name} holds entries that are not tensors: {_listed(wrong)}; allowed: '
+      "a state_dict, or a dict with one under 'state_dict'."
     )
   return plain_names(state)
 
 
 def plain_names(state: State) -> dict[str, torch.Tensor]:
-  """Without 'module.' (DataParallel) and '_orig_mod.' (torch.compile)."""
+  """Removes 'module.' (DataParallel) and '_orig_mod.' (torch.compile)."""
   return {_WRAPPERS.sub('', name): value for name, value in state.items()}
 
 
@@ -230,7 +231,7 @@ def _axes(ndim: int) -> tuple[int, ...]:
 
 
 def find_place(model: nn.Module, name: str) -> Place:
-  """Where the tensor of a name lies in Flax's variables."""
+  """The place of a named tensor in Flax's variables."""
   *modules, leaf = name.split('.')
   if leaf == 'weight':
     is_scale = isinstance(

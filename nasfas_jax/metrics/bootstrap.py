@@ -1,4 +1,4 @@
-"""Intervals of the metrics, over resampled subjects."""
+"""Bootstrap intervals of the metrics, over resampled subjects."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from nasfas_jax.metrics import operating_points
 
-# Elements of one block of bootstrap weights: bounds the memory, not the result.
+# Elements of a block of bootstrap weights; limits memory, not the result.
 _BLOCK_SIZE = 1 << 21
 
 
@@ -21,12 +21,12 @@ def bootstrap_intervals(
   confidence: float = 0.95,
   seed: int = 0,
 ) -> dict[str, list[float] | None]:
-  """Returns percentile intervals of metrics over resampled subjects.
+  """Percentile intervals of metrics over resampled subjects.
 
   Clips of one person are not independent, so whole subjects are drawn with
-  replacement, as many as there are. The threshold stays fixed. A resample that
-  lacks a class which the split has is drawn again. An attack type that a
-  resample lacks is left out of its maximum.
+  replacement. The threshold stays fixed. A resample that lacks a class of the
+  split is drawn again. An attack type that a resample lacks does not count in
+  its APCER maximum.
 
   Args:
     scores: floats [N].
@@ -36,12 +36,11 @@ def bootstrap_intervals(
     threshold: live when score > threshold.
     num_samples: number of resamples.
     confidence: share of the resamples inside an interval, in (0, 1).
-    seed: the same seed gives the same intervals.
+    seed: same seed, same intervals.
 
   Returns:
     [low, high] for `hter`, `acer`, `apcer_max`, `bpcer`, `eer` and `auc`. None
-    where a class is missing, and for all of them with fewer than two subjects,
-    as nothing then varies.
+    if a class is missing, or if there are fewer than two subjects.
   """
   scores, live = operating_points.check_scores(
     scores, labels, attack_types=attack_types, subjects=subjects
@@ -95,7 +94,7 @@ def bootstrap_intervals(
 def _draw_subjects(
   subject_index: np.ndarray, live: np.ndarray, num_samples: int, seed: int
 ) -> np.ndarray:
-  """Returns how often each subject is drawn, int64 [num_samples, subjects]."""
+  """How often each subject is drawn: int64 [num_samples, subjects]."""
   num_subjects = int(subject_index.max()) + 1
   # Clips of each present class by subject; a resample must have some of each.
   clips = np.stack(
@@ -109,7 +108,7 @@ def _draw_subjects(
   generator = np.random.default_rng(seed)
   chances = np.full(num_subjects, 1 / num_subjects)
   draws = np.zeros((num_samples, num_subjects), np.int64)
-  # Ends: a resample lacks no class with a probability of at least 0.4.
+  # This ends: a resample has all classes with a probability of at least 0.4.
   missing = np.arange(num_samples)
   while len(missing):
     draws[missing] = generator.multinomial(

@@ -1,7 +1,7 @@
-"""Operating points: the error counts of two classes at every threshold.
+"""Operating points: the error counts of both classes at every threshold.
 
-What the metrics and their bootstrap intervals are computed from. Labels are 1
-for live and 0 for spoof; a clip is accepted as live when score > threshold.
+The metrics and their bootstrap intervals are computed from them. Labels are 1
+for live and 0 for spoof; a clip is accepted as live if score > threshold.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,15 @@ import numpy as np
 class Curve(NamedTuple):
   """Counts at every operating point, from accept-all to accept-none.
 
-  values: float64 [M], the distinct scores, rising.
-  rejected_live, accepted_spoof: int64 [B, M + 1]; column k counts at a
-    threshold from values[k - 1] up to, but not including, values[k].
-  num_live, num_spoof: int64 [B, 1].
+  Column k counts at thresholds from values[k - 1] up to, but not including,
+  values[k].
+
+  Attributes:
+    values: float64 [M], the distinct scores, ascending.
+    rejected_live: int64 [B, M + 1].
+    accepted_spoof: int64 [B, M + 1].
+    num_live: int64 [B, 1].
+    num_spoof: int64 [B, 1].
   """
 
   values: np.ndarray
@@ -29,7 +34,13 @@ class Curve(NamedTuple):
 def count_errors(
   scores: np.ndarray, live: np.ndarray, weights: np.ndarray
 ) -> Curve:
-  """Counts errors for clips that are repeated `weights` [B, N] times."""
+  """Counts the errors of clips that are repeated `weights` times.
+
+  Args:
+    scores: float64 [N].
+    live: bool [N].
+    weights: int64 [B, N].
+  """
   order = np.argsort(scores, kind='stable')
   ordered = scores[order]
   ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
@@ -49,9 +60,9 @@ def count_errors(
 
 
 def eer_points(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the EER, float64 [B], and its column, int [B].
+  """The EER, float64 [B], and its column, int [B].
 
-  The rule for ties is that of `metrics.eer`.
+  Ties are resolved as in `metrics.eer`.
   """
   # In units of 1 / (num_live * num_spoof): integers, so that ties are exact.
   fpr = curve.accepted_spoof * curve.num_live
@@ -66,7 +77,7 @@ def eer_points(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
 
 
 def areas(curve: Curve) -> np.ndarray:
-  """Returns the area under each ROC by the trapezium rule, float64 [B]."""
+  """The area under each ROC curve by the trapezoidal rule: float64 [B]."""
   spoof = curve.accepted_spoof[:, :-1] - curve.accepted_spoof[:, 1:]
   accepted = curve.num_live - curve.rejected_live
   twice = np.sum(spoof * (accepted[:, :-1] + accepted[:, 1:]), axis=1)
@@ -74,13 +85,13 @@ def areas(curve: Curve) -> np.ndarray:
 
 
 def midway(values: np.ndarray, column: int) -> float:
-  """Returns a threshold at an operating point other than accept-all."""
+  """A threshold at an operating point other than accept-all."""
   low = float(values[column - 1])
   if column == len(values):
     return low
   high = float(values[column])
   middle = 0.5 * low + 0.5 * high  # (low + high) / 2 could overflow.
-  # Between two neighbouring floats the mean may round up to the higher one.
+  # Between adjacent floats, the mean may round up to the higher one.
   return middle if low <= middle < high else low
 
 
@@ -94,7 +105,7 @@ def check_threshold(threshold: float) -> float:
 def check_scores(
   scores: np.ndarray, labels: np.ndarray, **columns: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Checks one split, clip by clip.
+  """Checks the columns of one split.
 
   Args:
     scores: floats [N].

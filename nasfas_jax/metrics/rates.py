@@ -10,14 +10,14 @@ from nasfas_jax.metrics import operating_points
 def eer(
   scores: np.ndarray, labels: np.ndarray
 ) -> tuple[float | None, float | None]:
-  """Returns the equal error rate and the threshold it is found at.
+  """The equal error rate and its threshold.
 
   FPR falls and FNR rises in steps, so they need not meet. The operating point
-  is the one with the smallest |FPR - FNR|; if two points (one on each side)
-  are equally close, the one with the smaller FPR + FNR; if that ties as well,
-  the higher threshold, which accepts fewer attacks. The rate is the mean of FPR
-  and FNR there. The threshold lies midway between the two neighbouring scores;
-  if every score is the same, it is that score (and the rate 0.5).
+  is the one with the smallest |FPR - FNR|. Of two that are equally close, it is
+  the one with the smaller FPR + FNR; if that ties too, the one with the higher
+  threshold, which accepts fewer attacks. The rate is the mean of FPR and FNR
+  there. The threshold is midway between the two adjacent scores. If all scores
+  are the same, it is that score, and the rate is 0.5.
 
   Args:
     scores: floats [N].
@@ -37,14 +37,14 @@ def eer(
 
 
 def eer_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
-  """Returns the threshold at the equal error rate of a dev split.
+  """The threshold at the equal error rate of a dev split.
 
   Args:
-    scores: floats [N] of the dev split, never of the split it is applied to.
+    scores: floats [N] of the dev split, never of the split to be evaluated.
     labels: ints [N], 1 live, 0 spoof.
 
   Raises:
-    ValueError: if the split lacks a class, as it then defines no threshold.
+    ValueError: if the split lacks a class.
   """
   threshold = eer(scores, labels)[1]
   if threshold is None:
@@ -62,16 +62,16 @@ def apcer_by_type(
   attack_types: Sequence[str],
   threshold: float,
 ) -> dict[str, float]:
-  """Returns the share of attacks accepted as live, for each attack type.
+  """APCER of each attack type: the share of its clips accepted as live.
 
   Args:
     scores: floats [N].
     labels: ints [N], 1 live, 0 spoof.
     attack_types: strings [N], 'live' for live clips and only for them.
-    threshold: live when score > threshold.
+    threshold: live if score > threshold.
 
   Returns:
-    The types in alphabetical order; empty if there is no spoof.
+    Attack type -> rate in [0, 1], in alphabetical order; {} without spoofs.
   """
   scores, live = operating_points.check_scores(
     scores, labels, attack_types=attack_types
@@ -87,7 +87,7 @@ def apcer_by_type(
 def bpcer(
   scores: np.ndarray, labels: np.ndarray, threshold: float
 ) -> float | None:
-  """Returns the share of live clips rejected; None if there are none."""
+  """BPCER: the share of live clips rejected; None without live clips."""
   scores, live = operating_points.check_scores(scores, labels)
   return _mean(scores[live] <= operating_points.check_threshold(threshold))
 
@@ -95,7 +95,7 @@ def bpcer(
 def roc(
   scores: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-  """Returns the ROC curve with a point for every distinct score.
+  """The ROC curve, with a point for every distinct score.
 
   Args:
     scores: floats [N].
@@ -103,8 +103,8 @@ def roc(
 
   Returns:
     (fpr, tpr, thresholds), float64 [M + 1] each, from (0, 0) at the highest
-    score to (1, 1) at -inf; live when score > threshold. Tied scores enter
-    together. None if a class is missing.
+    score to (1, 1) at -inf. Tied scores make one point. None if a class is
+    missing.
   """
   scores, live = operating_points.check_scores(scores, labels)
   if live.all() or not live.any():
@@ -118,7 +118,7 @@ def roc(
 
 
 def auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
-  """Returns P(live score > spoof score) + 0.5 P(equal), the area under the ROC.
+  """The area under the ROC curve, P(live > spoof score) + 0.5 P(equal scores).
 
   Args:
     scores: floats [N].
@@ -139,15 +139,15 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
 def tpr_at_fpr(
   scores: np.ndarray, labels: np.ndarray, fpr: float
 ) -> float | None:
-  """Returns the highest TPR among operating points whose FPR is at most `fpr`.
+  """The highest TPR of all operating points whose FPR is at most `fpr`.
 
-  Nothing is interpolated, so the rate can really be had; below one attack in
-  `num_spoof` no attack may be accepted at all.
+  Nothing is interpolated, so that a threshold exists for the rate. If `fpr` is
+  below 1 / num_spoof, no attack may be accepted.
 
   Args:
     scores: floats [N].
     labels: ints [N], 1 live, 0 spoof.
-    fpr: allowed share of accepted spoofs, in [0, 1].
+    fpr: the largest allowed FPR, in [0, 1].
 
   Returns:
     A rate in [0, 1], or None if a class is missing.
@@ -168,21 +168,21 @@ def summarise(
   *,
   fprs: Sequence[float] = (0.1, 0.01, 0.001),
 ) -> dict[str, object]:
-  """Returns every metric of one split at a threshold chosen elsewhere.
+  """All metrics of one split, at a given threshold.
 
   Args:
     scores: floats [N].
     labels: ints [N], 1 live, 0 spoof.
     attack_types: strings [N], 'live' for live clips and only for them.
-    threshold: live when score > threshold; from the dev split.
-    fprs: the FPRs at which the TPR is given.
+    threshold: live if score > threshold; from the dev split.
+    fprs: the FPRs of `tpr_at_fpr`.
 
   Returns:
-    A dict ready for JSON. `apcer_max` is the APCER that ISO/IEC 30107-3
-    reports, the worst attack type, and `acer` its mean with `bpcer`.
-    `apcer_pooled` takes all attacks as one type; its mean with `bpcer` is
-    `acer_pooled` and, by another name, `hter`. `eer`, `auc` and `tpr_at_fpr`
-    do not depend on the threshold. None where a class is missing.
+    A dict ready for JSON. `apcer_max` is the APCER of ISO/IEC 30107-3, that of
+    the worst attack type, and `acer` is its mean with `bpcer`. `apcer_pooled`
+    takes all attacks as one type; its mean with `bpcer` is `acer_pooled`, also
+    called `hter`. `eer`, `auc` and `tpr_at_fpr` do not depend on the threshold.
+    A metric is None if a class that it needs is missing.
   """
   by_type = apcer_by_type(scores, labels, attack_types, threshold)
   checked, live = operating_points.check_scores(scores, labels)

@@ -1,1 +1,1 @@
-"""The page of a run: tables, charts, drawings."""
+"""The report of a run: tables, charts, drawings."""

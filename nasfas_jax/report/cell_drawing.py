@@ -3,7 +3,7 @@
 import html
 from collections.abc import Mapping
 
-# To stand once in a page, before the drawings, which refer to its ids.
+# Must be in the page once, before the drawings, which refer to its ids.
 ARROW_HEADS = (
   '<svg width="0" height="0" style="position:absolute" aria-hidden="true">'
   + ''.join(
@@ -17,21 +17,21 @@ ARROW_HEADS = (
 
 _SPACING = 150
 _RADIUS = 17
-_RISE = 34  # Height that an arc gains for every node it passes over.
+_RISE = 34  # Height of an arc for every node that it skips.
 _MARGIN = 34
 
 
 def draw_cell(cell: Mapping[str, object], name: str) -> str:
   """Draws a cell as a directed graph, from its input to its output.
 
-  Edges that pass over nodes are arcs above the line of nodes, so that no two
-  labels meet. The dashed arcs below it are the weighted sum that makes the
+  Edges that skip nodes are arcs above the line of nodes, so that labels do not
+  overlap. The dashed arcs below the line are the weighted sum that makes the
   output.
 
   Args:
     cell: a cell of genotype.json: `edges` with source, target and operation,
       `outputs` with node and weight; node 0 is the input.
-    name: of the cell, for the text that screen readers speak.
+    name: of the cell, for screen readers.
 
   Returns:
     An <svg> element for a page that holds `ARROW_HEADS` and styles the classes
@@ -88,7 +88,7 @@ def _node_name(node: int, last: int) -> str:
 def _arc(
   source: int, target: int, y: int, side: int, kind: str, label: str
 ) -> str:
-  """Returns an arrow above (side -1) or below (side 1) the line of nodes."""
+  """An arrow above (side -1) or below (side 1) the line of nodes."""
   x0, x1 = (_MARGIN + _SPACING * node for node in (source, target))
   rise = side * _RISE * (target - source - 1)
   if rise:

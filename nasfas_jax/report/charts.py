@@ -1,7 +1,7 @@
-"""Charts of a run as SVG files in memory, drawn with Matplotlib.
+"""Charts of a run as SVG text, drawn with Matplotlib.
 
-Every function takes plain data and returns the text of one SVG file; the same
-data gives the same text. Rates are shares in [0, 1].
+Every function takes plain data and returns the text of one SVG file. The same
+data gives the same text. Rates are in [0, 1].
 """
 
 import contextlib
@@ -37,16 +37,16 @@ _STYLE = {
   'legend.frameon': False,
   'lines.linewidth': 1.5,
   'savefig.facecolor': 'none',
-  # The names of element ids; random without it.
+  # Without a salt, the element ids are random.
   'svg.hashsalt': 'nasfas_jax',
-  # Names come from data: a dollar sign is no formula.
+  # Names come from data: a dollar sign does not start a formula.
   'text.parse_math': False,
   'xtick.color': MUTED,
   'xtick.labelcolor': _DARK,
   'ytick.color': MUTED,
   'ytick.labelcolor': _DARK,
 }
-# Points of a line and snapshots of a heatmap; more could not be seen.
+# The most points of a line and snapshots of a heatmap; more are not visible.
 _MAX_POINTS = 1000
 _MAX_SNAPSHOTS = 200
 _BINS = 40
@@ -54,11 +54,11 @@ _EDGES_PER_ROW = 10
 
 
 def training_curves(entries: Sequence[Mapping[str, object]]) -> str:
-  """Draws every scalar of one phase over its steps.
+  """Draws every scalar of one phase over the steps.
 
   Args:
     entries: the phase's lines of metrics.jsonl. The losses (names that end in
-      `_loss`) share the first panel, every other number has its own.
+      `_loss`) share the first panel; every other number has its own.
   """
   names = list(dict.fromkeys(n for entry in entries for n in entry))
   names = [
@@ -99,7 +99,7 @@ def alphas_over_time(
   """Draws the operation weights of one cell, a heatmap for each edge.
 
   Args:
-    steps: [T] rising.
+    steps: [T], ascending.
     weights: floats [T, edges, operations], softmax over the operations.
     operations: their names.
     edges: their names, in characters that DejaVu Sans has.
@@ -142,7 +142,7 @@ def alphas_over_time(
       axes.tick_params(length=0)
       axes.spines[:].set_visible(False)
       if kept.get(place) in operations:
-        # An arrow head at the row of the operation that was kept.
+        # An arrowhead at the row of the kept operation.
         (arrow,) = axes.plot(
           1.03,
           operations.index(kept[place]),
@@ -152,7 +152,7 @@ def alphas_over_time(
           transform=axes.get_yaxis_transform(),
           clip_on=False,
         )
-        # It stands between the panels and must not narrow its own.
+        # It is between the panels and must not narrow its own.
         arrow.set_in_layout(False)
     figure.get_layout_engine().set(w_pad=0.07)
     bar = figure.colorbar(image, ax=grid, aspect=12, pad=0.015, fraction=0.02)
@@ -178,8 +178,8 @@ def roc_curves(
       for colour, (name, curve) in zip(_LINES, curves.items(), strict=False):
         fpr, tpr = _corners(*curve)
         axes.plot(fpr, tpr, color=colour, label=_text(name))
-        # A logarithmic axis has no place for a rate of 0, and a marker that
-        # is not clipped there would stretch the figure without end.
+        # A logarithmic axis has no rate of 0; a marker there, which is not
+        # clipped, would stretch the figure without limit.
         point = operating_points.get(name)
         if point and (axes is linear or point[0] > 0):
           axes.plot(
@@ -212,8 +212,8 @@ def score_histograms(
   """Draws a histogram for every attack type (rows) and split (columns).
 
   Args:
-    scores: float arrays by split, then by attack type; 'live' stands first.
-    threshold: live when score > threshold; drawn as a line.
+    scores: float arrays by split, then by attack type; 'live' is first.
+    threshold: live if score > threshold; drawn as a line.
   """
   kinds = sorted({kind for split in scores.values() for kind in split})
   kinds.sort(key=lambda kind: kind != 'live')
@@ -288,7 +288,7 @@ def _is_number(value: object) -> bool:
 
 
 def _thin(length: int, most: int) -> np.ndarray:
-  """Returns at most `most` places of `length`, with both ends."""
+  """At most `most` evenly spread places of `length`, including both ends."""
   return np.unique(
     np.round(np.linspace(0, length - 1, min(length, most))).astype(int)
   )
@@ -305,6 +305,6 @@ def _corners(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _text(name: object) -> str:
-  """Returns a name with the characters that every font has."""
+  """A name in ASCII, which every font has."""
   text = str(name).encode('ascii', 'backslashreplace').decode()
   return ''.join(c if c.isprintable() else '?' for c in text)

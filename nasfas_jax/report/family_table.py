@@ -1,8 +1,8 @@
 """The table of a family of protocols, as papers print it.
 
-A family is the first part of protocol names, such as oulu_npu, oulu_npu/3 or
-synthetic_fas/cross_domain. Each protocol has a run of its own, in a folder of
-its name with '-' for '/'.
+A family is a prefix of protocol names, such as oulu_npu, oulu_npu/3 or
+synthetic_fas/cross_domain. Each protocol has its own run, in a folder named
+after it with '-' for '/'.
 """
 
 import pathlib
@@ -14,23 +14,23 @@ from nasfas_jax.data import protocols
 
 
 def members(family: str) -> list[str]:
-  """The protocols of a family, in order; [] if it is not one."""
+  """The protocols of a family, in order; [] for a name that is no family."""
   return [
     name for name in protocols.all_protocols() if name.startswith(f'{family}/')
   ]
 
 
 def folder(parent: pathlib.Path, protocol: str) -> pathlib.Path:
-  """Where the run of a protocol of a family lies."""
+  """The folder of the run of one protocol of a family."""
   return parent / protocol.replace('/', '-')
 
 
 def groups(names: Sequence[str]) -> dict[str, list[str]]:
-  """Protocols by what a table averages over: 'a/3/1' to 'a/3/6' -> 'a/3'."""
+  """Groups the protocols that a table averages: a/3/1 ... a/3/6 -> 'a/3'."""
   grouped = {}
   for name in names:
     parent = name.rpartition('/')[0]
-    # A dataset's plain protocols, such as a/1 and a/2, stand alone.
+    # A dataset's protocols without folds, such as a/1 and a/2, stay alone.
     key = parent if '/' in parent else name
     grouped.setdefault(key, []).append(name)
   return grouped
@@ -48,8 +48,8 @@ def table(results: Mapping[str, Mapping]) -> str:
     results: protocol -> content of its results.json.
 
   Returns:
-    A line a group: its metrics in percent, mean and standard deviation over
-    its protocols, and the figures that are published for it, marked as such.
+    One row per group: its metrics in percent, as mean and standard deviation
+    over its protocols, and its published figures, marked as such.
   """
   lines = []
   for group, names in groups(list(results)).items():
@@ -66,7 +66,7 @@ def table(results: Mapping[str, Mapping]) -> str:
 
 
 def _published(method: str, figures: Mapping[str, tuple[float, float]]) -> str:
-  """The figures of a method, in percent: metric -> (mean, deviation or 0)."""
+  """The cell of a published method; see `definition.Published`."""
   cells = [
     f'{metric} {mean:.1f}' + (f' ± {deviation:.1f}' if deviation else '')
     for metric, (mean, deviation) in figures.items()
@@ -75,7 +75,7 @@ def _published(method: str, figures: Mapping[str, tuple[float, float]]) -> str:
 
 
 def _spread(values: Sequence[float | None]) -> str:
-  """Mean and standard deviation in percent; '-' where a fold has none."""
+  """Mean and standard deviation in percent; '-' if a value is missing."""
   if any(value is None for value in values):
     return '-'
   mean = 100 * statistics.mean(values)

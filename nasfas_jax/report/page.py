@@ -1,7 +1,7 @@
-"""The report of a run: one HTML file that needs nothing beside it.
+"""The report of a run: one self-contained HTML file.
 
-Built from the files of a workdir only, whichever of them exist, so that a
-report can be written again at any time. The same files give the same bytes.
+It is built from the files of a workdir only, from whichever exist, so that it
+can be written again at any time. The same files give the same bytes.
 """
 
 import base64
@@ -25,16 +25,16 @@ def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
   """Writes report/index.html from the files of a workdir.
 
   Args:
-    workdir: folder of a run. Read where they exist: config.json,
-      environment.json, genotype.json, metrics.jsonl, results.json, scores.csv
-      and samples.npz. A file that does not exist leaves its sections out.
+    workdir: folder of a run. Reads config.json, environment.json,
+      genotype.json, metrics.jsonl, results.json, scores.csv and samples.npz; a
+      missing file leaves out its sections.
 
   Returns:
     The path of the report.
 
   Raises:
-    ValueError: if a score in scores.csv is not finite or a label is unknown, or
-      as `run_config.read`.
+    ValueError: if scores.csv has a score that is not finite or an unknown
+      label, and as `run_config.read`.
   """
   workdir = pathlib.Path(workdir)
   config = {}
@@ -78,7 +78,7 @@ def _read_json(path: pathlib.Path) -> dict:
 
 
 def _read_scores(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
-  """Returns columns label, attack_type and score by split, in file order."""
+  """Split -> its columns label, attack_type and score, in file order."""
   if not path.exists():
     return {}
   with open(path, encoding='utf-8', newline='') as file:
@@ -111,7 +111,7 @@ def _cells(genotype: Mapping) -> str:
 def _alphas(
   entries: Sequence[Mapping], genotype: Mapping, config: Mapping
 ) -> str:
-  """A row of heatmaps for each cell of each level."""
+  """A row of heatmaps for each cell."""
   history = [entry for entry in entries if 'alphas' in entry]
   if not history:
     return ''
@@ -126,7 +126,7 @@ def _alphas(
     style.paragraph(
       'One panel for each edge (source → target node), one row for each '
       'operation, time from left to right. Bright: the operation has a '
-      'large share of the edge. The arrow marks what the genotype keeps.'
+      'large weight. The arrow marks the operation that the genotype keeps.'
     )
   ]
   for level, weights in by_level.items():
@@ -255,7 +255,7 @@ def _samples(path: pathlib.Path, threshold: float | None) -> str:
 
 
 def _png(image: np.ndarray) -> str:
-  """Returns uint8 RGB [H, W, 3] as the base64 text of a small PNG file."""
+  """uint8 RGB [H, W, 3] as the base64 text of a small PNG file."""
   scale = _MAX_PICTURE_SIDE / max(image.shape[:2])
   if scale < 1:
     image = cv2.resize(
@@ -266,6 +266,6 @@ def _png(image: np.ndarray) -> str:
 
 
 def _map_png(depth: np.ndarray) -> str:
-  """Returns a float map [S, S] in false colours; above 1 is as bright as 1."""
+  """A float map [S, S] in false colours, clipped to [0, 1]; see `_png`."""
   levels = np.round(255 * np.clip(np.nan_to_num(depth), 0, 1)).astype(np.uint8)
   return _png(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1])

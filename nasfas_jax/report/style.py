@@ -1,6 +1,6 @@
 """The look of the report: pieces of HTML and the style sheet.
 
-Every function takes plain text and escapes it; drawings are given as SVG.
+Every function takes plain text and escapes it; drawings are SVG.
 """
 
 import base64
@@ -158,13 +158,13 @@ def folded(label: str, rows: Sequence[Sequence[str]]) -> str:
 
 
 def figure(svg: str, caption: str) -> str:
-  """Returns a drawing that says itself what it shows; '' is no caption."""
+  """Returns an SVG drawing, which describes itself; '' is no caption."""
   head = f'<figcaption>{_escape(caption)}</figcaption>' if caption else ''
   return f'<figure>{head}{svg}</figure>\n'
 
 
 def chart(svg: str, caption: str, spoken: str) -> str:
-  """Returns a chart as a picture, so that its ids stay its own.
+  """Returns a chart as an image, so that its ids cannot clash with others.
 
   Args:
     svg: text of an SVG file.
@@ -187,7 +187,7 @@ def card(
   detail: str,
   verdict: str,
 ) -> str:
-  """Returns the pictures of one clip and what is known of it.
+  """Returns the pictures of one clip with its description.
 
   Args:
     pictures: base64 PNG files by name.

@@ -1,13 +1,13 @@
 """The tables of the report, from the content of results.json.
 
-Every function returns HTML, and '' where there is nothing to show.
+Every function returns HTML, or '' if there is nothing to show.
 """
 
 from collections.abc import Mapping, Sequence
 
 from nasfas_jax.report import style
 
-# Name in results.json, heading, what it is.
+# (name in results.json, heading, meaning).
 _METRICS = (
   ('apcer_max', 'APCER', 'attacks accepted, worst attack type'),
   ('apcer_pooled', 'APCER, pooled', 'attacks accepted, all types together'),
@@ -24,7 +24,7 @@ _GROUP_METRICS = ('apcer_max', 'bpcer', 'acer', 'hter', 'eer', 'auc')
 
 
 def results_table(results: Mapping) -> str:
-  """The figures that count, as tiles, and every metric as a table."""
+  """The headline metrics as tiles, and all metrics as a table."""
   splits = results.get('splits', {})
   if not splits:
     return ''
@@ -67,7 +67,7 @@ def results_table(results: Mapping) -> str:
   for fpr in limits:
     rates = (s.get('tpr_at_fpr', {}).get(fpr) for s in splits.values())
     heading = f'TPR at FPR {100 * float(fpr):g} %'
-    meaning = 'live clips accepted when so few attacks are'
+    meaning = 'live clips accepted at this share of accepted attacks'
     rows.append([heading, *map(percent, rates), '', meaning])
   for name in ('num_live', 'num_spoof'):
     counts = (str(summary.get(name, '–')) for summary in splits.values())
@@ -80,8 +80,8 @@ def results_table(results: Mapping) -> str:
       f'({threshold.get("rule", "")}).'
     )
   facts.append(
-    f'The large figures are of the {judged} split; intervals are a bootstrap '
-    'over subjects.'
+    f'The large figures are those of the {judged} split. Intervals are from a '
+    'bootstrap over subjects.'
   )
   return (
     style.tiles(tiles)
@@ -91,7 +91,7 @@ def results_table(results: Mapping) -> str:
 
 
 def groups_table(groups: Mapping[str, Mapping] | None, kind: str) -> str:
-  """The metrics of attack types or domains, one row each."""
+  """The metrics of each attack type or domain, one row each."""
   if not groups:
     return ''
   names = [
@@ -115,7 +115,7 @@ def groups_table(groups: Mapping[str, Mapping] | None, kind: str) -> str:
 
 
 def fields_table(content: Mapping, label: str) -> str:
-  """Every value of nested dicts by its path, folded under a label."""
+  """Every value of nested dicts by its path, in a folded table."""
   rows = []
 
   def walk(value, name):
@@ -130,7 +130,7 @@ def fields_table(content: Mapping, label: str) -> str:
 
 
 def percent(rate: float | None, unit: str = '') -> str:
-  """A share as a number of percent; a dash for None."""
+  """A rate in percent; a dash for None."""
   return '–' if rate is None else f'{100 * rate:.2f}{unit}'
 
 

@@ -187,7 +187,10 @@ class Malicious:
   [
     (Malicious(), 'is no PyTorch checkpoint of tensors only'),
     ([1, 2], 'holds a list; allowed: a state_dict'),
-    ({'epoch': 3, 'weights': torch.zeros(2)}, 'holds what is no tensor: epoch'),
+    (
+      {'epoch': 3, 'weights': torch.zeros(2)},
+      'entries that are not tensors: epoch',
+    ),
   ],
 )
 def test_other_content_is_refused(tmp_path, monkeypatch, content, message):

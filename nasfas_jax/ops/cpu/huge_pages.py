@@ -1,4 +1,4 @@
-"""Large pages for the arrays of the process, asked for before it starts."""
+"""Huge pages for the arrays of the process, requested before it starts."""
 
 import os
 import sys
@@ -12,17 +12,16 @@ def restart_with_huge_pages(
   environ: MutableMapping[str, str] = os.environ,
   execute: Callable[[str, list[str]], None] = os.execv,
 ) -> None:
-  """Starts the program anew with memory in pages of 2 MiB, on Linux.
+  """Re-executes the program with memory in pages of 2 MiB, on Linux.
 
-  XLA for the CPU takes the buffers of every step from the system and gives them
-  back after it, and the system clears them page by page: with pages of 4 KiB
-  the default search step took 1.15 to 1.4 times as long in trials on two cores
-  (benchmarks/README.md). glibc reads the setting when a process starts, hence
-  the second start, which is the same process to whoever waits for it. Other C
-  libraries do not read it.
+  On CPU, XLA allocates the buffers of every step anew, and the kernel clears
+  them page by page. With pages of 4 KiB the default search step took 1.15 to
+  1.4 times as long in trials on two cores (benchmarks/README.md). glibc reads
+  the setting only when a process starts, so the program replaces itself; its
+  process id stays the same. Other C libraries ignore the setting.
 
-  To be called before the imports that take time. A setting of the user's stays,
-  such as GLIBC_TUNABLES=glibc.malloc.hugetlb=0 to keep small pages.
+  Call it before slow imports. A value that the user has set stays, such as
+  GLIBC_TUNABLES=glibc.malloc.hugetlb=0 for small pages.
 
   Args:
     environ: the environment, changed in place.
