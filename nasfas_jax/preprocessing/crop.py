@@ -1,8 +1,8 @@
-"""One crop per clip, square, and the face box and maps inside it.
+"""The one square crop of a clip, and the face box and maps inside it.
 
 Boxes are x0, y0, x1, y1 in pixels; x1 and y1 are exclusive, so that the whole
-frame is (0, 0, width, height). A square lies on the pixel grid of the frame:
-the mapping between frame and crop is exact.
+frame is (0, 0, width, height). A square is on the pixel grid of the frame, so
+that the mapping between frame and crop is exact.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from nasfas_jax import records
 
 @dataclasses.dataclass(frozen=True)
 class Square:
-  """A square region of the frame; may reach past its border.
+  """A square region of the frame; it may reach past the frame's border.
 
   Attributes:
     x0: left edge, in pixels of the frame.
@@ -31,7 +31,7 @@ class Square:
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-  """A rectangle inside the frame that is stretched to a square.
+  """A rectangle inside the frame, to be stretched to a square.
 
   Attributes:
     x0: left edge, in pixels of the frame.
@@ -46,17 +46,17 @@ class Region:
   y1: int
 
 
-# What stands past the border of the frame: the border pixel again, the mirrored
-# frame, or 0.
+# The pixels past the border of the frame: the border pixel, the mirrored frame,
+# or 0.
 BORDERS = ('replicate', 'reflect', 'zero')
 
 
 def check_box(box, width: int, height: int) -> np.ndarray:
-  """Checks that a box lies in the frame: float64 [4].
+  """Checks a box and returns it as float64 [4].
 
   Raises:
-    ValueError: if a value is not finite, the box is narrower than a pixel, or
-      it is not inside the frame.
+    ValueError: if a value is not finite, a side is below one pixel, or the box
+      is not inside the frame.
   """
   box = np.asarray(box, np.float64)
   if box.shape != (4,) or not np.all(np.isfinite(box)):
@@ -77,10 +77,9 @@ def check_box(box, width: int, height: int) -> np.ndarray:
 def default_box(
   width: int, height: int, margin: float = records.WIDE_MARGIN
 ) -> np.ndarray:
-  """The box of a frame without one: its middle, so that the crop is the frame.
+  """The box of a clip without one: the frame, shrunk by the margin.
 
-  The frame shrunk by the margin about its centre. The square of
-  `square_around` then just covers the whole frame.
+  The square of `square_around` then just covers the whole frame.
 
   Returns:
     float64 [4].
@@ -91,10 +90,10 @@ def default_box(
 
 
 def median_box(boxes) -> np.ndarray:
-  """One box for a clip: medians of centre and size over its frames.
+  """One box for a clip: the medians of centre and size over its frames.
 
-  Robust to single frames with a wrong box; frames without a face, whose box
-  is not finite or empty, are left out.
+  Robust to wrong boxes in single frames. Frames without a face, whose box is
+  empty or not finite, do not count.
 
   Args:
     boxes: floats [F, 4].
@@ -127,14 +126,14 @@ def square_around(box, margin: float = records.WIDE_MARGIN) -> Square:
 
 
 def clipped_region(box, scale: float, width: int, height: int) -> Region:
-  """The region that CDCN's code cuts out: it distorts the face.
+  """The region that CDCN's code crops, which distorts the face.
 
-  The box is scaled about its centre, by width and height, its corners are
+  Width and height of the box are scaled about its centre; the corners are then
   rounded down and clipped to the frame.
 
   Args:
     box: floats [4] in pixels of the frame.
-    scale: sides of the region over those of the box.
+    scale: sides of the region over the sides of the box.
     width: of the frame.
     height: of the frame.
 
@@ -165,15 +164,15 @@ def cut(
   *,
   border: str = 'replicate',
 ) -> np.ndarray:
-  """Cuts a square out and resizes it, without distortion; or a region, with.
+  """Crops a square, or a region that is stretched to one, and resizes it.
 
-  A square is shrunk by area means (no aliasing, which would change the texture
-  that attacks are told by) and enlarged bilinearly with half-pixel centres; a
-  region is always resized bilinearly, as CDCN's code does.
+  A square is shrunk by area averaging, since aliasing would change the texture
+  that gives attacks away, and enlarged bilinearly with half-pixel centres. A
+  region is always resized bilinearly, as in CDCN's code.
 
   Args:
     image: uint8 [H, W] or [H, W, C].
-    view: what to cut; must overlap the image.
+    view: what to crop; must overlap the image.
     size: side of the result in pixels.
     border: one of `BORDERS`, for a square.
 
@@ -213,10 +212,10 @@ def cut(
 
 
 def _reflect(image: np.ndarray, square: Square) -> np.ndarray:
-  """The square of an image that is mirrored at its borders, without end."""
+  """Crops a square of an image that is mirrored endlessly at its borders."""
 
   def places(start: int, length: int) -> np.ndarray:
-    # A mirror without repeating the border pixel has this period.
+    # The period of a mirror that does not repeat the border pixel.
     period = max(1, 2 * (length - 1))
     place = np.arange(start, start + square.side) % period
     return np.minimum(place, period - place) if length > 1 else 0 * place
@@ -250,7 +249,7 @@ def box_in_frame(box, view: Square | Region, size: int) -> np.ndarray:
 
 
 def face_ellipse(box, size: int, map_size: int) -> np.ndarray:
-  """The ellipse inscribed in a face box, as a coarse map of the crop.
+  """The ellipse inscribed in a face box, on the grid of a map.
 
   Args:
     box: floats [4] in pixels of the crop.
@@ -258,8 +257,8 @@ def face_ellipse(box, size: int, map_size: int) -> np.ndarray:
     map_size: side of the map.
 
   Returns:
-    uint8 [map_size, map_size], 255 at cells whose centre is inside, else 0;
-    at least one cell is 255.
+    uint8 [map_size, map_size], 255 in cells whose centre is inside, else 0; at
+    least one cell is 255.
   """
   x0, y0, x1, y1 = (float(value) for value in box)
   centres = (np.arange(map_size) + 0.5) * size / map_size

@@ -1,25 +1,25 @@
 """From a face mesh to a depth map of the crop.
 
-The depth is the mesh's own z: relative, stretched to [0, 1] for each face and
-not checked against measured depth.
+The depth is the mesh's own z. It is relative, scaled to [0, 1] for each face,
+and was not compared with measured depth.
 """
 
 import numpy as np
 from scipy import spatial
 
-# Points of the mesh at the same height left and right of the face (outer eye
-# corners, mouth corners, temples), and forehead and chin.
+# Pairs of points at the same height left and right (outer corners of the eyes,
+# corners of the mouth, temples); the forehead and the chin.
 _LEFT, _RIGHT = [33, 61, 234], [263, 291, 454]
 _TOP, _BOTTOM = 10, 152
-# The stored maps have 256 levels: what is on the face stays above 0.
+# The stored maps have 256 levels; cells on the face must stay above 0.
 _LOWEST = 1 / 255
 
 
 def frontal(points: np.ndarray) -> np.ndarray:
-  """The mesh as seen from its own front.
+  """Projects the mesh to its own frontal view.
 
-  The axis across the face is the mean direction between points left and right
-  of it, the axis down it that from forehead to chin, made orthogonal.
+  The axis across the face is the mean direction between the points left and
+  right; the axis down is that from forehead to chin, made orthogonal to it.
 
   Args:
     points: floats [468, 3].
@@ -37,9 +37,9 @@ def frontal(points: np.ndarray) -> np.ndarray:
 
 
 def triangulate(points: np.ndarray) -> np.ndarray:
-  """Triangles between the points of a mesh.
+  """Triangulates the points of a mesh.
 
-  Delaunay's, in the mesh's own frontal view: seen from there a face hardly
+  A Delaunay triangulation in the mesh's own frontal view, where a face hardly
   folds, however the head is turned in the picture.
 
   Returns:
@@ -51,7 +51,7 @@ def triangulate(points: np.ndarray) -> np.ndarray:
 def rasterise(
   flat: np.ndarray, height: np.ndarray, triangles: np.ndarray, size: int
 ) -> np.ndarray:
-  """Draws triangles; the highest wins where several lie over each other.
+  """Draws triangles; where several overlap, the highest wins.
 
   Args:
     flat: floats [N, 2], x and y in cells of the map, whose first cell has its
@@ -61,13 +61,13 @@ def rasterise(
     size: side of the map.
 
   Returns:
-    float64 [size, size], the height at the centre of each cell, -inf where
-    there is no triangle.
+    float64 [size, size], the height at the centre of each cell; -inf outside
+    all triangles.
   """
   corners = flat[triangles]
   first = np.floor(corners.min(axis=1)).astype(int).clip(0, size)
   last = np.ceil(corners.max(axis=1)).astype(int).clip(0, size)
-  # The cells that a triangle may cover: a window as large as the largest asks.
+  # Every triangle gets a window of cells as large as the largest one needs.
   columns, rows = np.meshgrid(*map(np.arange, (last - first).max(axis=0)))
   columns = first[:, :1] + columns.ravel()  # [T, cells of the window]
   rows = first[:, 1:] + rows.ravel()
@@ -97,10 +97,9 @@ def depth_map(
     size: side of the map.
 
   Returns:
-    float32 [size, size] in [0, 1]: 0 outside the face's silhouette; on it the
-    depth at the centre of each cell, 1 at the height of the nearest point of
-    the mesh (the tip of the nose of a frontal face), 1 / 255 at that of the
-    farthest.
+    float32 [size, size] in [0, 1], the depth at the centre of each cell: 0
+    outside the face, 1 at the depth of the mesh's nearest point (the tip of the
+    nose of a frontal face), 1 / 255 at that of its farthest.
   """
   points = np.asarray(points, np.float64)
   x0, y0, side = square

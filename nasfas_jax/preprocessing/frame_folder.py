@@ -1,4 +1,4 @@
-"""Clips that are folders of pictures, as CDCN's preprocessing leaves them.
+"""Clips that are folders of pictures, as CDCN's preprocessing writes them.
 
 A frame is `<clip>_<number>_scene.jpg` with its face box in a `.dat` of the same
 stem; a depth map is `<clip>_<number>_depth1D.jpg` in a folder of its own, of
@@ -32,7 +32,11 @@ def numbers(folder: pathlib.Path, suffix: str) -> dict[int, pathlib.Path]:
 def usable(
   folder: pathlib.Path, depth: pathlib.Path | None = None
 ) -> dict[int, pathlib.Path]:
-  """The pictures that have a box, and a depth map where a folder has them.
+  """Number -> picture of the frames with a box and, given `depth`, a depth map.
+
+  Args:
+    folder: of the pictures and boxes.
+    depth: folder of the depth maps; None: no depth map is needed.
 
   Raises:
     VideoError: if there is none.
@@ -61,10 +65,10 @@ def sample_frames(
 
   Args:
     folder: of the pictures.
-    num_frames: how many to take; fewer where there are fewer.
-    transform: what to make of each frame.
-    limit: take them from the first so many frames only; 0 for no limit.
-    depth: folder of the depth maps; frames without one are passed over.
+    num_frames: the number of frames; all frames if the folder has fewer.
+    transform: applied to each frame.
+    limit: take them from the first `limit` frames only; 0: from all.
+    depth: folder of the depth maps; frames without one are skipped.
 
   Returns:
     The frames; their indices are the numbers in their names.

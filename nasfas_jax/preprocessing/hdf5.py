@@ -1,4 +1,4 @@
-"""Recordings in HDF5 files, as 3DMAD has them (extra `prepare`: h5py)."""
+"""Recordings in the HDF5 files of 3DMAD (extra `prepare`: h5py)."""
 
 import os
 import pathlib
@@ -30,7 +30,7 @@ def _open(path: pathlib.Path):
 
 
 def _dataset(file, path: pathlib.Path, name: str, shape: tuple):
-  """A dataset of a file whose shape fits; None in `shape` fits any size."""
+  """A dataset of a file, of the given shape; None in `shape` is any size."""
   found = file.get(name)
   actual = getattr(found, 'shape', None)
   if (
@@ -50,11 +50,11 @@ def sample_frames(
   transform: Transform | None = None,
   limit: int = 0,
 ) -> Clip:
-  """As `video.sample_frames`, of `Color_Data` [N, 3, H, W].
+  """Like `video.sample_frames`, for `Color_Data` [N, 3, H, W].
 
   Raises:
     ImportError: without h5py.
-    VideoError: if the file has another content or has been cut off.
+    VideoError: if the file has other content or is truncated.
   """
   path = pathlib.Path(path)
   with _open(path) as file:
@@ -71,7 +71,7 @@ def sample_frames(
         raise VideoError(f'{path}: frame {index}: {error}') from error
       frame = np.ascontiguousarray(np.moveaxis(frame, 0, -1))
       frames.append(frame if transform is None else transform(frame))
-  # The file does not tell its frame rate.
+  # The file does not say its frame rate.
   return Clip(frames, indices, 0.0)
 
 

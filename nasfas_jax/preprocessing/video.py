@@ -23,28 +23,28 @@ VIDEO_SUFFIXES = (
 )
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
-# A container may count a few frames more than can be decoded (it often takes
-# the count from the duration). A file that ends before this share of its
-# frames has been cut off.
+# A container may claim a few frames more than can be decoded, as the count
+# often comes from the duration. A file with less than this share of its frames
+# is truncated.
 _MIN_DECODED_SHARE = 0.9
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
 
 class VideoError(ValueError):
-  """A file cannot be decoded; the message names the file."""
+  """A file cannot be decoded; the message names it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
-  """What a video says of itself.
+  """The properties of a video.
 
   Attributes:
     width: of the upright frame, in pixels.
     height: of the upright frame, in pixels.
-    fps: frames per second, 0 where the container does not tell.
-    num_frames: frames by the container's count, which may be a little off;
-      counted by decoding where the container has no count.
+    fps: frames per second; 0 if unknown.
+    num_frames: the container's count, which may be slightly off; counted by
+      decoding if it has none.
   """
 
   width: int
@@ -58,9 +58,9 @@ class Clip:
   """Frames taken from a file.
 
   Attributes:
-    frames: K arrays: uint8 [H, W, 3] RGB, or what the transform made of them.
+    frames: K frames, uint8 RGB [H, W, 3] or what the transform returned.
     frame_index: int32 [K], the place of each frame in the file.
-    fps: frames per second, 0 where unknown.
+    fps: frames per second; 0 if unknown.
   """
 
   frames: list[np.ndarray]
@@ -73,8 +73,8 @@ def _open(path: pathlib.Path) -> cv2.VideoCapture:
     raise VideoError(f'{path}: there is no such file.')
   if path.stat().st_size == 0:
     raise VideoError(f'{path}: the file has 0 bytes.')
-  # FFmpeg only: other backends read a name with '%' as a picture sequence.
-  # OpenCV turns frames upright by the container's rotation tag itself.
+  # FFmpeg only: other backends take a name with '%' for a sequence of pictures.
+  # OpenCV itself turns frames upright by the container's rotation tag.
   capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
   if not capture.isOpened():
     raise VideoError(f'{path}: not a video that can be opened.')
@@ -127,9 +127,9 @@ def _length(path: pathlib.Path) -> tuple[int, float]:
 
 
 def orientation(path: str | os.PathLike) -> int:
-  """The degrees by which a video's own tag says to turn it; 0 for none.
+  """The rotation tag of a video in degrees; 0 for none.
 
-  Frames are decoded upright by this tag.
+  The decoder turns frames upright by it.
 
   Raises:
     VideoError: if the video cannot be opened.
@@ -144,8 +144,8 @@ def orientation(path: str | os.PathLike) -> int:
 def even_indices(num_available: int, num_frames: int) -> np.ndarray:
   """The middle frames of `num_frames` equal parts: int32 [K], ascending.
 
-  Middles, so that the first and last frames, which are the likeliest to be
-  black or missing, are left out. All frames where there are no more than asked.
+  Middles avoid the first and the last frames, which are most likely to be black
+  or missing. All frames, if there are at most `num_frames`.
   """
   if num_available < 1 or num_frames < 1:
     raise ValueError(
@@ -161,14 +161,14 @@ def even_indices(num_available: int, num_frames: int) -> np.ndarray:
 def _decode(
   path: pathlib.Path, indices: Sequence[int], transform: Transform | None
 ) -> tuple[list[np.ndarray], int]:
-  """The frames at the indices that exist, and how many frames were passed."""
+  """The frames at the indices that exist, and the number of frames read."""
   frames = []
   capture = _open(path)
   position = 0
   try:
     for index in indices:
-      # Frame by frame: exact for every codec, while a seek by frame number
-      # depends on key frames and time stamps.
+      # Frame by frame is exact for every codec; a seek by frame number depends
+      # on key frames and time stamps.
       while position < index and capture.grab():
         position += 1
       decoded, frame = capture.read() if position == index else (False, None)
@@ -192,11 +192,11 @@ def read_frames(
   Args:
     path: the video.
     indices: places in the video, ascending, from 0.
-    transform: what to make of each frame, at once, so that no more than one
-      whole frame is in memory; None keeps the frames.
+    transform: applied to each frame when it is decoded, so that only one full
+      frame is in memory; None keeps the frames.
 
   Returns:
-    One uint8 [H, W, 3] RGB frame an index, or what the transform returned.
+    For each index uint8 RGB [H, W, 3], or what the transform returned.
 
   Raises:
     ValueError: if the indices are not ascending from 0.
@@ -267,14 +267,14 @@ def sample_frames(
   """Takes evenly spread frames of a video, or the one frame of a picture.
 
   Args:
-    path: a video or a picture, told apart by the suffix.
-    num_frames: how many frames to take; fewer where there are fewer.
-    transform: as in `read_frames`.
-    limit: take them from the first so many frames only; 0 for no limit.
+    path: a video or a picture, distinguished by the suffix.
+    num_frames: the number of frames; all frames if the file has fewer.
+    transform: see `read_frames`.
+    limit: take them from the first `limit` frames only; 0: from all.
 
   Raises:
-    VideoError: if the file has another suffix, cannot be decoded or has been
-      cut off.
+    VideoError: if the suffix is unknown, or the file cannot be decoded or is
+      truncated.
   """
   path = pathlib.Path(path)
   suffix = path.suffix.lower()
