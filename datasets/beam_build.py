@@ -1,6 +1,6 @@
-"""The decoding of clips on Apache Beam (extra [beam]).
+"""Decoding of clips on Apache Beam (extra [beam]).
 
-The records are those of the processes of one machine: the same function makes
+The records are the same as in a build on one machine: the same function makes
 them, and TFDS orders them by the same hash of their ids.
 """
 
@@ -14,7 +14,7 @@ Work = Callable[[listing.Clip], tuple[listing.Clip, dict | None, str]]
 
 
 def require() -> None:
-  """Raises ImportError, with what to install, where Beam is missing."""
+  """Raises ImportError if Beam is missing; says what to install."""
   try:
     import apache_beam  # noqa: F401
   except ImportError as error:
@@ -25,7 +25,7 @@ def require() -> None:
 
 
 def options(arguments: Sequence[str]):
-  """Beam's own options; the direct runner where none are given."""
+  """Parses Beam's own options; without any, selects the direct runner."""
   require()
   from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -33,13 +33,13 @@ def options(arguments: Sequence[str]):
 
 
 def examples(clips: Sequence[listing.Clip], work: Work, report: pathlib.Path):
-  """A transform that makes the (id, record) pairs of clips.
+  """A Beam transform that yields the (id, record) pairs of clips.
 
   Args:
     clips: to decode.
-    work: makes (clip, record or None, why it is not one) of a clip; picklable.
-    report: file that the skipped clips are written to, on a file system that
-      all workers share: a JSON list of (clip id, reason).
+    work: clip -> (clip, record or None, reason why there is none); picklable.
+    report: file for the skipped clips, a JSON list of (clip id, reason), on a
+      file system that all workers share.
   """
   require()
   import apache_beam as beam

@@ -1,7 +1,7 @@
-"""Face boxes from the annotation files that datasets ship.
+"""Face boxes from the annotation files of datasets.
 
-Every reader gives floats [F, 4], x0, y0, x1, y1 in pixels of the upright
-frame, one row an annotated frame; a row of NaN where there is no face.
+Every reader returns floats [F, 4], x0, y0, x1, y1 in pixels of the upright
+frame, one row per annotated frame; a row without a face is NaN.
 """
 
 import math
@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 
-# An annotation of an hour of video has some megabytes; more is another file.
+# The annotation of an hour of video has a few megabytes.
 MAX_BYTES = 64 * 2**20
 # A face box from the eyes, in eye distances: its side, and how far below the
 # middle of the eyes its centre lies.
@@ -18,11 +18,11 @@ EYE_DROP = 0.5
 
 
 class AnnotationError(ValueError):
-  """Why an annotation file is not usable."""
+  """An annotation file cannot be used; the message says why."""
 
 
 def _rows(path: pathlib.Path, separator: str | None, columns: int):
-  """The numbers of a text file, one list a line; blank lines left out."""
+  """The numbers of a text file, one list per line, without blank lines."""
   try:
     if path.stat().st_size > MAX_BYTES:
       raise AnnotationError(f'{path.name}: larger than {MAX_BYTES} bytes')
@@ -48,7 +48,7 @@ def _rows(path: pathlib.Path, separator: str | None, columns: int):
 
 
 def _clean(boxes) -> np.ndarray:
-  """Boxes [F, 4]; rows without width or height, as for no face, become NaN."""
+  """Boxes [F, 4]; rows without width or height, which mean no face, are NaN."""
   boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
   empty = np.any(boxes[:, 2:] <= boxes[:, :2], axis=1)
   boxes[empty] = np.nan
@@ -72,10 +72,10 @@ def frame_corners(path: pathlib.Path) -> np.ndarray:
 
 
 def eyes_below(path: pathlib.Path) -> bool:
-  """Whether in most rows of `frame_corners` the eyes are in the lower half.
+  """Whether the annotated frames were upside down (MSU-MFSD).
 
-  Then the frame that the boxes were found in is upside down. Rows without the
-  eyes, the last four of nine columns, do not count.
+  That is, whether the eyes are in the lower half of most boxes. Rows without
+  the eyes, the last four of nine columns, do not count.
   """
   votes = [
     (row[6] + row[8]) / 2 > (row[2] + row[4]) / 2
@@ -104,12 +104,13 @@ def from_eyes(eyes: np.ndarray) -> np.ndarray:
   """Square face boxes from eye positions.
 
   Args:
-    eyes: [F, 4] x and y of the subject's right eye (left in the picture),
-      then of the left one.
+    eyes: [F, 4], x and y of the subject's right eye (left in the picture), then
+      of the left eye.
 
   Returns:
-    [F, 4]; NaN where the eyes coincide or are not given. Our reading: the side
-    is 2.4 eye distances and the centre half a distance below the eyes.
+    [F, 4]; NaN where the eyes coincide or are missing. By our own convention
+    the side is 2.4 eye distances, and the centre is half a distance below the
+    eyes.
   """
   eyes = np.asarray(eyes, np.float64)
   distance = np.hypot(eyes[:, 0] - eyes[:, 2], eyes[:, 1] - eyes[:, 3])

@@ -1,8 +1,8 @@
-"""Finished clips of a build that is not finished: a restart goes on.
+"""The finished clips of an unfinished build, so that a restart can resume.
 
-One .npz a clip, beside the folder of the shards, with everything it was made
-of: what has changed since, in its files, its fields or the settings, is read
-again.
+There is one .npz per clip beside the folder of the shards. It also stores what
+the clip was made from. A clip whose files, fields or settings have changed
+since then is made again.
 """
 
 import dataclasses
@@ -23,9 +23,9 @@ class ClipCache:
   """A folder of finished clips."""
 
   def __init__(self, folder: pathlib.Path, config: ClipConfig):
-    """folder: made at the first write; config: of the build."""
+    """folder: created at the first write; config: of the build."""
     self._folder = folder
-    # All but the name, and what does not change a record.
+    # The settings that change a record.
     self._settings = [
       getattr(config, name)
       for name in ('size', 'num_frames', *clip_config.SETTINGS)
@@ -36,9 +36,9 @@ class ClipCache:
     return self._folder / f'{name}.npz'
 
   def get(self, clip: listing.Clip) -> dict[str, object] | None:
-    """The record of a clip, or None if it is not there or out of date."""
+    """The record of a clip; None if it is missing or out of date."""
     try:
-      # NumPy does not close a file that it opened and cannot read.
+      # NumPy leaves a file open that it opened but cannot read.
       with (
         open(self._path(clip), 'rb') as raw,
         np.load(raw, allow_pickle=False) as file,
@@ -50,7 +50,7 @@ class ClipCache:
       bounds = np.cumsum(stored['lengths'])[:-1]
       frames = np.split(stored['frames'], bounds)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-      # Missing, or cut off by a kill.
+      # Missing or truncated.
       return None
     return {
       **text,
@@ -61,7 +61,7 @@ class ClipCache:
     }
 
   def put(self, clip: listing.Clip, record: dict[str, object]) -> None:
-    """Keeps the record of a clip."""
+    """Stores the record of a clip."""
     arrays = ('frame_index', 'face_box', 'depth')
     text = {
       name: value
@@ -85,7 +85,7 @@ class ClipCache:
       paths.append(clip.depth)
     return [
       self._settings,
-      # Paths as text; the label, split and turn are among the fields.
+      # All fields, such as label, split and turn, with paths as text.
       json.loads(json.dumps(dataclasses.asdict(clip), default=_text)),
       [_status(path) for path in paths],
     ]
@@ -96,14 +96,14 @@ class ClipCache:
 
 
 def _text(value: object) -> str:
-  """A path, or a function that reads boxes, as text that is always the same."""
+  """A stable text for a path or for a function that reads boxes."""
   if callable(value):
     return f'{value.__module__}.{value.__qualname__}'
   return str(value)
 
 
 def _status(path: pathlib.Path) -> list[int]:
-  """Size and time of a file, or of a folder's files."""
+  """Number, total size and last change of a path's files."""
   inside = sorted(path.iterdir()) if path.is_dir() else [path]
   statuses = [file.stat() for file in inside]
   return [

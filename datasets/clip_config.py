@@ -1,4 +1,4 @@
-"""What of a video is stored: the settings that video datasets share."""
+"""The builder settings that all video datasets share."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from nasfas_jax.preprocessing import crop
 
 BORDERS = (*crop.BORDERS, 'stretch')
 
-# Settings that the user may change; each makes other records.
+# The settings that a user can change. Each of them changes the records.
 SETTINGS = ('margin', 'border', 'train_frames', 'faces', 'depth')
 FACES = ('shipped', 'detected')
 DEPTHS = ('ellipse', 'mesh')
@@ -21,22 +21,21 @@ class ClipConfig(tfds.core.BuilderConfig):
 
   Attributes:
     size: side of the stored crops in pixels.
-    num_frames: K, frames stored a video, evenly spread over it.
+    num_frames: K, stored frames per video, evenly spread over it.
     margin: side of the crop over the larger side of the face box. Training
       draws its crops from inside it.
-    border: what stands past the border of the frame, one of `crop.BORDERS`; or
-      'stretch', as CDCN's code does it: the box is clipped to the frame and
-      stretched to the square, which distorts the face.
-    train_frames: training clips are read up to so many frames only, as SiW's
-      protocol 1 has it (60); 0 for no limit.
-    max_bad_share: share of clips that may be skipped, in [0, 1].
-    faces: where the face box of a clip is from: 'shipped' (the dataset's
-      annotation, the whole frame where there is none) or 'detected' (found in
-      the stored frames, the median of them).
-    depth: the depth map of a clip without a depth picture: 'ellipse' (the
-      ellipse in the face box) or 'mesh' (of a dense face mesh, each frame its
-      own). Attacks get it as live clips do: a region that knew the label
-      would give it away.
+    border: the pixels past the border of the frame, one of `crop.BORDERS`; or
+      'stretch', as in CDCN's code: the box is clipped to the frame and
+      stretched to a square, which distorts the face.
+    train_frames: only this many first frames of training clips are used, such
+      as 60 for SiW's protocol 1; 0: all.
+    max_bad_share: the largest share of skipped clips, in [0, 1].
+    faces: the source of a clip's face box: 'shipped' (the dataset's annotation,
+      or the whole frame if there is none) or 'detected' (the median box of the
+      faces found in the stored frames).
+    depth: the depth maps of a clip without depth pictures: 'ellipse' (the
+      ellipse in the face box) or 'mesh' (a dense face mesh for each frame).
+      Attacks have them too, since otherwise the depth would leak the label.
   """
 
   size: int = 256
@@ -76,14 +75,13 @@ class ClipConfig(tfds.core.BuilderConfig):
 
 
 def with_settings(config: ClipConfig, **settings) -> ClipConfig:
-  """A config with other settings.
+  """A config with some settings changed, and a name that says which.
 
-  It makes other records, and so has a name of its own that tells them, such as
-  default_margin2 or default_detected_mesh.
+  Such as default_margin2 or default_detected_mesh.
 
   Args:
     config: of a video dataset.
-    **settings: some of `SETTINGS`; None is the config's.
+    **settings: some of `SETTINGS`; None keeps the config's value.
 
   Raises:
     TypeError: for an unknown setting.
@@ -94,13 +92,13 @@ def with_settings(config: ClipConfig, **settings) -> ClipConfig:
       f'Unknown settings {", ".join(sorted(unknown))}; allowed: '
       f'{", ".join(SETTINGS)}.'
     )
-  # In this order, so that a build has one name.
+  # In a fixed order, so that the same settings give the same name.
   changed = {
     name: settings[name]
     for name in SETTINGS
     if settings.get(name) not in (None, getattr(config, name))
   }
-  # The values that are names are no setting's but one's.
+  # A value that is a word belongs to one setting only, so it stands alone.
   parts = [
     value if isinstance(value, str) else f'{name}{value:g}'
     for name, value in changed.items()

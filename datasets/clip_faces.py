@@ -1,4 +1,4 @@
-"""Boxes and depth maps of a clip's frames by the face models."""
+"""Boxes and depth maps of a clip's frames, from the face models."""
 
 import os
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from nasfas_datasets.listing import ClipError
 from nasfas_jax import records
 from nasfas_jax.preprocessing import crop, face_depth, face_mesh, face_models
 
-# Side in pixels of the crop that a mesh is looked for in: at the margin of the
-# stored crops the mesh sees the face at about the size of its input.
+# Side in pixels of the crop in which a mesh is searched. At the margin of the
+# stored crops, the face then has about the size of the mesh's input.
 _SEARCH_SIZE = 256
 
 
@@ -18,7 +18,7 @@ def clip_box(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
   """The one face box of a clip, inside its frames: float64 [4].
 
   Args:
-    boxes: floats [F, 4], of an annotation or of `find_box`; NaN for none.
+    boxes: floats [F, 4], from an annotation or `find_box`; NaN for no face.
     width: of the frames.
     height: of the frames.
 
@@ -28,7 +28,7 @@ def clip_box(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
   try:
     box = crop.median_box(boxes)
     frame = np.array([width, height, width, height], np.float64)
-    # Boxes reach a little past the border where faces do.
+    # The box of a face at the border may reach a little past it.
     return crop.check_box(np.clip(box, 0, frame), width, height)
   except ValueError as error:
     raise ClipError(str(error)) from error
@@ -42,7 +42,7 @@ def find_box(folder: str | os.PathLike | None, frame: np.ndarray) -> np.ndarray:
     frame: uint8 RGB [H, W, 3], upright.
 
   Returns:
-    float64 [4] in pixels, NaN where there is no face.
+    float64 [4] in pixels; NaN without a face.
   """
   faces = face_mesh.find_faces(face_models.load(folder), frame)
   return faces[0].box if faces else np.full(4, np.nan)
@@ -56,11 +56,11 @@ def find_depth(
   Args:
     folder: of the face models, see `face_models.load`.
     frame: uint8 RGB [H, W, 3], upright.
-    square: what is stored of the frame.
+    square: the stored crop of the frame.
 
   Returns:
     uint8 [32, 32] over the square, 255 = nearest, 0 = not the face; None
-    where there is no face.
+    without a face.
   """
   image = crop.cut(frame, square, _SEARCH_SIZE)
   faces = face_mesh.find_faces(face_models.load(folder), image)
@@ -80,10 +80,10 @@ def find_depth(
 
 
 def fill(maps: Sequence[np.ndarray | None]) -> np.ndarray:
-  """The maps of all frames; one without a face takes the nearest frame's.
+  """The maps of all frames; a frame without a face gets the nearest one's.
 
   Args:
-    maps: of `find_depth`, K of them.
+    maps: K results of `find_depth`.
 
   Returns:
     uint8 [K, 32, 32].

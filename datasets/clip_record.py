@@ -1,4 +1,4 @@
-"""One clip of a folder of videos, decoded into a record."""
+"""Decodes one clip of a folder of videos into a record."""
 
 import functools
 import os
@@ -14,12 +14,13 @@ from nasfas_jax.preprocessing import crop, frame_folder, hdf5, video
 
 
 def read_boxes(clip: listing.Clip, width: int, height: int) -> np.ndarray:
-  """The boxes of a clip's annotation in the upright frame, [F, 4].
+  """The annotated boxes of a clip in the upright frame.
 
-  NaN where there is no face.
+  Returns:
+    floats [F, 4], NaN for no face.
 
   Raises:
-    ClipError: if the annotation is not usable, or upside down in a clip that
+    ClipError: if the annotation cannot be used, or is upside down and the clip
       is not.
   """
   source = clip.boxes
@@ -39,7 +40,7 @@ def read_boxes(clip: listing.Clip, width: int, height: int) -> np.ndarray:
     raise listing.ClipError(str(error)) from error
   if not turned:
     return found
-  # The eyes tell that the boxes count in the stored frame.
+  # By the eyes, the boxes refer to the stored frame, which is upside down.
   if clip.turn != 2:
     raise listing.ClipError(
       f'{source.path.name}: the eyes lie in the lower half of the boxes'
@@ -55,11 +56,11 @@ def place(
   width: int,
   height: int,
 ) -> tuple[np.ndarray, crop.Square | crop.Region]:
-  """The one face box of a clip, inside its frames, and what to cut out.
+  """The one face box of a clip, inside its frames, and the region to crop.
 
   Args:
-    clip: whose annotation is read if there is no `detected`.
-    detected: boxes [F, 4] that were found in the frames, NaN for none.
+    clip: its annotation is read if `detected` is None.
+    detected: boxes [F, 4] that were found in the frames; NaN for no face.
     config: of the build.
     width: of the frames.
     height: of the frames.
@@ -79,7 +80,7 @@ def place(
 
 
 def _sampler(clip: listing.Clip, config: ClipConfig):
-  """A function from a transform to a clip's evenly spread, upright frames."""
+  """Makes a function: transform -> the clip's evenly spread, upright frames."""
   limit = config.train_frames if clip.split == 'train' else 0
   if clip.boxes is not None and clip.boxes.format == 'frame_folder':
     read = functools.partial(frame_folder.sample_frames, depth=clip.depth)
@@ -87,7 +88,7 @@ def _sampler(clip: listing.Clip, config: ClipConfig):
     reader = hdf5 if clip.path.suffix == '.hdf5' else video
     read = reader.sample_frames
   turn = clip.turn
-  # A file that says how it is to be turned has been turned by the decoder.
+  # The decoder has already turned a file with a rotation tag.
   if turn and video.orientation(clip.path):
     turn = 0
 
@@ -101,7 +102,7 @@ def _sampler(clip: listing.Clip, config: ClipConfig):
 
 
 def _given_depth(clip, number, view, size) -> np.ndarray:
-  """The depth map of a frame that comes with the clip, uint8 [32, 32]."""
+  """The depth map that the dataset has for a frame: uint8 [32, 32]."""
   depth = frame_folder.read_depth(clip.depth, int(number))
   if depth.shape != size[::-1]:
     raise listing.ClipError(
@@ -118,27 +119,28 @@ def make_clip(
   config: ClipConfig,
   face_models: str | os.PathLike | None = None,
 ) -> dict[str, object]:
-  """Decodes a clip into a record; twice where the faces are detected.
+  """Decodes a clip into a record; decodes twice if faces are to be detected.
 
   Args:
-    clip: what to decode.
-    dataset: its name, for the record.
-    config: what to store. Depth maps that come with the clip go before it.
-    face_models: folder of the face models, where the config needs them.
+    clip: to decode.
+    dataset: name of the dataset.
+    config: settings of the build. Depth maps of the dataset override its
+      `depth`.
+    face_models: folder of the face models, if the config needs them.
 
   Raises:
-    ClipError, VideoError: if the video or its annotation is not usable.
+    ClipError, VideoError: if the video or its annotation cannot be used.
     ImportError, FileNotFoundError: if the face models cannot be loaded.
   """
   sample = _sampler(clip, config)
-  # Only squares have something past the border.
+  # A stretched region has nothing past the border.
   border = 'replicate' if config.border == 'stretch' else config.border
   meshed = config.depth == 'mesh' and clip.depth is None
   detected = None
   if config.faces == 'detected':
     find = functools.partial(clip_faces.find_box, face_models)
     detected = np.stack(sample(find).frames)
-  placed = []  # Box, view and size, once the first frame is there.
+  placed = []  # Box, view and frame size, set at the first frame.
 
   def cut(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     size = (frame.shape[1], frame.shape[0])
@@ -162,7 +164,7 @@ def make_clip(
   elif meshed:
     depth = clip_faces.fill(maps)
   else:
-    # The ellipse in the box, for attacks as for live clips.
+    # For attacks too: a depth map of live clips only would leak the label.
     mask = crop.face_ellipse(inner, config.size, records.DEPTH_SIZE)
     depth = np.repeat(mask[None], len(pictures), axis=0)
   return fas_builder.make_record(

@@ -1,4 +1,4 @@
-"""Draws a face beside its depth map, by the models as `prepare` uses them.
+"""Draws a face beside its depth map, made as `prepare` makes it.
 
 python -m nasfas_datasets.face_depth_example --out=docs/face_depth.png
 

@@ -1,9 +1,8 @@
-"""The base of every dataset builder: the record, the index, the paths.
+"""The base of every dataset builder: records, index, paths.
 
-A builder yields records of one schema (`nasfas_jax.records`), so that any
-union of datasets is one data source. Nothing here needs TensorFlow: frames are
-stored as their encoded PNG bytes, depth maps as zlib tensors, in ArrayRecord
-shards.
+All builders yield records of one schema (`nasfas_jax.records`), so that any
+union of datasets is one data source. Nothing here needs TensorFlow: ArrayRecord
+shards store frames as PNG bytes and depth maps as zlib tensors.
 """
 
 import hashlib
@@ -68,7 +67,7 @@ def make_record(
   medium: str = '',
   fps: float = 0.0,
 ) -> dict[str, object]:
-  """Checks one clip and returns it as a record.
+  """Checks the fields of a clip and returns them as a record.
 
   Args:
     clip_id: unique and stable name of the clip.
@@ -80,16 +79,16 @@ def make_record(
     frames: 1 to `records.MAX_FRAMES` PNG files, as bytes.
     frame_index: ints [K], the place of each frame in the clip.
     face_box: floats [4], x0, y0, x1, y1 in pixels of the crop.
-    depth: uint8 [K, 32, 32], or None where it is not known.
+    depth: uint8 [K, 32, 32], 255 = nearest; None if it is unknown.
     attack_detail: the dataset's own code of the attack.
-    session: domain field, '' where there is none.
-    camera: domain field.
-    light: domain field.
-    medium: domain field.
-    fps: frames per second of the clip, 0 where unknown.
+    session: domain field; '' if the dataset has none.
+    camera: domain field, likewise.
+    light: domain field, likewise.
+    medium: domain field, likewise.
+    fps: frames per second of the clip; 0 if unknown.
 
   Raises:
-    ValueError: for a clip that breaks the schema; names the clip and field.
+    ValueError: for a clip that breaks the schema; names the clip and the field.
   """
   records.check_labels(clip_id, label, attack_type)
   if split not in records.SPLITS:
@@ -146,7 +145,7 @@ def make_record(
 
 
 def encode_png(frame: np.ndarray) -> bytes:
-  """A frame, uint8 RGB [H, W, 3], as a PNG file."""
+  """Encodes a frame, uint8 RGB [H, W, 3], as a PNG file."""
   done, data = cv2.imencode('.png', cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
   if not done:
     raise RuntimeError(f'OpenCV cannot write a PNG of shape {frame.shape}.')
@@ -154,17 +153,17 @@ def encode_png(frame: np.ndarray) -> bytes:
 
 
 class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """A TFDS builder that writes records and, beside the shards, their index.
+  """A TFDS builder that writes shards of records and their index.
 
-  Subclasses are named `Builder`, live in `<name>/<name>_dataset_builder.py`
-  and implement `_split_generators` and `_generate_examples`.
+  A subclass is named `Builder`, is in `<name>/<name>_dataset_builder.py`, and
+  implements `_split_generators` and `_generate_examples`.
   """
 
   HOMEPAGE = ''
 
   def __init_subclass__(cls, **kwargs):
-    # TFDS looks a package's folder up by its import name, which is not the
-    # folder's name here: datasets/ installs as nasfas_datasets.
+    # TFDS would look up the package's folder by its import name, which differs
+    # here: datasets/ installs as nasfas_datasets.
     path = pathlib.Path(sys.modules[cls.__module__].__file__).resolve()
     cls.code_path = path
     cls.pkg_dir_path = path.parent
@@ -176,11 +175,10 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Makes a builder.
 
     Args:
-      progress: a callable (clips done, clips in all) that is called while clips
-        are made, or None. A pickled builder forgets it.
-      max_bad_share: share of clips that may be skipped; None is the config's.
+      progress: called with (clips done, total) as clips are made, or None.
+      max_bad_share: the largest share of skipped clips; None: the config's.
       face_models: folder of the face models, for a config that needs them;
-        None is where `fetch_face_models` puts them.
+        None: the default folder of `fetch_face_models`.
       **kwargs: those of `tfds.core.DatasetBuilder`.
     """
     self.progress = progress
@@ -199,16 +197,17 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   @property
   def index_path(self) -> pathlib.Path:
+    """The path of the index."""
     return pathlib.Path(self.data_dir) / records.INDEX_FILE
 
   def download_and_prepare(self, **kwargs) -> None:
-    """Builds the shards, then the index; does only what is missing."""
+    """Builds the shards, then the index, as far as they are missing."""
     super().download_and_prepare(**kwargs)
     if not self.index_path.exists():
       self._write_index()
 
   def _write_index(self) -> None:
-    """Writes the metadata of all records, in their order in the shards."""
+    """Writes the metadata of all records, in the order of the shards."""
     lines = []
     for split in self.info.splits:
       for example in self.as_data_source(split):
@@ -227,7 +226,7 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def _digest(example) -> str:
-  """A short hash of what a clip shows: its frames, depth maps and box."""
+  """A short hash of a clip's frames, depth maps and face box."""
   digest = hashlib.sha256()
   for part in (*example['frames'], example['depth'], example['face_box']):
     digest.update(part if isinstance(part, bytes) else part.tobytes())
@@ -235,10 +234,10 @@ def _digest(example) -> str:
 
 
 def builder_class(name: str) -> type[FasBuilder]:
-  """The builder of a dataset by its name.
+  """The builder class of a dataset.
 
   Raises:
-    ValueError: if there is no such dataset; names those that there are.
+    ValueError: for an unknown dataset; lists the known ones.
   """
   names = folders.dataset_folders()
   if name not in names:

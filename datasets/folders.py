@@ -1,8 +1,8 @@
-"""The datasets that there are: a folder each, with a dataset builder.
+"""Finds the datasets: each is a folder with a dataset builder.
 
-Nothing keeps a list of them. A folder counts if it holds
-`<name>/<name>_dataset_builder.py` anywhere on the search path of this package,
-which other distributions may extend by a folder of the same name.
+There is no list of datasets. Any `<name>/<name>_dataset_builder.py` on the
+search path of this package is one. Other distributions can add datasets with a
+`nasfas_datasets` folder of their own.
 """
 
 import pathlib
@@ -16,6 +16,6 @@ def dataset_folders() -> dict[str, pathlib.Path]:
     for path in pathlib.Path(parent).glob('*/*_dataset_builder.py'):
       name = path.parent.name
       if path.name == f'{name}_dataset_builder.py':
-        # The first on the search path is the one that is imported.
+        # Python imports the first one on the search path.
         found.setdefault(name, path.parent)
   return dict(sorted(found.items()))

@@ -1,7 +1,7 @@
-"""What lies in a dataset's folder: clips, files left out, files missing.
+"""Lists the clips in a dataset's folder, and its skipped and missing files.
 
-Listing a folder decodes nothing. Every dataset of videos has a `layout` with
-`list_clips(root)`, which turns names into clips by its own grammar.
+Listing decodes nothing. Every video dataset has a module `layout` with
+`list_clips(root)`, which parses file names by the dataset's own grammar.
 """
 
 import collections
@@ -15,23 +15,23 @@ import numpy as np
 
 from nasfas_jax import records
 
-# How many names of a kind a message gives.
+# The most names that a message lists.
 _NUM_NAMED = 5
 
 
 class ClipError(ValueError):
-  """Why a file is not a clip."""
+  """A file is not a clip; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Boxes:
-  """Where the face of a clip is found.
+  """The annotation of a clip's face boxes.
 
   Attributes:
-    format: key of `boxes.READERS`, 'hdf5_eyes' or 'frame_folder'; or a
-      function of a dataset's own module, path -> floats [F, 4] as the readers
-      there, which raises ValueError for a file that is not usable.
-    path: the annotation file, or the folder that holds one a frame.
+    format: a key of `boxes.READERS`, 'hdf5_eyes' or 'frame_folder'; or a
+      dataset's own reader, path -> floats [F, 4], like those in `boxes`, which
+      raises ValueError for a file that it cannot use.
+    path: the annotation file, or a folder with one file per frame.
   """
 
   format: str | Callable[[pathlib.Path], np.ndarray]
@@ -40,13 +40,13 @@ class Boxes:
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-  """A clip of a dataset, by its name alone; text fields as in the record.
+  """A clip of a dataset, as far as its name says; other fields as in a record.
 
   Attributes:
-    path: the video, or the folder of its frames, resolved, inside the root.
-    boxes: where its face is found; None: not known, the whole frame is it.
-    depth: the folder of its frames' depth maps; None: not known.
-    turn: quarter turns clockwise that make the decoded frame upright.
+    path: the video or the folder of frames, resolved, inside the root.
+    boxes: its face boxes; None: unknown, the whole frame is the face.
+    depth: the folder of its depth maps; None: unknown.
+    turn: clockwise quarter turns that make the decoded frames upright.
   """
 
   path: pathlib.Path
@@ -67,12 +67,12 @@ class Clip:
 
 @dataclasses.dataclass
 class Listing:
-  """Everything found in a folder.
+  """What a dataset's folder holds.
 
   Attributes:
-    clips: in the order of their ids.
+    clips: sorted by id.
     skipped: (path from the root, why it is not a clip).
-    missing: names that the dataset should hold and the folder does not.
+    missing: ids of clips of the dataset that the folder lacks.
     notes: differences between the files and the dataset's rules.
   """
 
@@ -108,7 +108,7 @@ def files(
 ) -> Iterator[pathlib.Path]:
   """The files below a folder with one of the suffixes, sorted.
 
-  Links to folders are not followed.
+  Does not follow links to folders.
   """
   suffixes = tuple(suffixes)
   for parent, folders, names in os.walk(root / folder):
@@ -128,12 +128,12 @@ def make_listing(
   Args:
     root: the folder of the dataset.
     paths: files below it.
-    parse: the path from the root, with '/' -> the fields of a `Clip` but its
-      path; raises ClipError for a name that does not fit.
+    parse: path from the root, with '/' -> the fields of a `Clip` except `path`;
+      raises ClipError for a name that does not match.
 
   Returns:
-    The listing; a link out of the root, an empty file, and a second file with
-    the id of another are skipped.
+    The listing. Links that lead out of the root, empty files, and files whose
+    clip id is taken are skipped.
   """
   root = root.resolve()
   clips, skipped = {}, []
@@ -162,16 +162,17 @@ def list_folders(
   expected: Iterable[str] = (),
   disjoint: str = '',
 ) -> Listing:
-  """Lists the files of a dataset that is made of folders.
+  """Lists the files in a dataset's folders.
 
   Args:
     root: the folder of the dataset.
-    folders: those that must be there; only files below them are read.
+    folders: required subfolders; only files below them are listed.
     suffixes: of the clips, in lower case.
     parse: (root, path from the root) -> fields, see `make_listing`.
-    instructions: how to get the dataset, for the error.
-    expected: the ids of all clips, to tell which are missing.
-    disjoint: name of a dataset that promises disjoint subjects; '' for none.
+    instructions: how to get the dataset, for messages.
+    expected: the ids of all clips, to find the missing ones.
+    disjoint: name of the dataset if it promises that no subject is in two
+      splits, else ''.
 
   Raises:
     FileNotFoundError: if a folder is missing.
@@ -191,7 +192,7 @@ def list_folders(
 
 
 def check_file(path: pathlib.Path, root: pathlib.Path) -> None:
-  """Raises ClipError unless a path is a file with content inside the root."""
+  """Raises ClipError unless a path is a non-empty file inside the root."""
   try:
     resolved = path.resolve()
     size = path.stat().st_size
@@ -204,7 +205,7 @@ def check_file(path: pathlib.Path, root: pathlib.Path) -> None:
 
 
 def match(pattern: str, name: str, grammar: str) -> re.Match:
-  """Matches a whole name, or raises ClipError that tells the grammar."""
+  """Matches a whole name; a ClipError for a mismatch gives the grammar."""
   found = re.fullmatch(pattern, name)
   if found is None:
     raise ClipError(f'the name does not fit {grammar}')
@@ -216,7 +217,7 @@ def annotation(
   root: pathlib.Path,
   *names: str,
 ) -> Boxes | None:
-  """The first of the annotation files that exists, or None; see `Boxes`."""
+  """The first existing annotation file, or None; see `Boxes`."""
   for name in names:
     path = root / name
     if path.is_file() and path.resolve().is_relative_to(root.resolve()):
@@ -227,7 +228,7 @@ def annotation(
 def require_folders(
   root: pathlib.Path, folders: Iterable[str], instructions: str
 ) -> None:
-  """Raises FileNotFoundError if none or not all of the folders are there."""
+  """Raises FileNotFoundError unless all folders exist."""
   folders = list(folders)
   absent = [name for name in folders if not (root / name).is_dir()]
   if absent:
@@ -242,7 +243,7 @@ def require_folders(
 
 
 def shorten(names: Iterable[str]) -> str:
-  """The first names of a list, and how many more there are."""
+  """The first names of a list, and the number of the others."""
   names = list(names)
   text = ', '.join(names[:_NUM_NAMED])
   more = len(names) - _NUM_NAMED
@@ -250,10 +251,7 @@ def shorten(names: Iterable[str]) -> str:
 
 
 def check_disjoint(listing: Listing, dataset: str) -> None:
-  """Raises ValueError if a subject is in two splits.
-
-  For datasets that promise disjoint subjects.
-  """
+  """Raises ValueError if a subject is in two splits."""
   splits = collections.defaultdict(set)
   for clip in listing.clips:
     splits[clip.subject].add(clip.split)

@@ -1,9 +1,9 @@
-"""Prepares one dataset: writes its shards and its index.
+"""Prepares a dataset: writes its shards and its index.
 
 python -m nasfas_datasets.prepare --dataset=synthetic_fas
 python -m nasfas_datasets.prepare --dataset=manifest_fas --manual_dir=VIDEOS
 python -m nasfas_datasets.prepare --dataset=oulu_npu --manual_dir=OULU --list
-  decodes nothing and prints what is there as one JSON object.
+  Only prints what the folder holds, as one JSON object; decodes nothing.
 python -m nasfas_datasets.prepare --dataset=oulu_npu --manual_dir=OULU --beam
   On Apache Beam (extra [beam]), on a file system that all workers share.
 """
@@ -28,8 +28,8 @@ from nasfas_jax import progress as progress_lib
 
 Progress = Callable[[int, int], None]
 
-# Readers split the records of a dataset, not its files, evenly over any number
-# of hosts; shards are small so that many hosts do not all read the same file.
+# Hosts divide the records of a dataset, not its files. Shards are small, so
+# that many hosts do not all read the same file.
 MIN_SHARD_BYTES = 16 << 20
 
 
@@ -66,15 +66,18 @@ def _make_builder(
 def list_clips(
   name: str, manual_dir: str | pathlib.Path, config: str | None = None
 ) -> dict[str, object]:
-  """What a dataset's folder holds, by its names alone: plain JSON content.
+  """Summarises what a dataset's folder holds, by the names of its files.
 
   Args:
     name: of the dataset.
     manual_dir: its folder.
-    config: name of the builder config, which may tell the layout.
+    config: name of the builder config, which can select a layout.
+
+  Returns:
+    JSON content, see `listing.Listing.summary`.
 
   Raises:
-    ValueError: if there is no such dataset, or it is not a folder of videos.
+    ValueError: for an unknown dataset, or one that is not a folder of videos.
     FileNotFoundError: if its folders are missing.
   """
   builder_class = fas_builder.builder_class(name)
@@ -101,31 +104,30 @@ def prepare(
   face_models: str | pathlib.Path | None = None,
   **settings,
 ) -> pathlib.Path:
-  """Prepares a dataset; does only what is missing, and prints nothing.
+  """Prepares a dataset as far as it is missing; prints nothing.
 
   Args:
     name: of the dataset.
-    config: name of the builder config; None is the first.
-    data_dir: where datasets are kept; None is the default of TFDS.
-    manual_dir: folder of files that the user got by hand.
-    progress: called with (clips done, clips in all) as clips are made.
+    config: name of the builder config; None: the first.
+    data_dir: folder of prepared datasets; None: the default of TFDS.
+    manual_dir: folder of files that the user has to get.
+    progress: called with (clips done, total) as clips are made.
     num_workers: processes that decode videos.
-    allow_missing: build although clips that the dataset should hold are
-      missing.
-    max_bad_share: share of clips that may be skipped; None is the config's.
+    allow_missing: build even if clips of the dataset are missing.
+    max_bad_share: the largest share of skipped clips; None: the config's.
     use_beam: decode videos on Apache Beam, see `beam_build`.
     beam_options: Beam's own options, such as --runner=FlinkRunner.
     face_models: folder of the models that faces='detected' and depth='mesh'
-      need; None is where `fetch_face_models` puts them.
-    **settings: `clip_config.SETTINGS`; None is the config's. Others make a
-      config of another name.
+      need; None: the default folder of `fetch_face_models`.
+    **settings: some of `clip_config.SETTINGS`; None keeps the config's value.
+      Changed settings change the name of the config.
 
   Returns:
     The folder of the shards and of `records.INDEX_FILE`.
 
   Raises:
-    ValueError: if there is no such dataset or config; names those there are.
-    FileNotFoundError: if files that the dataset needs are missing.
+    ValueError: for an unknown dataset or config; lists the known ones.
+    FileNotFoundError: if files of the dataset are missing.
   """
   out = sys.stdout
 
@@ -165,47 +167,49 @@ def _define_flags() -> None:
   flags.DEFINE_string(
     'data_dir',
     None,
-    'Where datasets are kept; default: $TFDS_DATA_DIR or '
+    'Folder of prepared datasets. Default: $TFDS_DATA_DIR or '
     '~/tensorflow_datasets.',
   )
   flags.DEFINE_string(
-    'manual_dir', None, 'Folder of files that you got by hand.'
+    'manual_dir', None, 'Folder of files that you have to get yourself.'
   )
   flags.DEFINE_integer(
     'workers', 1, 'Processes that decode videos.', lower_bound=1
   )
   flags.DEFINE_bool(
-    'allow_missing', False, 'Build although clips of the dataset are missing.'
+    'allow_missing', False, 'Build even if clips of the dataset are missing.'
   )
   flags.DEFINE_float(
-    'margin', None, 'Side of the stored crop over that of the face; 1.6.'
+    'margin',
+    None,
+    'Side of the stored crop over that of the face box. Default: 1.6.',
   )
   flags.DEFINE_enum(
     'border',
     None,
     clip_config.BORDERS,
-    "What stands past a frame's border; replicate.",
+    "The pixels past a frame's border. Default: replicate.",
   )
   flags.DEFINE_integer(
-    'train_frames', None, 'Read training clips up to so many frames only.'
+    'train_frames', None, 'Use only this many first frames of training clips.'
   )
   flags.DEFINE_float(
-    'max_bad_share', None, 'Share of clips that may be skipped, 0 to 1.'
+    'max_bad_share', None, 'The largest share of skipped clips, 0 to 1.'
   )
   flags.DEFINE_enum(
     'faces',
     None,
     clip_config.FACES,
-    'Boxes of the dataset, or found by a face detector; shipped.',
+    'Face boxes of the dataset, or of a face detector. Default: shipped.',
   )
   flags.DEFINE_enum(
     'depth',
     None,
     clip_config.DEPTHS,
-    'Depth maps of the face box, or of a dense face mesh; ellipse.',
+    'Depth maps from the face box or a dense face mesh. Default: ellipse.',
   )
   flags.DEFINE_string(
-    'face_models', None, 'Folder of what fetch_face_models has fetched.'
+    'face_models', None, 'Folder of the models from fetch_face_models.'
   )
   flags.DEFINE_bool(
     'beam', False, 'Decode on Apache Beam instead of --workers processes.'
@@ -213,10 +217,10 @@ def _define_flags() -> None:
   flags.DEFINE_multi_string(
     'beam_option',
     [],
-    "One of Beam's own options, such as --beam_option=--runner=FlinkRunner; "
-    'may be given again.',
+    "One of Beam's own options, such as --beam_option=--runner=FlinkRunner. "
+    'Can be repeated.',
   )
-  flags.DEFINE_bool('list', False, 'Print what is there as JSON, no more.')
+  flags.DEFINE_bool('list', False, 'Only print what the folder holds, as JSON.')
 
 
 def main(argv) -> None:

@@ -1,8 +1,7 @@
-"""The builder of datasets that are folders of named videos.
+"""The builder of datasets that are folders of videos.
 
-A subclass names its `layout`, a module with `list_clips(root)` and
-INSTRUCTIONS; everything else is alike. A dataset that is had in two layouts
-has a config for each.
+A subclass sets `layout`, a module with `list_clips(root)` and INSTRUCTIONS. A
+dataset with two layouts has a config for each.
 """
 
 import concurrent.futures
@@ -37,7 +36,7 @@ CONFIGS = [
 
 
 def _try_clip(clip, *, cache=None, **settings):
-  """(clip, record or None, why it is not one)."""
+  """Returns (clip, record or None, reason why there is none)."""
   try:
     record = cache and cache.get(clip)
     if record is None:
@@ -64,8 +63,8 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
 
     Args:
       num_workers: processes that decode.
-      use_beam: decode on Apache Beam; `num_workers` is not used then.
-      allow_missing: build although clips of the dataset are missing.
+      allow_missing: build even if clips of the dataset are missing.
+      use_beam: decode on Apache Beam; `num_workers` is then unused.
       **kwargs: those of `FasBuilder`.
     """
     self.num_workers = num_workers
@@ -75,7 +74,7 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
 
   @classmethod
   def layout_of(cls, config_name: str):
-    """The layout that a config reads."""
+    """The layout of a config."""
     del config_name
     return cls.layout
 
@@ -83,6 +82,7 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
   def list_clips(
     cls, root: pathlib.Path, config_name: str = ''
   ) -> listing.Listing:
+    """Lists the clips in a folder; see `listing`."""
     return cls.layout_of(config_name).list_clips(pathlib.Path(root))
 
   def _split_generators(self, dl_manager: tfds.download.DownloadManager):
@@ -125,7 +125,7 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
     return parent / f'skipped-{self.version}-{split}.json'
 
   def _read_beam_reports(self) -> None:
-    """Adds what the workers skipped to what the listing did."""
+    """Adds the clips that the workers skipped to those of the listing."""
     for split in records.SPLITS:
       report = self._beam_report(split)
       if report.exists():
@@ -150,7 +150,7 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
       self._check_bad_share()
 
   def _check_bad_share(self) -> None:
-    """Raises ValueError if more clips are bad than may be."""
+    """Raises ValueError if too many clips were skipped."""
     if self._num_bad > self.max_bad_share * self._num_clips:
       report = self._write_report(pathlib.Path(self.data_dir).parent)
       name, reason = self._skipped[-1]
@@ -161,7 +161,7 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
       )
 
   def _decode(self, clips):
-    """The clips in order, by `num_workers` processes."""
+    """Decodes the clips, in order, in `num_workers` processes."""
     work = functools.partial(_try_clip, cache=self._cache(), **self._settings())
     if self.num_workers <= 1:
       yield from map(work, clips)
@@ -176,7 +176,7 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
         pool.shutdown(cancel_futures=True)
 
   def _settings(self) -> dict[str, object]:
-    """What `clip_record.make_clip` needs beside the clip."""
+    """The arguments of `clip_record.make_clip` beside the clip."""
     return {
       'dataset': self.name,
       'config': self.builder_config,

@@ -17,18 +17,18 @@ CODES = {
 }
 GRAMMAR = '{train,test}_release/<number>/X.avi with X 1-8 or HR_1-HR_4'
 INSTRUCTIONS = """
-CASIA-MFSD (CASIA-FASD) is had from
-http://www.cbsr.ia.ac.cn/english/FaceAntiSpoofDatabases.asp by an agreement.
-manual_dir holds train_release and test_release as shipped, and, if you have
-the companion boxes, face-locations.
+CASIA-MFSD (CASIA-FASD) is available under an agreement:
+http://www.cbsr.ia.ac.cn/english/FaceAntiSpoofDatabases.asp
+manual_dir holds train_release and test_release as shipped and, if you have the
+companion boxes, face-locations.
 """
 
 
 def quality(code: str) -> str:
-  """The camera: 'high', or whether a file has an odd or an even number.
+  """The camera: 'high', or whether the file's number is 'odd' or 'even'.
 
-  Odd files are landscape, even ones portrait; which of them the paper calls
-  low and normal is told in two ways, so it is left open here.
+  Odd files are landscape, even ones portrait. Sources disagree on which of them
+  the paper calls low and which normal quality.
   """
   if code.startswith('HR_'):
     return 'high'

@@ -1,8 +1,8 @@
-"""The seven scenarios of CASIA-MFSD, and one attack left out.
+"""The seven scenarios of CASIA-MFSD, and leave-one-attack-out.
 
-The threshold is set on the training clips. Odd and even files are told apart by
-their numbers: which of them the paper calls low and normal quality is told in
-two ways.
+The threshold is set on the training clips. Sources disagree on which of the odd
+and even files the paper calls low and which normal quality, so the names here
+are odd and even.
 """
 
 from nasfas_datasets.casia_mfsd import layout
@@ -18,7 +18,7 @@ PLACE = 60
 
 
 def protocols() -> list[Protocol]:
-  """overall, a quality each, an attack each, leave_out/ATTACK."""
+  """overall, one per quality, one per attack, and leave_out/ATTACK."""
   name = 'casia_mfsd'
   details = dict.fromkeys(detail for _, detail in layout.CODES.values())
   live, *attacks = details

@@ -19,8 +19,8 @@ GRAMMAR = (
   'Fake/<subject>/<d>/<c>.MOV (d 1-3, c 1-6)'
 )
 INSTRUCTIONS = """
-CASIA-SURF 3DMask is had from CASIA by a signed agreement. manual_dir holds
-CASIA_SURF_3DMask (or is it), with Real and Fake as shipped.
+CASIA-SURF 3DMask is available from CASIA under a signed agreement. manual_dir
+is or contains CASIA_SURF_3DMask, with Real and Fake as shipped.
 """
 
 
@@ -59,8 +59,8 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
     parse,
     instructions=INSTRUCTIONS,
   )
-  # The subjects' names are not a rule, so only those that are there can lack
-  # something.
+  # Subjects have no predictable names, so only clips of the subjects that exist
+  # can be found missing.
   have = {clip.clip_id for clip in found.clips}
   subjects = sorted({clip.subject for clip in found.clips})
   found.missing = [

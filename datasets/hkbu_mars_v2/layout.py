@@ -1,7 +1,7 @@
 """The names of HKBU-MARs V2: `{real,attack}/SS/CC_LL_SS.avi`.
 
-Camera 01 to 07, lighting 01 to 06, subject 01 to 12. The subject is that of
-the folder: attack/09 writes it with one digit.
+Camera 01 to 07, lighting 01 to 06, subject 01 to 12. The subject is taken from
+the folder, since the files in attack/09 write it with one digit.
 """
 
 import pathlib
@@ -16,8 +16,8 @@ GRAMMAR = (
   '{real,attack}/SS/CC_LL_SS.avi (subject 01-12, camera 01-07, light 01-06)'
 )
 INSTRUCTIONS = """
-HKBU-MARs V2 is had from http://rds.comp.hkbu.edu.hk/mars/ by an agreement.
-manual_dir holds HKBU_MARs_V2 (or is it), with real and attack as shipped.
+HKBU-MARs V2 is available under an agreement: http://rds.comp.hkbu.edu.hk/mars/
+manual_dir is or contains HKBU_MARs_V2, with real and attack as shipped.
 """
 
 
@@ -36,7 +36,7 @@ def parse(root: pathlib.Path, name: str) -> dict[str, object]:
   return {
     'clip_id': f'{folder}/{subject}/{camera}_{light}_{subject}',
     'subject': subject,
-    # There is no official split: the set is tested on as a whole.
+    # There is no official split: the whole dataset is for testing.
     'split': 'test',
     'label': int(live),
     'attack_type': 'live' if live else 'mask_rigid',

@@ -1,4 +1,4 @@
-"""Writes a small set of real video files and their manifest, to try things on.
+"""Writes a few real video files and their manifest, for trying things out.
 
   python -m nasfas_datasets.manifest_fas.astronaut_example --out=DIR
 
@@ -44,7 +44,7 @@ class Subject:
 
 
 def make_subject(number: int) -> Subject:
-  """Mirrors, stretches and re-tints the picture, each number in its own way."""
+  """Mirrors, stretches and tints the picture in a way that the number sets."""
   from skimage import data  # An extra: only this script needs it.
 
   picture = np.ascontiguousarray(data.astronaut()[_REGION])
@@ -92,7 +92,7 @@ def _path(rng: np.random.Generator, amplitude: float, count: int) -> np.ndarray:
 
 
 def live_frames(subject: Subject, rng: np.random.Generator) -> list[np.ndarray]:
-  """A head that turns: what is near moves further than what is behind."""
+  """A turning head, with parallax: near points move further than far ones."""
   y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
   x0, y0, x1, y1 = subject.box
   mouth = np.exp(
@@ -141,7 +141,7 @@ def _planar_motion(rng: np.random.Generator) -> np.ndarray:
 def print_frames(
   subject: Subject, rng: np.random.Generator
 ) -> list[np.ndarray]:
-  """The still picture on paper: halftone dots, narrow gamut, moved by hand."""
+  """The picture on paper: halftone dots, a narrow gamut, moved by hand."""
   y, x = np.mgrid[:SIZE, :SIZE]
   dots = np.stack(
     [
@@ -182,7 +182,7 @@ def replay_frames(
 def _record(
   frame: np.ndarray, session: str, rng: np.random.Generator
 ) -> np.ndarray:
-  """What the session's camera and light make of a view."""
+  """A view as recorded by the session's camera, in its light."""
   light = {
     'day': np.array([1.0, 1.0, 1.0]),
     'evening': np.array([0.86, 0.74, 0.6]),

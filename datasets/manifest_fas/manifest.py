@@ -1,4 +1,4 @@
-"""Reads manifest.csv: every row is a clip or a reason why it is not one."""
+"""Reads manifest.csv; each row becomes a clip or a reason why it is not one."""
 
 import collections
 import csv
@@ -30,29 +30,29 @@ LABELS = {
   'attack': records.SPOOF,
   '0': records.SPOOF,
 }
-# A manifest of a million rows has about 100 MB; more is some other file.
+# A manifest of a million rows has about 100 MB.
 MAX_BYTES = 256 * 2**20
 
 
 class RowError(ValueError):
-  """Why a row is not a clip."""
+  """A row is not a clip; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """A row of the manifest that passed the checks of its text.
+  """A row of the manifest whose text is valid.
 
   Attributes:
-    number: of the row as a spreadsheet counts, the header being row 1.
+    number: of the row, as in a spreadsheet; the header is row 1.
     name: the path from the root, as written.
     path: the file, resolved.
-    clip_id: its path from the root, without suffix where that names it alone.
+    clip_id: its path from the root, without the suffix if that is unique.
     label: 1 live, 0 spoof.
     attack_type: one of `records.ATTACK_TYPES`.
     subject: identity of the person.
     split: one of `records.SPLITS`.
     attack_detail: the user's own code of the attack.
-    domains: the domain columns, '' where not given.
+    domains: domain column -> its value, '' if it is not given.
     box: face box in pixels of the upright frame, or None.
     depth: the depth picture, resolved, or None.
   """
@@ -73,7 +73,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class BadRow:
-  """A row that is skipped: its number, its path as written, and why."""
+  """A skipped row: its number, its path as written, and the reason."""
 
   number: int
   path: str
@@ -81,7 +81,7 @@ class BadRow:
 
 
 def _resolve(text: str, root: pathlib.Path, column: str) -> pathlib.Path:
-  """The file that a cell names; it must lie inside the resolved root."""
+  """The file that a cell names, which must be inside the resolved root."""
   relative = pathlib.Path(text)
   if relative.is_absolute() or '..' in relative.parts:
     raise RowError(
@@ -93,8 +93,7 @@ def _resolve(text: str, root: pathlib.Path, column: str) -> pathlib.Path:
     inside = path.is_relative_to(root)
     is_file = inside and path.is_file()
     num_bytes = path.stat().st_size if is_file else 0
-  # A name can be too long for the file system, hold a NUL, or be a loop of
-  # symbolic links.
+  # Such as a name that is too long, has a NUL, or is a loop of symbolic links.
   except (OSError, RuntimeError, ValueError) as error:
     raise RowError(f'{column} {text!r} is not a path: {error}.') from error
   if not inside:
@@ -134,11 +133,11 @@ def parse_row(number: int, cells: Mapping[str, str], root: pathlib.Path) -> Row:
 
   Args:
     number: of the row.
-    cells: text by column, without blanks at its ends.
+    cells: column -> its text, stripped.
     root: the folder of the data, resolved.
 
   Raises:
-    RowError: saying which cell is wrong and what is allowed.
+    RowError: for an invalid cell; says what is allowed.
   """
   label = LABELS[_choose('label', cells['label'], LABELS)]
   attack_type = cells['attack_type']
@@ -202,7 +201,7 @@ def _check_header(path: pathlib.Path, header: Sequence[str]) -> None:
 
 
 def _read_lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
-  """The rows that are not blank, by number, cells stripped of blanks."""
+  """(number, stripped cells) of the rows that are not blank."""
   if not path.is_file():
     raise FileNotFoundError(
       f'There is no manifest {path}; it is a CSV file with the columns '
@@ -241,7 +240,7 @@ def _check_subjects(path: pathlib.Path, rows: Sequence[Row]) -> None:
 
 
 def _shorten_clip_ids(rows: Sequence[Row]) -> list[Row]:
-  """Drops suffixes, but for clips that they tell apart."""
+  """Drops the suffixes of clip ids, unless they distinguish clips."""
   short = [pathlib.Path(row.clip_id).with_suffix('').as_posix() for row in rows]
   taken = collections.Counter((*short, *(row.clip_id for row in rows)))
   return [
@@ -253,14 +252,14 @@ def _shorten_clip_ids(rows: Sequence[Row]) -> list[Row]:
 def read_manifest(
   path: str | os.PathLike, root: str | os.PathLike
 ) -> tuple[list[Row], list[BadRow]]:
-  """Reads a manifest and checks all that needs no decoding.
+  """Reads a manifest and checks everything that needs no decoding.
 
   Args:
     path: the CSV file.
-    root: the folder that paths are relative to and must stay in.
+    root: the folder that all paths are relative to and must be inside.
 
   Returns:
-    The good rows and the bad ones, in the order of the file.
+    (valid rows, skipped rows), in the order of the file.
 
   Raises:
     FileNotFoundError: if there is no manifest.

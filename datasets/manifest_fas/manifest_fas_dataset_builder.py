@@ -18,9 +18,9 @@ from nasfas_jax.preprocessing import crop, video
 
 REPORT_FILE = 'skipped.csv'
 
-# A frame far longer than wide would take gigabytes as a square.
+# The square crop of a very long and narrow frame would take gigabytes.
 _MAX_CROP_SIDE = 16384
-# How many reasons an error lists.
+# The most reasons that an error lists.
 _NUM_REASONS = 5
 
 
@@ -29,8 +29,8 @@ class ManifestConfig(clip_config.ClipConfig):
   """Settings of a build.
 
   Attributes:
-    manifest: the CSV file; '' means manifest.csv in the manual folder, a
-      relative path counts from there.
+    manifest: the CSV file, absolute or relative to the manual folder; '' is
+      manifest.csv.
   """
 
   manifest: str = ''
@@ -43,10 +43,10 @@ def _depth_map(
   frame_size: tuple[int, int],
   size: int,
 ) -> np.ndarray:
-  """The map of the crop: uint8 [32, 32], from the depth picture if given.
+  """The depth map of the crop: uint8 [32, 32].
 
-  Without one it is the ellipse in the face box, for attacks as for live
-  clips: a region that knew the label would give it away.
+  It comes from the row's depth picture. Without one it is the ellipse in the
+  face box, for attacks too, since otherwise the depth would leak the label.
   """
   if row.depth is None:
     inner = crop.box_in_crop(box, square, size)
@@ -79,20 +79,20 @@ def _depth_map(
 def make_clip(
   row: manifest.Row, config: ManifestConfig, face_models: str | None = None
 ) -> dict[str, object]:
-  """Decodes one row into a record; twice where the faces are detected.
+  """Decodes one row into a record; decodes twice if faces are to be detected.
 
   Args:
-    row: what to decode.
-    config: what to store. A row's own depth picture goes before a mesh.
-    face_models: folder of the face models, where the config needs them.
+    row: to decode.
+    config: settings of the build. A row's depth picture overrides its `depth`.
+    face_models: folder of the face models, if the config needs them.
 
   Raises:
-    VideoError, RowError, ClipError: if the file, its box, its depth or its
-      face is not usable.
+    VideoError, RowError, ClipError: if the file, its box, its depth or its face
+      cannot be used.
     ImportError, FileNotFoundError: if the face models cannot be loaded.
   """
   limit = config.train_frames if row.split == 'train' else 0
-  # Only squares have something past the border.
+  # A stretched region has nothing past the border.
   border = 'replicate' if config.border == 'stretch' else config.border
   with_mesh = config.depth == 'mesh' and row.depth is None
   detected = None
@@ -100,7 +100,7 @@ def make_clip(
     find = functools.partial(clip_faces.find_box, face_models)
     sampled = video.sample_frames(row.path, config.num_frames, find, limit)
     detected = np.stack(sampled.frames)
-  placed = []  # The box and the square, once the size of the frame is known.
+  placed = []  # Box, crop and frame size, set at the first frame.
 
   def cut(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     height, width = frame.shape[:2]
@@ -147,7 +147,7 @@ def _place(
   width: int,
   height: int,
 ):
-  """(box, what to cut out, (width, height)) of a clip in its frames."""
+  """(box, region to crop, (width, height)) of a clip."""
   if detected is not None:
     box = clip_faces.clip_box(detected, width, height)
   elif row.box is None:
@@ -236,8 +236,8 @@ class Builder(fas_builder.FasBuilder):
     super()._download_and_prepare(
       dl_manager=dl_manager, download_config=download_config
     )
-    # TFDS builds in a temporary folder, which data_dir is just now, and then
-    # renames it: the report is there when the shards are.
+    # TFDS builds in a temporary folder, now data_dir, and renames it at the
+    # end: the report appears together with the shards.
     folder = pathlib.Path(self.data_dir)
     self._write_report(folder)
     (folder.parent / REPORT_FILE).unlink(missing_ok=True)
@@ -252,7 +252,7 @@ class Builder(fas_builder.FasBuilder):
       )
 
   def _fail(self, problem: str) -> None:
-    # The temporary folder goes, so the report lies in the one above it.
+    # TFDS deletes the temporary folder, so the report is in its parent.
     report = self._write_report(pathlib.Path(self.data_dir).parent)
     reasons = '\n'.join(
       f'  row {bad.number}: {bad.path!r}: {bad.reason}'

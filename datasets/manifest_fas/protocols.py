@@ -1,4 +1,4 @@
-"""The protocol of one's own videos: the splits of the manifest."""
+"""The protocol of a user's own videos: the splits of the manifest."""
 
 from nasfas_jax.data.protocols.definition import Protocol, official
 

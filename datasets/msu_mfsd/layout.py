@@ -2,7 +2,7 @@
 
 `scene01/real/real_clientNNN_{android,laptop}_SD_scene01.{mp4,mov}` and
 `scene01/attack/attack_clientNNN_{android,laptop}_SD_ATTACK_scene01.{mp4,mov}`.
-The lists of subjects write two digits, the names three.
+The lists of subjects have two digits, the file names three.
 """
 
 import pathlib
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from nasfas_datasets import listing
 
-# The public release's lists, used where the files are missing.
+# The lists of the public release, used if the files are missing.
 SUBJECTS = {
   'train': '02 03 05 06 07 08 09 11 12 21 22 34 53 54 55',
   'test': ('01 13 14 23 24 26 28 29 30 32 33 35 36 37 39 42 48 49 50 51'),
@@ -20,7 +20,7 @@ ATTACKS = {
   'ipad_video': ('replay', 'ipad'),
   'iphone_video': ('replay', 'iphone'),
 }
-# Live clips that are stored upside down, where the file itself does not say so.
+# Live clips that are stored upside down without a rotation tag.
 UPSIDE_DOWN = frozenset(
   f'real_client{number}_android_SD_scene01'
   for number in ('003', '005', '006', '007', '008', '009')
@@ -30,15 +30,18 @@ GRAMMAR = (
   f'{{android,laptop}}_SD_{{{",".join(ATTACKS)}}}_scene01'
 )
 INSTRUCTIONS = """
-MSU-MFSD is had from
+MSU-MFSD is available under an agreement:
 http://www.cse.msu.edu/rgroups/biometrics/Publications/Databases/MSUMobileFaceSpoofing/index.htm
-by an agreement. manual_dir holds scene01 and the lists train_sub_list.txt and
-test_sub_list.txt as shipped.
+manual_dir holds scene01 and the lists train_sub_list.txt and test_sub_list.txt
+as shipped.
 """
 
 
 def read_subjects(root: pathlib.Path) -> tuple[dict[str, str], list[str]]:
-  """Subject -> split, from the shipped lists; and how they differ from ours.
+  """Reads the shipped lists of subjects.
+
+  Returns:
+    (subject -> split, differences from `SUBJECTS`).
 
   Raises:
     ValueError: for a line that is not a number, or a subject in both lists.
@@ -71,7 +74,10 @@ def parse(
 ) -> dict[str, object]:
   """The fields of a clip from its path in the dataset.
 
-  `splits` are those of `read_subjects`, read again where they are not given.
+  Args:
+    root: the folder of the dataset.
+    name: path from the root.
+    splits: see `read_subjects`; None reads the lists.
   """
   if splits is None:
     splits, _ = read_subjects(root)

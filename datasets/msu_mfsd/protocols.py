@@ -1,6 +1,6 @@
-"""The protocol of MSU-MFSD, and one attack left out.
+"""The protocol of MSU-MFSD, and leave-one-attack-out.
 
-There is no dev set: the threshold is set on the training clips.
+There is no dev set, so the threshold is set on the training clips.
 """
 
 from nasfas_datasets.msu_mfsd import layout

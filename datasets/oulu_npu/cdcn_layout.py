@@ -1,4 +1,4 @@
-"""OULU-NPU as CDCN's preprocessing leaves it: pictures, boxes, depth maps.
+"""OULU-NPU as CDCN's preprocessing writes it: pictures, boxes, depth maps.
 
 `{Train,Dev,Test}_images/P_S_UU_F/P_S_UU_F_NNN_scene.jpg` and `.dat`;
 `IJCB_re/OULU{train,dev,test}_images/P_S_UU_F/P_S_UU_F_NNN_depth1D.jpg`.
@@ -14,16 +14,16 @@ DEPTH_FOLDERS = {
   split: f'IJCB_re/OULU{split}_images' for split in layout.FOLDERS
 }
 INSTRUCTIONS = """
-The preprocessed OULU-NPU is what CDCN's data preparation makes of the licensed
+The preprocessed OULU-NPU is made by CDCN's data preparation from the licensed
 videos (https://sites.google.com/site/oulunpudatabase/). manual_dir holds
-Train_images, Dev_images and Test_images, a folder a video with
-NAME_NNN_scene.jpg and .dat, and, for depth, IJCB_re/OULUtrain_images and so on
-with NAME_NNN_depth1D.jpg.
+Train_images, Dev_images and Test_images, with a folder for each video, which
+has NAME_NNN_scene.jpg and .dat files. Depth maps, NAME_NNN_depth1D.jpg, are in
+IJCB_re/OULUtrain_images, and likewise for dev and test.
 """
 
 
 def list_clips(root: pathlib.Path) -> listing.Listing:
-  """Lists the folders; see `listing`. Ids and fields are those of the videos.
+  """Lists the folders; see `listing`. Ids and fields are as in `layout`.
 
   Raises:
     FileNotFoundError: if a folder of the dataset is missing.

@@ -20,9 +20,10 @@ TYPES = {
 LIGHT = {'1': 'adverse', '2': 'controlled', '3': 'adverse'}
 GRAMMAR = 'P_S_UU_F.avi (phone 1-6, session 1-3, user 01-55, file 1-5)'
 INSTRUCTIONS = """
-OULU-NPU is had from https://sites.google.com/site/oulunpudatabase/ by a signed
-licence. manual_dir holds Train_files, Dev_files and Test_files with the videos
-and eye positions as shipped, and Protocols.
+OULU-NPU is available under a signed licence:
+https://sites.google.com/site/oulunpudatabase/
+manual_dir holds Train_files, Dev_files and Test_files with the videos and eye
+positions as shipped, and Protocols.
 """
 
 
@@ -30,7 +31,7 @@ def fields(split: str, stem: str) -> dict[str, object]:
   """The fields of a clip from its split and its name without suffix.
 
   Raises:
-    ClipError: if the name does not fit, or its user is of another split.
+    ClipError: if the name does not match, or its user is in another split.
   """
   found = listing.match(r'([1-6])_([1-3])_(\d{2})_([1-5])', stem, GRAMMAR)
   phone, session, user, code = found.groups()
@@ -103,7 +104,16 @@ def expected() -> list[str]:
 def in_protocol(
   protocol: int, fold: int, split: str, phone: int, session: int, code: int
 ) -> bool:
-  """The published rules of protocols 1 to 4; fold counts for 3 and 4."""
+  """Whether a clip is in a published protocol, 1 to 4, and a split of it.
+
+  Args:
+    protocol: 1 to 4.
+    fold: 1 to 6, the phone that 3 and 4 leave out; unused by 1 and 2.
+    split: of the clip.
+    phone: of the clip.
+    session: of the clip.
+    code: number of the file, 1 to 5.
+  """
   test = split == 'test'
   allowed = True
   if protocol in (1, 4):
@@ -118,7 +128,7 @@ def in_protocol(
 def check_protocols(
   root: pathlib.Path, folder_name: str = 'Protocols'
 ) -> list[str]:
-  """Compares the shipped protocol lists with the rules; tells differences."""
+  """Compares the shipped protocol lists with the rules; returns differences."""
   notes = []
   for protocol in range(1, 5):
     for fold in range(1, 7) if protocol > 2 else (0,):
@@ -158,10 +168,13 @@ def check_protocols(
 
 
 def read_list(path: pathlib.Path) -> dict[str, bool]:
-  """A protocol list `label,name`: name -> live. +1 or 1 is live.
+  """Reads a protocol list with lines `label,name`, where +1 or 1 is live.
+
+  Returns:
+    Name -> whether it is live.
 
   Raises:
-    ValueError: for a line of another form.
+    ValueError: for any other line.
   """
   clips = {}
   for number, line in enumerate(

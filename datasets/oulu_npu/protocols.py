@@ -1,4 +1,4 @@
-"""The four published protocols of OULU-NPU; 3 and 4 leave out one phone each.
+"""The four published protocols of OULU-NPU; 3 and 4 leave one phone out.
 
 `layout.in_protocol` has the rules.
 """

@@ -1,7 +1,7 @@
 """Published figures on OULU-NPU, measured by others.
 
-NAS-FAS: arXiv 2011.02062. CDCN and CDCN++: arXiv 2003.04092 and tables that
-cite it. ACER = (APCER + BPCER) / 2 before rounding.
+NAS-FAS is from arXiv 2011.02062. CDCN and CDCN++ are from arXiv 2003.04092 and
+tables that cite it. ACER = (APCER + BPCER) / 2 before rounding.
 """
 
 

@@ -2,7 +2,7 @@
 
 `{train,devel,test}/real/clientNNN_session01_webcam_authenticate_LIGHT_K.mov`,
 `{train,devel,test}/attack/{fixed,hand}/attack_DEVICE_clientNNN_session01_
-RESOLUTION_{photo,video}_LIGHT.mov`. Enrolment clips are left out.
+RESOLUTION_{photo,video}_LIGHT.mov`. Enrolment clips are not used.
 """
 
 import pathlib
@@ -33,9 +33,9 @@ GRAMMAR = (
   '{photo,video}_{controlled,adverse}.mov'
 )
 INSTRUCTIONS = """
-Replay-Attack is had from https://www.idiap.ch/dataset/replayattack by an end
-user licence. manual_dir holds train, devel and test as shipped, and
-face-locations.
+Replay-Attack is available under an end user licence:
+https://www.idiap.ch/dataset/replayattack
+manual_dir holds train, devel and test as shipped, and face-locations.
 """
 
 
@@ -106,7 +106,7 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
 
 
 def expected() -> list[str]:
-  """The ids of all 1,200 clips but enrolment."""
+  """The ids of all 1,200 clips, without enrolment."""
   names = []
   for folder, clients in CLIENTS.items():
     for client in clients.split():

@@ -1,4 +1,4 @@
-"""The shipped protocols of Replay-Attack, and one kind of attack left out."""
+"""The shipped protocols of Replay-Attack, and leave-one-attack-out."""
 
 from nasfas_datasets.replay_attack import layout
 from nasfas_jax.data.protocols.definition import (
@@ -12,7 +12,7 @@ PLACE = 70
 
 
 def protocols() -> list[Protocol]:
-  """By device, by what is shown, and leave_out/KIND."""
+  """By device, by what the attack shows, and leave_out/KIND."""
   name = 'replay_attack'
 
   def attacks(device: str = '', shown: str = '') -> list[str]:

@@ -10,15 +10,16 @@ from nasfas_datasets import listing
 
 TYPES = {'1': 'live', '2': 'print', '3': 'replay'}
 LIGHT = {'1': 'controlled', '2': 'adverse'}
-# SiW ships no dev set; ten of the training subjects are a common choice.
+# SiW has no dev set; these ten training subjects are a common choice.
 DEV_SUBJECTS = frozenset('003 006 007 011 014 016 017 022 028 030'.split())
 GRAMMAR = (
   'SSS-sensor-type-medium-session.mov (three digits, 1-2, 1-3, 1-4, 1-2)'
 )
 INSTRUCTIONS = """
-SiW is had from http://cvlab.cse.msu.edu/siw-spoof-in-the-wild-database.html by
-a signed agreement. manual_dir holds Train and Test with live and spoof in each,
-videos and .face files as shipped.
+SiW is available under a signed agreement:
+http://cvlab.cse.msu.edu/siw-spoof-in-the-wild-database.html
+manual_dir holds Train and Test with live and spoof in each, videos and .face
+files as shipped.
 """
 
 

@@ -1,7 +1,7 @@
 """The published protocols of SiW; the dev set is ten training subjects.
 
-Protocol 1 trains on the first 60 frames of a clip as published: on a build of
---train_frames=60. On another it takes the stored frames of the whole clip.
+As published, protocol 1 trains on the first 60 frames of a clip; build with
+--train_frames=60 for that. Another build has frames of the whole clip.
 """
 
 from nasfas_jax.data.protocols.definition import ACER, Protocol, official, only
@@ -10,7 +10,7 @@ PLACE = 40
 
 
 def protocols() -> list[Protocol]:
-  """1; 2/MEDIUM leaves out one replay medium; 3/1 and 3/2 one attack type."""
+  """1; 2/MEDIUM leaves one replay medium out, 3/1 and 3/2 one attack type."""
   name = 'siw'
   make = [('1', {}, {})]
   for medium in '1234':

@@ -1,7 +1,7 @@
 """The names of SiW-M and of its successor SiW-Mv2.
 
-What a clip shows is told by the stem of its name alone, such as Live_12,
-Paper_3, Mask_Half_7, Makeup_Co_55. Subjects are not in the names.
+The stem of a name says what the clip shows, such as Live_12, Paper_3,
+Mask_Half_7 or Makeup_Co_55. It does not identify the subject.
 """
 
 import pathlib
@@ -28,15 +28,15 @@ TYPES = {
   'Makeup_Im': ('makeup_impersonation', 'impersonation'),
   'Makeup_Ob': ('makeup_obfuscation', 'obfuscation'),
 }
-# Where SiW-Mv2's repository and a copy of its lists have them.
+# The folders of the lists in SiW-Mv2's repository and in a copy of it.
 LIST_FOLDERS = ('pro_3_text', 'source_SiW_Mv2/pro_3_text')
 GRAMMAR = f'TYPE_N.mov with TYPE one of {", ".join(TYPES)}'
 INSTRUCTIONS = """
-SiW-M is no longer given out; SiW-Mv2 is, by a signed agreement, see
-https://github.com/CHELSEA234/Multi-domain-learning-FAS. manual_dir holds Live
-and the folders of the attacks (SiW-M: Paper, Replay, Partial, Mask, Makeup;
-SiW-Mv2: Spoof, and its repository's pro_3_text with the lists of live clips) as
-shipped.
+SiW-M is no longer available. SiW-Mv2 is available under a signed agreement:
+https://github.com/CHELSEA234/Multi-domain-learning-FAS
+manual_dir holds Live and the folders of the attacks as shipped. Those of SiW-M
+are Paper, Replay, Partial, Mask and Makeup. That of SiW-Mv2 is Spoof; add
+pro_3_text from its repository, which has the lists of live clips.
 """
 
 
@@ -45,13 +45,17 @@ def parse(
 ) -> dict[str, object]:
   """The fields of a clip from its path in the dataset.
 
-  There is a split of the live clips only, by folders (Live/Train, Live/Test) or
-  lists (`splits`); attacks are 'train' here and the leave-one-type-out
-  protocols choose among them.
+  Only live clips have a split, by folders (Live/Train, Live/Test) or lists.
+  Attacks are 'train', and the leave-one-type-out protocols choose among them.
+
+  Args:
+    root: the folder of the dataset.
+    name: path from the root.
+    splits: see `read_live_lists`.
   """
   folder, _, file = name.rpartition('/')
   stem, _, suffix = file.rpartition('.')
-  # Makeup_Co_55_noLive_546 has a tail of its own.
+  # Names such as Makeup_Co_55_noLive_546 have a tail.
   found = listing.match(
     r'([A-Za-z]+(?:_[A-Za-z]+)?)_(\d+)(_\w+)?', stem, GRAMMAR
   )
@@ -65,7 +69,7 @@ def parse(
     split = splits.get(stem, split)
   return {
     'clip_id': name.rpartition('.')[0],
-    # Not known: every clip counts as a subject of its own.
+    # Unknown: every clip counts as its own subject.
     'subject': f'{prefix}_{number}',
     'split': split,
     'label': int(live),
@@ -79,7 +83,7 @@ def parse(
 
 
 def read_live_lists(root: pathlib.Path) -> dict[str, str]:
-  """Stem -> split of the live clips, from the lists of SiW-Mv2 if there.
+  """Stem -> split of the live clips, from the lists of SiW-Mv2 if they exist.
 
   Raises:
     ValueError: for a line that names no live clip, or a clip in both lists.
@@ -92,7 +96,7 @@ def read_live_lists(root: pathlib.Path) -> dict[str, str]:
         continue
       text = path.read_text(encoding='ascii')
       for number, line in enumerate(text.splitlines(), 1):
-        # Names are repeated in the lists, to balance classes.
+        # The lists repeat names to balance the classes.
         stem = pathlib.PurePosixPath(line.strip()).name.removesuffix('.mov')
         if not stem:
           continue

@@ -1,6 +1,6 @@
-"""The protocols of SiW-M: leave one of 13 types out, and known attacks.
+"""The protocols of SiW-M: leave-one-type-out (13 types), and known attacks.
 
-They stand on the shipped split of the live clips; the threshold is set on the
+They use the shipped split of the live clips. The threshold is set on the
 training clips.
 """
 
@@ -31,8 +31,8 @@ def _held_out(kind: str) -> Protocol:
 
 def _known() -> Protocol:
   def tested(row) -> bool:
-    # Ours: every fifth attack, by the number in its name; published lists of
-    # known attacks are not shipped with the data.
+    # Our own choice: every fifth attack, by the number in its name. The data
+    # comes without lists of known attacks.
     if row['attack_type'] == 'live':
       return row['split'] == 'test'
     return int(row['subject'].rpartition('_')[2]) % 5 == 0
@@ -50,6 +50,6 @@ def _protocol(title: str, train: Callable, test: Callable) -> Protocol:
     domain_field='dataset',
     headline=('acer', 'eer', 'auc'),
     threshold_source='train',
-    # Subjects are not in the names.
+    # The names do not identify subjects.
     disjoint_subjects=False,
   )

@@ -1,14 +1,14 @@
-"""The clips that there are: subjects, splits, domains, types (NumPy only)."""
+"""The clips to render: their subjects, splits, domains and types."""
 
 import dataclasses
 
 from nasfas_datasets.synthetic_fas import rooms
 
-# The order is that of the integer `kind` of the renderer.
+# In the order of the renderer's integer `kind`.
 KINDS = ('live', 'print', 'print_cut', 'replay', 'mask_rigid', 'mask_paper')
 ATTACKS = KINDS[1:]
 
-# What an attack was made with: the `medium` of the record.
+# The medium of an attack, `medium` in the record.
 VARIANTS = {
   'live': ('',),
   'print': ('paper_flat', 'paper_bent'),
@@ -21,13 +21,13 @@ VARIANTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-  """How many clips there are.
+  """The number of clips.
 
   Attributes:
     subjects: number of subjects in train, dev and test.
     live: live clips of each subject in each domain.
-    attacks: attack types of each subject in each domain, one clip each; they
-      take turns, so that every domain of every split has all of them.
+    attacks: attack clips of each subject in each domain, each of another type.
+      The types take turns, so that every domain of every split has all types.
   """
 
   subjects: dict[str, int]
@@ -37,7 +37,7 @@ class Size:
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-  """One clip to be rendered; all that its pixels depend on but the seed."""
+  """One clip to render: all that its pixels depend on, except the seed."""
 
   index: int
   split: str

@@ -1,4 +1,4 @@
-"""The protocols of synthetic_fas: a twin of every family of the field."""
+"""The protocols of synthetic_fas, one family for each in the literature."""
 
 from nasfas_datasets.synthetic_fas import plan, rooms
 from nasfas_jax.data.protocols.definition import (
@@ -38,7 +38,7 @@ def protocols() -> list[Protocol]:
       )
     )
   for domain in domains:
-    # Trained on flat attacks, tested on masks in a new room.
+    # Train on flat attacks, test on masks in an unseen room.
     make.append(
       (
         f'{name}/cross_domain_type/{domain}',

@@ -8,11 +8,12 @@ import pathlib
 
 from nasfas_datasets import listing
 
-# The protocol 'classification': subjects of each split.
+# The subjects of each split, as in the protocol 'classification'.
 SUBJECTS = {'train': range(1, 8), 'dev': range(8, 13), 'test': range(13, 18)}
 GRAMMAR = 'SS_TT_NN.hdf5 (subject 01-17, session 01-03, shot 01-05)'
 INSTRUCTIONS = """
-3DMAD is had from https://www.idiap.ch/dataset/3dmad by an end user licence.
+3DMAD is available under an end user licence:
+https://www.idiap.ch/dataset/3dmad
 manual_dir holds the files SS_TT_NN.hdf5 as shipped, in any folders.
 """
 
@@ -27,7 +28,7 @@ def parse(root: pathlib.Path, name: str) -> dict[str, object]:
     raise listing.ClipError(f'subject {subject}; 3DMAD has 01 to 17')
   live = session != '03'
   return {
-    # The same clip in either form of file.
+    # The same for both file formats.
     'clip_id': stem,
     'subject': subject,
     'split': split[0],
@@ -45,7 +46,7 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
   """Lists the folder; see `listing`."""
   listing.require_folders(root, ['.'], INSTRUCTIONS)
   root = root.resolve()
-  # The .hdf5 of a clip comes first: an .avi beside it is the same clip.
+  # The .hdf5 comes first; an .avi of the same clip is then skipped.
   paths = [
     path
     for suffix in ('.hdf5', '.avi')

@@ -1,7 +1,7 @@
-"""The protocols of 3DMAD: classification, and leave one subject out.
+"""The protocols of 3DMAD: classification, and leave-one-subject-out.
 
-Of the other 16 subjects every second one sets the threshold (published: 8 of
-them at random).
+Every second of the other 16 subjects sets the threshold. The publication draws
+these 8 at random.
 """
 
 from nasfas_datasets.three_d_mad import layout
