@@ -1,6 +1,7 @@
 """The search on real video files, from a CSV to a report."""
 
-from nasfas_configs import search as search_config
+from small_search import small_config
+
 from nasfas_datasets import prepare
 from nasfas_datasets.manifest_fas import astronaut_example
 from nasfas_jax import files, search
@@ -15,12 +16,11 @@ def test_search_on_videos_of_a_manifest(tmp_path):
     data_dir=tmp_path / 'data',
     manual_dir=videos,
   )
-  config = search_config.get_config('debug')
+  config = small_config(warmup_steps=1, num_steps=2)
   config.protocol = 'manifest_fas/official'
   config.data.builder_config = 'small'
   config.data.data_dir = str(tmp_path / 'data')
-  config.search.num_steps = config.train.num_steps = 2
-  config.search.warmup_steps = 1
+  config.train.num_steps = 2
   search.search(config, tmp_path / 'run')
   results = files.read_json(tmp_path / 'run' / 'results.json')
   assert results['splits']['test']['num_live'] == 4

@@ -25,6 +25,12 @@ def command(workdir, data_dir, cache):
     f'--config.data.data_dir={data_dir}',
     f'--config.search.num_steps={STEPS}',
     f'--config.train.num_steps={STEPS}',
+    # Small, so that it compiles fast.
+    '--config.data.image_size=16',
+    '--config.data.num_frames=2',
+    '--config.supernet.num_nodes=1',
+    '--config.supernet.output_size=4',
+    '--config.network.output_size=4',
     '--config.checkpoint_every=3',
     '--config.log_every=1',
   ]
