@@ -50,17 +50,32 @@ def search(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     config.data.builder_config,
     config.threshold_source,
   )
-  found = make_search(config, selection)
-  run_log.start(workdir, config, selection)
+  genotype = obtain_genotype(config, workdir, selection)
+  train.fit_and_judge(config, workdir, selection, genotype)
+
+
+def obtain_genotype(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  selection: protocols.Selection,
+) -> genotypes.Genotype:
+  """Starts or resumes the run; searches unless genotype.json is there.
+
+  The supernet is built only for a search that is not finished, and is gone when
+  the training of the derived network begins.
+  """
   path = workdir / 'genotype.json'
-  if path.exists():
-    # Resuming: an earlier process finished the search.
+  finished = path.exists()
+  # Before the run starts: clips that make no tasks leave nothing behind.
+  found = None if finished else make_search(config, selection)
+  run_log.start(workdir, config, selection)
+  if finished:
     genotype = genotypes.load(path)
   else:
     genotype = find(config, workdir, found, selection)
     genotype.save(path)
   progress.say(f'Genotype: {path}')
-  train.fit_and_judge(config, workdir, selection, genotype)
+  return genotype
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -19,6 +19,7 @@ from nasfas_jax import inputs, loop, losses, models, optimizers, supervised
 from nasfas_jax.models import architecture, genotypes
 from nasfas_jax.models.search_spaces import LEVELS
 from nasfas_jax.models.supernet import Supernet
+from nasfas_jax.searchers import meta
 from nasfas_jax.states import SearchState
 
 PyTree = Any
@@ -93,9 +94,7 @@ def initial_state(
   variables = models.initialize(model, params_key, example, arch)
   log_rates, rate_opt_state = {}, ()
   if inner_lr is not None:
-    log_rates = jax.tree.map(
-      lambda _: jnp.float32(math.log(inner_lr)), variables['params']
-    )
+    log_rates = meta.constant_rates(variables['params'], math.log(inner_lr))
     rate_opt_state = rate_optimizer.init(log_rates)
   return SearchState(
     step=jnp.zeros((), jnp.int32),
