@@ -1,5 +1,6 @@
 """What a run records: its config, its environment, its metrics."""
 
+import atexit
 import importlib.metadata
 import json
 import os
@@ -106,6 +107,8 @@ def _hold(workdir: pathlib.Path) -> None:
     file.close()
     return
   _held[path] = file
+  # Left open at the end, it would be a ResourceWarning.
+  atexit.register(file.close)
 
 
 def describe(selection: protocols.Selection) -> dict[str, object]:
