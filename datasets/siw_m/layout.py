@@ -8,7 +8,7 @@ import pathlib
 import re
 from collections.abc import Mapping
 
-from nasfas_datasets import listing
+from nasfas_datasets import listing, text_files
 
 # Prefix of the stem -> (attack type, the dataset's own code of its 13 types).
 TYPES = {
@@ -94,7 +94,7 @@ def read_live_lists(root: pathlib.Path) -> dict[str, str]:
       path = root / folder / f'{split}list_live.txt'
       if not path.is_file():
         continue
-      text = path.read_text(encoding='ascii')
+      text = text_files.read(path)
       for number, line in enumerate(text.splitlines(), 1):
         # The lists repeat names to balance the classes.
         stem = pathlib.PurePosixPath(line.strip()).name.removesuffix('.mov')
