@@ -51,7 +51,8 @@ def sample_frames(
   Raises:
     VideoError: if there is no picture or one cannot be decoded.
   """
-  chosen = pictures(folder)[: limit or None]
+  found = pictures(folder)
+  chosen = found[: limit or None]
   if not chosen:
     raise video.VideoError(f'{folder}: there is no picture.')
   places = video.even_indices(len(chosen), num_frames)
@@ -59,4 +60,4 @@ def sample_frames(
   for place in places:
     frame = video.read_image(chosen[place])
     frames.append(frame if transform is None else transform(frame))
-  return video.Clip(frames, places, 0.0)
+  return video.Clip(frames, places, 0.0, num_frames=len(found))
