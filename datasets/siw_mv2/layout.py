@@ -121,6 +121,33 @@ def parse(
   }
 
 
+def read_list(path: pathlib.Path, live: bool | None = None) -> set[str]:
+  """The different stems of a list.
+
+  Args:
+    path: the list.
+    live: whether all its clips are live, or all are attacks; None: mixed.
+
+  Raises:
+    ValueError: for a line that is no stem or has another label.
+  """
+  stems = set()
+  for number, line in list_files.read_lines(path):
+    stem = re.sub(r'\.(mov|mp4)$', '', line.rpartition('/')[2], flags=re.I)
+    where = f'{path}, line {number}: {line[:80]!r}'
+    try:
+      kind = type_of(stem)
+    except listing.ClipError as error:
+      raise ValueError(f'{where}: {error}.') from error
+    if live is not None and live != (kind == 'Live'):
+      raise ValueError(
+        f'{where} is not {"live" if live else "an attack"}, as its list says.'
+      )
+    # trainlist_all and train_A_pretrain repeat names to balance the classes.
+    stems.add(stem)
+  return stems
+
+
 def read_lists(root: pathlib.Path) -> tuple[dict[str, set[str]], list[str]]:
   """Reads the lists of the protocols.
 
@@ -145,23 +172,11 @@ def read_lists(root: pathlib.Path) -> tuple[dict[str, set[str]], list[str]]:
         )
       notes.append(f'{path.relative_to(root)} is missing')
       continue
-    stems = set()
-    for number, line in list_files.read_lines(path):
-      # trainlist_all and train_A_pretrain repeat names to balance the classes.
-      stem = re.sub(r'\.(mov|mp4)$', '', line.rpartition('/')[2], flags=re.I)
-      where = f'{path}, line {number}: {line[:80]!r}'
-      try:
-        kind = type_of(stem)
-      except listing.ClipError as error:
-        raise ValueError(f'{where}: {error}.') from error
-      if live is not None and live != (kind == 'Live'):
-        raise ValueError(
-          f'{where} is not {"live" if live else "an attack"}, as its list says.'
-        )
-      stems.add(stem)
+    stems = read_list(path, live)
+    for stem in sorted(stems):
       lists.setdefault(stem, set()).add(name)
       if {'1/train', '1/test'} <= lists[stem]:
-        raise ValueError(f'{where} is both in a train and in a test list.')
+        raise ValueError(f'{path}: {stem} is in a train list too.')
     if title in PUBLISHED and len(stems) != PUBLISHED[title]:
       notes.append(
         f'{path.relative_to(root)} names {len(stems)} clips; published: '
