@@ -35,6 +35,11 @@ def read(path: pathlib.Path, max_bytes: int = MAX_BYTES) -> str:
     data = path.read_bytes()
   except OSError as error:
     raise ValueError(f'{path}: not a text file: {error.strerror}.') from error
+  return decode(data, path)
+
+
+def decode(data: bytes, path: pathlib.Path) -> str:
+  """The text of a file's bytes; see `read`."""
   encoding = next((name for mark, name in _MARKS if data.startswith(mark)), '')
   try:
     text = data.decode(encoding or 'utf-8')

@@ -33,7 +33,11 @@ def test_every_dataset_of_videos_has_an_example_tree():
   videos = {
     name
     for name in folders.dataset_folders()
-    if issubclass(fas_builder.builder_class(name), video_builder.VideoBuilder)
+    if issubclass(
+      builder := fas_builder.builder_class(name), video_builder.VideoBuilder
+    )
+    # A manifest has no grammar of names.
+    and hasattr(builder.layout, 'parse')
   }
   assert videos == set(trees.NAMES)
   assert len(videos) >= 9
@@ -83,7 +87,8 @@ def test_an_empty_file_a_link_out_and_a_double_are_skipped(tmp_path):
   assert found.clips[0].path.suffix == '.hdf5'
   assert dict(found.skipped) == {
     '01_01_03.hdf5': 'the file has 0 bytes',
-    '01_01_04.hdf5': 'a link out of the folder',
+    '01_01_04.hdf5': 'a link out of the folder: copy the file, or link its '
+    'folder',
     'Data/01_01_01.avi': "a second file of the clip '01_01_01'",
   }
   assert len(found.missing) == 253
