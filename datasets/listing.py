@@ -307,12 +307,8 @@ def annotation(
   """The first existing annotation file, or None; see `Boxes`."""
   for name in names:
     path = root / name
-    path: the video, the picture or the folder of frames, inside the root.
-    lists: the dataset's own lists that name the clip, separated by blanks.
-    boxes: the annotation of its face boxes; None: none.
-    box: x0, y0, x1, y1, where the list of clips itself gives the one box.
-    depth: the folder of its depth maps, or one picture for all frames; None:
-      unknown.
+    if path.is_file() and is_inside(path, root):
+      return Boxes(format_, path, size)
   return None
 
 
