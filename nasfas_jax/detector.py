@@ -53,6 +53,10 @@ OUTCOMES = (
   TOO_LARGE,
   NO_SCORE,
 )
+# Those with a score.
+SCORED = (LIVE, SPOOF, STILL)
+# First frame, last frame, score.
+Part = tuple[int, int, float]
 # Snippets that the network takes at once.
 _MAX_BATCH = 8
 # The list of training subjects of a large run has a few megabytes.
@@ -326,7 +330,8 @@ class Detector:
       ValueError: for frames of another form.
       FaceError, ImportError, FileNotFoundError: see `judge`.
     """
-    return self.judge(sample_array(frames, self.reading), box, rules).score
+    number = self.reading.preparation.num_frames
+    return self.judge(sample_array(frames, number), box, rules).score
 
   def score_file(
     self,
@@ -348,8 +353,56 @@ class Detector:
       ImportError, FileNotFoundError: if the face models cannot be loaded.
     """
     return self.attempt(
-      lambda: sample_file(path, self.reading, rules.limits), box, rules
+      lambda: sample_file(
+        path, self.reading.preparation.num_frames, rules.limits
+      ),
+      box,
+      rules,
     )
+
+  def score_parts(
+    self,
+    path: str | os.PathLike[str],
+    box: Box,
+    num_parts: int,
+    rules: Rules = Rules(),
+  ) -> list[Part]:
+    """The scores of a video's parts, each as if it were the whole clip.
+
+    Args:
+      path: the file.
+      box: of the face in all parts.
+      num_parts: parts of equal length.
+      rules: what is judged.
+
+    Returns:
+      (first frame, last frame, score) of each part; empty for a picture, or a
+      video with too few frames for two parts.
+
+    Raises:
+      VideoError: if it cannot be read or is too large.
+    """
+    prepared = self.reading.preparation
+    wanted = dataclasses.replace(
+      prepared, num_frames=prepared.num_frames * num_parts
+    )
+    crops = clip_crops.make_crops(
+      sample_file(path, wanted.num_frames, rules.limits),
+      wanted,
+      box,
+      rules.face,
+    )
+    parts = []
+    for first in range(0, len(crops.pictures), prepared.num_frames):
+      places = slice(first, first + prepared.num_frames)
+      if len(crops.pictures[places]) == prepared.num_frames:
+        snippets = self.snippets(crops.pictures[places], crops.face_box)
+        scores, _ = self.score_snippets(snippets)
+        frame_index = crops.frame_index[places]
+        parts.append(
+          (int(frame_index[0]), int(frame_index[-1]), float(np.mean(scores)))
+        )
+    return parts if len(parts) > 1 else []
 
   def attempt(self, open_clip, box: Box, rules: Rules) -> Judged:
     """As `judge`, with an outcome instead of an exception.
@@ -369,12 +422,12 @@ class Detector:
       return Judged(UNREADABLE, notes=(' '.join(str(error).split()),))
 
 
-def sample_array(frames: np.ndarray, reading: Reading) -> clip_crops.Sample:
+def sample_array(frames: np.ndarray, num_frames: int) -> clip_crops.Sample:
   """Reads a clip from memory.
 
   Args:
     frames: uint8 RGB [T, H, W, 3].
-    reading: of clips.
+    num_frames: the most frames, evenly spread.
 
   Raises:
     ValueError: for frames of another form.
@@ -390,7 +443,7 @@ def sample_array(frames: np.ndarray, reading: Reading) -> clip_crops.Sample:
       'frames must be a uint8 array [T, H, W, 3]; here: '
       f'{getattr(frames, "dtype", type(frames).__name__)} {list(shape)}.'
     )
-  chosen = video.even_indices(len(frames), reading.preparation.num_frames)
+  chosen = video.even_indices(len(frames), num_frames)
 
   def sample(transform: video.Transform) -> video.Clip:
     return video.Clip([transform(frames[i]) for i in chosen], chosen, 0.0)
@@ -399,9 +452,14 @@ def sample_array(frames: np.ndarray, reading: Reading) -> clip_crops.Sample:
 
 
 def sample_file(
-  path: str | os.PathLike[str], reading: Reading, limits: file_limits.Limits
+  path: str | os.PathLike[str], num_frames: int, limits: file_limits.Limits
 ) -> clip_crops.Sample:
   """Reads a clip from a file, which is checked here.
+
+  Args:
+    path: a picture or a video.
+    num_frames: the most frames, evenly spread.
+    limits: the largest input that is read.
 
   Raises:
     VideoError: see `file_limits.check`.
@@ -414,7 +472,7 @@ def sample_file(
       limits.check_frame(str(path), frame.shape[1], frame.shape[0])
       return transform(frame)
 
-    return video.sample_frames(path, reading.preparation.num_frames, checked)
+    return video.sample_frames(path, num_frames, checked)
 
   return sample
 
