@@ -28,6 +28,8 @@ _LEAVES = {
   'running_mean': ('batch_stats', 'mean'),
   'running_var': ('batch_stats', 'var'),
 }
+# In PyTorch's message for a file that holds more than tensors.
+_FOREIGN_CLASS = re.compile(r'GLOBAL (\S+) was not an allowed global')
 _WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
 # The most names of a kind that an error lists.
 _MAX_LISTED = 8
@@ -56,7 +58,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
   Raises:
     FileNotFoundError: if there is no such file.
     ValueError: if it is not a file of torch.save, or holds anything but named
-      tensors.
+      tensors of finite numbers, or two names of one tensor.
   """
   name = repr(os.fspath(path))
   try:
@@ -65,9 +67,18 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     raise
   except Exception as error:
     # PyTorch's errors have no common base class.
+    held = _FOREIGN_CLASS.search(str(error))
+    if held:
+      # What a whole model holds, or a file made to do harm.
+      raise ValueError(
+        f'{name} holds a Python object ({held[1]}), not tensors only; reading '
+        'it could run code. Where it was made: '
+        'torch.save(model.state_dict(), PATH).'
+      ) from error
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     raise ValueError(
-      f'{name} is no PyTorch checkpoint of tensors only: {reason}'
+      f'{name} is no PyTorch checkpoint of tensors only, or is damaged: '
+      f'{reason}'
     ) from error
   if isinstance(state, Mapping) and isinstance(
     state.get('state_dict'), Mapping
@@ -88,12 +99,63 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
       f'{name} holds entries that are not tensors: {_listed(wrong)}; allowed: '
       "a state_dict, or a dict with one under 'state_dict'."
     )
-  return plain_names(state)
+  try:
+    check_values(state)
+    return plain_names(state)
+  except ValueError as error:
+    raise ValueError(f'{name}: {error}') from error
+
+
+def check_values(state: State) -> None:
+  """Refuses what no network computes with.
+
+  Raises:
+    ValueError: lists the tensors that are not dense and of a real floating
+      type, or that hold a NaN, an infinity or a negative variance. Counters are
+      not looked at.
+  """
+  kept = {name: state[name] for name in tensor_shapes(state)}
+  wrong = [
+    f'{name} {str(value.dtype).removeprefix("torch.")}'
+    for name, value in kept.items()
+    if not value.is_floating_point()
+    or value.layout is not torch.strided
+    or value.device.type == 'meta'
+  ]
+  if wrong:
+    raise ValueError(
+      f'{len(wrong)} tensors are not dense numbers of a real floating type '
+      f'({_listed(wrong)}).'
+    )
+  broken = [
+    name
+    for name, value in kept.items()
+    if not torch.isfinite(value).all()
+    or (name.endswith('running_var') and (value < 0).any())
+  ]
+  if broken:
+    raise ValueError(
+      f'{len(broken)} tensors hold a NaN, an infinity or a negative variance '
+      f'({_listed(broken)}).'
+    )
 
 
 def plain_names(state: State) -> dict[str, torch.Tensor]:
-  """Removes 'module.' (DataParallel) and '_orig_mod.' (torch.compile)."""
-  return {_WRAPPERS.sub('', name): value for name, value in state.items()}
+  """Removes 'module.' (DataParallel) and '_orig_mod.' (torch.compile).
+
+  Raises:
+    ValueError: if that gives two tensors one name.
+  """
+  plain: dict[str, torch.Tensor] = {}
+  before: dict[str, str] = {}
+  for name, value in state.items():
+    short = _WRAPPERS.sub('', name)
+    if short in plain:
+      raise ValueError(
+        f'Two names are those of one tensor: {before[short]} and {name}.'
+      )
+    plain[short], before[short] = value, name
+  return plain
 
 
 def check_shapes(
