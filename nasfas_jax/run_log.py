@@ -281,11 +281,26 @@ def read_metrics(path: pathlib.Path) -> list[dict]:
 
   Returns:
     One dict per line; [] if the file does not exist.
+
+  Raises:
+    ValueError: if another line is damaged; names file and line.
   """
   if not path.exists():
     return []
   entries = []
-  for line in path.read_text(encoding='utf-8').splitlines(keepends=True):
-    if line.endswith('\n'):
-      entries.append(json.loads(line))
+  for number, line in enumerate(path.read_bytes().splitlines(True), 1):
+    if not line.endswith(b'\n'):
+      continue
+    try:
+      entry = json.loads(line)
+      if not isinstance(entry, dict) or not (
+        isinstance(entry.get('phase'), str) and type(entry.get('step')) is int
+      ):
+        raise ValueError('it has no phase and step')
+    except (ValueError, RecursionError) as error:
+      raise ValueError(
+        f'{str(path)!r} is damaged in line {number}: {error}. Without that '
+        'line the run goes on and its curves have a gap.'
+      ) from error
+    entries.append(entry)
   return entries

@@ -255,7 +255,11 @@ def test_a_run_is_compared_in_float32_whatever_it_computed_in(
   written['search']['gumbel'] = True
   # A run of before this field.
   del written['search']['temperature']
+  _, loaded = compare.load(evaluate.read_run_config(workdir))
   (tmp_path / 'run' / 'config.json').write_text(json.dumps(written), 'utf-8')
+  # The checkpoint of such a run.
+  shutil.rmtree(tmp_path / 'run' / 'checkpoints')
+  source.keep(loaded, tmp_path / 'run')
   config = small_config(written['data']['data_dir'])
   config.checkpoint = str(tmp_path / 'run')
   config.model = 'cdcnpp'
