@@ -203,13 +203,13 @@ def _set(config, name: str, value, path: pathlib.Path) -> None:
   known, new = config[last], _tuples(value)
   if isinstance(known, ml_collections.ConfigDict) and isinstance(new, dict):
     new = ml_collections.ConfigDict(new)
-  elif isinstance(known, float) and isinstance(new, int):
-    new = float(new)
   try:
+    if isinstance(known, float) and type(new) is int:
+      new = float(new)
     if new is None and known is not None:
       raise TypeError('null is not allowed')
     config[last] = new
-  except (TypeError, ValueError) as error:
+  except (TypeError, ValueError, OverflowError) as error:
     raise ValueError(
       f'{str(path)!r}: config.{name} is {value!r}: {error}.'
     ) from error

@@ -10,6 +10,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -60,11 +61,14 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     ValueError: if it is not a file of torch.save, or holds anything but named
       tensors of finite numbers, or two names of one tensor.
   """
-  name = repr(os.fspath(path))
+  with open(path, 'rb') as file:
+    return _load(file, repr(os.fspath(path)))
+
+
+def _load(file: BinaryIO, name: str) -> dict[str, torch.Tensor]:
+  """Reads an open file; `name` stands in messages."""
   try:
-    state = torch.load(path, map_location='cpu', weights_only=True)
-  except OSError:
-    raise
+    state = torch.load(file, map_location='cpu', weights_only=True)
   except Exception as error:
     # PyTorch's errors have no common base class.
     held = _FOREIGN_CLASS.search(str(error))
@@ -84,10 +88,22 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     state.get('state_dict'), Mapping
   ):
     state = state['state_dict']
+  try:
+    return checked(state)
+  except ValueError as error:
+    raise ValueError(f'{name} {error}') from error
+
+
+def checked(state: object) -> dict[str, torch.Tensor]:
+  """A state_dict under plain names, if it is one.
+
+  Raises:
+    ValueError: if it is anything else, or holds what no network computes with.
+  """
   if not isinstance(state, Mapping):
     raise ValueError(
-      f'{name} holds a {type(state).__name__}; allowed: a state_dict, or a '
-      "dict with one under 'state_dict'."
+      f'holds a {type(state).__name__}; allowed: a state_dict, or a dict with '
+      "one under 'state_dict'."
     )
   wrong = [
     str(key)
@@ -96,14 +112,11 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
   ]
   if wrong:
     raise ValueError(
-      f'{name} holds entries that are not tensors: {_listed(wrong)}; allowed: '
-      "a state_dict, or a dict with one under 'state_dict'."
+      f'holds entries that are not tensors: {_listed(wrong)}; allowed: a '
+      "state_dict, or a dict with one under 'state_dict'."
     )
-  try:
-    check_values(state)
-    return plain_names(state)
-  except ValueError as error:
-    raise ValueError(f'{name}: {error}') from error
+  check_values(state)
+  return plain_names(state)
 
 
 def check_values(state: State) -> None:
@@ -121,10 +134,13 @@ def check_values(state: State) -> None:
     if not value.is_floating_point()
     or value.layout is not torch.strided
     or value.device.type == 'meta'
+    # A few stored numbers may stand for more than the memory holds.
+    or value.numel() * value.element_size() > value.untyped_storage().nbytes()
   ]
   if wrong:
     raise ValueError(
-      f'{len(wrong)} tensors are not dense numbers of a real floating type '
+      f'holds {len(wrong)} tensors that are not dense numbers of a real '
+      f'floating type '
       f'({_listed(wrong)}).'
     )
   broken = [
@@ -135,7 +151,8 @@ def check_values(state: State) -> None:
   ]
   if broken:
     raise ValueError(
-      f'{len(broken)} tensors hold a NaN, an infinity or a negative variance '
+      f'holds {len(broken)} tensors with a NaN, an infinity or a negative '
+      f'variance '
       f'({_listed(broken)}).'
     )
 
@@ -152,7 +169,7 @@ def plain_names(state: State) -> dict[str, torch.Tensor]:
     short = _WRAPPERS.sub('', name)
     if short in plain:
       raise ValueError(
-        f'Two names are those of one tensor: {before[short]} and {name}.'
+        f'holds two names of one tensor: {before[short]} and {name}.'
       )
     plain[short], before[short] = value, name
   return plain
@@ -187,7 +204,9 @@ def check_shapes(
 def _listed(names: list[str]) -> str:
   shown = ', '.join(names[:_MAX_LISTED])
   more = len(names) - _MAX_LISTED
-  return f'{shown} and {more} more' if more > 0 else shown
+  text = f'{shown} and {more} more' if more > 0 else shown
+  # A name of a file may hold anything.
+  return text.encode('unicode_escape').decode()[:2000]
 
 
 def tensor_shapes(state: State) -> dict[str, Shape]:

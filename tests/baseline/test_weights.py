@@ -261,13 +261,13 @@ class Malicious:
     ),
     (
       {'a.weight': torch.tensor([1.0, torch.nan]), 'b.bias': torch.ones(2)},
-      r"'model.pth': 1 tensors hold a NaN.* \(a.weight\)",
+      r"'model.pth' holds 1 tensors with a NaN.* \(a.weight\)",
     ),
     ({'a.running_var': -torch.ones(1)}, r'negative variance \(a.running_var'),
     ({'a': torch.ones(2, dtype=torch.int8)}, r'real floating type \(a int8'),
     (
       {'module.a': torch.ones(2), 'a': torch.ones(2)},
-      "'model.pth': Two names are those of one tensor: module.a and a.",
+      "'model.pth' holds two names of one tensor: module.a and a.",
     ),
   ],
 )
@@ -280,9 +280,12 @@ def test_other_content_is_refused(tmp_path, monkeypatch, content, message):
   assert not pathlib.Path('ran').exists()
 
 
-def test_a_sparse_tensor_is_refused():
-  with pytest.raises(ValueError, match=r'are not dense numbers .*\(a float32'):
-    weights.check_values({'a': torch.ones(2).to_sparse()})
+@pytest.mark.parametrize(
+  'value', [torch.ones(2).to_sparse(), torch.ones(1).expand(1 << 50)]
+)
+def test_a_tensor_that_is_not_all_there_is_refused(value):
+  with pytest.raises(ValueError, match=r'not dense numbers .*\(a float32'):
+    weights.check_values({'a': value})
 
 
 def test_what_is_refused_would_have_run(tmp_path, monkeypatch):
