@@ -104,7 +104,7 @@ def prepare(
   face_models: str | pathlib.Path | None = None,
   **settings,
 ) -> pathlib.Path:
-  """Prepares a dataset as far as it is missing; prints nothing.
+  """Prepares a dataset, unless it is there; then one line says so on stderr.
 
   Args:
     name: of the dataset.
@@ -152,10 +152,13 @@ def prepare(
     beam_options=beam_build.options(beam_options) if use_beam else None,
     min_shard_size=MIN_SHARD_BYTES,
   )
+  folder = pathlib.Path(builder.data_dir)
+  if folder.exists():
+    progress_lib.say(f'Prepared before. To prepare it again, delete {folder}')
   tfds.disable_progress_bar()
   with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints to it.
     builder.download_and_prepare(download_config=download_config)
-  return pathlib.Path(builder.data_dir)
+  return folder
 
 
 def _define_flags() -> None:
