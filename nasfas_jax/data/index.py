@@ -96,11 +96,21 @@ def load_index(
   if folder is None:
     wanted = f'{name}/{builder_config}' if builder_config else name
     option = f' --config={builder_config}' if builder_config else ''
+    ready = sorted(
+      path.parents[1].name
+      for path in (data_dir / name).glob(f'*/*/{records.INDEX_FILE}')
+    )
+    others = ''
+    if ready:
+      others = (
+        f'. Prepared are: {", ".join(ready)}; --config.data.builder_config '
+        'chooses one'
+      )
     raise FileNotFoundError(
       f'The dataset {wanted!r} is not prepared in {str(data_dir)!r}. Prepare '
       f'it with: python -m nasfas_datasets.prepare --dataset={name}{option} '
       f'--data_dir={data_dir} (settings are part of the name of a config: '
-      '--config=default --margin=2 makes default_margin2)'
+      f'--config=default --margin=2 makes default_margin2){others}'
     )
   rows = []
   positions = collections.Counter()
