@@ -333,5 +333,5 @@ def test_unprepared_data_is_an_error(tmp_path):
   folder = tmp_path / 'synthetic_fas' / 'small' / '1.0.0'
   folder.mkdir(parents=True)
   (folder / records.INDEX_FILE).touch()
-  with pytest.raises(FileNotFoundError, match='Prepared are: small; --config'):
+  with pytest.raises(FileNotFoundError, match='prepared there: small '):
     index.load_index(tmp_path, 'synthetic_fas', 'tiny')
