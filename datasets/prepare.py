@@ -177,6 +177,7 @@ def prepare(
     root = _folder(manual_dir)
   folder = pathlib.Path(builder.data_dir)
   if _is_current(builder, root, replace):
+    progress_lib.say(f'Already prepared: {folder}')
     return folder
   with build_lock.alone(
     folder.parent,
@@ -217,8 +218,9 @@ def _is_current(builder, root: pathlib.Path | None, replace: bool) -> bool:
   found = _differences(builder, root)
   if found and not replace:
     raise ValueError(
-      f'{str(folder)!r} is already prepared, but {"; ".join(found)}. '
-      '--replace builds it again; --data_dir names another place.'
+      f'{str(folder)!r} is already prepared, but from other data: '
+      f'{"; ".join(found)}. --replace builds it again; --data_dir names '
+      'another place.'
     )
   return not found and builder.index_path.exists()
 

@@ -340,7 +340,7 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
     """What was built and what is to be known of it: lines for the user."""
     first, *others = super().summary()
     lines = [first, *self._skipped_lines(), *others]
-    return lines + [f'NOTE: {note}' for note in self._notes()]
+    return lines + self._notes()
 
   def _skipped_lines(self) -> list[str]:
     found = self._found
@@ -371,9 +371,17 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
   def _notes(self) -> list[str]:
     """What the files themselves show, before they are decoded."""
     found = self._found
-    notes = list(found.notes)
-    notes += [
-      f'the subjects {first!r} and {other!r} look like one person'
+    lines = [f'NOTE: {note}' for note in found.notes]
+    wrong = sum(
+      'claimed_frames' in known for known in self._properties.values()
+    )
+    if wrong:
+      lines.append(
+        f'NOTE: {wrong} files hold another number of frames than their headers '
+        f'say; decoding decided (claimed_frames in {sources.SOURCES_FILE})'
+      )
+    lines += [
+      f'WARNING: the subjects {first!r} and {other!r} look like one person.'
       for first, other in listing.alike_subjects(found.clips)
     ]
     same = listing.same_files(found.clips)
@@ -386,18 +394,11 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
     ):
       if pairs:
         named = [f'{a.clip_id!r} and {b.clip_id!r}' for a, b in pairs]
-        notes.append(
-          f'the same bytes {what}, {len(pairs)} times: {listing.shorten(named)}'
+        lines.append(
+          f'WARNING: the same bytes {what}, {len(pairs)} times: '
+          f'{listing.shorten(named)}'
         )
-    wrong = sum(
-      'claimed_frames' in known for known in self._properties.values()
-    )
-    if wrong:
-      notes.append(
-        f'{wrong} files hold another number of frames than their headers say; '
-        f'decoding decided ({sources.SOURCES_FILE})'
-      )
-    return notes
+    return lines
 
   def file_properties(self) -> dict[str, dict[str, object]]:
     """Clip id -> what is known of the clip's file, see `nuisance`."""

@@ -22,9 +22,11 @@ from absl import app, flags, logging
 from ml_collections.config_flags import config_flags
 
 from nasfas_jax import (
+  audit,
   evaluate,
   list_protocols,
   progress,
+  records,
   run_config,
   search,
   train,
@@ -63,11 +65,12 @@ EXPERIMENTS = {
   'train': train.train,
   'evaluate': evaluate.evaluate,
   'protocols': list_protocols.list_protocols,
+  'audit': audit.audit,
   'study': study,
   'compare': compare,
 }
 # It is rendered and needs no licence, so a run makes it when it is missing.
-EMBEDDED_DATASET = 'synthetic_fas'
+EMBEDDED_DATASET = records.RENDERED_DATASET
 
 FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file(
@@ -146,8 +149,10 @@ def run(config, workdir: pathlib.Path) -> None:
       f'{", ".join(EXPERIMENTS)}.'
     )
   run_config.check_fields(config)
-  if config.experiment == 'protocols':
-    # It only prints: no dataset is rendered and no workdir is created.
+  if config.experiment in ('protocols', 'audit'):
+    # They only print: no workdir is created.
+    if config.experiment == 'audit':
+      prepare_embedded(config)
     EXPERIMENTS[config.experiment](config, workdir)
     return
   names = family_table.members(config.protocol)
