@@ -97,9 +97,12 @@ def fail(monkeypatch, capsys):
     ),
     (
       ['--config=configs/nope.py'],
-      "There is no file 'configs/nope.py'; configs known by name: audit, compare",
+      "There is no file 'configs/nope.py'; configs known by name: audit, ",
     ),
-    ([], 'Give --config=NAME or --config=FILE; known by name: audit, compare, '),
+    (
+      [],
+      'Give --config=NAME or --config=FILE; known by name: audit, compare, ',
+    ),
   ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(arguments, message, fail):
