@@ -34,6 +34,11 @@ from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.report import family_table
 
 
+def judge(config, workdir: pathlib.Path) -> None:
+  """Runs the experiment 'evaluate', which says when to prepare the data."""
+  evaluate.evaluate(config, workdir, prepare_embedded)
+
+
 def compare(config, workdir: pathlib.Path) -> None:
   """Runs the experiment 'compare', the only one that needs PyTorch.
 
@@ -61,11 +66,13 @@ def study(config, workdir: pathlib.Path) -> None:
 EXPERIMENTS = {
   'search': search.search,
   'train': train.train,
-  'evaluate': evaluate.evaluate,
+  'evaluate': judge,
   'protocols': list_protocols.list_protocols,
   'study': study,
   'compare': compare,
 }
+# They call `prepare_embedded` once they know that their checkpoint is sound.
+PREPARING = ('evaluate', 'compare')
 # It is rendered and needs no licence, so a run makes it when it is missing.
 EMBEDDED_DATASET = 'synthetic_fas'
 
@@ -101,6 +108,8 @@ FLAGS['config'].parser = _ConfigParser('config')
 
 def default_workdir(config) -> pathlib.Path:
   """The workdir of a run without --workdir."""
+  if config.experiment == 'evaluate' and config.scores:
+    return pathlib.Path('runs') / f'evaluate-{pathlib.Path(config.scores).stem}'
   if config.experiment == 'evaluate' and config.checkpoint:
     name = config.protocol.replace('/', '-')
     return pathlib.Path(config.checkpoint) / 'evaluate' / name
@@ -151,11 +160,13 @@ def run(config, workdir: pathlib.Path) -> None:
     EXPERIMENTS[config.experiment](config, workdir)
     return
   names = family_table.members(config.protocol)
+  if config.scores:
+    # No protocol chooses their clips.
+    names = []
   if names and config.protocol not in protocols.all_protocols():
     run_family(config, workdir, names)
   else:
-    if config.experiment != 'compare':
-      # compare calls it itself, once it knows the protocol of its checkpoint.
+    if config.experiment not in PREPARING:
       prepare_embedded(config)
     EXPERIMENTS[config.experiment](config, workdir)
   progress.say(f'Everything is in {workdir}')
@@ -193,7 +204,8 @@ def run_family(config, workdir: pathlib.Path, names: list[str]) -> None:
         progress.say(f'{name}: no run in {source}')
         continue
       one.checkpoint = str(source)
-    prepare_embedded(one)
+    if config.experiment not in PREPARING:
+      prepare_embedded(one)
     folder = family_table.folder(workdir, name)
     EXPERIMENTS[config.experiment](one, folder)
     results[name] = family_table.read(folder)
@@ -206,6 +218,7 @@ def run_family(config, workdir: pathlib.Path, names: list[str]) -> None:
   progress.say(
     'Test results in percent: mean ± standard deviation over the protocols of '
     'a row. Figures marked "published" were measured by others.'
+    + family_table.note(results)
   )
   progress.say(family_table.table(results))
 

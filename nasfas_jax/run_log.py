@@ -124,6 +124,11 @@ def describe(selection: protocols.Selection) -> dict[str, object]:
       name: index.fingerprint(rows) for name, rows in parts.items()
     },
     'train_subjects': sorted(index.subjects(selection.train)),
+    # So that an evaluation elsewhere can tell what the run has seen.
+    'train_values': {
+      field: sorted(index.values(selection.train, field))
+      for field in index.HOLDING_FIELDS
+    },
   }
 
 
