@@ -97,6 +97,9 @@ def evaluate(
   protocols.get_protocol(merged.protocol)
   if merged.threshold == RUN:
     run_threshold(source)
+  there, here = (c.data.builder_config or 'default' for c in (trained, merged))
+  if there != here:
+    progress.say(f'Trained on builder config {there!r}, evaluated on {here!r}.')
   # The network before the data: it is the faster one to be wrong.
   chosen = choose_network(merged, source)
   config_checks.check_model(
@@ -126,9 +129,6 @@ def evaluate(
     merged.threshold_source,
     judging=True,
   )
-  there, here = (c.data.builder_config or 'default' for c in (trained, merged))
-  if there != here:
-    progress.say(f'Trained on builder config {there!r}, evaluated on {here!r}.')
   _check_subjects(source, selection, merged.protocol)
   run_log.start(workdir, merged, selection)
   made = Trained(variables, step, trained.protocol)
@@ -172,12 +172,18 @@ def judge_file(
       f'config.scores is {config.scores!r} and config.checkpoint '
       f'{config.checkpoint!r}; give one of them.'
     )
+  recorded = ml_collections.ConfigDict(config.to_dict())
+  defaults = run_config.defaults_of(config)
+  for name in ('eval_face_scale', 'num_snippets'):
+    # A network would bring its own.
+    recorded.data[name] = defaults[f'data.{name}']
   rule = config.threshold or 'eer'
   if rule == RUN:
     raise ValueError(
       "config.threshold is 'run'; allowed with config.scores: "
       f'{thresholds.ALLOWED}.'
     )
+  check(recorded)
   rule = thresholds.parse(rule)
   source = config.threshold_source or 'dev'
   path = pathlib.Path(config.scores)
@@ -208,7 +214,7 @@ def judge_file(
         f'Warning: {len(shared)} subjects are in {source} and in test, such '
         f'as {str(min(shared))!r}: the threshold has seen them.'
       )
-  run_log.start(workdir, config, protocols.Selection([], [], [], source))
+  run_log.start(workdir, recorded, protocols.Selection([], [], [], source))
   scored = {part: scored[part] for part in (source, 'test') if part in scored}
   _finish(
     config,

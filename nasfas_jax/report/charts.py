@@ -220,8 +220,10 @@ def det_curves(
       drawn at the edge.
     operating_points: (APCER, BPCER) at the threshold in use, by name.
   """
-  with svg_figure(6.6, 5.2) as (figure, file):
-    axes = figure.add_subplot()
+  with svg_figure(9.5, 4.8) as (figure, file):
+    axes, aside = figure.subplots(1, 2, width_ratios=(5, 3))
+    # The legend has a place of its own, whatever the number of curves.
+    aside.set_axis_off()
     for place, (name, curve) in enumerate(curves.items()):
       colour = _LINES[place % len(_LINES)]
       style = _DASHES[place // len(_LINES) % len(_DASHES)]
@@ -248,12 +250,11 @@ def det_curves(
     axes.set_yticks(ticks, names)
     axes.set_xlim(ticks[0], ticks[-1])
     axes.set_ylim(ticks[0], ticks[-1])
-    axes.set_aspect('equal')
     axes.plot(ticks, ticks, color='#c5ccd3', linestyle='--', linewidth=1)
     axes.set_xlabel('APCER (%): spoof clips accepted')
     axes.set_ylabel('BPCER (%): live clips rejected')
     axes.set_title('the dot is the threshold in use')
-    figure.legend(loc='outside right upper')
+    aside.legend(*axes.get_legend_handles_labels(), loc='upper left')
   return file.getvalue()
 
 
@@ -264,21 +265,23 @@ def reliability(bins: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     bins: of each split: 'probability', 'live' and 'clips', see
       `calibration.judge`. The area of a marker grows with its clips.
   """
-  with svg_figure(4.6, 3.9) as (figure, file):
-    axes = figure.add_subplot()
+  with svg_figure(9.5, 3.7) as (figure, file):
+    axes, numbers = figure.subplots(1, 2)
     axes.plot((0, 1), (0, 1), color='#c5ccd3', linestyle='--', linewidth=1)
     for colour, (name, found) in zip(_LINES, bins.items(), strict=False):
       x = np.array([entry['probability'] for entry in found])
       y = np.array([entry['live'] for entry in found])
       clips = np.array([entry['clips'] for entry in found])
-      axes.plot(x, y, color=colour, label=_text(name))
-      axes.scatter(x, y, 8 + 120 * clips / clips.sum(), color=colour)
-    axes.set_xlim(-0.02, 1.02)
+      axes.plot(x, y, 'o-', color=colour, markersize=4, label=_text(name))
+      numbers.plot(x, clips / clips.sum(), 'o-', color=colour, markersize=4)
     axes.set_ylim(-0.02, 1.02)
-    axes.set_aspect('equal')
-    axes.set_xlabel('probability of live, from the score')
     axes.set_ylabel('share of live clips')
     axes.legend(loc='upper left')
+    numbers.set_ylim(0, None)
+    numbers.set_ylabel('share of all clips')
+    for panel in (axes, numbers):
+      panel.set_xlim(-0.02, 1.02)
+      panel.set_xlabel('probability of live, from the score')
   return file.getvalue()
 
 
