@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from nasfas_jax import (
   checkpoints,
   config_checks,
+  detector,
   files,
   inputs,
   judgement,
@@ -38,7 +39,6 @@ from nasfas_jax.report import page
 
 # The rule of config.threshold that takes the threshold of the run itself.
 RUN = 'run'
-THRESHOLD_FILE = 'threshold.json'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,25 +237,9 @@ def run_threshold(source: pathlib.Path) -> dict[str, object]:
   Raises:
     ValueError: if the run has none, or its file is damaged.
   """
-  for name in (THRESHOLD_FILE, 'results.json'):
-    path = source / name
-    if not path.exists():
-      continue
-    try:
-      found = files.read_json(path)
-      found = found if name == THRESHOLD_FILE else found['threshold']
-      return judgement.given_threshold(
-        float(found['value']),
-        f'of the run: {found["rule"]}',
-        str(found['split']),
-      )
-    except (ValueError, KeyError, TypeError) as error:
-      raise ValueError(
-        f'{str(path)!r} holds no threshold: {type(error).__name__} {error}.'
-      ) from error
-  raise ValueError(
-    f'The run in {str(source)!r} has no threshold: it has neither '
-    f'{THRESHOLD_FILE} nor results.json. Give --config.threshold=NUMBER.'
+  found = detector.read_threshold(source)
+  return judgement.given_threshold(
+    found.value, f'of the run: {found.rule}', RUN
   )
 
 
@@ -543,15 +527,11 @@ def _write_samples(config, workdir, predict, selection, test) -> None:
   rows = [selection.test[place] for place in places]
   parts = []
   supervision = losses.supervision_of(config.loss)
-  dynamic_image = inputs.InputForm(
-    fusion='dynamic',
-    rank_pooling=config.input.rank_pooling,
-    normalization='fixed',
-  )
   for batch in _batches(config, rows, 1):
     maps = predict(batch)['map']
-    pooled = inputs.network_input(batch['frames'], dynamic_image)
-    pictures = np.round(127.5 * (np.asarray(pooled) + 1.0)).astype(np.uint8)
+    pictures = inputs.dynamic_picture(
+      batch['frames'], config.input.rank_pooling
+    )
     target = losses.make_target(
       batch['depth'], batch['face_mask'], batch['label'], supervision
     )

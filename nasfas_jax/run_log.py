@@ -129,6 +129,9 @@ def describe(selection: protocols.Selection) -> dict[str, object]:
       field: sorted(index.values(selection.train, field))
       for field in index.HOLDING_FIELDS
     },
+    # Of the training clips, those of one frame, which have no motion.
+    'still_share': sum(row.get('num_frames') == 1 for row in selection.train)
+    / max(1, len(selection.train)),
   }
 
 

@@ -206,19 +206,19 @@ def test_a_wrong_genotype_is_found_before_anything_is_prepared(
 
 
 def test_the_threshold_of_a_run_is_that_of_its_calibration(run_folder):
-  with pytest.raises(ValueError, match='has no threshold: it has neither'):
+  with pytest.raises(ValueError, match='has no threshold: there is no'):
     evaluate.run_threshold(run_folder)
   old = {'threshold': {'value': 1, 'rule': 'EER', 'split': 'dev'}}
   files.write_json(run_folder / 'results.json', old)
   found = evaluate.run_threshold(run_folder)
-  assert found == judgement.given_threshold(1.0, 'of the run: EER', 'dev')
+  assert found == judgement.given_threshold(1.0, 'of the run: EER', 'run')
   files.write_json(
     run_folder / 'threshold.json',
     {'value': 2.5, 'rule': 'new', 'split': 'calibration'},
   )
   assert evaluate.run_threshold(run_folder)['value'] == 2.5
   (run_folder / 'threshold.json').write_text('{"value": "x"}')
-  with pytest.raises(ValueError, match=r"threshold.json' holds no threshold"):
+  with pytest.raises(ValueError, match=r"threshold.json' has no threshold"):
     evaluate.run_threshold(run_folder)
 
 
