@@ -57,6 +57,13 @@ def compare(config, workdir: pathlib.Path) -> None:
   experiment.compare(config, workdir, prepare_embedded)
 
 
+def calibrate(config, workdir: pathlib.Path) -> None:
+  """Runs the experiment 'calibrate'; imported late, as 'study' is."""
+  from nasfas_jax import calibrate as experiment
+
+  experiment.calibrate(config, workdir)
+
+
 def study(config, workdir: pathlib.Path) -> None:
   """Runs the experiment 'study'; imported late, as SciPy takes a second."""
   from nasfas_jax.study import experiment
@@ -69,10 +76,13 @@ EXPERIMENTS = {
   'train': train.train,
   'evaluate': judge,
   'predict': predict.predict,
+  'calibrate': calibrate,
   'protocols': list_protocols.list_protocols,
   'study': study,
   'compare': compare,
 }
+# No dataset is rendered for them, and no workdir is created.
+WITHOUT_DATA = ('protocols', 'predict', 'calibrate')
 # They call `prepare_embedded` once they know that their checkpoint is sound.
 PREPARING = ('evaluate', 'compare')
 # It is rendered and needs no licence, so a run makes it when it is missing.
@@ -157,8 +167,7 @@ def run(config, workdir: pathlib.Path) -> None:
       f'{", ".join(EXPERIMENTS)}.'
     )
   run_config.check_fields(config)
-  if config.experiment in ('protocols', 'predict'):
-    # They only print: no dataset is rendered and no workdir is created.
+  if config.experiment in WITHOUT_DATA:
     EXPERIMENTS[config.experiment](config, workdir)
     return
   names = family_table.members(config.protocol)
