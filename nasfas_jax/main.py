@@ -22,6 +22,7 @@ from absl import app, flags, logging
 from ml_collections.config_flags import config_flags
 
 from nasfas_jax import (
+  compare_runs,
   evaluate,
   list_protocols,
   predict,
@@ -77,12 +78,13 @@ EXPERIMENTS = {
   'evaluate': judge,
   'predict': predict.predict,
   'calibrate': calibrate,
+  'report': compare_runs.report,
   'protocols': list_protocols.list_protocols,
   'study': study,
   'compare': compare,
 }
-# No dataset is rendered for them, and no workdir is created.
-WITHOUT_DATA = ('protocols', 'predict', 'calibrate')
+# No dataset is rendered for them.
+WITHOUT_DATA = ('protocols', 'predict', 'calibrate', 'report')
 # They call `prepare_embedded` once they know that their checkpoint is sound.
 PREPARING = ('evaluate', 'compare')
 # It is rendered and needs no licence, so a run makes it when it is missing.

@@ -12,7 +12,14 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from nasfas_jax import files, metrics, run_config, run_log, score_table
+from nasfas_jax import (
+  files,
+  metrics,
+  records,
+  run_config,
+  run_log,
+  score_table,
+)
 from nasfas_jax.models import search_spaces
 from nasfas_jax.report import cell_drawing, charts, style, tables
 
@@ -56,7 +63,7 @@ def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
 
   sections = {
     'Results': tables.results_table(results),
-    'Searched cells': _cells(genotype),
+    'Searched cells': cells(genotype),
     'Operation weights over time': _alphas(entries, genotype, config),
     'Training curves': _curves(entries),
     'ROC': _roc(scores, threshold),
@@ -87,7 +94,8 @@ def _read_json(path: pathlib.Path) -> dict:
   return files.read_json(path) if path.exists() else {}
 
 
-def _cells(genotype: Mapping) -> str:
+def cells(genotype: Mapping) -> str:
+  """The drawings of a genotype's cells, and where it is from."""
   parts = []
   for level, cells in genotype.get('cells', {}).items():
     for number, cell in enumerate(cells, 1):
@@ -268,31 +276,40 @@ def _samples(path: pathlib.Path, threshold: float | None) -> str:
     samples = {name: file[name][:_MAX_SAMPLES] for name in file.files}
   order = np.lexsort((samples['clip_id'], samples['attack_type']))
   order = sorted(order, key=lambda i: -samples['label'][i])
-  cards = []
-  for i in order:
-    label, score = int(samples['label'][i]), float(samples['score'][i])
-    verdict = ''
-    if threshold is not None:
-      verdict = 'right' if (score > threshold) == (label == 1) else 'wrong'
-    pictures = {
+  shown = [clip_card(samples, i, threshold) for i in order]
+  return style.paragraph(
+    'Left to right: frame, dynamic image, true depth, predicted depth. Maps '
+    'run from 0 (dark) to 1 (bright); the target of an attack is 0.'
+  ) + style.cards(shown)
+
+
+def clip_card(
+  samples: Mapping[str, np.ndarray], i: int, threshold: float | None
+) -> str:
+  """The card of one clip.
+
+  Args:
+    samples: the content of samples.npz.
+    i: place of the clip.
+    threshold: live if score > threshold; None leaves out the verdict.
+  """
+  label, score = int(samples['label'][i]), float(samples['score'][i])
+  verdict = ''
+  # A clip without a label is neither.
+  if threshold is not None and label != records.UNLABELLED:
+    verdict = 'right' if (score > threshold) == (label == 1) else 'wrong'
+  return style.card(
+    {
       'frame': _png(samples['image'][i]),
       'dynamic image': _png(samples['dynamic'][i]),
       'true depth': _map_png(samples['depth'][i]),
       'predicted depth': _map_png(samples['predicted'][i]),
-    }
-    cards.append(
-      style.card(
-        pictures,
-        title=str(samples['attack_type'][i]),
-        text=f'score {score:.4f}',
-        detail=f'{samples["clip_id"][i]} · {samples["domain"][i]}',
-        verdict=verdict,
-      )
-    )
-  return style.paragraph(
-    'Left to right: frame, dynamic image, true depth, predicted depth. Maps '
-    'run from 0 (dark) to 1 (bright); the target of an attack is 0.'
-  ) + style.cards(cards)
+    },
+    title=str(samples['attack_type'][i]),
+    text=f'score {score:.4f}',
+    detail=f'{samples["clip_id"][i]} · {samples["domain"][i]}',
+    verdict=verdict,
+  )
 
 
 def _png(image: np.ndarray) -> str:

@@ -27,7 +27,7 @@ def search_run(tmp_path_factory):
   return workdir, results, path.read_text(encoding='utf-8')
 
 
-class _Checker(html.parser.HTMLParser):
+class Checker(html.parser.HTMLParser):
   """Collects what the page holds and checks that its tags are balanced."""
 
   _VOID = {'meta', 'img', 'br'}
@@ -58,7 +58,7 @@ class _Checker(html.parser.HTMLParser):
 
 def test_page_is_well_formed_and_self_contained(search_run):
   page = search_run[2]
-  checker = _Checker(page)
+  checker = Checker(page)
   tags = {tag for tag, _ in checker.tags}
   assert not tags & {'script', 'link', 'iframe', 'object', 'embed'}
   ids = [attrs['id'] for _, attrs in checker.tags if 'id' in attrs]
@@ -77,7 +77,7 @@ def test_page_is_well_formed_and_self_contained(search_run):
 
 
 def test_page_has_every_section(search_run):
-  assert _Checker(search_run[2]).sections == [
+  assert Checker(search_run[2]).sections == [
     'results',
     'searched-cells',
     'operation-weights-over-time',
@@ -94,7 +94,7 @@ def test_page_has_every_section(search_run):
   ]
 
 
-def _rows(page):
+def rows_of(page):
   """Table rows as lists of the cells' text."""
   return [
     [html.unescape(re.sub(r'<[^>]+>', '', cell)) for cell in cells]
@@ -107,7 +107,7 @@ def _rows(page):
 
 def test_tables_hold_the_numbers_of_the_results(search_run):
   _, results, page = search_run
-  rows = {tuple(row[:4]) for row in _rows(page)}
+  rows = {tuple(row[:4]) for row in rows_of(page)}
   dev, test = results['splits']['dev'], results['splits']['test']
   headings = {'ACER': 'acer', 'HTER': 'hter', 'AUC': 'auc', 'BPCER': 'bpcer'}
   for heading, name in headings.items():
@@ -125,7 +125,7 @@ def test_tables_hold_the_numbers_of_the_results(search_run):
   assert ('print', *counts, f'{100 * kind["apcer_max"]:.2f}') in rows
   # A group without spoofs has dashes, not numbers.
   assert [
-    row[3:] for row in _rows(page) if row[0] == fabricated_run.HOSTILE
+    row[3:] for row in rows_of(page) if row[0] == fabricated_run.HOSTILE
   ] == [
     [
       '–',
@@ -134,13 +134,13 @@ def test_tables_hold_the_numbers_of_the_results(search_run):
     ]
   ]
   assert '123,456' in page and '0.0789 GMAC' in page
-  assert ('supernet.num_nodes', '4') in {tuple(row) for row in _rows(page)}
-  assert ('network.theta', '–') in {tuple(row) for row in _rows(page)}
+  assert ('supernet.num_nodes', '4') in {tuple(row) for row in rows_of(page)}
+  assert ('network.theta', '–') in {tuple(row) for row in rows_of(page)}
 
 
 def test_the_tables_say_how_far_to_trust_the_threshold(search_run):
   _, results, page = search_run
-  rows = {row[0]: row for row in _rows(page)}
+  rows = {row[0]: row for row in rows_of(page)}
   dev, test = results['splits']['dev'], results['splits']['test']
   low, high = results['confidence']['bpcer_at_apcer']['0.05']['worst']
   assert rows['BPCER at APCER 5 %, worst'][1:4] == [
@@ -182,7 +182,7 @@ def test_what_qualifies_the_figures_is_said():
 def test_hostile_names_are_text(search_run):
   page = search_run[2]
   assert '<script' not in page
-  checker = _Checker(page)
+  checker = Checker(page)
   assert all('onerror' not in attrs for _, attrs in checker.tags)
   # Config, environment, provenance, domain and the caption of a clip.
   assert sum(fabricated_run.HOSTILE in text for text in checker.text) == 5
@@ -230,7 +230,7 @@ def test_hostile_attack_types_are_drawn_as_text(tmp_path):
     writer.writerow(('test', 0, fabricated_run.HOSTILE, 0.1))
     writer.writerow(('test', 0, '$x^2$', 0.2))
   text = page.write_report(tmp_path).read_text(encoding='utf-8')
-  assert _Checker(text).sections == ['roc', 'det', 'scores-by-attack-type']
+  assert Checker(text).sections == ['roc', 'det', 'scores-by-attack-type']
   _, _, histograms = _charts(text)
   texts = re.findall(r'<!-- (.*?) -->', histograms)
   hostile = fabricated_run.HOSTILE.encode('ascii', 'backslashreplace').decode()
@@ -279,7 +279,7 @@ def test_missing_files_leave_sections_out(
   for name in files:
     shutil.copy(search_run[0] / name, tmp_path / name)
   text = page.write_report(tmp_path).read_text(encoding='utf-8')
-  assert _Checker(text).sections == sections
+  assert Checker(text).sections == sections
 
 
 def test_same_files_give_the_same_bytes(search_run, tmp_path):
@@ -296,7 +296,7 @@ def test_one_class_and_one_score_still_make_a_page(tmp_path):
     '{"phase": "train", "step": 1, "train_loss": 0.5}\n', encoding='utf-8'
   )
   text = page.write_report(tmp_path).read_text(encoding='utf-8')
-  assert _Checker(text).sections == ['training-curves', 'scores-by-attack-type']
+  assert Checker(text).sections == ['training-curves', 'scores-by-attack-type']
 
 
 def test_scores_that_are_not_finite_are_an_error(tmp_path):
