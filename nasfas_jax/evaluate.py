@@ -93,8 +93,7 @@ def evaluate(
   source = pathlib.Path(config.checkpoint)
   trained = read_run_config(source)
   merged = _merge(config, trained)
-  check(merged)
-  protocols.get_protocol(merged.protocol)
+  _check(merged)
   if merged.threshold == RUN:
     run_threshold(source)
   there, here = (c.data.builder_config or 'default' for c in (trained, merged))
@@ -144,7 +143,7 @@ def evaluate(
   progress.say(f'Report: {page.write_report(workdir)}')
 
 
-def check(config: ml_collections.ConfigDict) -> None:
+def _check(config: ml_collections.ConfigDict) -> None:
   """Checks the config of an evaluation, with the fields of its run.
 
   Raises:
@@ -183,7 +182,7 @@ def judge_file(
       "config.threshold is 'run'; allowed with config.scores: "
       f'{thresholds.ALLOWED}.'
     )
-  check(recorded)
+  _check(recorded)
   rule = thresholds.parse(rule)
   source = config.threshold_source or 'dev'
   path = pathlib.Path(config.scores)
@@ -286,7 +285,7 @@ def _merge(config, trained) -> ml_collections.ConfigDict:
 
 def _check_subjects(source, selection, protocol: str) -> None:
   """Raises ValueError if a test subject was in the run's train set."""
-  seen = set(files.read_json(source / 'data.json')['train_subjects'])
+  seen = set(run_log.read_data(source)['train_subjects'])
   shared = seen & index.subjects(selection.test)
   if shared:
     raise ValueError(
@@ -323,7 +322,7 @@ def seen_in_training(
     selection.test,
     protocols.get_protocol(config.protocol).domain_field,
   )
-  known = files.read_json(source / 'data.json').get('train_values')
+  known = run_log.read_data(source).get('train_values')
   if known is None:
     return {'status': 'unknown', 'held_out': list(held_out), 'shared': {}}
   shared = {

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import jax
 import ml_collections
 import numpy as np
@@ -49,7 +50,20 @@ def write(workdir, versions=('manifest_fas/small/1.0.0',), **data_changes):
   return config
 
 
-def texture(rng, height, width):
-  """A smooth random picture, uint8 RGB, which survives compression."""
+def moving(seed, number=20, width=120, height=96):
+  """Frames of a smooth random picture that moves, uint8 RGB."""
+  rng = np.random.default_rng(seed)
   coarse = rng.integers(0, 256, (height // 8, width // 8, 3)).astype(np.uint8)
-  return np.kron(coarse, np.ones((8, 8, 1), np.uint8))
+  picture = np.kron(coarse, np.ones((8, 8, 1), np.uint8))
+  return [np.roll(picture, (i, 2 * i), (0, 1)) for i in range(number)]
+
+
+def write_video(path, frames, codec='MJPG'):
+  """With Motion JPEG, frames do not depend on each other."""
+  height, width = frames[0].shape[:2]
+  writer = cv2.VideoWriter(
+    str(path), cv2.VideoWriter_fourcc(*codec), 25, (width, height)
+  )
+  for frame in frames:
+    writer.write(frame[..., ::-1])
+  writer.release()

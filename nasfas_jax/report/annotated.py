@@ -46,7 +46,7 @@ def _lines(text: str, width: int) -> list[str]:
 
 def colour_map(image: np.ndarray) -> np.ndarray:
   """A map of floats [D, D] in [0, 1] as uint8 RGB [D, D, 3]."""
-  levels = np.clip(np.nan_to_num(image) * 255, 0, 255).astype(np.uint8)
+  levels = (255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8)
   return cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1]
 
 
