@@ -323,12 +323,12 @@ def seen_in_training(
     protocols.get_protocol(config.protocol).domain_field,
   )
   known = run_log.read_data(source).get('train_values')
-  if known is None:
+  if not isinstance(known, dict):
     return {'status': 'unknown', 'held_out': list(held_out), 'shared': {}}
   shared = {
-    field: sorted(values & set(known[field]))
+    field: sorted(values & set(known.get(field, ())))
     for field, values in held_out.items()
-    if values & set(known[field])
+    if values & set(known.get(field, ()))
   }
   status = 'unseen' if held_out and not shared else 'seen'
   return {

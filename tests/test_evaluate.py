@@ -8,7 +8,7 @@ import pytest
 
 from nasfas_configs import evaluate as evaluate_config
 from nasfas_configs import train as train_config
-from nasfas_jax import evaluate, files, judgement, main, metrics
+from nasfas_jax import evaluate, files, judgement, main, metrics, run_log
 from nasfas_jax.data import protocols
 from nasfas_jax.metrics import thresholds
 
@@ -271,8 +271,11 @@ def test_a_protocol_is_seen_if_the_run_was_trained_on_what_it_holds_out(
     for kind in ('live', 'print', 'replay')
   ]
   values = {'session': ['office', 'window'], 'attack_type': ['print']}
+  data = run_log.describe(protocols.Selection([], [], [], 'dev'))
+  del data['train_values']
   files.write_json(
-    tmp_path / 'data.json', {'train_values': {'attack_detail': [], **values}}
+    tmp_path / 'data.json',
+    {**data, 'train_values': {'attack_detail': [], **values}},
   )
   config = evaluate_config.get_config()
   config.protocol = f'synthetic_fas/{protocol}'
@@ -281,7 +284,7 @@ def test_a_protocol_is_seen_if_the_run_was_trained_on_what_it_holds_out(
   assert (found['status'], found['shared']) == (status, shared)
   own = evaluate.seen_in_training(tmp_path, config.protocol, config, selection)
   assert own['status'] == 'own'
-  (tmp_path / 'data.json').write_text('{}')
+  files.write_json(tmp_path / 'data.json', data)
   old = evaluate.seen_in_training(tmp_path, 'other', config, selection)
   assert old['status'] == 'unknown'
 
