@@ -23,7 +23,7 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   """Returns the config, which has no variants."""
   config = default_lib.get_config()
   config.experiment = 'evaluate'
-  # '' is 'eer', or 'run' if no dev clips are prepared.
+  # '': the rule of the run; if no dev clips are prepared, 'run'.
   config.threshold = ''
   del config.data.eval_face_scale, config.data.num_snippets
   config.data.eval_face_scale = config_dict.placeholder(float)

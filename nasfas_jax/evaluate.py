@@ -129,6 +129,7 @@ def evaluate(
     judging=True,
   )
   _check_subjects(source, selection, merged.protocol)
+  merged.threshold = choose_rule(merged, trained.threshold, selection)
   run_log.start(workdir, merged, selection)
   made = Trained(variables, step, trained.protocol)
   judge(
@@ -152,6 +153,13 @@ def _check(config: ml_collections.ConfigDict) -> None:
   plain = ml_collections.ConfigDict(config.to_dict())
   if plain.threshold in ('', RUN):
     plain.threshold = 'eer'
+  try:
+    thresholds.parse(plain.threshold)
+  except ValueError as error:
+    raise ValueError(
+      f'config.threshold is {plain.threshold!r}; allowed: {RUN} (that of the '
+      f'run), {thresholds.ALLOWED}.'
+    ) from error
   config_checks.check(plain)
   config_checks.check_batch_sizes(config, 'evaluate.batch_size')
 
@@ -368,8 +376,6 @@ def judge(
   protocol = protocols.get_protocol(config.protocol)
   form = settings.input_form(config)
   source = selection.dev_source
-  # Before the scoring, which takes minutes.
-  fixed = _fixed_threshold(config, selection)
   predict = scoring.make_predict(model, trained.variables, form, mesh)
   scored = {}
   for part, rows in ((source, selection.dev), ('test', selection.test)):
@@ -394,40 +400,47 @@ def judge(
     },
     **(more or {}),
   }
-  threshold = fixed or judgement.set_threshold(
-    thresholds.parse(config.threshold or 'eer'), scored, source
-  )
+  if config.threshold == RUN:
+    threshold = run_threshold(pathlib.Path(config.checkpoint))
+  else:
+    rule = thresholds.parse(config.threshold)
+    threshold = judgement.set_threshold(rule, scored, source)
   results = _finish(config, workdir, facts, scored, threshold, source)
   if config.evaluate.num_samples:
     _write_samples(config, workdir, predict, selection, scored['test'])
   return results
 
 
-def _fixed_threshold(config, selection) -> dict[str, object] | None:
-  """The threshold, if no clip sets it; None if the dev clips do.
+def choose_rule(
+  config: ml_collections.ConfigDict,
+  of_the_run: str,
+  selection: protocols.Selection,
+) -> str:
+  """The rule of the threshold: that of config.threshold, else of the run.
+
+  Args:
+    config: of the evaluation.
+    of_the_run: config.threshold of the training.
+    selection: its clips; without dev clips, the run's own threshold is taken
+      if config.threshold is ''.
 
   Raises:
-    ValueError: if it needs dev clips and there are none.
+    ValueError: if config.threshold needs dev clips and there are none.
   """
-  rule = config.threshold
-  if rule == RUN or (not rule and not selection.dev):
-    threshold = run_threshold(pathlib.Path(config.checkpoint))
-    if not rule:
-      progress.say(
-        f'There are no {selection.dev_source} clips to set a threshold: that '
-        f'of the run is used, {threshold["value"]:.6g}.'
-      )
-    return threshold
-  parsed = thresholds.parse(rule or 'eer')
-  if parsed.kind == 'value':
-    return judgement.set_threshold(parsed, {}, '')
-  if not selection.dev:
+  rule = config.threshold or of_the_run
+  if rule == RUN or thresholds.parse(rule).kind == 'value' or selection.dev:
+    return rule
+  if config.threshold:
     raise ValueError(
       f'config.threshold is {rule!r}, which needs {selection.dev_source} clips '
       f'of {config.protocol!r}, and none are prepared; allowed without them: '
       'run (the threshold of the run) or a number.'
     )
-  return None
+  progress.say(
+    f'There are no {selection.dev_source} clips to set a threshold: that of '
+    'the run is used.'
+  )
+  return RUN
 
 
 def _finish(

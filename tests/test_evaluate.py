@@ -1,6 +1,5 @@
 """Evaluation without a network: scores of any system, and what is refused."""
 
-import json
 import re
 
 import numpy as np
@@ -153,7 +152,10 @@ def test_what_narrows_the_intervals_is_said(no_report, tmp_path, capsys):
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'threshold': 'half'}, "the threshold is 'half'; allowed: eer, apcer=RA"),
+    (
+      {'threshold': 'half'},
+      "config.threshold is 'half'; allowed: run .that of",
+    ),
     ({'threshold': 'run'}, "config.threshold is 'run'; allowed with config.sc"),
     ({'checkpoint': 'runs/x'}, 'give one of them'),
     ({'scores': 'none.csv'}, "config.scores: There is no file of scores 'none"),
@@ -304,23 +306,17 @@ def test_test_clips_alone_are_a_selection():
     )
 
 
-def test_without_dev_clips_the_threshold_is_that_of_the_run(run_folder, capsys):
-  files.write_json(
-    run_folder / 'results.json',
-    {'threshold': {'value': 0.25, 'rule': 'EER', 'split': 'dev'}},
-  )
+def test_an_evaluation_takes_the_rule_of_its_run(capsys):
   config = evaluate_config.get_config()
-  config.checkpoint = str(run_folder)
   none = protocols.Selection([], [], [{}], 'dev')
-  found = evaluate._fixed_threshold(config, none)
-  assert (found['value'], found['rule']) == (0.25, 'of the run: EER')
+  some = protocols.Selection([], [{}], [{}], 'dev')
+  assert evaluate.choose_rule(config, 'apcer=0.1', some) == 'apcer=0.1'
+  assert evaluate.choose_rule(config, '0.5', none) == '0.5'
+  assert capsys.readouterr().err == ''
+  assert evaluate.choose_rule(config, 'eer', none) == 'run'
   assert 'There are no dev clips to set a threshold' in capsys.readouterr().err
-  config.threshold = 'apcer=0.1'
-  message = "config.threshold is 'apcer=0.1', which needs dev clips of 'synth"
+  config.threshold = 'bpcer=0.1'
+  assert evaluate.choose_rule(config, 'eer', some) == 'bpcer=0.1'
+  message = "config.threshold is 'bpcer=0.1', which needs dev clips of 'synth"
   with pytest.raises(ValueError, match=re.escape(message)):
-    evaluate._fixed_threshold(config, none)
-  assert (
-    evaluate._fixed_threshold(config, protocols.Selection([], [{}], [], 'dev'))
-    is None
-  )
-  assert json.dumps(found)
+    evaluate.choose_rule(config, 'eer', none)
