@@ -8,7 +8,7 @@ import pytest
 from nasfas_configs import evaluate as evaluate_config
 from nasfas_configs import train as train_config
 from nasfas_jax import evaluate, files, judgement, main, metrics, run_log
-from nasfas_jax.data import protocols
+from nasfas_jax.data import index, protocols
 from nasfas_jax.metrics import thresholds
 
 
@@ -289,6 +289,34 @@ def test_a_protocol_is_seen_if_the_run_was_trained_on_what_it_holds_out(
   files.write_json(tmp_path / 'data.json', data)
   old = evaluate.seen_in_training(tmp_path, 'other', config, selection)
   assert old['status'] == 'unknown'
+
+
+@pytest.mark.parametrize(
+  ('train', 'test', 'fields'),
+  [
+    # Of a camera that is no domain, as in OULU-NPU 3.
+    ({'camera': 'phone1'}, {'camera': 'phone2'}, ['camera']),
+    ({'attack_detail': 'p1'}, {'attack_detail': 'p2'}, ['attack_detail']),
+    # Whatever the other dataset calls its cameras.
+    (
+      {'dataset': 'a', 'camera': '1', 'attack_detail': 'x'},
+      {'dataset': 'b', 'camera': '2', 'attack_detail': 'y'},
+      ['dataset'],
+    ),
+    ({}, {}, []),
+  ],
+)
+def test_what_a_protocol_holds_out_is_read_off_its_clips(train, test, fields):
+  rows = [
+    [clip(split, 'night', kind, **values) for kind in ('live', 'print')]
+    for split, values in (('train', train), ('test', test))
+  ]
+  assert list(index.held_out(*rows, 'session')) == fields
+  # Without the train clips it is the domain and the type.
+  assert list(index.held_out([], rows[1], 'session')) == [
+    'session',
+    'attack_type',
+  ]
 
 
 def test_test_clips_alone_are_a_selection():

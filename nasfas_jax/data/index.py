@@ -220,21 +220,25 @@ def held_out(
 ) -> dict[str, set[str]]:
   """The fields whose test values are not in the train set, with those values.
 
-  The attack's own code counts only if neither domain nor attack type do.
+  Over datasets, the codes of rooms and cameras do not compare, so a held-out
+  dataset counts instead of them. The attack's own code divides attack types
+  further: it counts for a protocol that holds out nothing else, such as the
+  printers of OULU-NPU 2.
 
   Args:
-    train: the train set; if it is empty, all fields but the attack's own code
+    train: the train set; if it is empty, `domain_field` and the attack type
       count as held out.
     test: the test set.
     domain_field: the field that names a clip's domain.
   """
   found = {}
-  for field in dict.fromkeys((domain_field, 'attack_type', 'attack_detail')):
-    tested = values(test, field)
-    # The code divides types further: it counts for a protocol that holds out
-    # neither a domain nor a type, such as the printers of OULU-NPU 2.
-    if field == 'attack_detail' and (found or not train):
+  fields = HOLDING_FIELDS if train else (domain_field, 'attack_type')
+  for field in fields:
+    if field == 'attack_detail' and found:
       continue
+    if field != 'attack_type' and 'dataset' in found:
+      continue
+    tested = values(test, field)
     if tested and not tested & values(train, field):
       found[field] = tested
   return found
