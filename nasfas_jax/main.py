@@ -23,11 +23,13 @@ from absl import app, flags, logging
 from ml_collections.config_flags import config_flags
 
 from nasfas_jax import (
+  audit,
   compare_runs,
   evaluate,
   list_protocols,
   predict,
   progress,
+  records,
   run_config,
   search,
   train,
@@ -88,11 +90,12 @@ EXPERIMENTS = {
   'calibrate': calibrate,
   'report': compare_runs.report,
   'protocols': list_protocols.list_protocols,
+  'audit': audit.audit,
   'study': study,
   'compare': compare,
 }
-# No dataset is rendered for them.
-WITHOUT_DATA = ('protocols', 'predict', 'calibrate', 'report')
+# They make no run: no protocol chooses what they read.
+WITHOUT_RUN = ('protocols', 'predict', 'calibrate', 'report', 'audit')
 # They call `prepare_embedded` once they know that their checkpoint is sound.
 PREPARING = ('evaluate', 'compare')
 # What refuses a config before its data are rendered; `PREPARING` do so
@@ -103,7 +106,7 @@ CHECKS = {
   'study': check_study,
 }
 # It is rendered and needs no licence, so a run makes it when it is missing.
-EMBEDDED_DATASET = 'synthetic_fas'
+EMBEDDED_DATASET = records.RENDERED_DATASET
 
 FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file(
@@ -187,7 +190,9 @@ def run(config, workdir: pathlib.Path) -> None:
       f'{", ".join(EXPERIMENTS)}.'
     )
   run_config.check_fields(config)
-  if config.experiment in WITHOUT_DATA:
+  if config.experiment in WITHOUT_RUN:
+    if config.experiment == 'audit':
+      prepare_embedded(config)
     EXPERIMENTS[config.experiment](config, workdir)
     return
   names = family_table.members(config.protocol)
