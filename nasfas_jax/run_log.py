@@ -205,6 +205,11 @@ def describe(selection: protocols.Selection) -> dict[str, object]:
       name: index.fingerprint(rows) for name, rows in parts.items()
     },
     'train_subjects': sorted(index.subjects(selection.train)),
+    # So that an evaluation elsewhere can tell what the run has seen.
+    'train_values': {
+      field: sorted(index.values(selection.train, field))
+      for field in index.HOLDING_FIELDS
+    },
     # Of the training clips, those of one frame, which have no motion.
     'still_share': sum(row.get('num_frames') == 1 for row in selection.train)
     / max(1, len(selection.train)),
