@@ -58,6 +58,7 @@ setuptools.setup(
   install_requires=REQUIRES,
   extras_require={
     'beam': ['apache-beam>=2.77'],
+    'demo': ['gradio>=6.31,<7'],
     'prepare': ['ai-edge-litert>=2.0', 'h5py>=3.11'],
     'torch': ['torch>=2.5'],
     'test': TEST,

@@ -93,7 +93,7 @@ def fail(monkeypatch, capsys):
     (
       ['--config=serach'],
       "Unknown config 'serach'; known by name: audit, calibrate, compare, "
-      'evaluate, predict, protocols, report, search, study, train.',
+      'demo, evaluate, predict, protocols, report, search, study, train.',
     ),
     (
       ['--config=configs/nope.py'],
