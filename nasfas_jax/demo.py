@@ -6,8 +6,10 @@ each is deleted once it is judged. The page loads nothing from elsewhere.
 """
 
 import contextlib
+import functools
 import importlib.util
 import ipaddress
+import json
 import os
 import pathlib
 import shutil
@@ -87,8 +89,32 @@ _DELETE_EVERY, _DELETE_AGE = 60, 600
 # Clips that wait; the rest is told to come back.
 _MAX_WAITING = 16
 _MAX_NAME = 120
+# On a phone what was found is below the fold.
+_SHOW = """() => {
+  const heading = document.querySelector('#shown h2');
+  if (heading.getBoundingClientRect().top > 0.7 * innerHeight) {
+    heading.scrollIntoView({block: 'start', behavior: 'smooth'});
+  }
+}"""
+# A component that was emptied changes too: then what is shown stays.
+_WAIT = f"""(data, shown) => data === null ? shown : {
+  json.dumps(item_view.render(heading='Judging', sentence='Please wait.'))
+}"""
+_FAIL = f"""() => {
+  json.dumps(
+    item_view.render(
+      heading='No decision: the server did not answer',
+      sentence='It has ended, or too many clips wait. Try again.',
+    )
+  )
+}"""
+_RECORDING = 'camera recording'
 _CSS = """
-.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
+.gradio-container { width: 100%; margin: 0 auto !important;
+  max-width: 1180px !important; }
+.gradio-container main { width: 100%; }
+.gradio-container :focus-visible { outline: 3px solid #1b7f79 !important;
+  outline-offset: -3px; }
 """
 
 
@@ -237,7 +263,7 @@ def introduction(detector: detector_lib.Detector) -> str:
   threshold = detector.threshold
   return (
     f'Network: {detector.name} of {detector.source}, trained on '
-    f'{detector.trained_on}. Live is a score above {threshold.value:.6g} '
+    f'{detector.trained_on}. Live is a score above {threshold.value:.4g} '
     f'({threshold.rule}; {threshold.source}). At another place or camera this '
     'threshold can fail: check it with clips whose answer you know.'
   )
@@ -282,9 +308,9 @@ def facts_of(
   """What is said of an item, as (name, value)."""
   facts = [('file', name)]
   if found.score is not None:
-    facts.append(('score', f'{found.score:.4f}'))
+    facts.append(('score', f'{found.score:.4g}'))
   facts += [
-    ('threshold', f'live above {threshold.value:.4f} ({threshold.rule})'),
+    ('threshold', f'live above {threshold.value:.4g} ({threshold.rule})'),
     ('read from', threshold.source),
   ]
   if len(found.frame_index):
@@ -316,6 +342,8 @@ def pictures_of(
   unused = {'static': 'dynamic', 'dynamic': 'static'}.get(detector.form.fusion)
   if unused:
     texts[unused] += ' This network does not look at it.'
+  middle = found.maps[len(found.maps) // 2]
+  span = f'{np.min(middle):.2g} to {np.max(middle):.2g}'
   pictures = [
     item_view.Picture(
       'Crop',
@@ -338,14 +366,14 @@ def pictures_of(
     item_view.Picture(
       'Depth map',
       seen['map'],
-      'Bright is near, dark is flat. The score is its mean over the face.',
-      'The depth map of the network; values from '
-      f'{np.min(found.maps):.2f} to {np.max(found.maps):.2f}.',
+      f'Bright is near, dark is flat; from 0 to 1, here {span}. The score is '
+      'its mean over the face.',
+      f'The depth map of the network, with values {span}.',
     ),
   ]
   if parts:
     spoken = ', '.join(
-      f'{score:.2f} in frames {first} to {last}' for first, last, score in parts
+      f'{score:.4g} in frames {first} to {last}' for first, last, score in parts
     )
     pictures.append(
       item_view.Picture(
@@ -354,7 +382,7 @@ def pictures_of(
         'Each point is a part of the video, judged alone. A part has less '
         'motion than the clip: a hint, not a decision.',
         f'The score over time: {spoken}; the threshold is '
-        f'{detector.threshold.value:.4f}.',
+        f'{detector.threshold.value:.4g}.',
         kind='chart',
       )
     )
@@ -374,6 +402,7 @@ def take(
   data: Mapping | None,
   folder: pathlib.Path,
   judge: Callable[[pathlib.Path, str], str],
+  name: str | None = None,
 ) -> str:
   """Judges what the page sent, and deletes it.
 
@@ -381,6 +410,7 @@ def take(
     data: Gradio's description of a file: 'path' and 'orig_name'.
     folder: holds what was sent; nothing outside it is touched.
     judge: (file, its name) -> HTML.
+    name: of the file; None: that in `data`.
 
   Returns:
     The HTML, for every failure too.
@@ -388,13 +418,14 @@ def take(
   try:
     path = pathlib.Path(data['path']).resolve()
     inside = path.relative_to(folder.resolve())
-    name = str(data.get('orig_name') or path.name)[-_MAX_NAME:]
+    name = name or str(data.get('orig_name') or path.name)[-_MAX_NAME:]
   except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-    note = f'{type(error).__name__}: the page sent no file.'
-    heading, sentence = WORDS[predict.ERROR]
-    return item_view.render(heading=heading, sentence=sentence, notes=[note])
+    return _failed(f'{type(error).__name__}: the page sent no file.')
   try:
     return judge(path, name)
+  except Exception as error:
+    # A bug: what was shown before must not stay.
+    return _failed(f'{type(error).__name__}: {error}')
   finally:
     # The file and the folder that Gradio made for it.
     top = folder / inside.parts[0] if inside.parts else None
@@ -402,6 +433,11 @@ def take(
       shutil.rmtree(top, ignore_errors=True)
       with contextlib.suppress(OSError):
         top.unlink()
+
+
+def _failed(note: str) -> str:
+  heading, sentence = WORDS[predict.ERROR]
+  return item_view.render(heading=heading, sentence=sentence, notes=[note])
 
 
 def make_app(
@@ -456,9 +492,6 @@ def make_app(
             buttons=[],
             elem_id='camera',
           )
-        gradio.HTML(
-          f'<article class="item"><p>{item_view.escape(intro)}</p></article>'
-        )
       with gradio.Column(scale=3, min_width=300):
         shown = gradio.HTML(
           item_view.render(
@@ -467,18 +500,23 @@ def make_app(
           ),
           elem_id='shown',
         )
+    gradio.HTML(
+      f'<article class="item"><p>{item_view.escape(intro)}</p></article>'
+    )
 
-    def answer(data):
+    def answer(data, name=None):
       if data is None:
         return gradio.skip(), gradio.skip()
-      return take(data, folder, judge), None
+      return take(data, folder, judge, name), None
 
-    for event, component in (
-      (dropped.upload, dropped),
-      (camera.change, camera),
+    for event, component, function in (
+      (dropped.upload, dropped, answer),
+      (camera.change, camera, functools.partial(answer, name=_RECORDING)),
     ):
-      event(
-        answer,
+      # What was shown is of another clip: it goes first, also if the server
+      # does not answer.
+      asked = event(None, [component, shown], shown, js=_WAIT).then(
+        function,
         component,
         [shown, component],
         # Gradio would copy the file, or run FFmpeg on it.
@@ -489,6 +527,8 @@ def make_app(
         concurrency_limit=1,
         concurrency_id='judge',
       )
+      asked.success(None, js=_SHOW)
+      asked.failure(None, None, shown, js=_FAIL)
   page.queue(max_size=_MAX_WAITING, api_open=False)
   app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
   gradio.mount_gradio_app(

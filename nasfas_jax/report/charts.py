@@ -296,7 +296,7 @@ def scores_over_time(
   """
   places = [(first + last) / 2 for first, last, _ in parts]
   scores = [score for _, _, score in parts]
-  with svg_figure(6.0, 2.4) as (figure, file):
+  with svg_figure(3.8, 2.3) as (figure, file):
     axes = figure.add_subplot()
     axes.plot(places, scores, color=MUTED)
     for live, marker, colour in (

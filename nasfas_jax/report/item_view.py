@@ -26,7 +26,7 @@ STYLE = """
   overflow-wrap: anywhere; }
 .item dl { display: grid; grid-template-columns: max-content minmax(0, 1fr);
   gap: 2px 16px; margin: 0 0 16px; padding: 10px 0;
-  border: solid var(--line); border-width: 1px 0; }
+  border-style: solid; border-color: var(--line); border-width: 1px 0; }
 .item dt { color: var(--soft); }
 .item dd { margin: 0; overflow-wrap: anywhere;
   font-variant-numeric: tabular-nums; }
@@ -39,7 +39,7 @@ STYLE = """
 .item figure.wide img { width: auto; max-width: 100%; max-height: 420px; }
 .item figure.small img { aspect-ratio: 1; image-rendering: pixelated; }
 .item figure.chart img { background: #fff; padding: 6px; max-height: none;
-  width: 100%; max-width: 640px; }
+  width: 100%; max-width: 460px; }
 .item figcaption { font-size: 13px; line-height: 1.4; color: var(--soft);
   margin-top: 4px; }
 .item figcaption b { color: var(--text); font-weight: 600; }
