@@ -4,6 +4,9 @@ One label rule holds everywhere: 1 is live (bona fide), 0 is spoof, and a higher
 score is more evidence for live.
 """
 
+# The dataset that is rendered here: nothing has to be got for it.
+RENDERED_DATASET = 'synthetic_fas'
+
 SPOOF = 0
 LIVE = 1
 
@@ -45,6 +48,9 @@ INDEX_FIELDS = (
   'camera',
   'light',
   'medium',
+  # The dataset's own lists that name the clip, such as 'protocol1/test',
+  # separated by blanks.
+  'lists',
 )
 INDEX_FILE = 'index.jsonl'
 

@@ -1,5 +1,6 @@
 """What a run records: its config, its environment, its metrics."""
 
+import atexit
 import contextlib
 import importlib.metadata
 import json
@@ -188,6 +189,8 @@ def _hold(workdir: pathlib.Path) -> None:
     file.close()
     return
   _held[path] = file
+  # Left open at the end, it would be a ResourceWarning.
+  atexit.register(file.close)
 
 
 def describe(selection: protocols.Selection) -> dict[str, object]:
@@ -206,6 +209,9 @@ def describe(selection: protocols.Selection) -> dict[str, object]:
       name: index.fingerprint(rows) for name, rows in parts.items()
     },
     'train_subjects': sorted(index.subjects(selection.train)),
+    # Of the training clips, those of one frame, which have no motion.
+    'still_share': sum(row.get('num_frames') == 1 for row in selection.train)
+    / max(1, len(selection.train)),
   }
 
 

@@ -1,3 +1,4 @@
+import atexit
 import contextlib
 import json
 import pathlib
@@ -65,6 +66,17 @@ def test_another_process_at_work_there_is_an_error(tmp_path):
     other.kill()
     other.wait()
   run_log.start(tmp_path, config(), chosen())
+
+
+def test_the_lock_is_closed_when_the_process_ends(tmp_path, monkeypatch):
+  at_exit = []
+  monkeypatch.setattr(atexit, 'register', at_exit.append)
+  run_log.start(tmp_path, config(), chosen())
+  (close,) = at_exit
+  file = run_log._held[tmp_path.resolve() / '.lock']
+  assert not file.closed
+  close()
+  assert file.closed
 
 
 def test_another_config_is_an_error_that_names_the_field(tmp_path):
