@@ -83,6 +83,10 @@ class ClipCache:
     self._path(clip).unlink(missing_ok=True)
     return record
 
+  def size(self, clip: listing.Clip) -> int:
+    """The bytes that are kept of a finished clip."""
+    return self._path(clip).stat().st_size
+
   def __len__(self) -> int:
     """The number of finished clips, of whatever settings."""
     return sum(1 for _ in self._folder.glob('[!.]*.npz'))

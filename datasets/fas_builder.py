@@ -256,9 +256,7 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     TFDS builds in a temporary folder, now data_dir, and renames it at the end:
     all files appear together.
     """
-    super()._download_and_prepare(
-      dl_manager=dl_manager, download_config=download_config
-    )
+    self._write_shards(dl_manager, download_config)
     files.write_json(
       pathlib.Path(self.data_dir) / MADE_FROM_FILE, self.made_from()
     )
@@ -277,6 +275,12 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       *nuisance.still_lines(rows),
       *nuisance.audit_lines(rows),
     ]
+
+  def _write_shards(self, dl_manager, download_config) -> None:
+    """Writes the shards from `_split_generators`, by TFDS."""
+    super()._download_and_prepare(
+      dl_manager=dl_manager, download_config=download_config
+    )
 
   def file_properties(self) -> dict[str, dict[str, object]]:
     """Clip id -> what is known of the clip's file, see `nuisance`."""

@@ -32,10 +32,6 @@ from nasfas_jax import progress as progress_lib
 
 Progress = Callable[[int, int], None]
 
-# Hosts divide the records of a dataset, not its files. Shards are small, so
-# that many hosts do not all read the same file.
-MIN_SHARD_BYTES = 16 << 20
-
 
 def _make_builder(
   name, config, data_dir, settings, **options
@@ -232,7 +228,6 @@ def _build(builder, root, beam_options) -> None:
     beam_options=None
     if beam_options is None
     else beam_build.options(beam_options),
-    min_shard_size=MIN_SHARD_BYTES,
   )
   tfds.disable_progress_bar()
   with _quiet():
@@ -325,26 +320,52 @@ def main(argv) -> None:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   logging.set_verbosity(logging.WARNING)
   options = flags.FLAGS
+  settings = {name: options[name].value for name in clip_config.SETTINGS}
+  guarded(
+    lambda: _run(options, settings),
+    lambda: how_to_go_on(
+      options.dataset, options.config, options.data_dir, **settings
+    ),
+    traceback=options.traceback,
+  )
+
+
+def guarded(
+  work: Callable[[], None],
+  going_on: Callable[[], str],
+  *,
+  traceback: bool = False,
+) -> None:
+  """Does some work; a mistake or a fault ends the process with one line.
+
+  Args:
+    work: what to do.
+    going_on: says what the same command will do after a stop.
+    traceback: let exceptions through.
+
+  Raises:
+    SystemExit: after an exception.
+  """
   try:
-    _run(options)
+    work()
   except KeyboardInterrupt:
-    if options.traceback:
+    if traceback:
       raise
-    print(f'\nStopped. {_how_to_go_on(options)}', file=sys.stderr)
+    print(f'\nStopped. {going_on()}', file=sys.stderr)
     raise SystemExit(128 + signal.SIGINT) from None
   except (ValueError, OSError, ImportError) as error:
-    if options.traceback:
+    if traceback:
       raise
     text = str(error)
     if _is_full(error):
       text = (
         f'the disk is full: {text}. Free some space, or name another disk by '
-        f'--data_dir. {_how_to_go_on(options)}'
+        f'--data_dir. {going_on()}'
       )
     sys.exit('error: ' + ' '.join(text.split()))
   except Exception as error:
     # A bug, or what a library says of the machine.
-    if options.traceback:
+    if traceback:
       raise
     text = ' '.join(f'{type(error).__name__}: {error}'.split())
     sys.exit(
@@ -361,15 +382,15 @@ def _is_full(error: BaseException | None) -> bool:
   return False
 
 
-def _how_to_go_on(options) -> str:
-  """What happens if the same command is given again."""
+def how_to_go_on(name, config, data_dir, **settings) -> str:
+  """What happens if the command is given again; see `prepare`."""
   kept = 0
-  with contextlib.suppress(Exception):
+  with contextlib.suppress(ValueError, OSError):
     builder = _make_builder(
-      options.dataset,
-      options.config,
-      options.data_dir,
-      {name: options[name].value for name in clip_config.SETTINGS},
+      name,
+      config,
+      data_dir,
+      settings,
       num_workers=1,
       allow_missing=True,
       use_beam=False,
@@ -380,7 +401,7 @@ def _how_to_go_on(options) -> str:
   return 'The same command starts again.'
 
 
-def _run(options) -> None:
+def _run(options, settings) -> None:
   """Lists or prepares, and prints the result."""
   if options.list:
     if options.manual_dir is None:
@@ -402,7 +423,7 @@ def _run(options) -> None:
       beam_options=options.beam_option,
       face_models=options.face_models,
       replace=options.replace,
-      **{name: options[name].value for name in clip_config.SETTINGS},
+      **settings,
     )
   print(folder)
 
