@@ -12,6 +12,7 @@ import contextlib
 import errno
 import io
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -353,7 +354,7 @@ def guarded(
       raise
     print(f'\nStopped. {going_on()}', file=sys.stderr)
     raise SystemExit(128 + signal.SIGINT) from None
-  except (ValueError, OSError, ImportError) as error:
+  except Exception as error:
     if traceback:
       raise
     text = str(error)
@@ -362,21 +363,22 @@ def guarded(
         f'the disk is full: {text}. Free some space, or name another disk by '
         f'--data_dir. {going_on()}'
       )
+    elif not isinstance(error, ValueError | OSError | ImportError):
+      # A bug, or what a library says of the machine.
+      text = (
+        f'{type(error).__name__}: {text} (unexpected: --traceback shows where; '
+        'please report it)'
+      )
     sys.exit('error: ' + ' '.join(text.split()))
-  except Exception as error:
-    # A bug, or what a library says of the machine.
-    if traceback:
-      raise
-    text = ' '.join(f'{type(error).__name__}: {error}'.split())
-    sys.exit(
-      f'error: {text} (unexpected: --traceback shows where; please report it)'
-    )
 
 
 def _is_full(error: BaseException | None) -> bool:
   """Whether a full disk or quota is behind an error."""
   while error is not None:
     if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT):
+      return True
+    # The writer of the shards has no error number.
+    if os.strerror(errno.ENOSPC) in str(error):
       return True
     error = error.__cause__ or error.__context__
   return False
