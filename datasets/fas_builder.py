@@ -231,7 +231,10 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     path = pathlib.Path(self.data_dir) / MADE_FROM_FILE
     if not path.exists():
       return ['it does not say what it was made from (an earlier version)']
-    old, new = files.read_json(path), self.made_from()
+    try:
+      old, new = dict(files.read_json(path)), self.made_from()
+    except (ValueError, TypeError):
+      return [f'its {MADE_FROM_FILE} is damaged']
     found = [
       f'{name} {old.get(name)!r} is now {new[name]!r}'
       for name in ('schema', 'version')

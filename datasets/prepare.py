@@ -42,6 +42,8 @@ def _make_builder(
   if not is_video:
     if options['use_beam']:
       raise ValueError(f'Dataset {name!r} is not built on Apache Beam.')
+    if options['num_workers'] != 1:
+      raise ValueError(f'Dataset {name!r} is rendered: it has no --workers.')
     for option in ('num_workers', 'allow_missing', 'use_beam'):
       del options[option]
   names = [c.name for c in builder_class.BUILDER_CONFIGS]
@@ -59,8 +61,13 @@ def _make_builder(
         f'{", ".join(settings)}.'
       )
     config = clip_config.with_settings(config, **settings)
-  if data_dir is not None:
-    data_dir = pathlib.Path(data_dir).expanduser()
+  default = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
+  data_dir = os.path.expanduser(default if data_dir is None else data_dir)
+  if data_dir.startswith('~'):
+    raise ValueError(
+      f'{data_dir!r} needs a home folder, and there is none: give '
+      '--data_dir=FOLDER.'
+    )
   return builder_class(config=config, data_dir=data_dir, **options)
 
 
@@ -133,7 +140,7 @@ def prepare(
     beam_options: Beam's own options, such as --runner=FlinkRunner.
     face_models: folder of the models that faces='detected' and depth='mesh'
       need; None: the default folder of `fetch_face_models`.
-    replace: build again what was prepared from other files or settings.
+    replace: build again what is prepared, from whatever files or settings.
     **settings: some of `clip_config.SETTINGS`; None keeps the config's value.
       Changed settings change the name of the config.
 
@@ -185,7 +192,7 @@ def prepare(
     if _is_current(builder, root, replace):
       return folder
     build_lock.remove_leftovers(folder.parent, str(builder.version))
-    if folder.exists() and _differences(builder, root):
+    if folder.exists() and (replace or _differences(builder, root)):
       if root is not None and not use_beam:
         # The old one stays until this is done.
         builder.decode(root)
@@ -210,16 +217,16 @@ def _is_current(builder, root: pathlib.Path | None, replace: bool) -> bool:
     ValueError: if it is prepared from others, unless `replace`.
   """
   folder = pathlib.Path(builder.data_dir)
-  if not folder.exists():
+  if replace or not folder.exists():
     return False
   found = _differences(builder, root)
-  if found and not replace:
+  if found:
     raise ValueError(
       f'{str(folder)!r} is already prepared, but from other data: '
       f'{"; ".join(found)}. --replace builds it again; --data_dir names '
       'another place.'
     )
-  return not found and builder.index_path.exists()
+  return builder.index_path.exists()
 
 
 def _build(builder, root, beam_options) -> None:
@@ -309,9 +316,7 @@ def _define_flags() -> None:
     'A clip without a face box among clips that have theirs is left out, or '
     'its whole frame is taken. Default: skip.',
   )
-  flags.DEFINE_bool(
-    'replace', False, 'Build again what was prepared from other files.'
-  )
+  flags.DEFINE_bool('replace', False, 'Build again what is already prepared.')
   flags.DEFINE_bool('traceback', False, 'Show the full traceback of an error.')
   flags.DEFINE_bool('list', False, 'Only print what the folder holds, as JSON.')
 

@@ -128,10 +128,18 @@ class ClipSource:
 
   def _read(self, i: int) -> dict[str, object]:
     folder, split, position = self._places[i]
-    if (folder, split) not in self._sources:
-      builder = tfds.builder_from_directory(folder)
-      self._sources[folder, split] = builder.as_data_source(split)
-    record = self._sources[folder, split][position]
+    try:
+      if (folder, split) not in self._sources:
+        builder = tfds.builder_from_directory(folder)
+        self._sources[folder, split] = builder.as_data_source(split)
+      record = self._sources[folder, split][position]
+    # Whatever the readers of TFDS and ArrayRecord say of a damaged file.
+    except Exception as error:
+      raise ValueError(
+        f'{pathlib.Path(folder)}: clip {self._clip_ids[i]!r} of the split '
+        f'{split!r} cannot be read ({type(error).__name__}: {error}). Prepare '
+        'the dataset again, with --replace.'
+      ) from error
     if record['clip_id'].decode() != self._clip_ids[i]:
       raise ValueError(
         f'{pathlib.Path(folder)} holds clip {record["clip_id"].decode()!r} '

@@ -15,13 +15,27 @@ Predicate = Callable[[Row], bool]
 
 def default_data_dir() -> pathlib.Path:
   """The default folder of prepared datasets, that of TFDS."""
-  path = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
-  return pathlib.Path(path).expanduser()
+  return _expand(os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets'))
+
+
+def _expand(path: str) -> pathlib.Path:
+  """Puts in the home folder.
+
+  Raises:
+    ValueError: if there is none.
+  """
+  try:
+    return pathlib.Path(path).expanduser()
+  except RuntimeError as error:
+    raise ValueError(
+      f'{path!r} needs a home folder, and there is none: give '
+      '--config.data.data_dir=FOLDER.'
+    ) from error
 
 
 def resolve_data_dir(data_dir: str) -> pathlib.Path:
   """The folder of prepared datasets; '' means the default."""
-  return pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
+  return _expand(data_dir) if data_dir else default_data_dir()
 
 
 def _version_key(path: pathlib.Path) -> tuple[int, ...]:
@@ -101,18 +115,26 @@ def load_index(
 
   Raises:
     FileNotFoundError: if the dataset is not prepared; gives the command.
+    ValueError: if the index is damaged; names the file and the line.
   """
   folder = find_dataset(data_dir, name, builder_config)
   if folder is None:
     raise FileNotFoundError(_not_prepared(data_dir, name, builder_config))
   rows = []
   positions = collections.Counter()
-  with open(folder / records.INDEX_FILE, encoding='utf-8') as lines:
-    for line in lines:
-      row = json.loads(line)
-      row['folder'] = str(folder)
-      row['position'] = positions[row['tfds_split']]
-      positions[row['tfds_split']] += 1
+  path = folder / records.INDEX_FILE
+  with open(path, 'rb') as lines:
+    for number, line in enumerate(lines, 1):
+      try:
+        row = json.loads(line)
+        row['folder'] = str(folder)
+        row['position'] = positions[row['tfds_split']]
+        positions[row['tfds_split']] += 1
+      except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+          f'{path}, line {number} is damaged. Prepare the dataset again, with '
+          '--replace.'
+        ) from error
       rows.append(row)
   return rows
 

@@ -25,7 +25,7 @@ from nasfas_datasets import (
   video_builder,
 )
 from nasfas_jax import files, records
-from nasfas_jax.data import index
+from nasfas_jax.data import clips, index
 
 HEADER = ('path', 'label', 'attack_type', 'subject', 'split')
 BOX = ('box_x0', 'box_y0', 'box_x1', 'box_y1')
@@ -227,6 +227,9 @@ def test_another_version_of_the_code_is_other_data(name, videos, data):
   # Without the folder of the files, the settings are compared all the same.
   with pytest.raises(ValueError, match='is now'):
     prepare.prepare('manifest_fas', config='small', data_dir=data)
+  path.write_text('{"schema": ')
+  with pytest.raises(ValueError, match=r'made_from\.json is damaged'):
+    videos.prepare(data)
   path.unlink()
   with pytest.raises(ValueError, match='does not say what it was made from'):
     videos.prepare(data)
@@ -237,6 +240,38 @@ def test_a_damaged_list_of_sources_is_named(videos, data):
   (folder / sources.SOURCES_FILE).write_text('["00", 1, \n')
   with pytest.raises(ValueError, match=r'sources\.jsonl, line 1 is damaged'):
     videos.prepare(data)
+
+
+@pytest.mark.parametrize('damage', ['torn', 'word', 'empty row'])
+def test_a_damaged_index_is_named_and_replaced(damage, videos, data):
+  folder = videos.prepare(data)
+  path = folder / records.INDEX_FILE
+  text = path.read_text()
+  path.write_text(
+    {'torn': text[:-40], 'word': 'x\n' + text, 'empty row': '{}\n'}[damage]
+  )
+  with pytest.raises(ValueError, match=r'index\.jsonl, line . is damaged'):
+    index.load_index(data, 'manifest_fas', 'small')
+  videos.prepare(data, replace=True)
+  assert path.read_text() == text
+
+
+def test_a_damaged_shard_is_named(videos, data):
+  folder = videos.prepare(data)
+  for path in folder.glob('*.array_record*'):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  rows = index.load_index(data, 'manifest_fas', 'small')
+  with pytest.raises(ValueError, match=r"1\.0\.0: clip '0\d' of the split"):
+    clips.ClipSource(rows, 0)[0]
+
+
+def test_without_a_home_the_option_is_named(videos, monkeypatch):
+  monkeypatch.delenv('TFDS_DATA_DIR', raising=False)
+  monkeypatch.setattr(prepare.os.path, 'expanduser', lambda path: path)
+  with pytest.raises(
+    ValueError, match='needs a home folder.*--data_dir=FOLDER'
+  ):
+    videos.prepare(None)
 
 
 def test_of_two_at_once_the_second_takes_what_the_first_made(
