@@ -12,7 +12,13 @@ from nasfas_datasets import boxes as boxes_lib
 from nasfas_datasets import clip_faces, fas_builder, listing
 from nasfas_datasets.clip_config import ClipConfig
 from nasfas_jax import records
-from nasfas_jax.preprocessing import crop, frame_folder, hdf5, video
+from nasfas_jax.preprocessing import (
+  crop,
+  frame_folder,
+  hdf5,
+  picture_folder,
+  video,
+)
 
 # The square crop of a very long and narrow frame would take gigabytes.
 _MAX_CROP_SIDE = 16384
@@ -38,7 +44,10 @@ def read_boxes(clip: listing.Clip, width: int, height: int) -> np.ndarray:
       paths = frame_folder.numbers(source.path, frame_folder.BOX).values()
       return np.concatenate([boxes_lib.lines_xywh(path) for path in paths])
     if callable(source.format):
-      return source.format(source.path)
+      found = source.format(source.path)
+      if source.size is not None:
+        found = found * (np.array([width, height] * 2) / (source.size * 2))
+      return found
     found = boxes_lib.READERS[source.format](source.path)
     turned = source.format == 'frame_corners' and boxes_lib.eyes_below(
       source.path
@@ -108,6 +117,8 @@ def _sampler(clip: listing.Clip, config: ClipConfig):
   limit = config.train_frames if clip.split == 'train' else 0
   if clip.boxes is not None and clip.boxes.format == 'frame_folder':
     read = functools.partial(frame_folder.sample_frames, depth=clip.depth)
+  elif clip.path.is_dir():
+    read = picture_folder.sample_frames
   else:
     reader = hdf5 if clip.path.suffix == '.hdf5' else video
     read = reader.sample_frames

@@ -71,6 +71,7 @@ def make_record(
   camera: str = '',
   light: str = '',
   medium: str = '',
+  lists: str = '',
   fps: float = 0.0,
 ) -> dict[str, object]:
   """Checks the fields of a clip and returns them as a record.
@@ -91,6 +92,7 @@ def make_record(
     camera: domain field, likewise.
     light: domain field, likewise.
     medium: domain field, likewise.
+    lists: the dataset's own lists that name the clip, separated by blanks.
     fps: frames per second of the clip; 0 if unknown.
 
   Raises:
@@ -142,6 +144,7 @@ def make_record(
     'camera': camera,
     'light': light,
     'medium': medium,
+    'lists': lists,
     'frames': list(frames),
     'frame_index': np.asarray(frame_index, np.int32),
     'face_box': box,

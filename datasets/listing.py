@@ -40,10 +40,13 @@ class Boxes:
       dataset's own reader, path -> floats [F, 4], like those in `boxes`, which
       raises ValueError for a file that it cannot use.
     path: the annotation file, or a folder with one file per frame.
+    size: (width, height) of the picture that the boxes refer to; None: of the
+      clip's own frames.
   """
 
   format: str | Callable[[pathlib.Path], np.ndarray]
   path: pathlib.Path
+  size: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Clip:
   """A clip of a dataset, as far as its name says; other fields as in a record.
 
   Attributes:
-    path: the video or the folder of frames, inside the root.
+    path: the video, the picture or the folder of frames, inside the root.
+    lists: the dataset's own lists that name the clip, separated by blanks.
     boxes: the annotation of its face boxes; None: none.
     box: x0, y0, x1, y1, where the list of clips itself gives the one box.
     depth: the folder of its depth maps, or one picture for all frames; None:
@@ -73,6 +77,7 @@ class Clip:
   camera: str = ''
   light: str = ''
   medium: str = ''
+  lists: str = ''
   boxes: Boxes | None = None
   box: tuple[float, ...] | None = None
   depth: pathlib.Path | None = None
@@ -297,12 +302,13 @@ def annotation(
   format_: str | Callable[[pathlib.Path], np.ndarray],
   root: pathlib.Path,
   *names: str,
+  size: tuple[int, int] | None = None,
 ) -> Boxes | None:
   """The first existing annotation file, or None; see `Boxes`."""
   for name in names:
     path = root / name
     if path.is_file() and is_inside(path, root):
-      return Boxes(format_, path)
+      return Boxes(format_, path, size)
   return None
 
 

@@ -43,8 +43,8 @@ def replacing(
   except BaseException as error:
     with contextlib.suppress(OSError):
       partial.unlink()
-    if isinstance(error, OSError) and error.filename == str(partial):
-      # The caller does not know the temporary name.
+    if isinstance(error, OSError) and error.filename in (None, str(partial)):
+      # The caller does not know the temporary name, and a full disk has none.
       raise OSError(error.errno, error.strerror, str(path)) from error
     raise
 
@@ -69,7 +69,13 @@ def read_json(path: str | os.PathLike[str]) -> object:
 
   Raises:
     FileNotFoundError: if it does not exist.
-    ValueError: if it is not JSON.
+    ValueError: if it is truncated or not JSON; names it.
   """
-  with open(path, encoding='utf-8') as file:
-    return json.load(file)
+  with open(path, 'rb') as file:
+    data = file.read()
+  try:
+    return json.loads(data)
+  except (ValueError, RecursionError) as error:
+    raise ValueError(
+      f'{os.fspath(path)!r} is truncated or not JSON: {error}.'
+    ) from error

@@ -250,7 +250,9 @@ def test_a_damaged_index_is_named_and_replaced(damage, videos, data):
   path.write_text(
     {'torn': text[:-40], 'word': 'x\n' + text, 'empty row': '{}\n'}[damage]
   )
-  with pytest.raises(ValueError, match=r'index\.jsonl, line . is damaged'):
+  with pytest.raises(
+    ValueError, match=r"index\.jsonl' is damaged in line \d: "
+  ):
     index.load_index(data, 'manifest_fas', 'small')
   videos.prepare(data, replace=True)
   assert path.read_text() == text
@@ -261,7 +263,7 @@ def test_a_damaged_shard_is_named(videos, data):
   for path in folder.glob('*.array_record*'):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
   rows = index.load_index(data, 'manifest_fas', 'small')
-  with pytest.raises(ValueError, match=r"1\.0\.0: clip '0\d' of the split"):
+  with pytest.raises(ValueError, match=r"1\.0\.0' is damaged: clip '0\d'"):
     clips.ClipSource(rows, 0)[0]
 
 
