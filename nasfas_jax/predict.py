@@ -78,9 +78,16 @@ def predict(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   paths = find_files(config.input, config.limits.files)
   if config.output:
     _check_output(config)
-  if box is None:
-    _check_face_models(config)
   detector = detector_lib.load(config.checkpoint, crop_size=config.crop_size)
+  if box is None:
+    box = detector.default_box
+  if box == clip_crops.DETECTOR:
+    _check_face_models(config)
+  if isinstance(box, str) and box != detector.default_box:
+    progress.say(
+      f'Warning: the face is that of config.face, {box!r}; in training it was '
+      f'{detector.default_box!r}, another crop.'
+    )
   if config.threshold is not None:
     threshold = detector_lib.Threshold(
       config.threshold, 'given', 'config.threshold'
@@ -133,14 +140,13 @@ def check(config: ml_collections.ConfigDict) -> None:
       'camera.'
     )
   for name, allowed in (
-    ('face', ('detector', clip_crops.WHOLE_FRAME)),
+    ('face', ('', clip_crops.DETECTOR, clip_crops.WHOLE_FRAME)),
     ('stills', ('refuse', 'decide')),
     ('several_faces', ('refuse', 'largest')),
   ):
     if config[name] not in allowed:
-      raise ValueError(
-        f'config.{name} is {config[name]!r}; allowed: {", ".join(allowed)}.'
-      )
+      names = ', '.join(value or "''" for value in allowed)
+      raise ValueError(f'config.{name} is {config[name]!r}; allowed: {names}.')
   for name, value, low, high in (
     ('crop_size', config.crop_size, 8, 4096),
     ('camera.seconds', config.camera.seconds, 0.1, 60.0),
@@ -157,7 +163,7 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 def _box(config) -> detector_lib.Box:
   if not config.box:
-    return None if config.face == 'detector' else clip_crops.WHOLE_FRAME
+    return config.face or None
   try:
     box = [float(part) for part in config.box.split(',')]
     return tuple(face_choice.given(box, np.inf, np.inf).tolist())
@@ -266,7 +272,7 @@ def _check_face_models(config) -> None:
     face_choice.detector(config.face_models or None)
   except (ImportError, OSError, ValueError) as error:
     raise ValueError(
-      f"config.face is 'detector': {error} Or give the face's box "
+      f'The face cannot be found: {error} Or give its box '
       '(--config.box=x0,y0,x1,y1), or take whole frames as the face '
       f'(--config.face={clip_crops.WHOLE_FRAME}).'
     ) from error
