@@ -140,7 +140,7 @@ def test_configs_are_found_by_name():
   assert pathlib.Path(path).is_file() and variants == 'debug,type'
   # A file is taken as it is given.
   assert run_config.locate(f'{path}:debug') == f'{path}:debug'
-  with pytest.raises(ValueError, match="'variants'; known by name: compare, e"):
+  with pytest.raises(ValueError, match="'variants'; known by name: audit, com"):
     run_config.locate('variants')
   with pytest.raises(ValueError, match="no file 'nope/search.py'; configs kno"):
     run_config.locate('nope/search.py:debug')
