@@ -1,16 +1,19 @@
-"""A trained network as a detector of attacks: from frames to a score.
+"""A trained network as a detector of attacks: from a clip to a decision.
 
 `load` reads the workdir of a run. A clip goes the way of a prepared dataset:
-one face box, the wide crop of the builders, then the crop, the snippets and the
-score of the evaluation, each by the function that is used there.
+one face box, the wide crops of the builders, then the crop, the snippets and
+the score of the evaluation, each by the function that is used there.
 """
 
 import dataclasses
 import functools
+import json
+import math
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import cv2
 import flax.linen as nn
 import jax
 import numpy as np
@@ -18,7 +21,7 @@ from jax.sharding import Mesh
 
 from nasfas_jax import (
   checkpoints,
-  files,
+  config_checks,
   inputs,
   models,
   run_config,
@@ -27,10 +30,40 @@ from nasfas_jax import (
 )
 from nasfas_jax.data import transforms
 from nasfas_jax.models import genotypes
-from nasfas_jax.preprocessing import crop, preparation
+from nasfas_jax.preprocessing import (
+  clip_crops,
+  face_choice,
+  file_limits,
+  preparation,
+  video,
+)
 
+LIVE, SPOOF = 'live', 'spoof'
+# Why a clip has no decision, beside `face_choice.OUTCOMES`.
+STILL = 'still'
+UNREADABLE = 'unreadable'
+TOO_LARGE = 'too_large'
+NO_SCORE = 'no_score'
+OUTCOMES = (
+  LIVE,
+  SPOOF,
+  STILL,
+  *face_choice.OUTCOMES,
+  UNREADABLE,
+  TOO_LARGE,
+  NO_SCORE,
+)
+# Those with a score.
+SCORED = (LIVE, SPOOF, STILL)
+# First frame, last frame, score.
+Part = tuple[int, int, float]
 # Snippets that the network takes at once.
 _MAX_BATCH = 8
+# The list of training subjects of a large run has a few megabytes.
+_MAX_JSON_BYTES = 64 * 2**20
+
+# x0, y0, x1, y1 in pixels; `clip_crops.WHOLE_FRAME`; None: the face is found.
+Box = Sequence[float] | str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +102,53 @@ class Reading:
   map_size: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Rules:
+  """What is judged.
+
+  Attributes:
+    face: when a face is refused.
+    limits: the largest input that is read.
+    stills: decide on clips without motion too, with a network that was trained
+      on motion.
+    face_models: folder of the face models; None is the default.
+  """
+
+  face: face_choice.FaceRules = face_choice.FaceRules()
+  limits: file_limits.Limits = file_limits.Limits()
+  stills: bool = False
+  face_models: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Judged:
+  """A clip and what the network saw of it.
+
+  Attributes:
+    outcome: one of `OUTCOMES`.
+    score: the mean over the snippets; None if the clip was not scored.
+    decision: 'live', 'spoof' or None.
+    box: of the face, float64 [4] in pixels of the frame; None if not known.
+    frame_index: the places of the frames that were read.
+    notes: for the reader.
+    crops: of the clip; None if it was not scored.
+    frames: uint8 [N, K, S, S, 3], the snippets; None if it was not scored.
+    maps: float32 [N, D, D] of the snippets; None if it was not scored.
+    scores: float32 [N] of the snippets; None if it was not scored.
+  """
+
+  outcome: str
+  score: float | None = None
+  decision: str | None = None
+  box: np.ndarray | None = None
+  frame_index: Sequence[int] = ()
+  notes: tuple[str, ...] = ()
+  crops: clip_crops.Crops | None = None
+  frames: np.ndarray | None = None
+  maps: np.ndarray | None = None
+  scores: np.ndarray | None = None
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Detector:
   """A trained network with all that a decision needs.
@@ -82,6 +162,9 @@ class Detector:
     genotype: of the network; None for a network without one, such as CDCN.
     name: 'genotype', 'cdcn' or 'cdcnpp'.
     source: the folder that it was loaded from.
+    trained_on: name of the protocol.
+    needs_motion: whether the network looks at motion and was trained on clips
+      that have it, so that its score of a still picture means nothing.
   """
 
   model: nn.Module
@@ -92,6 +175,8 @@ class Detector:
   genotype: genotypes.Genotype | None
   name: str
   source: str
+  trained_on: str = ''
+  needs_motion: bool = True
 
   @functools.cached_property
   def _predict(self) -> scoring.Predict:
@@ -161,36 +246,267 @@ class Detector:
       maps.append(out['map'])
     return np.concatenate(scores)[:number], np.concatenate(maps)[:number]
 
-  def score(self, frames: np.ndarray, box: Sequence[float]) -> float:
-    """The score of a clip; higher is more evidence for live.
+  def judge(
+    self, sample: clip_crops.Sample, box: Box = None, rules: Rules = Rules()
+  ) -> Judged:
+    """Scores a clip and decides.
 
     Args:
-      frames: uint8 RGB [T, H, W, 3], whole and upright.
-      box: x0, y0, x1, y1 of the face in pixels of the frames.
+      sample: reads the clip, see `clip_crops.Sample`.
+      box: of the face.
+      rules: what is judged.
 
     Raises:
-      ValueError: for frames or a box of another form.
+      FaceError: if the clip has no face that can be judged.
+      VideoError: if it cannot be read or is too large.
+      ImportError, FileNotFoundError: if the face is to be found and the face
+        models cannot be loaded.
     """
-    if getattr(frames, 'dtype', None) != np.uint8 or frames.ndim != 4:
-      raise ValueError('frames must be a uint8 array [T, H, W, 3].')
-    height, width = frames.shape[1:3]
-    box = crop.check_box(box, width, height)
+    if box is None:
+      box = face_choice.detector(rules.face_models)
+    elif isinstance(box, str) and box != clip_crops.WHOLE_FRAME:
+      raise ValueError(
+        f'box is {box!r}; allowed: {clip_crops.WHOLE_FRAME!r}, four numbers or '
+        'None.'
+      )
+    reading = self.reading
+    crops = clip_crops.make_crops(sample, reading.preparation, box, rules.face)
+    face_choice.check_size(
+      crops.box, reading.face_scale, reading.image_size, rules.face
+    )
+    snippets = self.snippets(crops.pictures, crops.face_box)
+    scores, maps = self.score_snippets(snippets)
+    # As `scoring.score_clips` averages.
+    score = float(np.mean(scores, dtype=np.float64))
+    outcome, notes = self._decide(score, snippets['frames'], crops, rules)
+    return Judged(
+      outcome=outcome,
+      score=score if math.isfinite(score) else None,
+      decision=outcome if outcome in (LIVE, SPOOF) else None,
+      box=crops.box,
+      frame_index=crops.frame_index.tolist(),
+      notes=notes,
+      crops=crops,
+      frames=snippets['frames'],
+      maps=maps,
+      scores=scores,
+    )
+
+  def _decide(self, score, frames, crops, rules) -> tuple[str, tuple[str, ...]]:
+    """(outcome, notes) of a scored clip."""
+    notes = []
+    number = len(crops.pictures)
+    if crops.num_faces is not None and crops.num_faces < number:
+      notes.append(f'{crops.num_faces} of {number} frames show a face.')
+    if 1 < number < self.reading.num_frames:
+      notes.append(
+        f'{number} frames, repeated to the {self.reading.num_frames} that the '
+        'network takes.'
+      )
+    outcome = LIVE if score > self.threshold.value else SPOOF
+    if np.array_equal(frames[:, 1:], frames[:, :-1]) and self.needs_motion:
+      notes.append(
+        'A still: its dynamic image is flat, and the network was trained on '
+        'motion. The score is not to be trusted.'
+      )
+      outcome = outcome if rules.stills else STILL
+    if not math.isfinite(score):
+      notes.append('The network gives no finite score.')
+      outcome = NO_SCORE
+    return outcome, tuple(notes)
+
+  def score(
+    self, frames: np.ndarray, box: Box = None, rules: Rules = Rules()
+  ) -> float:
+    """The score of a clip; live is a score above `threshold.value`.
+
+    Args:
+      frames: uint8 RGB [T, H, W, 3], whole and upright. Of many, as many are
+        taken as of a video, evenly spread.
+      box: of the face; None finds it, with the extra `prepare`.
+      rules: what is judged. A still is scored whatever they say.
+
+    Raises:
+      ValueError: for frames of another form.
+      FaceError, ImportError, FileNotFoundError: see `judge`.
+    """
+    number = self.reading.preparation.num_frames
+    return self.judge(sample_array(frames, number), box, rules).score
+
+  def score_file(
+    self,
+    path: str | os.PathLike[str],
+    box: Box = None,
+    rules: Rules = Rules(),
+  ) -> Judged:
+    """Scores a picture or a video, and decides.
+
+    A file that cannot be judged is no exception: its outcome says why, and it
+    has no decision.
+
+    Args:
+      path: the file.
+      box: of the face; None finds it, with the extra `prepare`.
+      rules: what is judged.
+
+    Raises:
+      ImportError, FileNotFoundError: if the face models cannot be loaded.
+    """
+    return self.attempt(
+      lambda: sample_file(
+        path, self.reading.preparation.num_frames, rules.limits
+      ),
+      box,
+      rules,
+    )
+
+  def score_parts(
+    self,
+    path: str | os.PathLike[str],
+    box: Box,
+    num_parts: int,
+    rules: Rules = Rules(),
+  ) -> list[Part]:
+    """The scores of a video's parts, each as if it were the whole clip.
+
+    Args:
+      path: the file.
+      box: of the face in all parts.
+      num_parts: parts of equal length.
+      rules: what is judged.
+
+    Returns:
+      (first frame, last frame, score) of each part; empty for a picture, or a
+      video with too few frames for two parts.
+
+    Raises:
+      VideoError: if it cannot be read or is too large.
+    """
     prepared = self.reading.preparation
-    square = crop.square_around(box, prepared.margin)
-    pictures = [
-      crop.cut(frame, square, prepared.size, border=prepared.border)
-      for frame in frames
-    ]
-    inner = crop.box_in_crop(box, square, prepared.size)
-    scores, _ = self.score_snippets(self.snippets(pictures, inner))
-    return float(np.mean(scores, dtype=np.float64))
+    wanted = dataclasses.replace(
+      prepared, num_frames=prepared.num_frames * num_parts
+    )
+    crops = clip_crops.make_crops(
+      sample_file(path, wanted.num_frames, rules.limits),
+      wanted,
+      box,
+      rules.face,
+    )
+    parts = []
+    for first in range(0, len(crops.pictures), prepared.num_frames):
+      places = slice(first, first + prepared.num_frames)
+      if len(crops.pictures[places]) == prepared.num_frames:
+        snippets = self.snippets(crops.pictures[places], crops.face_box)
+        scores, _ = self.score_snippets(snippets)
+        frame_index = crops.frame_index[places]
+        parts.append(
+          (int(frame_index[0]), int(frame_index[-1]), float(np.mean(scores)))
+        )
+    return parts if len(parts) > 1 else []
+
+  def attempt(self, open_clip, box: Box, rules: Rules) -> Judged:
+    """As `judge`, with an outcome instead of an exception.
+
+    Args:
+      open_clip: () -> the `clip_crops.Sample` to judge; may raise VideoError.
+      box: of the face.
+      rules: what is judged.
+    """
+    try:
+      return self.judge(open_clip(), box, rules)
+    except face_choice.FaceError as error:
+      return Judged(error.outcome, notes=(str(error),))
+    except (file_limits.TooLargeError, MemoryError) as error:
+      return Judged(TOO_LARGE, notes=(str(error),))
+    except (video.VideoError, cv2.error) as error:
+      return Judged(UNREADABLE, notes=(' '.join(str(error).split()),))
 
 
-def load(path: str | os.PathLike[str]) -> Detector:
+def sample_array(frames: np.ndarray, num_frames: int) -> clip_crops.Sample:
+  """Reads a clip from memory.
+
+  Args:
+    frames: uint8 RGB [T, H, W, 3].
+    num_frames: the most frames, evenly spread.
+
+  Raises:
+    ValueError: for frames of another form.
+  """
+  shape = getattr(frames, 'shape', ())
+  if (
+    getattr(frames, 'dtype', None) != np.uint8
+    or len(shape) != 4
+    or shape[-1] != 3
+    or 0 in shape
+  ):
+    raise ValueError(
+      'frames must be a uint8 array [T, H, W, 3]; here: '
+      f'{getattr(frames, "dtype", type(frames).__name__)} {list(shape)}.'
+    )
+  chosen = video.even_indices(len(frames), num_frames)
+
+  def sample(transform: video.Transform) -> video.Clip:
+    return video.Clip([transform(frames[i]) for i in chosen], chosen, 0.0)
+
+  return sample
+
+
+def sample_file(
+  path: str | os.PathLike[str], num_frames: int, limits: file_limits.Limits
+) -> clip_crops.Sample:
+  """Reads a clip from a file, which is checked here.
+
+  Args:
+    path: a picture or a video.
+    num_frames: the most frames, evenly spread.
+    limits: the largest input that is read.
+
+  Raises:
+    VideoError: see `file_limits.check`.
+  """
+  file_limits.check(path, limits)
+
+  def sample(transform: video.Transform) -> video.Clip:
+    def checked(frame):
+      # A video's frames may be larger than its header says.
+      limits.check_frame(str(path), frame.shape[1], frame.shape[0])
+      return transform(frame)
+
+    return video.sample_frames(path, num_frames, checked)
+
+  return sample
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+  """What the files of a run say, but for its weights.
+
+  Attributes:
+    config: of the run.
+    model: the network.
+    genotype: of the network; None for a network without one.
+    reading: of clips.
+    threshold: of the score.
+    needs_motion: see `Detector`.
+  """
+
+  config: settings.Config
+  model: nn.Module
+  genotype: genotypes.Genotype | None
+  reading: Reading
+  threshold: Threshold
+  needs_motion: bool
+
+
+def load(
+  path: str | os.PathLike[str], *, crop_size: int | None = None
+) -> Detector:
   """Loads the finished run in a workdir.
 
   Args:
     path: the workdir of a training or of a search.
+    crop_size: side of the wide crops, for a run on datasets whose preparation
+      is not known; None: that of the run.
 
   Raises:
     ValueError: if the folder holds no run, or one that is unfinished, damaged
@@ -198,57 +514,147 @@ def load(path: str | os.PathLike[str]) -> Detector:
     FileNotFoundError: if a file of the run is missing.
   """
   source = pathlib.Path(path)
-  config = run_config.read(source)
-  chosen = config.model
-  if chosen == 'genotype':
-    chosen = genotypes.load(source / 'genotype.json')
-  model = settings.network(config, chosen)
+  run = read_run(source, crop_size)
   one_device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   template = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(
       leaf.shape, leaf.dtype, sharding=one_device
     ),
     jax.eval_shape(
-      functools.partial(models.initialize, model),
+      functools.partial(models.initialize, run.model),
       jax.random.key(0),
-      settings.example_input(config),
+      settings.example_input(run.config),
     ),
   )
   variables, step = checkpoints.restore_variables(
     checkpoints.folder(source, 'train'), template
   )
-  if step < config.train.num_steps:
+  if step < run.config.train.num_steps:
     raise ValueError(
       f'The run in {str(source)!r} is not finished: its newest checkpoint is '
-      f'of step {step} of {config.train.num_steps}. The command that started '
-      'it resumes it.'
+      f'of step {step} of {run.config.train.num_steps}. The command that '
+      'started it resumes it.'
     )
-  data = files.read_json(source / 'data.json')
   return Detector(
-    model=model,
+    model=run.model,
     variables=variables,
-    form=settings.input_form(config),
+    form=settings.input_form(run.config),
+    reading=run.reading,
+    threshold=run.threshold,
+    genotype=run.genotype,
+    name=run.config.model,
+    source=str(source),
+    trained_on=run.config.protocol,
+    needs_motion=run.needs_motion,
+  )
+
+
+def read_run(source: pathlib.Path, crop_size: int | None = None) -> Run:
+  """Reads and checks the files of a run; compiles nothing.
+
+  Args:
+    source: the workdir.
+    crop_size: see `load`.
+
+  Raises:
+    ValueError, FileNotFoundError: as `load`.
+  """
+  source = pathlib.Path(source)
+  try:
+    config = run_config.read(source)
+  except RecursionError as error:
+    raise ValueError(
+      f'{str(source / run_config.FILE)!r} is not the config of a run.'
+    ) from error
+  config_checks.check(config)
+  threshold = read_threshold(source)
+  path = source / 'data.json'
+  data = _read_object(path)
+  try:
+    prepared = (
+      preparation.Preparation(size=crop_size)
+      if crop_size
+      else preparation.from_versions(data.get('versions', ()))
+    )
+    still_share = float(data.get('still_share', 0.0))
+  except (TypeError, ValueError, OverflowError) as error:
+    raise ValueError(f'{str(path)!r}: {error}') from error
+  chosen = config.model
+  if chosen == 'genotype':
+    chosen = genotypes.load(source / 'genotype.json')
+  try:
+    model = settings.network(config, chosen)
+  except (TypeError, ValueError, ZeroDivisionError) as error:
+    raise ValueError(
+      f'{str(source / run_config.FILE)!r}: config.network: {error}'
+    ) from error
+  return Run(
+    config=config,
+    model=model,
+    genotype=chosen if isinstance(chosen, genotypes.Genotype) else None,
     reading=Reading(
-      preparation=preparation.from_versions(data['versions']),
+      preparation=prepared,
       image_size=config.data.image_size,
       num_frames=config.data.num_frames,
       num_snippets=config.data.num_snippets,
       face_scale=config.data.eval_face_scale,
       map_size=config.network.output_size,
     ),
-    threshold=read_threshold(source),
-    genotype=chosen if isinstance(chosen, genotypes.Genotype) else None,
-    name=config.model,
-    source=str(source),
+    threshold=threshold,
+    # Of a mixture it is not known what motion means to the network.
+    needs_motion=not (config.input.fusion == 'static' or still_share >= 1.0),
   )
 
 
 def read_threshold(source: pathlib.Path) -> Threshold:
-  """The threshold of a run: that of threshold.json, else of results.json."""
+  """The threshold of a run: that of threshold.json, else of results.json.
+
+  Raises:
+    ValueError: if neither file is there, or it has no threshold.
+  """
   path = source / 'threshold.json'
   if path.exists():
-    found = files.read_json(path)
+    found = _read_object(path)
   else:
     path = source / 'results.json'
-    found = files.read_json(path)['threshold']
-  return Threshold(float(found['value']), str(found['rule']), str(path))
+    if not path.exists():
+      raise ValueError(
+        f'The run in {str(source)!r} has no threshold: there is no '
+        f'{path.name}. The command that started it finishes it.'
+      )
+    found = _read_object(path).get('threshold')
+  value = found.get('value') if isinstance(found, Mapping) else None
+  rule = found.get('rule') if isinstance(found, Mapping) else None
+  try:
+    number = float(value) if type(value) in (int, float) else math.nan
+  except OverflowError:
+    number = math.inf
+  if not math.isfinite(number) or not isinstance(rule, str):
+    raise ValueError(
+      f'{str(path)!r} has no threshold: a finite "value" and its "rule".'
+    )
+  return Threshold(number, rule, str(path))
+
+
+def _read_object(path: pathlib.Path) -> dict:
+  """A JSON file that must hold an object.
+
+  Raises:
+    FileNotFoundError: if it does not exist.
+    ValueError: if it is too large or damaged; names it.
+  """
+  with open(path, 'rb') as file:
+    data = file.read(_MAX_JSON_BYTES + 1)
+  if len(data) > _MAX_JSON_BYTES:
+    raise ValueError(f'{str(path)!r} is larger than {_MAX_JSON_BYTES} bytes.')
+  try:
+    content = json.loads(data)
+  except (ValueError, RecursionError) as error:
+    raise ValueError(
+      f'{str(path)!r} is truncated or not JSON: {error}.'
+    ) from error
+  if not isinstance(content, dict):
+    raise ValueError(
+      f'{str(path)!r} holds a JSON {type(content).__name__}, not an object.'
+    )
+  return content

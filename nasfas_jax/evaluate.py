@@ -352,15 +352,11 @@ def _write_samples(config, workdir, predict, selection, test) -> None:
   rows = [selection.test[place] for place in places]
   parts = []
   supervision = losses.supervision_of(config.loss)
-  dynamic_image = inputs.InputForm(
-    fusion='dynamic',
-    rank_pooling=config.input.rank_pooling,
-    normalization='fixed',
-  )
   for batch in _batches(config, rows, 1):
     maps = predict(batch)['map']
-    pooled = inputs.network_input(batch['frames'], dynamic_image)
-    pictures = np.round(127.5 * (np.asarray(pooled) + 1.0)).astype(np.uint8)
+    pictures = inputs.dynamic_picture(
+      batch['frames'], config.input.rank_pooling
+    )
     target = losses.make_target(
       batch['depth'], batch['face_mask'], batch['label'], supervision
     )

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nasfas_jax.ops import fusion
 
@@ -57,3 +58,18 @@ def network_input(frames: jax.Array, form: InputForm) -> jax.Array:
       f'{", ".join(NORMALIZATIONS)}.'
     )
   return fusion.fuse(normalised, form.fusion, rank_pooling=form.rank_pooling)
+
+
+def dynamic_picture(frames: jax.Array, rank_pooling: str) -> np.ndarray:
+  """The dynamic images of clips as pictures to look at.
+
+  Args:
+    frames: uint8 [B, K, H, W, 3].
+    rank_pooling: one of `ops.rank_pooling.KINDS`.
+
+  Returns:
+    uint8 [B, H, W, 3].
+  """
+  form = InputForm('dynamic', rank_pooling, normalization='fixed')
+  pooled = network_input(frames, form)
+  return np.round(127.5 * (np.asarray(pooled) + 1.0)).astype(np.uint8)

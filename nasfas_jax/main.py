@@ -24,6 +24,7 @@ from ml_collections.config_flags import config_flags
 from nasfas_jax import (
   evaluate,
   list_protocols,
+  predict,
   progress,
   run_config,
   search,
@@ -62,6 +63,7 @@ EXPERIMENTS = {
   'search': search.search,
   'train': train.train,
   'evaluate': evaluate.evaluate,
+  'predict': predict.predict,
   'protocols': list_protocols.list_protocols,
   'study': study,
   'compare': compare,
@@ -146,8 +148,8 @@ def run(config, workdir: pathlib.Path) -> None:
       f'{", ".join(EXPERIMENTS)}.'
     )
   run_config.check_fields(config)
-  if config.experiment == 'protocols':
-    # It only prints: no dataset is rendered and no workdir is created.
+  if config.experiment in ('protocols', 'predict'):
+    # They only print: no dataset is rendered and no workdir is created.
     EXPERIMENTS[config.experiment](config, workdir)
     return
   names = family_table.members(config.protocol)

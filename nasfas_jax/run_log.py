@@ -124,6 +124,9 @@ def describe(selection: protocols.Selection) -> dict[str, object]:
       name: index.fingerprint(rows) for name, rows in parts.items()
     },
     'train_subjects': sorted(index.subjects(selection.train)),
+    # Of the training clips, those of one frame, which have no motion.
+    'still_share': sum(row.get('num_frames') == 1 for row in selection.train)
+    / max(1, len(selection.train)),
   }
 
 

@@ -1,0 +1,454 @@
+"""The experiment 'predict': a trained network on files or a camera.
+
+One JSON line on stdout for each item, everything else on stderr. An item that
+cannot be judged has an outcome that says why, no decision, and does not stop
+the rest.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import glob
+import itertools
+import json
+import math
+import os
+import pathlib
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import cv2
+import ml_collections
+import numpy as np
+
+from nasfas_jax import detector as detector_lib
+from nasfas_jax import files, inputs, progress
+from nasfas_jax.preprocessing import (
+  clip_crops,
+  face_choice,
+  file_limits,
+  video,
+)
+from nasfas_jax.report import annotated
+
+# Status of a command that could score nothing.
+NOTHING_SCORED = 3
+# An item that a bug stopped.
+ERROR = 'error'
+_SUFFIXES = (*video.IMAGE_SUFFIXES, *video.VIDEO_SUFFIXES)
+# Parts of a video whose scores make the curve over time.
+_NUM_PARTS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+  """Something to judge.
+
+  Attributes:
+    name: what the JSON line calls it.
+    judge: () -> what the detector makes of it.
+    timeline: what was made of it -> the scores of its parts over time; empty if
+      it has none.
+  """
+
+  name: str
+  judge: Callable[[], detector_lib.Judged]
+  timeline: Callable[[detector_lib.Judged], list[detector_lib.Part]]
+
+
+def predict(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+  """Judges every item of config.input.
+
+  Args:
+    config: see configs/predict.py.
+    workdir: unused.
+
+  Raises:
+    ValueError: for an invalid config, an input without a file, or a checkpoint
+      that is not a finished run.
+    SystemExit: with status 3 if there is no item that could be scored.
+  """
+  del workdir
+  check(config)
+  box, rules = _box(config), _rules(config)
+  paths = find_files(config.input, config.limits.files)
+  if config.output:
+    _check_output(config)
+  if box is None:
+    _check_face_models(config)
+  detector = detector_lib.load(config.checkpoint, crop_size=config.crop_size)
+  if config.threshold is not None:
+    threshold = detector_lib.Threshold(
+      config.threshold, 'given', 'config.threshold'
+    )
+    detector = dataclasses.replace(detector, threshold=threshold)
+  _introduce(detector)
+  if paths is None:
+    items = _camera_items(config, detector, box, rules)
+    total = config.camera.clips
+  else:
+    items = (_file_item(path, detector, box, rules) for path in paths)
+    total = len(paths)
+  folder = pathlib.Path(config.output).expanduser()
+  counts = collections.Counter()
+  try:
+    with contextlib.closing(_judged(items, total)) as judged:
+      for number, (item, found) in enumerate(judged):
+        counts[found.outcome] += 1
+        line = as_line(item.name, found, detector)
+        if config.output:
+          line.update(_annotate(folder, number, item, found, line, detector))
+        print(json.dumps(line, allow_nan=False), flush=True)
+  except BrokenPipeError:
+    # The reader has seen enough. Python would complain again at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  except KeyboardInterrupt:
+    progress.say('Stopped.')
+  _sum_up(counts)
+  if not sum(counts[name] for name in detector_lib.SCORED):
+    raise SystemExit(NOTHING_SCORED)
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Checks the fields of the config.
+
+  Raises:
+    ValueError: names the field, its value and what is allowed.
+  """
+  if not config.checkpoint:
+    raise ValueError(
+      'Give --config.checkpoint=WORKDIR, that of a finished run.'
+    )
+  if not config.input:
+    raise ValueError(
+      'Give --config.input: a file, a folder, a pattern, or the number of a '
+      'camera.'
+    )
+  for name, allowed in (
+    ('face', ('detector', clip_crops.WHOLE_FRAME)),
+    ('stills', ('refuse', 'decide')),
+    ('several_faces', ('refuse', 'largest')),
+  ):
+    if config[name] not in allowed:
+      raise ValueError(
+        f'config.{name} is {config[name]!r}; allowed: {", ".join(allowed)}.'
+      )
+  for name, value, low, high in (
+    ('crop_size', config.crop_size, 8, 4096),
+    ('camera.seconds', config.camera.seconds, 0.1, 60.0),
+    ('camera.clips', config.camera.clips, 0, 10**9),
+    *((f'limits.{n}', v, 1, 10**9) for n, v in config.limits.items()),
+  ):
+    if value is not None and not low <= value <= high:
+      raise ValueError(f'config.{name} is {value}; allowed: {low} to {high}.')
+  if config.threshold is not None and not math.isfinite(config.threshold):
+    raise ValueError(
+      f'config.threshold is {config.threshold}; allowed: a finite number.'
+    )
+
+
+def _box(config) -> detector_lib.Box:
+  if not config.box:
+    return None if config.face == 'detector' else clip_crops.WHOLE_FRAME
+  try:
+    box = [float(part) for part in config.box.split(',')]
+    return tuple(face_choice.given(box, np.inf, np.inf).tolist())
+  except ValueError as error:
+    raise ValueError(
+      f'config.box is {config.box!r}; allowed: x0,y0,x1,y1 in pixels, with x0 '
+      'below x1 and y0 below y1.'
+    ) from error
+
+
+def _rules(config) -> detector_lib.Rules:
+  return detector_lib.Rules(
+    face=face_choice.FaceRules(several=config.several_faces == 'largest'),
+    limits=file_limits.Limits(
+      file_bytes=config.limits.file_mib << 20,
+      pixels=config.limits.megapixels * 10**6,
+      frames=config.limits.frames,
+    ),
+    stills=config.stills == 'decide',
+    face_models=config.face_models or None,
+  )
+
+
+def find_files(text: str, limit: int) -> list[str] | None:
+  """The files that an input names, sorted; None for a camera.
+
+  What exists by that very name is taken before a pattern or a camera. Of a
+  folder all pictures and videos are taken, also those in its folders; hidden
+  ones and links to folders are not. Of a pattern all files are taken.
+
+  Args:
+    text: a file, a folder, a pattern, or the number of a camera.
+    limit: the most files.
+
+  Raises:
+    ValueError: if there is no file, or there are too many.
+  """
+  if '\0' in text:
+    raise ValueError(f'config.input is {text!r}; it holds a NUL character.')
+  path = os.path.expanduser(text)
+  if os.path.isdir(path):
+    found, others = [], 0
+    for name in itertools.islice(_walk(path), 100 * limit):
+      if name.lower().endswith(_SUFFIXES):
+        found.append(name)
+      else:
+        others += 1
+      if len(found) > limit:
+        break
+    if others:
+      progress.say(
+        f'{others} files in {text!r} are neither pictures nor videos.'
+      )
+  elif os.path.exists(path):
+    return [path]
+  elif re.fullmatch(r'\d{1,3}', text):
+    return None
+  elif glob.has_magic(path):
+    matches = (
+      name
+      for name in glob.iglob(path, recursive=True)
+      if not os.path.isdir(name)
+    )
+    found = list(itertools.islice(matches, limit + 1))
+  else:
+    raise ValueError(f'config.input is {text!r}; there is no such file.')
+  if not found:
+    raise ValueError(f'config.input is {text!r}; it holds no file to judge.')
+  if len(found) > limit:
+    raise ValueError(
+      f'config.input is {text!r}; it holds more than {limit} files, the limit '
+      'in config.limits.files.'
+    )
+  return sorted(found)
+
+
+def _walk(folder: str) -> Iterator[str]:
+  """The files in a folder and in its folders, without hidden ones."""
+  for parent, folders, names in os.walk(folder):
+    folders[:] = sorted(name for name in folders if name[0] != '.')
+    for name in sorted(names):
+      if name[0] != '.':
+        yield os.path.join(parent, name)
+
+
+def _check_output(config) -> None:
+  """Raises ValueError if the next command would judge what this one writes."""
+  source = pathlib.Path(config.input).expanduser()
+  output = pathlib.Path(config.output).expanduser()
+  if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
+    raise ValueError(
+      f'config.output is {config.output!r}, inside config.input; choose a '
+      'folder outside it.'
+    )
+  if output.exists() and not output.is_dir():
+    raise ValueError(f'config.output is {config.output!r}, which is no folder.')
+
+
+def _check_face_models(config) -> None:
+  """Raises ValueError if faces are to be found and cannot be."""
+  try:
+    face_choice.detector(config.face_models or None)
+  except (ImportError, OSError, ValueError) as error:
+    raise ValueError(
+      f"config.face is 'detector': {error} Or give the face's box "
+      '(--config.box=x0,y0,x1,y1), or take whole frames as the face '
+      f'(--config.face={clip_crops.WHOLE_FRAME}).'
+    ) from error
+
+
+def _introduce(detector: detector_lib.Detector) -> None:
+  threshold = detector.threshold
+  progress.say(
+    f'{detector.source}: {detector.name}, trained on {detector.trained_on}. '
+    f'Live is a score above {threshold.value:.6g} ({threshold.rule}; '
+    f'{threshold.source}). At another place or camera it can fail.'
+  )
+
+
+def _judged(
+  items: Iterator[Item], total: int
+) -> Iterator[tuple[Item, detector_lib.Judged]]:
+  """Judges the items in order; shows the progress if their number is known."""
+  with contextlib.ExitStack() as stack:
+    bar = total and stack.enter_context(progress.bar('Judging', total))
+    for done, item in enumerate(items, 1):
+      try:
+        found = item.judge()
+      except Exception as error:
+        # A bug or a library's: this item has no decision, the rest go on.
+        note = ' '.join(f'{type(error).__name__}: {error}'.split())
+        found = detector_lib.Judged(ERROR, notes=(note,))
+      if bar:
+        bar.update(done)
+      yield item, found
+
+
+def _file_item(path, detector, box, rules) -> Item:
+  return Item(
+    name=path,
+    judge=lambda: detector.score_file(path, box, rules),
+    timeline=lambda found: detector.score_parts(
+      path, found.box, _NUM_PARTS, rules
+    ),
+  )
+
+
+def _camera_items(config, detector, box, rules) -> Iterator[Item]:
+  """Clips of a camera, each read when it is judged.
+
+  Raises:
+    ValueError: if the camera cannot be opened.
+  """
+  number = int(config.input)
+  num_frames = detector.reading.preparation.num_frames
+
+  def clip():
+    frames = camera_clip(capture.read, config.camera.seconds, num_frames)
+    return detector_lib.sample_array(frames, num_frames)
+
+  capture = cv2.VideoCapture(number)
+  try:
+    if not capture.isOpened():
+      raise ValueError(f'config.input is {number}; there is no such camera.')
+    wanted = config.camera.clips
+    for place in itertools.count() if not wanted else range(wanted):
+      yield Item(
+        name=f'camera:{number}/{place}',
+        judge=lambda: detector.attempt(clip, box, rules),
+        timeline=lambda found: [],
+      )
+  finally:
+    capture.release()
+
+
+def camera_clip(
+  read: Callable[[], tuple[bool, np.ndarray]],
+  seconds: float,
+  num_frames: int,
+  clock: Callable[[], float] = time.monotonic,
+) -> np.ndarray:
+  """Reads frames that are evenly spread over some seconds.
+
+  Args:
+    read: `cv2.VideoCapture.read`.
+    seconds: length of the clip.
+    num_frames: frames that are kept.
+    clock: the time in seconds.
+
+  Returns:
+    uint8 RGB [num_frames, H, W, 3].
+
+  Raises:
+    VideoError: if the camera gives no frame, or gives them too slowly.
+  """
+  kept = []
+  start = clock()
+  while len(kept) < num_frames:
+    done, frame = read()
+    if not done or frame is None:
+      raise video.VideoError('The camera gives no frame.')
+    passed = clock() - start
+    if passed > 10 * seconds + 10:
+      raise video.VideoError(
+        f'The camera gave {len(kept)} frames in {passed:.0f} s.'
+      )
+    # As in a video, the middles of equal parts.
+    if passed >= (len(kept) + 0.5) * seconds / num_frames:
+      kept.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+  return np.stack(kept)
+
+
+def as_line(
+  name: str, found: detector_lib.Judged, detector: detector_lib.Detector
+) -> dict[str, object]:
+  """The JSON line of an item."""
+  return {
+    'path': os.fsencode(name).decode('utf-8', 'replace'),
+    'outcome': found.outcome,
+    'score': found.score,
+    'decision': found.decision,
+    'threshold': dataclasses.asdict(detector.threshold),
+    'box': None if found.box is None else np.round(found.box, 2).tolist(),
+    'frames': list(found.frame_index),
+    'notes': list(found.notes),
+  }
+
+
+def output_name(number: int, name: str) -> str:
+  """The file name of an item's picture, unlike that of any other item.
+
+  Args:
+    number: of the item.
+    name: of the item; only letters, digits, '-' and '_' of its stem are kept.
+  """
+  stem = re.sub(r'[^A-Za-z0-9_-]+', '_', pathlib.PurePath(name).stem)[:60]
+  return f'{number:06}-{stem}.png'
+
+
+def _annotate(folder, number, item, found, line, detector) -> dict:
+  """Writes the picture of an item.
+
+  Returns:
+    What it adds to the item's JSON line: the path of the picture, and the
+    scores of the parts of a video.
+  """
+  parts = []
+  if found.outcome in detector_lib.SCORED:
+    # The clip could be read just before; a failure now only costs the curve.
+    with contextlib.suppress(video.VideoError, cv2.error):
+      parts = item.timeline(found)
+  insets = {}
+  if found.frames is not None:
+    middle = len(found.frames) // 2
+    insets = {
+      'static': found.frames[middle][found.frames.shape[1] // 2],
+      'dynamic': inputs.dynamic_picture(
+        found.frames[middle][None], detector.form.rank_pooling
+      )[0],
+      'map': annotated.colour_map(found.maps[middle]),
+    }
+  threshold = detector.threshold
+  score = 'none' if found.score is None else f'{found.score:.6g}'
+  image = annotated.draw(
+    title=found.outcome,
+    texts=(
+      line['path'],
+      f'score {score}; live above {threshold.value:.6g} ({threshold.rule})',
+      *found.notes,
+    ),
+    decision=found.decision,
+    threshold=threshold.value,
+    frame=found.crops and found.crops.frame,
+    box=found.box,
+    insets=insets,
+    parts=parts,
+  )
+  done, data = cv2.imencode('.png', image[..., ::-1])
+  if not done:
+    raise OSError(f'OpenCV cannot write a PNG of shape {image.shape}.')
+  path = folder / output_name(number, item.name)
+  files.write_whole(path, data.tobytes())
+  names = ('first_frame', 'last_frame', 'score')
+  return {
+    'annotated': str(path),
+    'parts': [dict(zip(names, part, strict=True)) for part in parts],
+  }
+
+
+def _sum_up(counts: collections.Counter) -> None:
+  failed = sum(
+    number
+    for name, number in counts.items()
+    if name not in (detector_lib.LIVE, detector_lib.SPOOF)
+  )
+  each = ', '.join(f'{number} {name}' for name, number in counts.most_common())
+  progress.say(
+    f'{sum(counts.values())} judged: {each or "none"}. {failed} without a '
+    'decision.'
+  )
