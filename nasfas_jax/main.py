@@ -30,6 +30,7 @@ from nasfas_jax import (
   search,
   train,
 )
+from nasfas_jax import export as export_lib
 from nasfas_jax.data import index, protocols
 from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.report import family_table
@@ -52,6 +53,11 @@ def compare(config, workdir: pathlib.Path) -> None:
   experiment.compare(config, workdir, prepare_embedded)
 
 
+def export(config, workdir: pathlib.Path) -> None:
+  """Runs the experiment 'export'."""
+  export_lib.export(config, workdir, prepare_embedded)
+
+
 def study(config, workdir: pathlib.Path) -> None:
   """Runs the experiment 'study'; imported late, as SciPy takes a second."""
   from nasfas_jax.study import experiment
@@ -64,6 +70,7 @@ EXPERIMENTS = {
   'train': train.train,
   'evaluate': evaluate.evaluate,
   'predict': predict.predict,
+  'export': export,
   'protocols': list_protocols.list_protocols,
   'study': study,
   'compare': compare,
@@ -106,6 +113,8 @@ def default_workdir(config) -> pathlib.Path:
   if config.experiment == 'evaluate' and config.checkpoint:
     name = config.protocol.replace('/', '-')
     return pathlib.Path(config.checkpoint) / 'evaluate' / name
+  if config.experiment == 'export' and config.checkpoint:
+    return pathlib.Path(config.checkpoint) / 'export'
   if config.experiment == 'train' and config.model != 'genotype':
     return pathlib.Path('runs') / f'train-{config.model}'
   return pathlib.Path('runs') / config.experiment
@@ -151,6 +160,11 @@ def run(config, workdir: pathlib.Path) -> None:
   if config.experiment in ('protocols', 'predict'):
     # They only print: no dataset is rendered and no workdir is created.
     EXPERIMENTS[config.experiment](config, workdir)
+    return
+  if config.experiment == 'export':
+    # Its protocol is that of its checkpoint.
+    EXPERIMENTS[config.experiment](config, workdir)
+    progress.say(f'Everything is in {workdir}')
     return
   names = family_table.members(config.protocol)
   if names and config.protocol not in protocols.all_protocols():

@@ -25,6 +25,8 @@ from nasfas_jax.ops import pooling, rank_pooling
 # reductions and Resize take their axes as here from 18 on.
 OPSET = 18
 IR_VERSION = 8
+# The names of the nodes of the network begin so, but for its last convolution.
+QUANTISABLE = 'network/'
 # Of `rank_pooling.dynamic_image`.
 _EPSILON = 1e-5
 
@@ -35,12 +37,19 @@ class _Graph:
   def __init__(self):
     self.nodes = []
     self.constants = {}
+    self.part = 'input/'
 
   def add(self, kind: str, *names: str, output: str = '', **attributes) -> str:
     """Adds a node with one output; returns the output's name."""
-    output = output or f'{kind.lower()}_{len(self.nodes)}'
+    output = output or f'{self.part}{kind.lower()}_{len(self.nodes)}'
     self.nodes.append(
-      helper.make_node(kind, list(names), [output], name=output, **attributes)
+      helper.make_node(
+        kind,
+        list(names),
+        [output],
+        name=f'{self.part}{kind.lower()}_{len(self.nodes)}',
+        **attributes,
+      )
     )
     return output
 
@@ -110,7 +119,8 @@ def build(
     )
   graph = _Graph()
   images = _input(graph, form, num_frames)
-  network = _Network(graph, variables, getattr(model, 'dtype', np.float32))
+  graph.part = QUANTISABLE
+  network = _Network(graph, variables)
   if isinstance(model, Network):
     maps = network.derived(model, images, image_size)
   elif isinstance(model, CDCN):
@@ -255,8 +265,7 @@ def _score(graph, maps: str, face_scale: float, map_size: int) -> None:
 class _Network:
   """Adds the layers of a network to a graph; feature maps are [B, C, H, W]."""
 
-  def __init__(self, graph: _Graph, variables: dict, dtype: Any):
-    del dtype
+  def __init__(self, graph: _Graph, variables: dict):
     self.graph = graph
     self.variables = variables
 
@@ -406,6 +415,7 @@ class _Network:
     x = self.graph.add('Concat', *parts, axis=1)
     for i in range(num_blocks):
       x = self.block(x, 'head', f'block_{i}', theta=theta)
+    self.graph.part = 'score/'
     kernel = self._at('params', ('head', 'conv'))['kernel']
     x = self.graph.convolve(x, folding.convolution(kernel, theta=theta))
     return self.graph.add('Relu', x)
