@@ -27,6 +27,7 @@ REQUIRES = [
   'opencv-python-headless>=4.10',
   'optax>=0.2.8',
   'orbax-checkpoint>=0.12,<1',  # 1.0 replaces the CheckpointManager API.
+  'pillow>=10.3',
   'scipy>=1.13',
   'tensorboardX>=2.6.2',
   'tensorflow-datasets>=4.9.10',

@@ -418,7 +418,7 @@ class Detector:
     except face_choice.FaceError as error:
       return Judged(error.outcome, notes=(str(error),))
     except (file_limits.TooLargeError, MemoryError) as error:
-      return Judged(TOO_LARGE, notes=(str(error),))
+      return Judged(TOO_LARGE, notes=(str(error) or 'Not enough memory.',))
     except (video.VideoError, cv2.error) as error:
       return Judged(UNREADABLE, notes=(' '.join(str(error).split()),))
 

@@ -15,6 +15,7 @@ import math
 import os
 import pathlib
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -68,7 +69,8 @@ def predict(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   Raises:
     ValueError: for an invalid config, an input without a file, or a checkpoint
       that is not a finished run.
-    SystemExit: with status 3 if there is no item that could be scored.
+    SystemExit: with status 3 if there is no item that could be scored, and 130
+      if it was stopped.
   """
   del workdir
   check(config)
@@ -92,7 +94,7 @@ def predict(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     items = (_file_item(path, detector, box, rules) for path in paths)
     total = len(paths)
   folder = pathlib.Path(config.output).expanduser()
-  counts = collections.Counter()
+  counts, stopped = collections.Counter(), False
   try:
     with contextlib.closing(_judged(items, total)) as judged:
       for number, (item, found) in enumerate(judged):
@@ -106,7 +108,11 @@ def predict(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   except KeyboardInterrupt:
     progress.say('Stopped.')
+    # A camera without end is always stopped so.
+    stopped = paths is not None
   _sum_up(counts)
+  if stopped:
+    raise SystemExit(128 + signal.SIGINT)
   if not sum(counts[name] for name in detector_lib.SCORED):
     raise SystemExit(NOTHING_SCORED)
 

@@ -148,8 +148,8 @@ def test_data_documents_need_numpy_only():
 def test_package_root_imports_nothing():
   # Every worker process loads it.
   tree = ast.parse((ROOT / 'nasfas_jax' / '__init__.py').read_text())
-  kinds = {type(node) for node in ast.walk(tree)}
-  assert not kinds & {ast.Import, ast.ImportFrom}
+  # `load` imports what it needs when it is called.
+  assert {type(node) for node in tree.body} <= {ast.Expr, ast.FunctionDef}
 
 
 @pytest.mark.parametrize('folder', ['datasets', 'configs'])

@@ -17,7 +17,7 @@ import PIL.Image
 
 from nasfas_jax.preprocessing import video
 
-PICTURE_FORMATS = ('BMP', 'JPEG', 'MPO', 'PNG', 'TIFF', 'WEBP')
+PICTURE_FORMATS = ('BMP', 'JPEG', 'PNG', 'TIFF', 'WEBP')
 # How a video of `video.VIDEO_SUFFIXES` begins.
 _VIDEO_STARTS = re.compile(
   # AVI; MP4, MOV and 3GP; Matroska and WebM; Windows Media; MPEG streams.

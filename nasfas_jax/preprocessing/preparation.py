@@ -9,10 +9,17 @@ import re
 from collections.abc import Iterable
 
 from nasfas_jax import records
-from nasfas_jax.preprocessing import crop
 
-# Side of the stored crops, by the name of the builder's config.
-SIZES = {'default': 256, 'small': 80}
+# Side of the stored crops, by the name of the builder's config. 'cdcn' is
+# OULU-NPU as CDCN's preprocessing leaves it.
+SIZES = {'default': 256, 'small': 80, 'cdcn': 256, 'cdcn_small': 80}
+_NUMBER = r'[0-9.e+-]+'
+# The settings of a build follow, in a fixed order.
+_NAME = re.compile(
+  rf'(?P<base>{"|".join(SIZES)})(_margin(?P<margin>{_NUMBER}))?'
+  r'(_(?P<border>replicate|reflect|zero|stretch))?'
+  rf'(_train_frames{_NUMBER})?(_shipped|_detected)?(_ellipse|_mesh)?'
+)
 # The rendered dataset has no video to crop: its records come at this size.
 RENDERED = {'synthetic_fas': 80}
 
@@ -47,22 +54,19 @@ def from_name(dataset: str, config: str) -> Preparation:
   """
   if dataset in RENDERED:
     return Preparation(size=RENDERED[dataset])
-  base, *settings = config.removeprefix('cdcn_').split('_')
-  if config == 'cdcn':
-    base = 'default'
-  if base not in SIZES:
+  match = _NAME.fullmatch(config)
+  try:
+    return Preparation(
+      size=SIZES[match['base']],
+      margin=float(match['margin'] or records.WIDE_MARGIN),
+      border=match['border'] or 'replicate',
+    )
+  except (TypeError, ValueError) as error:
     raise ValueError(
       f'The clips of {dataset}/{config} were prepared in a way that is not '
       f'known here; known are the configs {", ".join(SIZES)} and their '
       'settings. Give the side of their crops with --config.crop_size.'
-    )
-  fields = {'size': SIZES[base]}
-  for setting in settings:
-    if match := re.fullmatch(r'margin([0-9.e+-]+)', setting):
-      fields['margin'] = float(match[1])
-    elif setting in (*crop.BORDERS, 'stretch'):
-      fields['border'] = setting
-  return Preparation(**fields)
+    ) from error
 
 
 def from_versions(versions: Iterable[str]) -> Preparation:

@@ -16,6 +16,7 @@ _UNDECIDED = (95, 100, 108)
 _MARGIN = 16
 _VIEW = (640, 420)
 _INSET = 128
+_LEAST_WIDTH = 420
 _CHART = 130
 
 
@@ -45,7 +46,7 @@ def _lines(text: str, width: int) -> list[str]:
 
 def colour_map(image: np.ndarray) -> np.ndarray:
   """A map of floats [D, D] in [0, 1] as uint8 RGB [D, D, 3]."""
-  levels = np.clip(np.nan_to_num(image) * 255, 0, 255).astype(np.uint8)
+  levels = (255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8)
   return cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1]
 
 
@@ -109,23 +110,23 @@ def draw(
   """
   colour = COLOURS.get(decision, _UNDECIDED)
   insets = insets or {}
-  width = 2 * _MARGIN + _VIEW[0] + (_INSET + _MARGIN if insets else 0)
-  texts = [line for text in texts for line in _lines(text, (width - 32) // 8)]
   view = None
   if frame is not None:
     scale = min(_VIEW[0] / frame.shape[1], _VIEW[1] / frame.shape[0])
     sides = [max(1, round(scale * side)) for side in frame.shape[1::-1]]
-    view = np.ascontiguousarray(
-      cv2.resize(
-        frame,
-        sides,
-        interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
-      )
+    shrinks = scale < 1
+    view = cv2.resize(
+      np.ascontiguousarray(frame),
+      sides,
+      interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
     )
     if box is not None:
       x0, y0, x1, y1 = (round(float(value) * scale) for value in box)
       cv2.rectangle(view, (x0, y0), (x1, y1), _WHITE, 4)
       cv2.rectangle(view, (x0, y0), (x1, y1), colour, 2)
+  column = max(_LEAST_WIDTH, 0 if view is None else view.shape[1])
+  width = column + 2 * _MARGIN + (_INSET + _MARGIN if insets else 0)
+  texts = [line for text in texts for line in _lines(text, width // 8 - 4)]
   head = 52 + 20 * len(texts)
   middle = max(
     view.shape[0] if view is not None else 0,

@@ -1,0 +1,54 @@
+"""The picture of a judged clip."""
+
+import numpy as np
+
+from nasfas_jax.report import annotated
+
+
+def drawn(**changes):
+  frame = np.full((90, 120, 3), 128, np.uint8)
+  arguments = {
+    'title': 'spoof',
+    'texts': ('ü' * 200, 'one two ' * 40),
+    'decision': 'spoof',
+    'threshold': 0.5,
+    'frame': frame,
+    'box': np.array([30.0, 20, 90, 80]),
+    'insets': {'map': annotated.colour_map(np.eye(4))},
+    'parts': [(0, 9, 0.1), (10, 19, 0.9)],
+  }
+  return annotated.draw(**{**arguments, **changes})
+
+
+def has(image, colour):
+  return bool(np.all(image == colour, axis=-1).any())
+
+
+def test_the_box_and_the_points_have_the_colour_of_the_decision():
+  image = drawn()
+  blue, orange = annotated.COLOURS['live'], annotated.COLOURS['spoof']
+  # The box and the lower point are of a spoof, the higher point is live.
+  assert has(image, orange) and has(image, blue)
+  assert not has(drawn(parts=()), blue)
+  assert has(drawn(parts=(), decision='live'), blue)
+  undecided = drawn(parts=(), decision=None, title='still')
+  assert not has(undecided, blue) and not has(undecided, orange)
+
+
+def test_every_item_has_a_picture():
+  wide = np.zeros((1, 3000, 3), np.uint8)
+  for changes in (
+    {'frame': None, 'box': None, 'insets': {}, 'parts': ()},
+    {'frame': wide, 'box': np.array([0.0, 0, 3000, 1])},
+    {'parts': [(0, 0, 0.0), (0, 0, 0.0)], 'threshold': 0.0},
+    {'parts': [(0, 9, -2.0), (10, 19, 1e9)], 'threshold': -5.0},
+    {'title': '', 'texts': ()},
+  ):
+    image = drawn(**changes)
+    assert image.dtype == np.uint8 and image.ndim == 3
+    assert max(image.shape) < 2000
+
+
+def test_a_map_without_numbers_is_drawn():
+  image = annotated.colour_map(np.array([[np.nan, np.inf], [-np.inf, 0.5]]))
+  assert image.shape == (2, 2, 3)
