@@ -20,6 +20,7 @@ import pathlib
 import statistics
 import tempfile
 import time
+from unittest import mock
 
 import jax
 import jax.export
@@ -28,7 +29,8 @@ import onnx
 import onnxruntime
 
 import nasfas_jax
-from nasfas_jax.exporting import onnx_graph, signature
+from nasfas_jax.exporting import clip_checks, onnx_graph, signature
+from nasfas_jax.ops import convolution
 
 
 def write_own(detector, path: pathlib.Path) -> None:
@@ -46,25 +48,35 @@ def write_own(detector, path: pathlib.Path) -> None:
 
 
 def write_jax2onnx(detector, path: pathlib.Path) -> None:
-  """What jax2onnx makes of the function that StableHLO gets."""
+  """What jax2onnx makes of the function that StableHLO gets.
+
+  It does not know our primitive, only XLA's convolution.
+  """
   from jax2onnx import to_onnx
 
   reading = detector.reading
   size = reading.image_size
-  to_onnx(
-    program_of(detector),
-    inputs=jax.export.symbolic_args_specs(
-      (
-        jax.ShapeDtypeStruct((1, reading.num_frames, size, size, 3), 'uint8'),
-        jax.ShapeDtypeStruct((1, 2), 'float32'),
-      ),
-      'b, ...',
+  with mock.patch.object(
+    convolution,
+    '_conv',
+    lambda x, kernel, dilation: convolution._library(
+      x, kernel, dilation=dilation
     ),
-    input_names=list(signature.INPUTS),
-    output_names=list(signature.OUTPUTS),
-    return_mode='file',
-    output_path=str(path),
-  )
+  ):
+    to_onnx(
+      program_of(detector),
+      inputs=jax.export.symbolic_args_specs(
+        (
+          jax.ShapeDtypeStruct((1, reading.num_frames, size, size, 3), 'uint8'),
+          jax.ShapeDtypeStruct((1, 2), 'float32'),
+        ),
+        'b, ...',
+      ),
+      input_names=list(signature.INPUTS),
+      output_names=list(signature.OUTPUTS),
+      return_mode='file',
+      output_path=str(path),
+    )
 
 
 def write_torch(detector, path: pathlib.Path) -> None:
@@ -164,21 +176,6 @@ def program_of(detector):
   )
 
 
-def clips(detector, number: int) -> tuple[np.ndarray, np.ndarray]:
-  """Blocks of colour with noise that differs between frames; a still one."""
-  generator = np.random.default_rng(0)
-  reading = detector.reading
-  size, side = reading.image_size, -(-reading.image_size // 8)
-  blocks = generator.integers(0, 256, (number, 1, 8, 8, 3))
-  blocks = blocks.repeat(side, 2).repeat(side, 3)[:, :, :size, :size]
-  noise = generator.integers(
-    -9, 10, (number, reading.num_frames, size, size, 3)
-  )
-  frames = np.clip(blocks + noise, 0, 255).astype(np.uint8)
-  frames[-1] = frames[-1, :1]
-  return frames, generator.uniform(50, 90, (number, 2)).astype(np.float32)
-
-
 ROUTES = {'own': write_own, 'torch': write_torch, 'jax2onnx': write_jax2onnx}
 
 
@@ -197,7 +194,15 @@ def measure(route: str, checkpoint: str, rounds: int) -> dict:
       path, options, providers=['CPUExecutionProvider']
     )
     size = path.stat().st_size
-  frames, faces = clips(detector, 4)
+  reading = detector.reading
+  made = clip_checks.generated(
+    4,
+    num_frames=reading.num_frames,
+    image_size=reading.image_size,
+    face_scale=reading.face_scale,
+    map_size=reading.map_size,
+  )
+  frames, faces = made.frames, made.face_size
   wanted = np.asarray(jax.jit(program_of(detector))(frames, faces)[0])
   found = session.run(['score'], {'frames': frames, 'face_size': faces})[0]
   one = {'frames': frames[:1], 'face_size': faces[:1]}

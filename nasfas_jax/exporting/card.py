@@ -58,8 +58,12 @@ def make_card(content: dict[str, Any], names: list[str]) -> str:
     f'`map`: float32 [batch, {reading["map_size"]}, {reading["map_size"]}].',
     f'- **Decision**: live if the score is above {threshold["value"]:.6g} '
     f'({_plain(threshold["rule"])}). '
-    f'Over a clip, {reading["num_snippets"]} evenly placed snippets are '
-    'averaged.',
+    + (
+      f'The score of a clip is the mean over {reading["num_snippets"]} evenly '
+      'placed snippets.'
+      if reading['num_snippets'] > 1
+      else 'A longer clip is judged by the frames in its middle.'
+    ),
     '',
     '```python',
     'import onnxruntime',

@@ -1,5 +1,6 @@
 """An ONNX graph in int8, by onnxruntime's static quantisation."""
 
+import logging
 import pathlib
 from collections.abc import Iterable, Mapping
 
@@ -47,17 +48,22 @@ def quantize(
     for node in graph.node
     if not node.name.startswith(onnx_graph.QUANTISABLE)
   ]
-  quantization.quantize_static(
-    str(source),
-    str(target),
-    _Reader(clips),
-    quant_format=quantization.QuantFormat.QDQ,
-    op_types_to_quantize=_KINDS,
-    per_channel=True,
-    activation_type=quantization.QuantType.QUInt8,
-    weight_type=quantization.QuantType.QInt8,
-    nodes_to_exclude=kept,
-  )
+  # It advises to optimise the graph first, which has nothing to optimise.
+  logging.disable(logging.WARNING)
+  try:
+    quantization.quantize_static(
+      str(source),
+      str(target),
+      _Reader(clips),
+      quant_format=quantization.QuantFormat.QDQ,
+      op_types_to_quantize=_KINDS,
+      per_channel=True,
+      activation_type=quantization.QuantType.QUInt8,
+      weight_type=quantization.QuantType.QInt8,
+      nodes_to_exclude=kept,
+    )
+  finally:
+    logging.disable(logging.NOTSET)
 
 
 def set_metadata(path: pathlib.Path, metadata: Mapping[str, str]) -> None:

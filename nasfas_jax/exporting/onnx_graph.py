@@ -22,7 +22,7 @@ from nasfas_jax.models.search_spaces import LEVELS
 from nasfas_jax.ops import pooling, rank_pooling
 
 # The oldest that has what the graph needs, so that old runtimes read it too:
-# reductions and Resize take their axes as here from 18 on.
+# reductions take their axes as here from 18 on.
 OPSET = 18
 IR_VERSION = 8
 # The names of the nodes of the network begin so, but for its last convolution.
@@ -401,16 +401,11 @@ class _Network:
       if attention:
         x = self.attention(x, 'head', f'attention_{i}')
       if side != output_size:
-        x = self.graph.add(
-          'Resize',
-          x,
-          '',
-          '',
-          self.graph.constant([output_size] * 2, np.int64),
-          axes=[2, 3],
-          mode='linear',
-          coordinate_transformation_mode='half_pixel',
-        )
+        # Two products, as in `pooling.resize_bilinear`. The node Resize loses
+        # its sizes in onnxruntime's quantisation.
+        weights = pooling.interpolation_weights(side, output_size)
+        x = self.graph.add('MatMul', self.graph.constant(weights), x)
+        x = self.graph.add('MatMul', x, self.graph.constant(weights.T))
       parts.append(x)
     x = self.graph.add('Concat', *parts, axis=1)
     for i in range(num_blocks):

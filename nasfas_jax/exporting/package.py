@@ -309,7 +309,16 @@ def read(folder: str | os.PathLike[str]) -> Parts:
   folder = pathlib.Path(folder)
   content = read_content(folder)
   try:
-    return _parts(folder, content)
+    checked = check_parts(content)
+    return dataclasses.replace(
+      checked,
+      variables=parameters.read(
+        folder / parameters.FOLDER,
+        parameters.template(
+          checked.model, checked.reading['image_size'], checked.form.channels
+        ),
+      ),
+    )
   except (KeyError, RecursionError) as error:
     raise ValueError(
       f'{str(folder / FILE)!r}: the field {error} is missing.'
@@ -318,7 +327,14 @@ def read(folder: str | os.PathLike[str]) -> Parts:
     raise ValueError(f'{str(folder / FILE)!r}: {error}') from error
 
 
-def _parts(folder: pathlib.Path, content: dict[str, Any]) -> Parts:
+def check_parts(content: dict[str, Any]) -> Parts:
+  """The parts of a detector but for its variables, which are {}.
+
+  Raises:
+    ValueError: for a field that is not valid, or if the export has no
+      parameters.
+    KeyError: for a field that is missing.
+  """
   model = make_network(content['network'])
   source = content['input']
   check_type('input', source, dict, 'an object')
@@ -364,15 +380,15 @@ def _parts(folder: pathlib.Path, content: dict[str, Any]) -> Parts:
   for field in ('name', 'trained_on'):
     check_type(field, content[field], str, 'a string')
   check_type('needs_motion', content['needs_motion'], bool, 'true or false')
+  check_type('files', content['files'], dict, 'an object')
   if f'{parameters.FOLDER}/_METADATA' not in content['files']:
     raise ValueError(
       "the export has no parameters; export the run with 'orbax' among "
       '--config.formats.'
     )
-  shapes = parameters.template(model, reading['image_size'], form.channels)
   return Parts(
     model=model,
-    variables=parameters.read(folder / parameters.FOLDER, shapes),
+    variables={},
     form=form,
     reading=reading,
     threshold=threshold,
