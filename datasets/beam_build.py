@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from nasfas_datasets import listing
 from nasfas_jax import files
 
-Work = Callable[[listing.Clip], tuple[listing.Clip, dict | None, str]]
+Work = Callable[[listing.Clip], tuple[str, dict | None, listing.Bad | None]]
 
 
 def require() -> None:
@@ -37,9 +37,10 @@ def examples(clips: Sequence[listing.Clip], work: Work, report: pathlib.Path):
 
   Args:
     clips: to decode.
-    work: clip -> (clip, record or None, reason why there is none); picklable.
-    report: file for the skipped clips, a JSON list of (clip id, reason), on a
-      file system that all workers share.
+    work: clip -> (id, record with its `properties`, or None and why there is
+      none); picklable.
+    report: file for what is said of each clip, a JSON list of (id, properties,
+      why it is bad), on a file system that all workers share.
   """
   require()
   import apache_beam as beam
@@ -54,24 +55,35 @@ def examples(clips: Sequence[listing.Clip], work: Work, report: pathlib.Path):
       )
       _ = (
         made
-        | 'Bad' >> beam.Filter(lambda result: result[1] is None)
-        | 'Reason' >> beam.Map(lambda result: (result[0].clip_id, result[2]))
+        | 'Said' >> beam.Map(_said)
         | 'All' >> beam.combiners.ToList()
         | 'Report' >> beam.Map(_write, str(report))
       )
       return (
         made
         | 'Good' >> beam.Filter(lambda result: result[1] is not None)
-        | 'Record' >> beam.Map(lambda result: (result[0].clip_id, result[1]))
+        | 'Record' >> beam.Map(_record)
       )
 
   return Decode()
 
 
-def _write(skipped: list[tuple[str, str]], path: str) -> None:
-  files.write_json(path, sorted(skipped))
+def _said(result):
+  """What is said of a clip: (id, properties, why it is bad)."""
+  name, record, bad = result
+  return name, record and record['properties'], bad
 
 
-def read(report: pathlib.Path) -> list[tuple[str, str]]:
-  """The skipped clips of a report."""
-  return [tuple(pair) for pair in files.read_json(report)]
+def _record(result):
+  """The (id, record) pair of a clip, for TFDS."""
+  name, record, _ = result
+  return name, {k: v for k, v in record.items() if k != 'properties'}
+
+
+def _write(said: list, path: str) -> None:
+  files.write_json(path, sorted(said, key=lambda words: words[0]))
+
+
+def read(report: pathlib.Path) -> list:
+  """What a report says of each clip."""
+  return files.read_json(report)

@@ -9,8 +9,8 @@ import pathlib
 
 import numpy as np
 
-# The annotation of an hour of video has a few megabytes.
-MAX_BYTES = 64 * 2**20
+from nasfas_datasets import text_files
+
 # A face box from the eyes, in eye distances: its side, and how far below the
 # middle of the eyes its centre lies.
 EYE_SIDE = 2.4
@@ -24,11 +24,9 @@ class AnnotationError(ValueError):
 def _rows(path: pathlib.Path, separator: str | None, columns: int):
   """The numbers of a text file, one list per line, without blank lines."""
   try:
-    if path.stat().st_size > MAX_BYTES:
-      raise AnnotationError(f'{path.name}: larger than {MAX_BYTES} bytes')
-    text = path.read_text(encoding='ascii')
-  except (OSError, UnicodeDecodeError) as error:
-    raise AnnotationError(f'{path.name}: not a text file: {error}') from error
+    text = text_files.read(path)
+  except ValueError as error:
+    raise AnnotationError(str(error)) from error
   rows = []
   for number, line in enumerate(text.splitlines(), 1):
     parts = line.split(separator) if line.strip() else []

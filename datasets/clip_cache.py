@@ -14,7 +14,7 @@ import zipfile
 
 import numpy as np
 
-from nasfas_datasets import clip_config, listing
+from nasfas_datasets import clip_config, fas_builder, listing
 from nasfas_datasets.clip_config import ClipConfig
 from nasfas_jax import files
 
@@ -25,10 +25,13 @@ class ClipCache:
   def __init__(self, folder: pathlib.Path, config: ClipConfig):
     """folder: created at the first write; config: of the build."""
     self._folder = folder
-    # The settings that change a record.
+    # What changes a record beside the clip's own files.
     self._settings = [
-      getattr(config, name)
-      for name in ('size', 'num_frames', *clip_config.SETTINGS)
+      fas_builder.SCHEMA,
+      *(
+        getattr(config, name)
+        for name in ('size', 'num_frames', *clip_config.SETTINGS)
+      ),
     ]
 
   def _path(self, clip: listing.Clip) -> pathlib.Path:
@@ -60,6 +63,30 @@ class ClipCache:
       'depth': stored['depth'],
     }
 
+  def properties(self, clip: listing.Clip) -> dict[str, object] | None:
+    """Only the `properties` of the record; None as `get`."""
+    try:
+      with (
+        open(self._path(clip), 'rb') as raw,
+        np.load(raw, allow_pickle=False) as file,
+      ):
+        text = json.loads(file['text'].tobytes())
+      return (
+        text['properties'] if text['source'] == self._source(clip) else None
+      )
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+      return None
+
+  def take(self, clip: listing.Clip) -> dict[str, object] | None:
+    """Like `get`, and deletes what is kept: no clip is on the disk twice."""
+    record = self.get(clip)
+    self._path(clip).unlink(missing_ok=True)
+    return record
+
+  def __len__(self) -> int:
+    """The number of finished clips, of whatever settings."""
+    return sum(1 for _ in self._folder.glob('[!.]*.npz'))
+
   def put(self, clip: listing.Clip, record: dict[str, object]) -> None:
     """Stores the record of a clip."""
     arrays = ('frame_index', 'face_box', 'depth')
@@ -80,19 +107,30 @@ class ClipCache:
 
   def _source(self, clip: listing.Clip) -> list:
     """What the record of a clip depends on: JSON content."""
-    paths = [clip.path, *([clip.boxes.path] if clip.boxes else [])]
-    if clip.depth is not None:
-      paths.append(clip.depth)
+    fields = clip_fields(clip)
     return [
       self._settings,
       # All fields, such as label, split and turn, with paths as text.
-      json.loads(json.dumps(dataclasses.asdict(clip), default=_text)),
-      [_status(path) for path in paths],
+      json.loads(json.dumps(fields, default=_text)),
+      [status(path) for path in clip_paths(clip)],
     ]
 
   def clear(self) -> None:
     """Deletes the folder."""
     shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def clip_fields(clip: listing.Clip) -> dict[str, object]:
+  """The fields of a clip that tell it from another: all that are compared."""
+  compared = {field.name for field in dataclasses.fields(clip) if field.compare}
+  found = dataclasses.asdict(clip)
+  return {name: value for name, value in found.items() if name in compared}
+
+
+def clip_paths(clip: listing.Clip) -> list[pathlib.Path]:
+  """The files and folders that a clip is made from."""
+  paths = [clip.path, *([clip.boxes.path] if clip.boxes else [])]
+  return paths if clip.depth is None else [*paths, clip.depth]
 
 
 def _text(value: object) -> str:
@@ -102,7 +140,7 @@ def _text(value: object) -> str:
   return str(value)
 
 
-def _status(path: pathlib.Path) -> list[int]:
+def status(path: pathlib.Path) -> list[int]:
   """Number, total size and last change of a path's files."""
   inside = sorted(path.iterdir()) if path.is_dir() else [path]
   statuses = [file.stat() for file in inside]

@@ -10,8 +10,16 @@ from nasfas_jax.preprocessing import crop
 BORDERS = (*crop.BORDERS, 'stretch')
 
 # The settings that a user can change. Each of them changes the records.
-SETTINGS = ('margin', 'border', 'train_frames', 'faces', 'depth')
+SETTINGS = (
+  'margin',
+  'border',
+  'train_frames',
+  'faces',
+  'missing_boxes',
+  'depth',
+)
 FACES = ('shipped', 'detected')
+MISSING_BOXES = ('skip', 'whole_frame')
 DEPTHS = ('ellipse', 'mesh')
 
 
@@ -31,8 +39,11 @@ class ClipConfig(tfds.core.BuilderConfig):
       as 60 for SiW's protocol 1; 0: all.
     max_bad_share: the largest share of skipped clips, in [0, 1].
     faces: the source of a clip's face box: 'shipped' (the dataset's annotation,
-      or the whole frame if there is none) or 'detected' (the median box of the
-      faces found in the stored frames).
+      or the whole frame if no clip has one) or 'detected' (the median box of
+      the faces found in the stored frames).
+    missing_boxes: what a clip without an annotation becomes among clips that
+      have theirs: 'skip' (it is left out and listed) or 'whole_frame', with
+      which the framing can give the label away.
     depth: the depth maps of a clip without depth pictures: 'ellipse' (the
       ellipse in the face box) or 'mesh' (a dense face mesh for each frame).
       Attacks have them too, since otherwise the depth would leak the label.
@@ -45,6 +56,7 @@ class ClipConfig(tfds.core.BuilderConfig):
   train_frames: int = 0
   max_bad_share: float = 0.1
   faces: str = 'shipped'
+  missing_boxes: str = 'skip'
   depth: str = 'ellipse'
 
   def __post_init__(self):
@@ -68,7 +80,11 @@ class ClipConfig(tfds.core.BuilderConfig):
       raise ValueError(
         f'max_bad_share is {self.max_bad_share}; allowed: 0 to 1.'
       )
-    for name, allowed in (('faces', FACES), ('depth', DEPTHS)):
+    for name, allowed in (
+      ('faces', FACES),
+      ('missing_boxes', MISSING_BOXES),
+      ('depth', DEPTHS),
+    ):
       value = getattr(self, name)
       if value not in allowed:
         raise ValueError(f'{name} is {value!r}; allowed: {", ".join(allowed)}.')

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nasfas_datasets.listing import ClipError
+from nasfas_datasets.listing import ClipError, NoFaceError
 from nasfas_jax import records
 from nasfas_jax.preprocessing import crop, face_depth, face_mesh, face_models
 
 # Side in pixels of the crop in which a mesh is searched. At the margin of the
 # stored crops, the face then has about the size of the mesh's input.
 _SEARCH_SIZE = 256
+# The least share of a face box inside the frame: below it the box was most
+# likely made for another resolution.
+_MIN_INSIDE = 0.4
 
 
 def clip_box(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -23,15 +26,26 @@ def clip_box(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     height: of the frames.
 
   Raises:
-    ClipError: if no frame has a face, or the face is not in the frame.
+    NoFaceError: if no frame has a face.
+    ClipError: if the face is mostly outside the frame, or no face at all.
   """
+  boxes = np.asarray(boxes, np.float64)
+  if not np.all(np.isfinite(boxes), axis=-1).any():
+    raise NoFaceError('No frame of the clip has a face box.')
   try:
     box = crop.median_box(boxes)
     frame = np.array([width, height, width, height], np.float64)
-    # The box of a face at the border may reach a little past it.
-    return crop.check_box(np.clip(box, 0, frame), width, height)
+    # The box of a face at the border may reach past it.
+    inside = crop.check_box(np.clip(box, 0, frame), width, height)
   except ValueError as error:
     raise ClipError(str(error)) from error
+  share = np.prod(inside[2:] - inside[:2]) / np.prod(box[2:] - box[:2])
+  if share < _MIN_INSIDE:
+    raise ClipError(
+      f'Box {np.round(box).tolist()} lies mostly outside the frame of {width} '
+      f'x {height} pixels.'
+    )
+  return inside
 
 
 def find_box(folder: str | os.PathLike | None, frame: np.ndarray) -> np.ndarray:
@@ -89,10 +103,10 @@ def fill(maps: Sequence[np.ndarray | None]) -> np.ndarray:
     uint8 [K, 32, 32].
 
   Raises:
-    ClipError: if no frame has a map.
+    NoFaceError: if no frame has a map.
   """
   known = [i for i, found in enumerate(maps) if found is not None]
   if not known:
-    raise ClipError('No frame of the clip has a face for a depth map.')
+    raise NoFaceError('No frame of the clip has a face for a depth map.')
   distances = np.abs(np.arange(len(maps))[:, None] - np.array(known))
   return np.stack([maps[known[j]] for j in distances.argmin(axis=1)])

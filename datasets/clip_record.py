@@ -1,16 +1,29 @@
 """Decodes one clip of a folder of videos into a record."""
 
 import functools
+import math
 import os
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 from nasfas_datasets import boxes as boxes_lib
 from nasfas_datasets import clip_faces, fas_builder, listing
 from nasfas_datasets.clip_config import ClipConfig
 from nasfas_jax import records
-from nasfas_jax.preprocessing import crop, frame_folder, hdf5, video
+from nasfas_jax.preprocessing import (
+  crop,
+  frame_folder,
+  hdf5,
+  picture_folder,
+  video,
+)
+
+# The square crop of a very long and narrow frame would take gigabytes.
+_MAX_CROP_SIDE = 16384
+# Nobody is seen in fewer pixels; boxes in other units are smaller.
+_MIN_SIDE = 8
 
 
 def read_boxes(clip: listing.Clip, width: int, height: int) -> np.ndarray:
@@ -31,7 +44,10 @@ def read_boxes(clip: listing.Clip, width: int, height: int) -> np.ndarray:
       paths = frame_folder.numbers(source.path, frame_folder.BOX).values()
       return np.concatenate([boxes_lib.lines_xywh(path) for path in paths])
     if callable(source.format):
-      return source.format(source.path)
+      found = source.format(source.path)
+      if source.size is not None:
+        found = found * (np.array([width, height] * 2) / (source.size * 2))
+      return found
     found = boxes_lib.READERS[source.format](source.path)
     turned = source.format == 'frame_corners' and boxes_lib.eyes_below(
       source.path
@@ -68,15 +84,32 @@ def place(
   Raises:
     ClipError: if no frame has a face, or the face is not in the frame.
   """
-  if detected is None and clip.boxes is None:
+  if detected is None and not clip.has_box:
     box = crop.default_box(width, height, config.margin)
+  elif detected is None and clip.box is not None:
+    try:
+      box = crop.check_box(clip.box, width, height)
+    except ValueError as error:
+      raise listing.ClipError(str(error)) from error
   else:
     if detected is None:
       detected = read_boxes(clip, width, height)
     box = clip_faces.clip_box(detected, width, height)
+  side = max(box[2] - box[0], box[3] - box[1])
+  if side < _MIN_SIDE and clip.has_box:
+    raise listing.ClipError(
+      f'Box {np.round(box, 1).tolist()} is smaller than {_MIN_SIDE} pixels: '
+      'no face, or not in pixels.'
+    )
   if config.border == 'stretch':
     return box, crop.clipped_region(box, config.margin, width, height)
-  return box, crop.square_around(box, config.margin)
+  square = crop.square_around(box, config.margin)
+  if square.side > _MAX_CROP_SIDE:
+    raise listing.ClipError(
+      f'the crop of a frame of {width} x {height} pixels has a side of '
+      f'{square.side}; at most {_MAX_CROP_SIDE} is possible.'
+    )
+  return box, square
 
 
 def _sampler(clip: listing.Clip, config: ClipConfig):
@@ -84,6 +117,8 @@ def _sampler(clip: listing.Clip, config: ClipConfig):
   limit = config.train_frames if clip.split == 'train' else 0
   if clip.boxes is not None and clip.boxes.format == 'frame_folder':
     read = functools.partial(frame_folder.sample_frames, depth=clip.depth)
+  elif clip.path.is_dir():
+    read = picture_folder.sample_frames
   else:
     reader = hdf5 if clip.path.suffix == '.hdf5' else video
     read = reader.sample_frames
@@ -112,6 +147,74 @@ def _given_depth(clip, number, view, size) -> np.ndarray:
   return crop.cut(depth, view, records.DEPTH_SIZE, border='zero')
 
 
+def _pictured_depth(clip, view, size) -> np.ndarray:
+  """The one depth picture of a clip, over the crop: uint8 [32, 32]."""
+  depth = video.read_depth(clip.depth)
+  width, height = size
+  if not math.isclose(
+    depth.shape[1] * height, depth.shape[0] * width, rel_tol=0.02
+  ):
+    raise listing.ClipError(
+      f'depth {clip.depth.name!r} has {depth.shape[1]} x {depth.shape[0]} '
+      f'pixels; it must cover the frame of {width} x {height}.'
+    )
+  shrinks = width < depth.shape[1]
+  depth = cv2.resize(
+    depth,
+    (width, height),
+    interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+  )
+  depth = crop.cut(depth, view, records.DEPTH_SIZE, border='zero')
+  if clip.label == records.LIVE and not depth.any():
+    raise listing.ClipError(
+      f'depth {clip.depth.name!r} is 0 all over the face: a live clip '
+      'without depth would be taught as an attack.'
+    )
+  return depth
+
+
+def _depth(clip, sampled, view, size, inner, config) -> np.ndarray:
+  """Depth maps [K, 32, 32] that need no mesh."""
+  count = len(sampled.frame_index)
+  if clip.depth is None:
+    # For attacks too: a depth map of live clips only would leak the label.
+    depth = crop.face_ellipse(inner, config.size, records.DEPTH_SIZE)
+  elif clip.depth.is_dir():
+    return np.stack(
+      [_given_depth(clip, n, view, size) for n in sampled.frame_index]
+    )
+  else:
+    depth = _pictured_depth(clip, view, size)
+  return np.repeat(depth[None], count, axis=0)
+
+
+def _properties(clip, sampled, box, size, detected) -> dict[str, object]:
+  """What a clip's file was, beside what it shows: see `nuisance`."""
+  width, height = size
+  pixels = width * height * sampled.num_frames
+  is_file = clip.path.is_file()
+  if detected is not None:
+    source = 'detected'
+  else:
+    source = 'given' if clip.has_box else 'whole_frame'
+  found = {
+    'box': source,
+    'framing': round(
+      float(max(box[2] - box[0], box[3] - box[1]) / min(size)), 4
+    ),
+    'file_type': clip.path.suffix.lower() if is_file else 'folder',
+    'width': width,
+    'height': height,
+    'file_frames': sampled.num_frames,
+  }
+  if is_file:
+    size_of_file = clip.path.stat().st_size
+    found['file_bytes_per_pixel'] = float(f'{size_of_file / pixels:.4g}')
+  if sampled.num_claimed and sampled.num_claimed != sampled.num_frames:
+    found['claimed_frames'] = sampled.num_claimed
+  return found
+
+
 def make_clip(
   clip: listing.Clip,
   *,
@@ -127,6 +230,9 @@ def make_clip(
     config: settings of the build. Depth maps of the dataset override its
       `depth`.
     face_models: folder of the face models, if the config needs them.
+
+  Returns:
+    A record, and `properties`: JSON content about the file, see `nuisance`.
 
   Raises:
     ClipError, VideoError: if the video or its annotation cannot be used.
@@ -157,17 +263,11 @@ def make_clip(
   pictures, maps = zip(*sampled.frames, strict=True)
   box, view, size = placed
   inner = crop.box_in_crop(box, view, config.size)
-  if clip.depth is not None:
-    depth = np.stack(
-      [_given_depth(clip, n, view, size) for n in sampled.frame_index]
-    )
-  elif meshed:
+  if meshed:
     depth = clip_faces.fill(maps)
   else:
-    # For attacks too: a depth map of live clips only would leak the label.
-    mask = crop.face_ellipse(inner, config.size, records.DEPTH_SIZE)
-    depth = np.repeat(mask[None], len(pictures), axis=0)
-  return fas_builder.make_record(
+    depth = _depth(clip, sampled, view, size, inner, config)
+  record = fas_builder.make_record(
     dataset=dataset,
     frames=[fas_builder.encode_png(picture) for picture in pictures],
     frame_index=sampled.frame_index,
@@ -180,3 +280,5 @@ def make_clip(
       if name != 'dataset'
     },
   )
+  record['properties'] = _properties(clip, sampled, box, size, detected)
+  return record

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import json
 import pathlib
+import struct
 import sys
 
 import cv2
@@ -17,6 +18,11 @@ import tensorflow_datasets as tfds
 
 from nasfas_datasets import folders
 from nasfas_jax import files, records
+from nasfas_jax.data import nuisance
+
+# Counts the changes of this code that change records or what is beside them.
+SCHEMA = 2
+MADE_FROM_FILE = 'made_from.json'
 
 _TEXT_FIELDS = tuple(name for name in records.INDEX_FIELDS if name != 'label')
 
@@ -65,6 +71,7 @@ def make_record(
   camera: str = '',
   light: str = '',
   medium: str = '',
+  lists: str = '',
   fps: float = 0.0,
 ) -> dict[str, object]:
   """Checks the fields of a clip and returns them as a record.
@@ -85,6 +92,7 @@ def make_record(
     camera: domain field, likewise.
     light: domain field, likewise.
     medium: domain field, likewise.
+    lists: the dataset's own lists that name the clip, separated by blanks.
     fps: frames per second of the clip; 0 if unknown.
 
   Raises:
@@ -136,6 +144,7 @@ def make_record(
     'camera': camera,
     'light': light,
     'medium': medium,
+    'lists': lists,
     'frames': list(frames),
     'frame_index': np.asarray(frame_index, np.int32),
     'face_box': box,
@@ -200,15 +209,86 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """The path of the index."""
     return pathlib.Path(self.data_dir) / records.INDEX_FILE
 
+  def settings(self) -> dict[str, object]:
+    """The settings that change the records: JSON content."""
+    return {}
+
+  def made_from(self) -> dict[str, object]:
+    """What the shards are made from beside files: JSON content."""
+    return {
+      'schema': SCHEMA,
+      'version': str(self.version),
+      'settings': self.settings(),
+    }
+
+  def difference(self, root: pathlib.Path | None) -> list[str]:
+    """How the prepared dataset differs from what this builder would make.
+
+    Args:
+      root: the manual folder; None: only the settings are compared.
+
+    Returns:
+      Differences in words; [] if there is none.
+    """
+    del root
+    path = pathlib.Path(self.data_dir) / MADE_FROM_FILE
+    if not path.exists():
+      return ['it does not say what it was made from (an earlier version)']
+    old, new = files.read_json(path), self.made_from()
+    found = [
+      f'{name} {old.get(name)!r} is now {new[name]!r}'
+      for name in ('schema', 'version')
+      if old.get(name) != new[name]
+    ]
+    before = old.get('settings', {})
+    return found + [
+      f'{name} {before.get(name)!r} is now {value!r}'
+      for name, value in new['settings'].items()
+      if before.get(name) != value
+    ]
+
   def download_and_prepare(self, **kwargs) -> None:
     """Builds the shards, then the index, as far as they are missing."""
     super().download_and_prepare(**kwargs)
     if not self.index_path.exists():
       self._write_index()
 
+  def _download_and_prepare(self, dl_manager, download_config) -> None:
+    """Builds the shards and, beside them, what they are made from.
+
+    TFDS builds in a temporary folder, now data_dir, and renames it at the end:
+    all files appear together.
+    """
+    super()._download_and_prepare(
+      dl_manager=dl_manager, download_config=download_config
+    )
+    files.write_json(
+      pathlib.Path(self.data_dir) / MADE_FROM_FILE, self.made_from()
+    )
+
+  def rows(self) -> list[dict[str, object]]:
+    """The rows of the index."""
+    text = self.index_path.read_text(encoding='utf-8')
+    return [json.loads(line) for line in text.splitlines()]
+
+  def summary(self) -> list[str]:
+    """What was built and what is to be known of it: lines for the user."""
+    rows = self.rows()
+    return [
+      f'Built {nuisance.count(rows)} clips in {self.data_dir}',
+      *nuisance.box_lines(rows),
+      *nuisance.still_lines(rows),
+      *nuisance.audit_lines(rows),
+    ]
+
+  def file_properties(self) -> dict[str, dict[str, object]]:
+    """Clip id -> what is known of the clip's file, see `nuisance`."""
+    return {}
+
   def _write_index(self) -> None:
     """Writes the metadata of all records, in the order of the shards."""
     lines = []
+    properties = self.file_properties()
     for split in self.info.splits:
       for example in self.as_data_source(split):
         row = {
@@ -221,8 +301,27 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         row['fps'] = float(example['fps'])
         row['digest'] = _digest(example)
         row['tfds_split'] = split
+        row['properties'] = {
+          **_properties(example),
+          **properties.get(row['clip_id'], {}),
+        }
         lines.append(json.dumps(row))
     files.write_whole(self.index_path, '\n'.join(lines) + '\n')
+
+
+def _properties(example) -> dict[str, object]:
+  """What a record alone tells, for `nuisance`."""
+  frames = example['frames']
+  height, width = struct.unpack('>II', frames[0][16:24])[::-1]
+  size = sum(map(len, frames)) / (len(frames) * width * height)
+  x0, y0, x1, y1 = example['face_box']
+  return {
+    'stored_bytes_per_pixel': float(f'{size:.4g}'),
+    'stored_framing': round(
+      float(max(x1 - x0, y1 - y0)) / min(width, height), 4
+    ),
+    'still': len(set(frames)) == 1,
+  }
 
 
 def _digest(example) -> str:

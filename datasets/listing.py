@@ -5,11 +5,15 @@ Listing decodes nothing. Every video dataset has a module `layout` with
 """
 
 import collections
+import contextlib
 import dataclasses
+import hashlib
 import os
 import pathlib
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +27,10 @@ class ClipError(ValueError):
   """A file is not a clip; the message says why."""
 
 
+class NoFaceError(ClipError):
+  """No frame of a clip has a face."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Boxes:
   """The annotation of a clip's face boxes.
@@ -32,10 +40,13 @@ class Boxes:
       dataset's own reader, path -> floats [F, 4], like those in `boxes`, which
       raises ValueError for a file that it cannot use.
     path: the annotation file, or a folder with one file per frame.
+    size: (width, height) of the picture that the boxes refer to; None: of the
+      clip's own frames.
   """
 
   format: str | Callable[[pathlib.Path], np.ndarray]
   path: pathlib.Path
+  size: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +54,16 @@ class Clip:
   """A clip of a dataset, as far as its name says; other fields as in a record.
 
   Attributes:
-    path: the video or the folder of frames, resolved, inside the root.
-    boxes: its face boxes; None: unknown, the whole frame is the face.
-    depth: the folder of its depth maps; None: unknown.
+    path: the video, the picture or the folder of frames, inside the root.
+    lists: the dataset's own lists that name the clip, separated by blanks.
+    boxes: the annotation of its face boxes; None: none.
+    box: x0, y0, x1, y1, where the list of clips itself gives the one box.
+    depth: the folder of its depth maps, or one picture for all frames; None:
+      unknown.
     turn: clockwise quarter turns that make the decoded frames upright.
+    name: what its list calls it; '': its id.
+    row: of a manifest, as in a spreadsheet; 0: there is none. The same clip may
+      stand in another row tomorrow.
   """
 
   path: pathlib.Path
@@ -60,9 +77,39 @@ class Clip:
   camera: str = ''
   light: str = ''
   medium: str = ''
+  lists: str = ''
   boxes: Boxes | None = None
+  box: tuple[float, ...] | None = None
   depth: pathlib.Path | None = None
   turn: int = 0
+  name: str = dataclasses.field(default='', compare=False)
+  row: int = dataclasses.field(default=0, compare=False)
+
+  @property
+  def has_box(self) -> bool:
+    return self.boxes is not None or self.box is not None
+
+  def bad(self, reason: str, no_face: bool = False) -> 'Bad':
+    """This clip, which cannot be used."""
+    return Bad(self.name or self.clip_id, reason, self.label, self.row, no_face)
+
+
+class Bad(NamedTuple):
+  """A clip that cannot be used.
+
+  Attributes:
+    name: its id, or its path as a manifest writes it.
+    reason: why.
+    label: 1 live, 0 spoof; None: unknown.
+    row: of a manifest; 0: there is none.
+    no_face: whether no face was found in its frames.
+  """
+
+  name: str
+  reason: str
+  label: int | None = None
+  row: int = 0
+  no_face: bool = False
 
 
 @dataclasses.dataclass
@@ -71,13 +118,15 @@ class Listing:
 
   Attributes:
     clips: sorted by id.
-    skipped: (path from the root, why it is not a clip).
+    skipped: files that are no clips: (path from the root, reason).
+    bad: clips that cannot be used.
     missing: ids of clips of the dataset that the folder lacks.
     notes: differences between the files and the dataset's rules.
   """
 
   clips: list[Clip]
   skipped: list[tuple[str, str]]
+  bad: list[Bad] = dataclasses.field(default_factory=list)
   missing: list[str] = dataclasses.field(default_factory=list)
   notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -94,13 +143,28 @@ class Listing:
       'clips': len(self.clips),
       'subjects': len({clip.subject for clip in self.clips}),
       **{name: count(name) for name in (*fields, *domains)},
-      'without_boxes': sum(clip.boxes is None for clip in self.clips),
+      'without_boxes': count_labels(c for c in self.clips if not c.has_box),
       'not_understood': [
         {'path': path, 'reason': reason} for path, reason in self.skipped
+      ],
+      'unusable': [
+        {'row': bad.row, 'path': bad.name, 'reason': bad.reason}
+        if bad.row
+        else {'path': bad.name, 'reason': bad.reason}
+        for bad in self.bad
       ],
       'missing': self.missing,
       'notes': self.notes,
     }
+
+
+def count_labels(clips: Iterable[Clip]) -> dict[str, int]:
+  """The number of live clips and of attacks."""
+  labels = collections.Counter(clip.label for clip in clips)
+  return {
+    'live': labels[records.LIVE],
+    'attack': labels[records.SPOOF],
+  }
 
 
 def files(
@@ -108,10 +172,17 @@ def files(
 ) -> Iterator[pathlib.Path]:
   """The files below a folder with one of the suffixes, sorted.
 
-  Does not follow links to folders.
+  Follows links to folders, which may be on another disk, each folder once.
   """
   suffixes = tuple(suffixes)
-  for parent, folders, names in os.walk(root / folder):
+  seen = set()
+  for parent, folders, names in os.walk(root / folder, followlinks=True):
+    real = os.path.realpath(parent)
+    if real in seen:
+      # A link to a folder above it, or a second link.
+      folders.clear()
+      continue
+    seen.add(real)
     folders.sort()
     for name in sorted(names):
       if name.lower().endswith(suffixes) and not name.startswith('.'):
@@ -194,14 +265,29 @@ def list_folders(
 def check_file(path: pathlib.Path, root: pathlib.Path) -> None:
   """Raises ClipError unless a path is a non-empty file inside the root."""
   try:
-    resolved = path.resolve()
+    inside = is_inside(path, root)
     size = path.stat().st_size
   except (OSError, RuntimeError) as error:
     raise ClipError(f'cannot be read: {error}') from error
-  if not resolved.is_relative_to(root):
-    raise ClipError('a link out of the folder')
+  if not inside:
+    raise ClipError(
+      'a link out of the folder: copy the file, or link its folder'
+    )
   if size == 0:
     raise ClipError('the file has 0 bytes')
+
+
+def is_inside(path: pathlib.Path, root: pathlib.Path) -> bool:
+  """Whether a path below a root is no file that a link takes from elsewhere.
+
+  A folder may be a link to another disk: whoever arranged the data made it.
+
+  Raises:
+    OSError, RuntimeError: if a link leads nowhere or round in a circle.
+  """
+  if not path.is_symlink() or path.is_dir():
+    return True
+  return path.resolve(strict=True).is_relative_to(root.resolve())
 
 
 def match(pattern: str, name: str, grammar: str) -> re.Match:
@@ -216,12 +302,13 @@ def annotation(
   format_: str | Callable[[pathlib.Path], np.ndarray],
   root: pathlib.Path,
   *names: str,
+  size: tuple[int, int] | None = None,
 ) -> Boxes | None:
   """The first existing annotation file, or None; see `Boxes`."""
   for name in names:
     path = root / name
-    if path.is_file() and path.resolve().is_relative_to(root.resolve()):
-      return Boxes(format_, path)
+    if path.is_file() and is_inside(path, root):
+      return Boxes(format_, path, size)
   return None
 
 
@@ -231,6 +318,12 @@ def require_folders(
   """Raises FileNotFoundError unless all folders exist."""
   folders = list(folders)
   absent = [name for name in folders if not (root / name).is_dir()]
+  for name in absent:
+    if (root / name).is_symlink():
+      raise FileNotFoundError(
+        f'{str(root / name)!r} is a link to {str((root / name).readlink())!r}, '
+        'which is not a folder here: mount its disk, or renew the link.'
+      )
   if absent:
     found = (
       sorted(path.name for path in root.iterdir()) if root.is_dir() else []
@@ -248,6 +341,74 @@ def shorten(names: Iterable[str]) -> str:
   text = ', '.join(names[:_NUM_NAMED])
   more = len(names) - _NUM_NAMED
   return text + (f' and {more} more' if more > 0 else '')
+
+
+def plain_name(name: str) -> str:
+  """A name without case, spaces, signs, forms of Unicode and leading zeros.
+
+  Two subjects with the same plain name are most likely one person.
+  """
+  folded = unicodedata.normalize('NFKC', name).casefold()
+  words = [
+    word.lstrip('0') or '0' if word.isdecimal() else word
+    for word in re.findall(r'\d+|[^\W\d_]+', folded)
+  ]
+  # Two numbers stay apart: 1_12 is not 11_2.
+  text = ''
+  for word in words:
+    text += ' ' + word if text[-1:].isdecimal() and word.isdecimal() else word
+  return text or folded
+
+
+def alike_subjects(clips: Iterable[Clip]) -> list[tuple[str, str]]:
+  """Pairs of subjects that are most likely one, spelled in two ways."""
+  names = collections.defaultdict(set)
+  for clip in clips:
+    names[plain_name(clip.subject)].add(clip.subject)
+  return [
+    (first, other)
+    for spellings in names.values()
+    for first, *others in [sorted(spellings)]
+    for other in others
+  ]
+
+
+def same_files(clips: Iterable[Clip]) -> list[tuple[Clip, Clip]]:
+  """Pairs of clips whose files hold the same bytes; folders do not count.
+
+  Reads only files of equal size, and of those only three pieces unless the
+  pieces agree.
+  """
+  groups = collections.defaultdict(list)
+  for clip in clips:
+    with contextlib.suppress(OSError):
+      if clip.path.is_file():
+        groups[clip.path.stat().st_size].append(clip)
+  for digest in (_pieces, _whole):
+    parts = collections.defaultdict(list)
+    for key, group in groups.items():
+      for clip in group if len(group) > 1 else ():
+        with contextlib.suppress(OSError):
+          parts[key, digest(clip.path)].append(clip)
+    groups = parts
+  return [(group[0], other) for group in groups.values() for other in group[1:]]
+
+
+def _pieces(path: pathlib.Path) -> bytes:
+  """A hash of the first, middle and last 64 KiB of a file."""
+  found = hashlib.sha256()
+  length = 2**16
+  size = path.stat().st_size
+  with open(path, 'rb') as file:
+    for place in (0, size // 2, max(0, size - length)):
+      file.seek(place)
+      found.update(file.read(length))
+  return found.digest()
+
+
+def _whole(path: pathlib.Path) -> bytes:
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').digest()
 
 
 def check_disjoint(listing: Listing, dataset: str) -> None:

@@ -9,9 +9,12 @@ python -m nasfas_datasets.prepare --dataset=oulu_npu --manual_dir=OULU --beam
 """
 
 import contextlib
+import errno
 import io
 import json
 import pathlib
+import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -20,6 +23,7 @@ from absl import app, flags, logging
 
 from nasfas_datasets import (
   beam_build,
+  build_lock,
   clip_config,
   fas_builder,
   video_builder,
@@ -63,6 +67,16 @@ def _make_builder(
   return builder_class(config=config, data_dir=data_dir, **options)
 
 
+def _folder(path: str | pathlib.Path) -> pathlib.Path:
+  """A folder that the user names, which must be there."""
+  folder = pathlib.Path(path).expanduser()
+  if not folder.is_dir():
+    raise FileNotFoundError(
+      f'--manual_dir: there is no folder {str(folder)!r}.'
+    )
+  return folder
+
+
 def list_clips(
   name: str, manual_dir: str | pathlib.Path, config: str | None = None
 ) -> dict[str, object]:
@@ -83,9 +97,7 @@ def list_clips(
   builder_class = fas_builder.builder_class(name)
   if not issubclass(builder_class, video_builder.VideoBuilder):
     raise ValueError(f'Dataset {name!r} has no folder of videos to list.')
-  found = builder_class.list_clips(
-    pathlib.Path(manual_dir).expanduser(), config or ''
-  )
+  found = builder_class.list_clips(_folder(manual_dir), config or '')
   return {'dataset': name, **found.summary()}
 
 
@@ -102,9 +114,14 @@ def prepare(
   use_beam: bool = False,
   beam_options: Sequence[str] = (),
   face_models: str | pathlib.Path | None = None,
+  replace: bool = False,
   **settings,
 ) -> pathlib.Path:
-  """Prepares a dataset as far as it is missing; prints nothing.
+  """Prepares a dataset as far as it is missing; says on stderr what came out.
+
+  Of two calls at once for the same dataset, the second waits and takes what the
+  first one made. While it builds, the disk holds at most 1.3 times the result;
+  with `replace` the old one too, until the new clips are decoded.
 
   Args:
     name: of the dataset.
@@ -119,6 +136,7 @@ def prepare(
     beam_options: Beam's own options, such as --runner=FlinkRunner.
     face_models: folder of the models that faces='detected' and depth='mesh'
       need; None: the default folder of `fetch_face_models`.
+    replace: build again what was prepared from other files or settings.
     **settings: some of `clip_config.SETTINGS`; None keeps the config's value.
       Changed settings change the name of the config.
 
@@ -126,7 +144,9 @@ def prepare(
     The folder of the shards and of `records.INDEX_FILE`.
 
   Raises:
-    ValueError: for an unknown dataset or config; lists the known ones.
+    ValueError: for an unknown dataset or config, which lists the known ones; if
+      too many clips are bad; or if the dataset is prepared from other files or
+      settings, unless `replace`.
     FileNotFoundError: if files of the dataset are missing.
   """
   out = sys.stdout
@@ -135,27 +155,92 @@ def prepare(
     with contextlib.redirect_stdout(out):
       progress(done, total)
 
-  builder = _make_builder(
-    name,
-    config,
-    data_dir,
-    settings,
-    face_models=face_models,
-    progress=None if progress is None else report,
-    max_bad_share=max_bad_share,
-    num_workers=num_workers,
-    allow_missing=allow_missing,
-    use_beam=use_beam,
-  )
+  def make():
+    return _make_builder(
+      name,
+      config,
+      data_dir,
+      settings,
+      face_models=face_models,
+      progress=None if progress is None else report,
+      max_bad_share=max_bad_share,
+      num_workers=num_workers,
+      allow_missing=allow_missing,
+      use_beam=use_beam,
+    )
+
+  builder = make()
+  root = None
+  if manual_dir is not None:
+    if not isinstance(builder, video_builder.VideoBuilder):
+      raise ValueError(f'Dataset {name!r} is rendered: it has no --manual_dir.')
+    root = _folder(manual_dir)
+  folder = pathlib.Path(builder.data_dir)
+  if _is_current(builder, root, replace):
+    progress_lib.say(f'Already prepared: {folder}')
+    return folder
+  with build_lock.alone(
+    folder.parent,
+    lambda: progress_lib.say(f'Waiting for another build of {folder} ...'),
+  ):
+    # Another process may have built it meanwhile.
+    builder = make()
+    if _is_current(builder, root, replace):
+      return folder
+    build_lock.remove_leftovers(folder.parent, str(builder.version))
+    if folder.exists() and _differences(builder, root):
+      if root is not None and not use_beam:
+        # The old one stays until this is done.
+        builder.decode(root)
+      shutil.rmtree(folder)
+      builder = make()
+    _build(builder, root, beam_options if use_beam else None)
+  for line in builder.summary():
+    progress_lib.say(line)
+  return folder
+
+
+def _differences(builder, root: pathlib.Path | None) -> list[str]:
+  """How what is prepared differs from what the builder would make."""
+  with _quiet():
+    return builder.difference(root)
+
+
+def _is_current(builder, root: pathlib.Path | None, replace: bool) -> bool:
+  """Whether the dataset is prepared, from the same files and settings.
+
+  Raises:
+    ValueError: if it is prepared from others, unless `replace`.
+  """
+  folder = pathlib.Path(builder.data_dir)
+  if not folder.exists():
+    return False
+  found = _differences(builder, root)
+  if found and not replace:
+    raise ValueError(
+      f'{str(folder)!r} is already prepared, but from other data: {"; ".join(found)}. '
+      '--replace builds it again; --data_dir names another place.'
+    )
+  return not found and builder.index_path.exists()
+
+
+def _build(builder, root, beam_options) -> None:
+  """Builds a dataset without a word on stdout."""
   download_config = tfds.download.DownloadConfig(
-    manual_dir=manual_dir and pathlib.Path(manual_dir).expanduser(),
-    beam_options=beam_build.options(beam_options) if use_beam else None,
+    manual_dir=root,
+    beam_options=None
+    if beam_options is None
+    else beam_build.options(beam_options),
     min_shard_size=MIN_SHARD_BYTES,
   )
   tfds.disable_progress_bar()
-  with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints to it.
+  with _quiet():
     builder.download_and_prepare(download_config=download_config)
-  return pathlib.Path(builder.data_dir)
+
+
+def _quiet():
+  """TFDS prints to stdout."""
+  return contextlib.redirect_stdout(io.StringIO())
 
 
 def _define_flags() -> None:
@@ -220,6 +305,17 @@ def _define_flags() -> None:
     "One of Beam's own options, such as --beam_option=--runner=FlinkRunner. "
     'Can be repeated.',
   )
+  flags.DEFINE_enum(
+    'missing_boxes',
+    None,
+    clip_config.MISSING_BOXES,
+    'A clip without a face box among clips that have theirs is left out, or '
+    'its whole frame is taken. Default: skip.',
+  )
+  flags.DEFINE_bool(
+    'replace', False, 'Build again what was prepared from other files.'
+  )
+  flags.DEFINE_bool('traceback', False, 'Show the full traceback of an error.')
   flags.DEFINE_bool('list', False, 'Only print what the folder holds, as JSON.')
 
 
@@ -229,29 +325,84 @@ def main(argv) -> None:
   logging.set_verbosity(logging.WARNING)
   options = flags.FLAGS
   try:
-    if options.list:
-      if options.manual_dir is None:
-        raise ValueError('--list needs --manual_dir.')
-      found = list_clips(options.dataset, options.manual_dir, options.config)
-      print(json.dumps(found, indent=2))
-      return
-    with progress_lib.lazy_bar('Preparing') as report:
-      folder = prepare(
-        options.dataset,
-        config=options.config,
-        data_dir=options.data_dir,
-        manual_dir=options.manual_dir,
-        progress=report,
-        num_workers=options.workers,
-        allow_missing=options.allow_missing,
-        max_bad_share=options.max_bad_share,
-        use_beam=options.beam,
-        beam_options=options.beam_option,
-        face_models=options.face_models,
-        **{name: options[name].value for name in clip_config.SETTINGS},
-      )
+    _run(options)
+  except KeyboardInterrupt:
+    if options.traceback:
+      raise
+    print(f'\nStopped. {_how_to_go_on(options)}', file=sys.stderr)
+    raise SystemExit(128 + signal.SIGINT) from None
   except (ValueError, OSError, ImportError) as error:
-    sys.exit(f'error: {error}')
+    if options.traceback:
+      raise
+    text = str(error)
+    if _is_full(error):
+      text = (
+        f'the disk is full: {text}. Free some space, or name another disk by '
+        f'--data_dir. {_how_to_go_on(options)}'
+      )
+    sys.exit('error: ' + ' '.join(text.split()))
+  except Exception as error:
+    # A bug, or what a library says of the machine.
+    if options.traceback:
+      raise
+    text = ' '.join(f'{type(error).__name__}: {error}'.split())
+    sys.exit(
+      f'error: {text} (unexpected: --traceback shows where; please report it)'
+    )
+
+
+def _is_full(error: BaseException | None) -> bool:
+  """Whether a full disk or quota is behind an error."""
+  while error is not None:
+    if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT):
+      return True
+    error = error.__cause__ or error.__context__
+  return False
+
+
+def _how_to_go_on(options) -> str:
+  """What happens if the same command is given again."""
+  kept = 0
+  with contextlib.suppress(Exception):
+    builder = _make_builder(
+      options.dataset,
+      options.config,
+      options.data_dir,
+      {name: options[name].value for name in clip_config.SETTINGS},
+      num_workers=1,
+      allow_missing=True,
+      use_beam=False,
+    )
+    kept = getattr(builder, 'num_finished', 0)
+  if kept:
+    return f'The same command goes on: {kept} finished clips are kept.'
+  return 'The same command starts again.'
+
+
+def _run(options) -> None:
+  """Lists or prepares, and prints the result."""
+  if options.list:
+    if options.manual_dir is None:
+      raise ValueError('--list needs --manual_dir.')
+    found = list_clips(options.dataset, options.manual_dir, options.config)
+    print(json.dumps(found, indent=2))
+    return
+  with progress_lib.lazy_bar('Preparing') as report:
+    folder = prepare(
+      options.dataset,
+      config=options.config,
+      data_dir=options.data_dir,
+      manual_dir=options.manual_dir,
+      progress=report,
+      num_workers=options.workers,
+      allow_missing=options.allow_missing,
+      max_bad_share=options.max_bad_share,
+      use_beam=options.beam,
+      beam_options=options.beam_option,
+      face_models=options.face_models,
+      replace=options.replace,
+      **{name: options[name].value for name in clip_config.SETTINGS},
+    )
   print(folder)
 
 

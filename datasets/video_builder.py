@@ -1,25 +1,43 @@
-"""The builder of datasets that are folders of videos.
+"""The builder of datasets that are folders of videos, or lists of them.
 
 A subclass sets `layout`, a module with `list_clips(root)` and INSTRUCTIONS. A
 dataset with two layouts has a config for each.
+
+A build has two steps. First all clips are decoded into finished records on the
+disk, in several processes; a stopped build goes on from them, and all bad clips
+are counted before a build stops because of them. Then TFDS writes the shards,
+and each finished record is deleted when it is read, so that the disk never
+holds a clip twice.
 """
 
 import concurrent.futures
 import csv
+import dataclasses
 import functools
 import multiprocessing
 import pathlib
+import signal
 from collections.abc import Iterator, Sequence
 
 import tensorflow_datasets as tfds
 
-from nasfas_datasets import beam_build, clip_record, fas_builder, listing
+from nasfas_datasets import (
+  beam_build,
+  clip_config,
+  clip_record,
+  fas_builder,
+  listing,
+  sources,
+)
 from nasfas_datasets.clip_cache import ClipCache
 from nasfas_datasets.clip_config import ClipConfig
 from nasfas_jax import records
+from nasfas_jax.data import nuisance
 from nasfas_jax.preprocessing import video
 
 REPORT_FILE = 'skipped.csv'
+# The most bad clips that an error lists.
+_NUM_REASONS = 3
 
 
 CONFIGS = [
@@ -35,17 +53,40 @@ CONFIGS = [
 ]
 
 
-def _try_clip(clip, *, cache=None, **settings):
-  """Returns (clip, record or None, reason why there is none)."""
+def _make(
+  clip: listing.Clip, settings
+) -> tuple[dict | None, listing.Bad | None]:
+  """(record, None), or (None, the clip and why it cannot be used)."""
   try:
-    record = cache and cache.get(clip)
-    if record is None:
-      record = clip_record.make_clip(clip, **settings)
-      if cache:
-        cache.put(clip, record)
-    return clip, record, ''
+    return clip_record.make_clip(clip, **settings), None
   except (listing.ClipError, video.VideoError) as error:
-    return clip, None, str(error)
+    no_face = isinstance(error, listing.NoFaceError)
+    return None, clip.bad(str(error), no_face)
+
+
+def _finish_clip(
+  clip: listing.Clip, *, cache: ClipCache, **settings
+) -> tuple[str, dict | None, listing.Bad | None]:
+  """Puts a clip's record into the cache: (id, its properties, None or why)."""
+  properties = cache.properties(clip)
+  if properties is not None:
+    return clip.clip_id, properties, None
+  record, bad = _make(clip, settings)
+  if record is None:
+    return clip.clip_id, None, bad
+  cache.put(clip, record)
+  return clip.clip_id, record['properties'], None
+
+
+def _beam_clip(clip: listing.Clip, **settings):
+  """(id, record or None, why there is none), for `beam_build`."""
+  record, bad = _make(clip, settings)
+  return clip.clip_id, record, bad
+
+
+def _ignore_interrupts() -> None:
+  """Leaves Ctrl-C, which reaches all processes, to the one that started us."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
@@ -54,6 +95,9 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
   VERSION = tfds.core.Version('1.0.0')
   RELEASE_NOTES = {'1.0.0': 'First version.'}
   BUILDER_CONFIGS = CONFIGS
+  # What the builder calls a clip, and the columns of its report.
+  CLIPS = 'clips'
+  REPORT_COLUMNS = ('path', 'reason')
   layout = None
 
   def __init__(
@@ -70,6 +114,10 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
     self.num_workers = num_workers
     self.use_beam = use_beam
     self.allow_missing = allow_missing
+    self._found = None
+    self._parts = {}
+    self._properties = {}
+    self._bad = []
     super().__init__(**kwargs)
 
   @classmethod
@@ -85,97 +133,192 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
     """Lists the clips in a folder; see `listing`."""
     return cls.layout_of(config_name).list_clips(pathlib.Path(root))
 
-  def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-    try:
-      root = pathlib.Path(dl_manager.manual_dir)
-    except AssertionError as error:  # How TFDS says that it is not there.
-      raise FileNotFoundError(str(error)) from error
-    found = self.list_clips(root, self.builder_config.name)
+  def find(self, root: pathlib.Path) -> listing.Listing:
+    """Lists the clips that this builder would decode."""
+    found = self._list(root)
+    if (
+      self.builder_config.faces == 'detected'
+      or self.builder_config.missing_boxes == 'whole_frame'
+    ):
+      return found
+    boxed = sum(clip.has_box for clip in found.clips)
+    if not boxed or boxed == len(found.clips):
+      return found
+    reason = (
+      f'no face box, which {boxed} other {self.CLIPS} have '
+      '(--missing_boxes=whole_frame takes the whole frame)'
+    )
+    bad = [clip.bad(reason) for clip in found.clips if not clip.has_box]
+    return dataclasses.replace(
+      found,
+      clips=[clip for clip in found.clips if clip.has_box],
+      bad=[*found.bad, *bad],
+    )
+
+  def _list(self, root: pathlib.Path) -> listing.Listing:
+    return self.list_clips(root, self.builder_config.name)
+
+  def settings(self) -> dict[str, object]:
+    """The settings that change the records: JSON content."""
+    return {
+      name: getattr(self.builder_config, name)
+      for name in ('size', 'num_frames', *clip_config.SETTINGS)
+    }
+
+  def difference(self, root: pathlib.Path | None) -> list[str]:
+    """How the prepared dataset differs from what this builder would make."""
+    found = super().difference(root)
+    if found or root is None:
+      return found
+    old = sources.read(pathlib.Path(self.data_dir)).clips
+    return sources.difference(old, self._parts_of(self.find(root), root))
+
+  def _parts_of(self, found: listing.Listing, root: pathlib.Path):
+    root = root.resolve()
+    return {clip.clip_id: sources.parts(clip, root) for clip in found.clips}
+
+  def decode(self, root: pathlib.Path) -> None:
+    """The first step: lists the clips, and decodes them unless on Beam.
+
+    Raises:
+      FileNotFoundError: if clips are missing.
+      ValueError: if too many clips are bad; all of them are counted.
+    """
+    if self._found is not None:
+      return
+    found = self.find(root)
     if found.missing and not self.allow_missing:
+      have = len(found.clips) + len(found.bad)
       raise FileNotFoundError(
-        f'{self.name}: {len(found.missing)} of '
-        f'{len(found.missing) + len(found.clips)} clips are missing in '
-        f'{str(root)!r}: {listing.shorten(found.missing)}. --list names them '
-        'all, --allow_missing builds the others.'
+        f'{self.name}: {len(found.missing)} of {len(found.missing) + have} '
+        f'clips are missing in {str(root)!r}: '
+        f'{listing.shorten(found.missing)}. --list names them all, '
+        '--allow_missing builds the others.'
       )
-    if not found.clips:
+    if not found.clips and not found.bad:
       layout = self.layout_of(self.builder_config.name)
       raise FileNotFoundError(
         f'{self.name}: no clip in {str(root)!r}. '
         + ' '.join(layout.INSTRUCTIONS.split())
       )
-    self._skipped = list(found.skipped)
-    self._num_bad = self._num_done = 0
-    self._num_clips = len(found.clips)
-    chosen = {
-      split: [clip for clip in found.clips if clip.split == split]
-      for split in records.SPLITS
-    }
-    generate = self._beam_examples if self.use_beam else self._generate_examples
-    return {split: generate(clips) for split, clips in chosen.items() if clips}
+    # Before decoding: a file that changes meanwhile is another file.
+    self._parts = self._parts_of(found, root)
+    self._bad = list(found.bad)
+    if not self.use_beam:
+      self._decode_clips(found.clips)
+      self._check_bad(found)
+    self._found = found
 
-  def _beam_examples(self, clips: Sequence[listing.Clip]):
-    work = functools.partial(_try_clip, **self._settings())
-    report = self._beam_report(clips[0].split)
-    report.parent.mkdir(parents=True, exist_ok=True)
-    return beam_build.examples(clips, work, report)
-
-  def _beam_report(self, split: str) -> pathlib.Path:
-    parent = pathlib.Path(self.data_dir).parent
-    return parent / f'skipped-{self.version}-{split}.json'
-
-  def _read_beam_reports(self) -> None:
-    """Adds the clips that the workers skipped to those of the listing."""
-    for split in records.SPLITS:
-      report = self._beam_report(split)
-      if report.exists():
-        skipped = beam_build.read(report)
-        self._skipped += skipped
-        self._num_bad += len(skipped)
-        report.unlink()
-    self._check_bad_share()
-
-  def _generate_examples(
-    self, clips: Sequence[listing.Clip]
-  ) -> Iterator[tuple[str, dict[str, object]]]:
-    for clip, record, reason in self._decode(clips):
-      self._num_done += 1
+  def _decode_clips(self, clips: Sequence[listing.Clip]) -> None:
+    work = functools.partial(
+      _finish_clip, cache=self._cache(), **self._make_settings()
+    )
+    for done, (name, properties, bad) in enumerate(self._map(work, clips), 1):
+      if bad is None:
+        self._properties[name] = properties
+      else:
+        self._bad.append(bad)
       if self.progress is not None:
-        self.progress(self._num_done, self._num_clips)
-      if record is not None:
-        yield clip.clip_id, record
-        continue
-      self._num_bad += 1
-      self._skipped.append((clip.clip_id, reason))
-      self._check_bad_share()
+        self.progress(done, len(clips))
 
-  def _check_bad_share(self) -> None:
-    """Raises ValueError if too many clips were skipped."""
-    if self._num_bad > self.max_bad_share * self._num_clips:
-      report = self._write_report(pathlib.Path(self.data_dir).parent)
-      name, reason = self._skipped[-1]
-      raise ValueError(
-        f'{self.name}: {self._num_bad} of {self._num_clips} clips cannot be '
-        f'used; max_bad_share allows {self.max_bad_share:g}. '
-        f'The last: {name}: {reason}. All are in {report}.'
-      )
-
-  def _decode(self, clips):
-    """Decodes the clips, in order, in `num_workers` processes."""
-    work = functools.partial(_try_clip, cache=self._cache(), **self._settings())
+  def _map(self, work, clips):
+    """Applies `work` to the clips, in order, in `num_workers` processes."""
     if self.num_workers <= 1:
       yield from map(work, clips)
       return
     # Spawned: a fork of a process with threads may hang.
     with concurrent.futures.ProcessPoolExecutor(
-      self.num_workers, multiprocessing.get_context('spawn')
+      self.num_workers,
+      multiprocessing.get_context('spawn'),
+      initializer=_ignore_interrupts,
     ) as pool:
       try:
         yield from pool.map(work, clips)
       finally:
         pool.shutdown(cancel_futures=True)
 
-  def _settings(self) -> dict[str, object]:
+  def _check_bad(self, found: listing.Listing) -> None:
+    """Raises ValueError if too many clips are bad, or a split has none."""
+    total = len(found.clips) + len(found.bad)
+    if len(self._bad) > self.max_bad_share * total:
+      self._fail(
+        found,
+        f'{len(self._bad)} of {total} {self.CLIPS} cannot be used, a share of '
+        f'{len(self._bad) / total:.3g}; max_bad_share allows '
+        f'{self.max_bad_share:g}',
+      )
+    good = {c.split for c in found.clips if c.clip_id in self._properties}
+    for split in sorted({clip.split for clip in found.clips} - good):
+      self._fail(found, f'no clip of the split {split!r} can be used')
+
+  def _fail(self, found: listing.Listing, problem: str) -> None:
+    report = self._write_report(pathlib.Path(self.data_dir).parent, found)
+    first = '; '.join(
+      (f'row {bad.row}: ' if bad.row else '') + f'{bad.name!r}: {bad.reason}'
+      for bad in sorted(self._bad, key=_order)[:_NUM_REASONS]
+    )
+    raise ValueError(
+      f'{self.name}: {problem}. All are in {report}; the first: {first}'
+    )
+
+  def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+    try:
+      root = pathlib.Path(dl_manager.manual_dir)
+    except AssertionError as error:  # How TFDS says that it is not there.
+      layout = self.layout_of(self.builder_config.name)
+      raise FileNotFoundError(
+        f'{self.name}: give --manual_dir=FOLDER. '
+        f'{" ".join(layout.INSTRUCTIONS.split())}'
+      ) from error
+    self.decode(root)
+    chosen = {
+      split: [clip for clip in self._found.clips if clip.split == split]
+      for split in records.SPLITS
+    }
+    generate = self._beam_examples if self.use_beam else self._generate_examples
+    return {split: generate(clips) for split, clips in chosen.items() if clips}
+
+  def _generate_examples(
+    self, clips: Sequence[listing.Clip]
+  ) -> Iterator[tuple[str, dict[str, object]]]:
+    """The second step: hands the finished records to TFDS."""
+    cache = self._cache()
+    for clip in clips:
+      if clip.clip_id not in self._properties:
+        continue
+      record = cache.take(clip)
+      if record is None:
+        raise ValueError(
+          f'{clip.path} changed while the dataset was built; the same command '
+          'reads it again.'
+        )
+      del record['properties']
+      yield clip.clip_id, record
+
+  def _beam_examples(self, clips: Sequence[listing.Clip]):
+    work = functools.partial(_beam_clip, **self._make_settings())
+    report = self._beam_report(clips[0].split)
+    report.parent.mkdir(parents=True, exist_ok=True)
+    return beam_build.examples(clips, work, report)
+
+  def _beam_report(self, split: str) -> pathlib.Path:
+    parent = pathlib.Path(self.data_dir).parent
+    return parent / f'made-{self.version}-{split}.json'
+
+  def _read_beam_reports(self) -> None:
+    """Takes over what the workers say of each clip."""
+    for split in records.SPLITS:
+      report = self._beam_report(split)
+      if report.exists():
+        for name, properties, bad in beam_build.read(report):
+          if bad is None:
+            self._properties[name] = properties
+          else:
+            self._bad.append(listing.Bad(*bad))
+        report.unlink()
+    self._check_bad(self._found)
+
+  def _make_settings(self) -> dict[str, object]:
     """The arguments of `clip_record.make_clip` beside the clip."""
     return {
       'dataset': self.name,
@@ -188,6 +331,77 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
     parent = pathlib.Path(self.data_dir).parent
     return ClipCache(parent / f'finished-{self.version}', self.builder_config)
 
+  @property
+  def num_finished(self) -> int:
+    """The number of clips that a stopped build has finished."""
+    return len(self._cache())
+
+  def summary(self) -> list[str]:
+    """What was built and what is to be known of it: lines for the user."""
+    first, *others = super().summary()
+    lines = [first, *self._skipped_lines(), *others]
+    return lines + self._notes()
+
+  def _skipped_lines(self) -> list[str]:
+    found = self._found
+    lines = []
+    if self._bad or found.skipped:
+      names = f'{len(self._bad)} of {len(self._bad) + len(self._properties)}'
+      other = len(found.skipped)
+      lines.append(
+        f'SKIPPED: {names} {self.CLIPS}'
+        + (f' and {other} other files' if other else '')
+        + f', listed in {pathlib.Path(self.data_dir) / REPORT_FILE}'
+      )
+    good = [
+      clip.label for clip in found.clips if clip.clip_id in self._properties
+    ]
+    bad = [bad for bad in self._bad if bad.label is not None]
+    for name, chosen in (
+      ('Clips that are skipped', bad),
+      ('Clips without a face', [b for b in bad if b.no_face]),
+    ):
+      other = [b.label for b in bad if b not in chosen]
+      told = [(label, False) for label in (*good, *other)]
+      lines += nuisance.by_label(
+        name, [*told, *((b.label, True) for b in chosen)]
+      )
+    return lines
+
+  def _notes(self) -> list[str]:
+    """What the files themselves show, before they are decoded."""
+    found = self._found
+    lines = [f'NOTE: {note}' for note in found.notes]
+    wrong = sum('claimed_frames' in known for known in self._properties.values())
+    if wrong:
+      lines.append(
+        f'NOTE: {wrong} files hold another number of frames than their headers '
+        f'say; decoding decided (claimed_frames in {sources.SOURCES_FILE})'
+      )
+    lines += [
+      f'WARNING: the subjects {first!r} and {other!r} look like one person.'
+      for first, other in listing.alike_subjects(found.clips)
+    ]
+    same = listing.same_files(found.clips)
+    across = [pair for pair in same if pair[0].split != pair[1].split]
+    labels = [pair for pair in same if pair[0].label != pair[1].label]
+    for pairs, what in (
+      (same, 'under two names'),
+      (across, 'in two splits'),
+      (labels, 'once as live and once as an attack'),
+    ):
+      if pairs:
+        named = [f'{a.clip_id!r} and {b.clip_id!r}' for a, b in pairs]
+        lines.append(
+          f'WARNING: the same bytes {what}, {len(pairs)} times: '
+          f'{listing.shorten(named)}'
+        )
+    return lines
+
+  def file_properties(self) -> dict[str, dict[str, object]]:
+    """Clip id -> what is known of the clip's file, see `nuisance`."""
+    return sources.read(pathlib.Path(self.data_dir)).properties
+
   def _download_and_prepare(self, dl_manager, download_config) -> None:
     """Builds the shards and, beside them, the report of skipped files."""
     super()._download_and_prepare(
@@ -197,13 +411,28 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
       self._read_beam_reports()
     self._cache().clear()
     folder = pathlib.Path(self.data_dir)
-    self._write_report(folder)
+    sources.write(folder, self._parts, self._properties)
+    self._write_report(folder, self._found)
     (folder.parent / REPORT_FILE).unlink(missing_ok=True)
 
-  def _write_report(self, folder: pathlib.Path) -> pathlib.Path:
+  def _write_report(
+    self, folder: pathlib.Path, found: listing.Listing
+  ) -> pathlib.Path:
+    """Writes the files that are no clips, and the clips that are bad."""
     path = folder / REPORT_FILE
+    rows = [
+      *(listing.Bad(name, reason) for name, reason in found.skipped),
+      *self._bad,
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
     with open(path, 'w', encoding='utf-8', newline='') as file:
       writer = csv.writer(file)
-      writer.writerow(('path', 'reason'))
-      writer.writerows(sorted(self._skipped))
+      writer.writerow(self.REPORT_COLUMNS)
+      for bad in sorted(rows, key=_order):
+        cells = {'row': bad.row, 'path': bad.name, 'reason': bad.reason}
+        writer.writerow([cells[column] for column in self.REPORT_COLUMNS])
     return path
+
+
+def _order(bad: listing.Bad) -> tuple[int, str]:
+  return bad.row, bad.name

@@ -1,34 +1,60 @@
-"""The one place that knows Orbax: save, restore, resume."""
+"""The one place that knows Orbax: save, restore, resume, verify.
 
+A checkpoint carries, beside the state, what made it (see `run_log.origin`) and
+a checksum for every array. Both are verified when it is read: what does not
+belong to the run is refused, and a damaged checkpoint is passed over, aloud,
+for the one before it.
+"""
+
+import errno
+import json
 import os
 import pathlib
-from collections.abc import Iterator
-from typing import TypeVar
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from nasfas_jax import progress, run_log
 
 State = TypeVar('State')
+# What stands in the item 'data' of a checkpoint.
+Record = dict[str, Any]
+
+_FOLDER = 'checkpoints'
+# The most differences that an error lists.
+_MAX_LISTED = 4
+
+
+class Damaged(Exception):
+  """A checkpoint that cannot be read or is not as it was written."""
 
 
 def folder(workdir: str | os.PathLike[str], name: str) -> pathlib.Path:
   """The checkpoint folder of one program of a run, 'search' or 'train'."""
-  return pathlib.Path(workdir) / 'checkpoints' / name
+  return pathlib.Path(workdir) / _FOLDER / name
 
 
 class Checkpointer:
   """Asynchronous checkpoints of one program of a run.
 
   A checkpoint holds the state (parameters, batch statistics, architecture,
-  optimizer states, step) and the step of the data stream. Orbax commits it by
-  renaming its folder, so a kill leaves the previous checkpoint intact.
+  optimizer states, step) and a record: the step of the data stream, the run's
+  origin and the arrays' checksums. Orbax commits it by renaming its folder, so
+  a kill leaves the previous checkpoint intact.
   """
 
   def __init__(self, directory: pathlib.Path, *, keep: int = 2):
     """Opens a folder of checkpoints.
 
     Args:
-      directory: created if missing.
+      directory: created if missing. In the `folder` of a run, checkpoints get
+        the origin of that run.
       keep: number of the newest checkpoints to keep, at least 1.
 
     Raises:
@@ -36,8 +62,10 @@ class Checkpointer:
     """
     if keep < 1:
       raise ValueError(f'keep is {keep}; it must be at least 1.')
+    self._directory = pathlib.Path(directory).absolute()
+    self._origin = _origin(self._directory)
     self._manager = ocp.CheckpointManager(
-      pathlib.Path(directory).absolute(),
+      self._directory,
       options=ocp.CheckpointManagerOptions(
         max_to_keep=keep,
         create=True,
@@ -49,8 +77,13 @@ class Checkpointer:
   def __enter__(self) -> 'Checkpointer':
     return self
 
-  def __exit__(self, *unused) -> None:
-    self._manager.close()
+  def __exit__(self, kind, *unused) -> None:
+    try:
+      self._manager.close()
+    except Exception as error:
+      # Orbax's errors have no common base class. Another error goes first.
+      if kind is None:
+        raise self._not_written(error) from error
 
   @property
   def latest_step(self) -> int | None:
@@ -58,17 +91,32 @@ class Checkpointer:
     return self._manager.latest_step()
 
   def save(self, step: int, state: State) -> None:
-    """Starts saving in the background and returns at once."""
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state),
-        data=ocp.args.JsonSave({'step': step}),
-      ),
-    )
+    """Starts saving in the background and returns at once.
+
+    Raises:
+      OSError: if this checkpoint cannot be written, or the one before could
+        not.
+    """
+    record = {
+      'step': step,
+      'made_by': self._origin,
+      'arrays': describe(state),
+    }
+    try:
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(state),
+          data=ocp.args.JsonSave({**record, 'checksum': _seal(record)}),
+        ),
+      )
+    except Exception as error:
+      raise self._not_written(error) from error
 
   def restore_or(self, state: State) -> tuple[State, int]:
-    """Restores the newest checkpoint, or returns `state` if there is none.
+    """Restores the newest good checkpoint; returns `state` if there is none.
+
+    Damaged checkpoints after it are set aside under another name.
 
     Args:
       state: a fresh state; sets shapes, dtypes and shardings.
@@ -77,24 +125,38 @@ class Checkpointer:
       (state, the step at which the data stream resumes).
 
     Raises:
-      ValueError: if the checkpoint does not fit the state.
+      ValueError: if the checkpoint does not fit the state or was made by
+        another run, or if all checkpoints are damaged.
     """
-    step = self.latest_step
-    if step is None:
+    steps = sorted(_committed_steps(self._directory))
+    if not steps:
       return state, 0
-    target = jax.tree.map(_abstract, state)
-    restored = self._manager.restore(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(target),
-        data=ocp.args.JsonRestore(),
-      ),
+    restored, step = _newest_good(
+      self._directory, steps, state, self._origin, whole=True
     )
-    return restored.state, restored.data['step']
+    if late := [other for other in steps if other > step]:
+      if jax.process_index() == 0:
+        for other in late:
+          self._set_aside(other)
+      if jax.process_count() > 1:
+        multihost_utils.sync_global_devices('damaged checkpoints set aside')
+      self._manager.reload()
+    return restored, step
 
+  def _set_aside(self, step: int) -> None:
+    """Renames a damaged checkpoint, whose step will be saved again."""
+    path = self._directory / str(step)
+    aside = path.with_name(f'{step}.damaged')
+    shutil.rmtree(aside, ignore_errors=True)
+    os.replace(path, aside)
 
-def _abstract(array: jax.Array) -> jax.ShapeDtypeStruct:
-  return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
+  def _not_written(self, error: Exception) -> OSError:
+    reason = str(error).strip() or type(error).__name__
+    return OSError(
+      f'A checkpoint in {str(self._directory)!r} could not be written: '
+      f'{reason.splitlines()[0][:300]}. Is the disk full? The earlier '
+      'checkpoints are kept, and the same command resumes from the last one.'
+    )
 
 
 def save_due(step: int, every: int, num_steps: int) -> bool:
@@ -108,34 +170,244 @@ def restore_variables(
   """Restores some fields of a state, such as a network's variables.
 
   Args:
-    directory: checkpoint folder of a training or a search, see `folder`.
+    directory: checkpoint folder of a training or a search, see `folder`. What
+      made the checkpoint is compared with the files of that run.
     variables: dict of fields of the state, such as 'params' and 'batch_stats';
       sets shapes and dtypes.
 
   Returns:
-    (the same tree with the values of the newest checkpoint, its step).
+    (the same tree with the values of the newest good checkpoint, its step).
 
   Raises:
     FileNotFoundError: if the folder holds no checkpoint.
+    ValueError: if the checkpoint does not fit the variables or was made by
+      another genotype, config or data than the run's files say, or if all
+      checkpoints are damaged.
   """
   directory = pathlib.Path(directory).absolute()
   steps = sorted(_committed_steps(directory))
   if not steps:
     raise FileNotFoundError(f'There is no checkpoint in {str(directory)!r}.')
-  target = jax.tree.map(_abstract, variables)
-  restored = ocp.PyTreeCheckpointer().restore(
-    directory / str(steps[-1]) / 'state',
-    args=ocp.args.PyTreeRestore(
-      item=target,
-      restore_args=ocp.checkpoint_utils.construct_restore_args(target),
-      partial_restore=True,
-    ),
+  return _newest_good(directory, steps, variables, _origin(directory))
+
+
+def describe(state: State) -> dict[str, list]:
+  """Path of each array -> [dtype, shape, CRC-32 of its bytes].
+
+  An array that is split over several hosts has the checksum None: none of them
+  holds all of it.
+  """
+  described = {}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+    array = _on_host(leaf)
+    described[_name(path)] = [
+      str(leaf.dtype),
+      list(leaf.shape),
+      None if array is None else _crc(array),
+    ]
+  return described
+
+
+def _on_host(leaf) -> np.ndarray | None:
+  if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+    if not leaf.is_fully_replicated:
+      return None
+    leaf = leaf.addressable_data(0)
+  return np.asarray(leaf)
+
+
+def _crc(array: np.ndarray) -> int:
+  # As bytes, since bfloat16 has no buffer of its own.
+  return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+
+
+def _name(path) -> str:
+  # The same for a field of a dataclass and a key of a dict.
+  return jax.tree_util.keystr(path, simple=True, separator='/')
+
+
+def _seal(record: Record) -> int:
+  return zlib.crc32(json.dumps(record, sort_keys=True).encode())
+
+
+def _origin(directory: pathlib.Path) -> dict[str, Any]:
+  """The origin of the run that a checkpoint folder belongs to."""
+  if directory.parent.name != _FOLDER:
+    return {}
+  return run_log.origin(directory.parent.parent, directory.name)
+
+
+def _newest_good(
+  directory: pathlib.Path,
+  steps: list[int],
+  state: State,
+  origin: Mapping[str, Any],
+  *,
+  whole: bool = False,
+) -> tuple[State, int]:
+  """The state of the newest checkpoint that is whole; says what it passes."""
+  reasons = []
+  for step in reversed(steps):
+    path = directory / str(step)
+    try:
+      restored = _restore(path, state, origin, whole=whole), step
+    except Damaged as error:
+      reasons.append(f'that of step {step}: {error}')
+      continue
+    if reasons:
+      progress.say(
+        f'Warning: damaged checkpoints in {str(directory)!r} '
+        f'({"; ".join(reasons)}). The one before, of step {step}, is used.'
+      )
+    return restored
+  raise ValueError(
+    f'All checkpoints in {str(directory)!r} are damaged '
+    f'({"; ".join(reasons)}). Put a copy in their place, or start again in '
+    'another --workdir.'
   )
-  return restored, steps[-1]
+
+
+def _restore(
+  path: pathlib.Path, state: State, origin: Mapping[str, Any], *, whole: bool
+) -> State:
+  """Restores and verifies one checkpoint.
+
+  Args:
+    path: its folder.
+    state: what is restored.
+    origin: of the run.
+    whole: whether `state` is all that the checkpoint holds.
+  """
+  record = _read_record(path)
+  _check_origin(path, record['made_by'], origin)
+  target = jax.tree.map(_abstract, state)
+  recorded = record['arrays']
+  wanted = {
+    _name(where): [str(leaf.dtype), list(leaf.shape)]
+    for where, leaf in jax.tree_util.tree_leaves_with_path(target)
+  }
+  unlike = [
+    f'{name} is {form}, there {recorded[name][:2]}'
+    if name in recorded
+    else f'{name} is not there'
+    for name, form in wanted.items()
+    if recorded.get(name, [])[:2] != form
+  ]
+  if whole:
+    unlike += [f'{name} is only there' for name in recorded.keys() - wanted]
+  if unlike:
+    raise ValueError(
+      f'The checkpoint {str(path)!r} does not fit this network or optimizer: '
+      f'{_listed(unlike)}.'
+    )
+  if not (path / 'state').is_dir():
+    raise Damaged("'state' is missing")
+  restored = _reading(
+    lambda: ocp.PyTreeCheckpointer().restore(
+      path / 'state',
+      args=ocp.args.PyTreeRestore(
+        item=target,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+        partial_restore=True,
+      ),
+    )
+  )
+  wrong = [
+    name
+    for name, (*_, checksum) in describe(restored).items()
+    if None not in (checksum, recorded[name][2])
+    and checksum != recorded[name][2]
+  ]
+  if wrong:
+    raise Damaged(f'the checksum of {_listed(wrong)} is wrong')
+  return restored
+
+
+def _read_record(path: pathlib.Path) -> Record:
+  if not (path / 'data').is_dir():
+    raise Damaged("'data' is missing")
+  content = _reading(
+    lambda: ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(path / 'data')
+  )
+  if not isinstance(content, dict):
+    raise Damaged("'data' is no record")
+  checksum = content.pop('checksum', None)
+  if checksum != _seal(content) or str(content.get('step')) != path.name:
+    raise Damaged("the checksum of 'data' is wrong or missing")
+  return content
+
+
+def _reading(read: Callable[[], Any]) -> Any:
+  try:
+    return read()
+  except OSError as error:
+    if error.errno in (errno.EACCES, errno.EMFILE, errno.ENOMEM):
+      raise
+    raise Damaged(_first_line(error)) from error
+  except (MemoryError, jax.errors.JaxRuntimeError):
+    # Of this machine, not of the file.
+    raise
+  except Exception as error:
+    # Of JSON, zstd, TensorStore and Orbax; they have no common base class.
+    raise Damaged(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+  text = str(error).strip() or type(error).__name__
+  return text.splitlines()[0][:200]
+
+
+def _check_origin(
+  path: pathlib.Path, made_by: Mapping[str, Any], origin: Mapping[str, Any]
+) -> None:
+  """Refuses a checkpoint that these files of a run did not make.
+
+  Raises:
+    ValueError: names the file and what differs in it.
+  """
+  for file, then in made_by.items():
+    if file not in origin:
+      raise ValueError(
+        f'The checkpoint {str(path)!r} was made with a {file}, which is '
+        'missing in the folder of the run.'
+      )
+    if differs := list(_differences(then, origin[file])):
+      raise ValueError(
+        f'The checkpoint {str(path)!r} was not made with this {file} '
+        f'({_listed(differs)}). Put back the file with which it was made, or '
+        'choose another --workdir.'
+      )
+
+
+def _differences(then, now, path: str = '') -> Iterator[str]:
+  """What differs between two JSON values, by the path of a field."""
+  if isinstance(then, dict) and isinstance(now, dict):
+    # A field that only one of them has is of another version: see run_config.
+    for name in sorted(then.keys() & now.keys()):
+      yield from _differences(then[name], now[name], f'{path}.{name}')
+  elif (
+    isinstance(then, list) and isinstance(now, list) and len(then) == len(now)
+  ):
+    for i, pair in enumerate(zip(then, now, strict=True)):
+      yield from _differences(*pair, f'{path}[{i}]')
+  elif then != now:
+    before, after = (json.dumps(value)[:60] for value in (then, now))
+    yield f'{path.removeprefix(".")}: {before} there, {after} here'
+
+
+def _listed(names: list[str]) -> str:
+  shown = ', '.join(names[:_MAX_LISTED])
+  more = len(names) - _MAX_LISTED
+  return f'{shown} and {more} more' if more > 0 else shown
+
+
+def _abstract(array) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
 
 
 def _committed_steps(directory: pathlib.Path) -> Iterator[int]:
+  """The steps of the checkpoints, the damaged ones too."""
   if directory.is_dir():
     for path in directory.iterdir():
-      if path.name.isdigit() and (path / 'state').is_dir():
+      if path.name.isdecimal() and path.is_dir():
         yield int(path.name)

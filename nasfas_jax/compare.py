@@ -72,8 +72,9 @@ def compare(
   """
   config = merge_run(config)
   check(config)
-  prepare(config)
+  # First what may be refused: a bad file costs no rendering.
   setup, loaded = load(config)
+  prepare(config)
   selection = protocols.load(
     config.protocol,
     config.data.data_dir,

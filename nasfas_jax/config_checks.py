@@ -1,6 +1,7 @@
-"""Checks of a run's config before anything is written or compiled."""
+"""Checks of a run's config before anything is rendered or compiled."""
 
-import math
+import dataclasses
+import re
 from collections.abc import Callable
 
 import jax
@@ -14,74 +15,206 @@ from nasfas_jax.ops import fusion, rank_pooling
 
 DTYPES = ('float32', 'bfloat16')
 
-CHOICES = {
-  'data.balance': balance.BALANCES,
-  'threshold_source': ('', *definition.THRESHOLD_SOURCES),
-  'input.fusion': fusion.FUSIONS,
-  'input.rank_pooling': rank_pooling.KINDS,
-  'input.normalization': inputs.NORMALIZATIONS,
-  'network.dtype': DTYPES,
-  'supernet.dtype': DTYPES,
-  'supernet.space': search_spaces.SPACES,
+_STEPS = 10**9
+_SIZE = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+  """Finite numbers from `low` to `high`; with `above`, without `low` itself."""
+
+  low: float
+  high: float
+  above: bool = False
+
+  def allows(self, value) -> bool:
+    # False for a NaN.
+    return (
+      isinstance(value, int | float)
+      and self.low <= value <= self.high
+      and not (self.above and value == self.low)
+    )
+
+  def __str__(self) -> str:
+    if self.above:
+      return f'above {self.low:g}, up to {self.high:g}'
+    return f'{_plain(self.low)} to {_plain(self.high)}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+  """From one to `most` numbers."""
+
+  each: Number
+  most: int
+
+  def allows(self, value) -> bool:
+    return 1 <= len(value) <= self.most and all(map(self.each.allows, value))
+
+  def __str__(self) -> str:
+    return f'1 to {self.most} numbers, each {self.each}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+  """(low, high), both allowed by `each`, and low at most high."""
+
+  each: Number
+
+  def allows(self, value) -> bool:
+    return (
+      len(value) == 2
+      and all(map(self.each.allows, value))
+      and value[0] <= value[1]
+    )
+
+  def __str__(self) -> str:
+    return f'(low, high) with low at most high, each {self.each}'
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+  """Some names."""
+
+  names: tuple[str, ...]
+
+  def allows(self, value) -> bool:
+    return value in self.names
+
+  def __str__(self) -> str:
+    return ', '.join(name or "''" for name in self.names)
+
+
+@dataclasses.dataclass(frozen=True)
+class Optional:
+  """None too."""
+
+  form: Number
+
+  def allows(self, value) -> bool:
+    return value is None or self.form.allows(value)
+
+  def __str__(self) -> str:
+    return f'None, or {self.form}'
+
+
+class FolderName:
+  """'' or the name of a folder, which stays in its parent."""
+
+  def allows(self, value) -> bool:
+    return re.fullmatch(r'(\w[\w.+-]*)?', value) is not None
+
+  def __str__(self) -> str:
+    return "'' or a name of letters, digits and . + - _"
+
+
+def _plain(value: float) -> str:
+  return str(value) if isinstance(value, int) else f'{value:g}'
+
+
+_COUNT = Number(1, _STEPS)
+_SHARE = Number(0.0, 1.0)
+_RATE = Number(0.0, 1e3, above=True)
+_DECAY = Number(0.0, 1e3)
+_CLIP = Number(0.0, 1e6)
+# Side of the crop over that of the face box. The stored crop has 1.6; from 4 on
+# most of a picture would be its repeated border.
+_SCALE = Number(0.5, 4.0)
+_WIDTHS = Numbers(Number(1, _SIZE), 8)
+
+# Field -> what it may be. Fields that are True or False are not here.
+ALLOWED = {
+  'seed': Number(0, 2**31 - 1),
+  'threshold_source': OneOf(('', *definition.THRESHOLD_SOURCES)),
+  'checkpoint_every': Number(0, _STEPS),
+  'log_every': _COUNT,
+  'data.builder_config': FolderName(),
+  'data.image_size': Number(8, 4096),
+  'data.num_frames': Number(1, 512),
+  'data.eval_face_scale': _SCALE,
+  'data.balance': OneOf(balance.BALANCES),
+  'data.num_snippets': Number(1, 1024),
+  'data.num_workers': Number(0, 256),
+  'data.cache_mib': Number(0, 1 << 24),
+  'augmentation.face_scale': Interval(_SCALE),
+  'augmentation.flip': _SHARE,
+  'augmentation.colour': Number(0.0, 255.0),
+  'augmentation.gamma': Interval(Number(0.1, 10.0)),
+  'augmentation.erase': _SHARE,
+  'augmentation.erase_area': Interval(_SHARE),
+  'augmentation.cutout': _SHARE,
+  'augmentation.cutout_side': _SHARE,
+  'augmentation.noise': Number(0.0, 255.0),
+  'augmentation.blur': Number(0.0, 100.0),
+  'input.fusion': OneOf(fusion.FUSIONS),
+  'input.rank_pooling': OneOf(rank_pooling.KINDS),
+  'input.normalization': OneOf(inputs.NORMALIZATIONS),
+  'network.stem_features': _WIDTHS,
+  'network.cell_features': Number(1, _SIZE),
+  'network.head_features': Number(1, _SIZE),
+  'network.output_size': Number(3, 4096),
+  'network.theta': Optional(_SHARE),
+  'network.dtype': OneOf(DTYPES),
+  'supernet.space': OneOf(search_spaces.SPACES),
+  'supernet.num_cells': Number(1, 64),
+  'supernet.num_nodes': Number(1, 16),
+  'supernet.stem_features': _WIDTHS,
+  'supernet.cell_features': Number(1, _SIZE),
+  'supernet.head_features': Number(1, _SIZE),
+  'supernet.output_size': Number(3, 4096),
+  'supernet.theta': _SHARE,
+  'supernet.partial_channels': Number(1, _SIZE),
+  'supernet.dtype': OneOf(DTYPES),
+  'search.algorithm': OneOf(('gradient', 'evolution', 'random')),
+  'search.hold_out': OneOf(('none', *episodes.HOLD_OUTS)),
+  'search.num_steps': _COUNT,
+  'search.batch_size': Number(1, _SIZE),
+  'search.warmup_steps': Number(0, _STEPS),
+  'search.temperature': Number(0.0, 1e3, above=True),
+  'search.weight_learning_rate': _RATE,
   # A search has no step_size.
-  'search.weight_schedule': ('constant', 'cosine'),
-  'train.schedule': optimizers.SCHEDULES,
-  'search.algorithm': ('gradient', 'evolution', 'random'),
-  'search.hold_out': ('none', *episodes.HOLD_OUTS),
+  'search.weight_schedule': OneOf(('constant', 'cosine')),
+  'search.weight_decay': _DECAY,
+  'search.arch_learning_rate': _RATE,
+  'search.arch_weight_decay': _DECAY,
+  'search.gradient_clip': _CLIP,
+  'search.arch_every': _COUNT,
+  'meta.num_tasks': Number(1, 1024),
+  'meta.support_size': Number(1, _SIZE),
+  'meta.query_size': Number(1, _SIZE),
+  'meta.inner_steps': Number(1, 64),
+  'meta.inner_lr': _RATE,
+  'meta.anneal_steps': Number(0, _STEPS),
+  'meta.inner_lr_learning_rate': _RATE,
+  'evolution.population': Number(2, 1_000_000),
+  'evolution.evaluations': Number(2, 1_000_000),
+  'evolution.mutation_rate': _SHARE,
+  'evolution.num_clips': Number(2, 1_000_000),
+  'train.num_steps': _COUNT,
+  'train.batch_size': Number(1, _SIZE),
+  'train.learning_rate': _RATE,
+  'train.warmup_steps': Number(0, _STEPS),
+  'train.schedule': OneOf(optimizers.SCHEDULES),
+  'train.step_size': Number(0, _STEPS),
+  'train.weight_decay': _DECAY,
+  'train.gradient_clip': _CLIP,
+  'evaluate.batch_size': Number(1, _SIZE),
+  'evaluate.bootstrap_samples': Number(1, 1_000_000),
+  'evaluate.num_samples': Number(0, 10_000),
 }
-# (least, greatest) value of numbers; None: no bound.
-RANGES = {
-  'seed': (0, 2**31 - 1),
-  'checkpoint_every': (0, None),
-  'log_every': (1, None),
-  'data.image_size': (8, 4096),
-  'data.num_frames': (1, 512),
-  'data.num_snippets': (1, 1024),
-  'data.num_workers': (0, 256),
-  'data.cache_mib': (0, None),
-  'network.cell_features': (1, None),
-  'network.head_features': (1, None),
-  'network.output_size': (3, 4096),
-  'supernet.num_cells': (1, 64),
-  'supernet.num_nodes': (1, 16),
-  'supernet.cell_features': (1, None),
-  'supernet.head_features': (1, None),
-  'supernet.output_size': (3, 4096),
-  'supernet.partial_channels': (1, None),
-  'search.num_steps': (1, None),
-  'search.batch_size': (1, None),
-  'search.warmup_steps': (0, None),
-  'search.arch_every': (1, None),
-  'search.weight_decay': (0.0, None),
-  'search.arch_weight_decay': (0.0, None),
-  'search.gradient_clip': (0.0, None),
-  'evolution.population': (2, None),
-  'evolution.evaluations': (2, None),
-  'evolution.mutation_rate': (0.0, 1.0),
-  'evolution.num_clips': (2, None),
-  'meta.num_tasks': (1, 1024),
-  'meta.support_size': (1, None),
-  'meta.query_size': (1, None),
-  'meta.inner_steps': (1, 64),
-  'meta.anneal_steps': (0, None),
-  'train.num_steps': (1, None),
-  'train.batch_size': (1, None),
-  'train.warmup_steps': (0, None),
-  'train.weight_decay': (0.0, None),
-  'train.gradient_clip': (0.0, None),
-  'evaluate.batch_size': (1, None),
-  'evaluate.bootstrap_samples': (1, 1_000_000),
-  'evaluate.num_samples': (0, 10_000),
+# Fields that are checked elsewhere, or that may be anything.
+ELSEWHERE = {
+  'experiment': 'the main module lists the experiments',
+  'protocol': 'protocols.get_protocol lists the protocols',
+  'model': 'train.check lists the networks',
+  'genotype': 'a path; reading it says what is wrong',
+  'checkpoint': 'a path; reading it says what is wrong',
+  'data.data_dir': 'a path; what is not prepared there is said',
+  'loss.depth': 'losses.make_objective checks the weights',
+  'loss.contrastive_depth': 'losses.make_objective checks the weights',
+  'loss.binary_mask': 'losses.make_objective checks the weights',
+  'loss.contrastive_mask': 'losses.make_objective checks the weights',
 }
-ABOVE_ZERO = (
-  'data.eval_face_scale',
-  'search.temperature',
-  'search.weight_learning_rate',
-  'search.arch_learning_rate',
-  'meta.inner_lr',
-  'meta.inner_lr_learning_rate',
-  'train.learning_rate',
-)
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -90,20 +223,10 @@ def check(config: ml_collections.ConfigDict) -> None:
   Raises:
     ValueError: names the field, its value and what is allowed.
   """
-  for path, allowed in CHOICES.items():
+  for path, form in ALLOWED.items():
     value = _value(config, path)
-    if value not in allowed:
-      names = ', '.join(name or "''" for name in allowed)
-      raise ValueError(f'config.{path} is {value!r}; allowed: {names}.')
-  for path, (low, high) in RANGES.items():
-    value = _value(config, path)
-    if not (value >= low and (high is None or value <= high)):
-      text = f'{low} or more' if high is None else f'{low} to {high}'
-      raise ValueError(f'config.{path} is {value}; allowed: {text}.')
-  for path in ABOVE_ZERO:
-    value = _value(config, path)
-    if value is not None and not (value > 0 and math.isfinite(value)):
-      raise ValueError(f'config.{path} is {value}; allowed: above 0.')
+    if not form.allows(value):
+      raise ValueError(f'config.{path} is {value!r}; allowed: {form}.')
   try:
     losses.make_objective(dict(config.loss))
   except ValueError as error:
@@ -112,6 +235,12 @@ def check(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       f'config.train.step_size is {config.train.step_size}; allowed: 1 or more '
       "with config.train.schedule 'step'."
+    )
+  if config.train.warmup_steps > config.train.num_steps:
+    raise ValueError(
+      f'config.train.warmup_steps is {config.train.warmup_steps}; allowed with '
+      f'{config.train.num_steps} steps in config.train.num_steps: 0 to '
+      f'{config.train.num_steps}.'
     )
   most = rank_pooling.MAX_EXACT_FRAMES
   if config.input.rank_pooling == 'exact' and config.data.num_frames > most:

@@ -58,6 +58,9 @@ OUTCOMES = (
 SCORED = (LIVE, SPOOF, STILL)
 # First frame, last frame, score.
 Part = tuple[int, int, float]
+# Largest mean difference, in grey levels, of two frames of a still. A picture
+# that was encoded as a video reached 1.4; rendered clips start at 10.
+_STILL_LEVELS = 1.5
 # Snippets that the network takes at once.
 _MAX_BATCH = 8
 # The list of training subjects of a large run has a few megabytes.
@@ -305,10 +308,10 @@ class Detector:
         'network takes.'
       )
     outcome = LIVE if score > self.threshold.value else SPOOF
-    if np.array_equal(frames[:, 1:], frames[:, :-1]) and self.needs_motion:
+    if self.needs_motion and motion(frames) < _STILL_LEVELS:
       notes.append(
-        'A still: its dynamic image is flat, and the network was trained on '
-        'motion. The score is not to be trusted.'
+        'A still: its dynamic image is flat, or shows noise, and the network '
+        'was trained on motion. The score is not to be trusted.'
       )
       outcome = outcome if rules.stills else STILL
     if not math.isfinite(score):
@@ -421,6 +424,20 @@ class Detector:
       return Judged(TOO_LARGE, notes=(str(error) or 'Not enough memory.',))
     except (video.VideoError, cv2.error) as error:
       return Judged(UNREADABLE, notes=(' '.join(str(error).split()),))
+
+
+def motion(frames: np.ndarray) -> float:
+  """How much the frames of snippets move, in grey levels.
+
+  Args:
+    frames: uint8 [N, K, S, S, 3].
+
+  Returns:
+    The largest mean absolute difference of a frame from the first of its
+    snippet; 0 for equal frames.
+  """
+  differences = frames.astype(np.float32) - frames[:, :1].astype(np.float32)
+  return float(np.abs(differences).mean(axis=(2, 3, 4)).max())
 
 
 def sample_array(frames: np.ndarray, num_frames: int) -> clip_crops.Sample:

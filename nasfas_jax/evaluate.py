@@ -75,15 +75,9 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     FileNotFoundError: if the run has no checkpoint or the dataset is not
       prepared.
   """
-  if not config.checkpoint:
-    raise ValueError(
-      'Give --config.checkpoint=WORKDIR, the workdir of a training run.'
-    )
+  merged = check(config)
   source = pathlib.Path(config.checkpoint)
   trained = read_run_config(source)
-  merged = _merge(config, trained)
-  config_checks.check(merged)
-  config_checks.check_batch_sizes(merged, 'evaluate.batch_size')
   selection = protocols.load(
     merged.protocol,
     merged.data.data_dir,
@@ -114,6 +108,25 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   made = Trained(variables, step, trained.protocol)
   judge(merged, workdir, model, made, selection, mesh)
   progress.say(f'Report: {page.write_report(workdir)}')
+
+
+def check(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Checks the config of an evaluation before anything is rendered.
+
+  Returns:
+    It, with the fields that the training of config.checkpoint has fixed.
+
+  Raises:
+    ValueError: names the field, its value and what is allowed.
+  """
+  if not config.checkpoint:
+    raise ValueError(
+      'Give --config.checkpoint=WORKDIR, the workdir of a training run.'
+    )
+  merged = _merge(config, read_run_config(pathlib.Path(config.checkpoint)))
+  config_checks.check(merged)
+  config_checks.check_batch_sizes(merged, 'evaluate.batch_size')
+  return merged
 
 
 def choose_network(
@@ -152,7 +165,7 @@ def _merge(config, trained) -> ml_collections.ConfigDict:
 
 def _check_subjects(source, selection, protocol: str) -> None:
   """Raises ValueError if a test subject was in the run's train set."""
-  seen = set(files.read_json(source / 'data.json')['train_subjects'])
+  seen = set(run_log.read_data(source)['train_subjects'])
   shared = seen & index.subjects(selection.test)
   if shared:
     raise ValueError(

@@ -69,7 +69,13 @@ def read_json(path: str | os.PathLike[str]) -> object:
 
   Raises:
     FileNotFoundError: if it does not exist.
-    ValueError: if it is not JSON.
+    ValueError: if it is truncated or not JSON; names it.
   """
-  with open(path, encoding='utf-8') as file:
-    return json.load(file)
+  with open(path, 'rb') as file:
+    data = file.read()
+  try:
+    return json.loads(data)
+  except (ValueError, RecursionError) as error:
+    raise ValueError(
+      f'{os.fspath(path)!r} is truncated or not JSON: {error}.'
+    ) from error

@@ -12,6 +12,7 @@ if __name__ == '__main__':
 
   huge_pages.restart_with_huge_pages()
 
+import os
 import pathlib
 import re
 import signal
@@ -65,6 +66,13 @@ def study(config, workdir: pathlib.Path) -> None:
   experiment.study(config, workdir)
 
 
+def check_study(config) -> None:
+  """Checks the config of a study; imported late, as `study`."""
+  from nasfas_jax.study import experiment
+
+  experiment.check(config)
+
+
 EXPERIMENTS = {
   'search': search.search,
   'train': train.train,
@@ -74,6 +82,13 @@ EXPERIMENTS = {
   'protocols': list_protocols.list_protocols,
   'study': study,
   'compare': compare,
+}
+# What refuses a config before its data are rendered; 'compare' does so itself.
+CHECKS = {
+  'search': search.check,
+  'train': train.check,
+  'evaluate': evaluate.check,
+  'study': check_study,
 }
 # It is rendered and needs no licence, so a run makes it when it is missing.
 EMBEDDED_DATASET = 'synthetic_fas'
@@ -124,7 +139,8 @@ def prepare_embedded(config) -> None:
   """Renders the embedded dataset if the protocol needs it and it is missing.
 
   Raises:
-    ValueError: for an unknown protocol.
+    ValueError: for an unknown protocol, or a config that the experiment would
+      refuse.
   """
   protocol = protocols.get_protocol(config.protocol)
   folder = index.resolve_data_dir(config.data.data_dir)
@@ -133,6 +149,8 @@ def prepare_embedded(config) -> None:
     folder, EMBEDDED_DATASET, builder_config
   ):
     return
+  if config.experiment in CHECKS:
+    CHECKS[config.experiment](config)
   from nasfas_datasets import prepare
 
   progress.say(f'Preparing {EMBEDDED_DATASET} in {folder}')
@@ -232,13 +250,11 @@ def main(argv) -> None:
   # At level INFO Orbax logs every stage of every save.
   logging.set_verbosity(logging.WARNING)
   xla_options.prefer_own_convolutions()
-  if _CACHE.value:
-    cache = pathlib.Path(_CACHE.value).expanduser()
-    jax.config.update('jax_compilation_cache_dir', str(cache))
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
   config = _CONFIG.value
   workdir = pathlib.Path(_WORKDIR.value or default_workdir(config))
   try:
+    check_devices()
+    keep_compiled_programs(_CACHE.value)
     run(config, workdir)
   except (ValueError, OSError, FloatingPointError) as error:
     if _TRACEBACK.value:
@@ -261,6 +277,38 @@ def main(argv) -> None:
       f'{type(error).__name__}: {error} (unexpected: --traceback shows where; '
       'please report it)'
     )
+
+
+def check_devices() -> None:
+  """Raises ValueError if JAX finds no device of the wanted kind."""
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError) as error:
+    # JAX fails an assertion where the wanted kind has no plugin at all.
+    wanted = os.environ.get('JAX_PLATFORMS', '')
+    reason = str(error).strip().splitlines()[:1]
+    raise ValueError(
+      f'JAX finds no device: JAX_PLATFORMS is {wanted!r}'
+      f'{"".join(f" ({line})" for line in reason)}. Install the jax of that '
+      'device, or set JAX_PLATFORMS=cpu.'
+    ) from error
+
+
+def keep_compiled_programs(folder: str) -> None:
+  """Turns on XLA's persistent compilation cache, unless `folder` is ''."""
+  if not folder:
+    return
+  try:
+    cache = pathlib.Path(folder).expanduser()
+  except RuntimeError:
+    # A user without a home, as in some containers: nothing else needs one.
+    progress.say(
+      f'Compiled programs are not kept: {folder!r} needs a home folder. Set '
+      'HOME, or give --compilation_cache=FOLDER.'
+    )
+    return
+  jax.config.update('jax_compilation_cache_dir', str(cache))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
 
 
 def fail(message: str) -> None:

@@ -200,13 +200,13 @@ def find_files(text: str, limit: int) -> list[str] | None:
   path = os.path.expanduser(text)
   if os.path.isdir(path):
     found, others = [], 0
-    for name in itertools.islice(_walk(path), 100 * limit):
+    for name in _walk(path):
       if name.lower().endswith(_SUFFIXES):
         found.append(name)
       else:
         others += 1
-      if len(found) > limit:
-        break
+      if max(len(found), others / 100) > limit:
+        raise _too_many(text, limit)
     if others:
       progress.say(
         f'{others} files in {text!r} are neither pictures nor videos.'
@@ -227,11 +227,15 @@ def find_files(text: str, limit: int) -> list[str] | None:
   if not found:
     raise ValueError(f'config.input is {text!r}; it holds no file to judge.')
   if len(found) > limit:
-    raise ValueError(
-      f'config.input is {text!r}; it holds more than {limit} files, the limit '
-      'in config.limits.files.'
-    )
+    raise _too_many(text, limit)
   return sorted(found)
+
+
+def _too_many(text: str, limit: int) -> ValueError:
+  return ValueError(
+    f'config.input is {text!r}; it holds more than {limit} files, the limit '
+    'in config.limits.files.'
+  )
 
 
 def _walk(folder: str) -> Iterator[str]:
@@ -406,9 +410,11 @@ def _annotate(folder, number, item, found, line, detector) -> dict:
   """
   parts = []
   if found.outcome in detector_lib.SCORED:
-    # The clip could be read just before; a failure now only costs the curve.
-    with contextlib.suppress(video.VideoError, cv2.error):
+    try:
       parts = item.timeline(found)
+    except (video.VideoError, cv2.error) as error:
+      # The clip could be read just before; this only costs the curve.
+      line['notes'].append(f'No score over time: {error}')
   insets = {}
   if found.frames is not None:
     middle = len(found.frames) // 2

@@ -45,6 +45,9 @@ INDEX_FIELDS = (
   'camera',
   'light',
   'medium',
+  # The dataset's own lists that name the clip, such as 'protocol1/test',
+  # separated by blanks.
+  'lists',
 )
 INDEX_FILE = 'index.jsonl'
 

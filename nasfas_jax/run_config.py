@@ -4,7 +4,6 @@ The rule for a run's config.json: a missing field takes its default, and a
 message says so; a field that this version does not have is refused by name.
 """
 
-import json
 import pathlib
 from collections.abc import Iterable
 
@@ -12,7 +11,7 @@ import ml_collections
 from flax import traverse_util
 
 from nasfas_configs import compare, default, export, predict, study
-from nasfas_jax import progress
+from nasfas_jax import files, progress
 
 FILE = 'config.json'
 # Old name of a field -> its new name. An old name is refused.
@@ -115,12 +114,7 @@ def load(path: pathlib.Path) -> dict:
     raise ValueError(
       f'{str(path.parent)!r} holds no run: there is no {path.name}.'
     )
-  try:
-    content = json.loads(path.read_bytes())
-  except ValueError as error:
-    raise ValueError(
-      f'{str(path)!r} is truncated or not JSON: {error}.'
-    ) from error
+  content = files.read_json(path)
   if not isinstance(content, dict):
     raise ValueError(
       f'{str(path)!r} holds a JSON {type(content).__name__}, not an object.'
@@ -214,13 +208,13 @@ def _set(config, name: str, value, path: pathlib.Path) -> None:
   known, new = config[last], _tuples(value)
   if isinstance(known, ml_collections.ConfigDict) and isinstance(new, dict):
     new = ml_collections.ConfigDict(new)
-  elif isinstance(known, float) and isinstance(new, int):
-    new = float(new)
   try:
+    if isinstance(known, float) and type(new) is int:
+      new = float(new)
     if new is None and known is not None:
       raise TypeError('null is not allowed')
     config[last] = new
-  except (TypeError, ValueError) as error:
+  except (TypeError, ValueError, OverflowError) as error:
     raise ValueError(
       f'{str(path)!r}: config.{name} is {value!r}: {error}.'
     ) from error

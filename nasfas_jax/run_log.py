@@ -1,5 +1,6 @@
 """What a run records: its config, its environment, its metrics."""
 
+import atexit
 import importlib.metadata
 import json
 import os
@@ -25,6 +26,17 @@ _FREE_FIELDS = (
   'data.data_dir',
   'checkpoint_every',
 )
+
+
+# Sections and fields of a config that fix the state of each program.
+_OF_BOTH = (
+  *('seed', 'protocol', 'loss', 'input', 'augmentation'),
+  *('data.image_size', 'data.num_frames', 'data.balance'),
+)
+_FIX_STATE = {
+  'search': (*_OF_BOTH, 'supernet', 'search', 'meta', 'evolution'),
+  'train': (*_OF_BOTH, 'model', 'network', 'train'),
+}
 
 
 def start(
@@ -60,7 +72,7 @@ def start(
         f'{str(workdir)!r} holds a run of another config '
         f'({"; ".join(changed)}). Choose another --workdir, or delete it.'
       )
-    then = files.read_json(workdir / 'data.json')
+    then = read_data(workdir)
     changed = [
       f'{name}: {then.get(name)!r} there, {data[name]!r} now'
       for name in data
@@ -72,10 +84,77 @@ def start(
         'Choose another --workdir, or delete it.'
       )
     return
+  if kept := sorted((workdir / 'checkpoints').glob('*/[0-9]*')):
+    raise ValueError(
+      f'{str(workdir)!r} holds checkpoints, such as {str(kept[0])!r}, but no '
+      f'{path.name} that says what made them. Put it back, choose another '
+      '--workdir, or delete the folder.'
+    )
   # The config last: its presence marks the other two files as written.
   files.write_json(workdir / 'environment.json', environment())
   files.write_json(workdir / 'data.json', data)
   files.write_json(path, content)
+
+
+def read_data(workdir: pathlib.Path) -> dict[str, object]:
+  """The content of a run's data.json, see `describe`.
+
+  Raises:
+    ValueError: if it is missing, torn or something else; names it.
+  """
+  content = run_config.load(workdir / 'data.json')
+  fields = {
+    'versions': list,
+    'num_clips': dict,
+    'fingerprints': dict,
+    'train_subjects': list,
+  }
+  for name, kind in fields.items():
+    if not isinstance(content.get(name), kind):
+      raise ValueError(
+        f'{str(workdir / "data.json")!r} has no {kind.__name__} under '
+        f'{name!r}: it is not that of a run.'
+      )
+  return content
+
+
+def origin(workdir: pathlib.Path, phase: str) -> dict[str, dict]:
+  """What fixes the state of a program, by the files of its run.
+
+  Args:
+    workdir: of the run.
+    phase: 'search' or 'train'.
+
+  Returns:
+    File -> JSON content: of config.json the fields that count, of data.json
+    the training clips and, for a training of one, the genotype without its
+    provenance. A file that is not there is left out.
+
+  Raises:
+    ValueError: if a file is torn; names it.
+  """
+  found = {}
+  if (workdir / run_config.FILE).is_file():
+    chosen = _FIX_STATE.get(phase, ())
+    fields = run_config.flatten(run_config.load(workdir / run_config.FILE))
+    found[run_config.FILE] = {
+      name: value
+      for name, value in fields.items()
+      if any(f'{name}.'.startswith(f'{part}.') for part in chosen)
+    }
+  if (workdir / 'data.json').is_file():
+    data = read_data(workdir)
+    found['data.json'] = {
+      'versions': data['versions'],
+      'train': data['fingerprints'].get('train'),
+    }
+  path = workdir / 'genotype.json'
+  if phase == 'train' and path.is_file():
+    genotype = run_config.load(path)
+    found['genotype.json'] = {
+      name: genotype.get(name) for name in ('space', 'theta', 'cells')
+    }
+  return found
 
 
 # Open files of the workdirs that this process holds.
@@ -106,6 +185,8 @@ def _hold(workdir: pathlib.Path) -> None:
     file.close()
     return
   _held[path] = file
+  # Left open at the end, it would be a ResourceWarning.
+  atexit.register(file.close)
 
 
 def describe(selection: protocols.Selection) -> dict[str, object]:
@@ -206,11 +287,26 @@ def read_metrics(path: pathlib.Path) -> list[dict]:
 
   Returns:
     One dict per line; [] if the file does not exist.
+
+  Raises:
+    ValueError: if another line is damaged; names file and line.
   """
   if not path.exists():
     return []
   entries = []
-  for line in path.read_text(encoding='utf-8').splitlines(keepends=True):
-    if line.endswith('\n'):
-      entries.append(json.loads(line))
+  for number, line in enumerate(path.read_bytes().splitlines(True), 1):
+    if not line.endswith(b'\n'):
+      continue
+    try:
+      entry = json.loads(line)
+      if not isinstance(entry, dict) or not (
+        isinstance(entry.get('phase'), str) and type(entry.get('step')) is int
+      ):
+        raise ValueError('it has no phase and step')
+    except (ValueError, RecursionError) as error:
+      raise ValueError(
+        f'{str(path)!r} is damaged in line {number}: {error}. Without that '
+        'line the run goes on and its curves have a gap.'
+      ) from error
+    entries.append(entry)
   return entries

@@ -5,24 +5,26 @@ import os
 import pathlib
 import tempfile
 
-# Before the first import of jax: two fake devices on the host, and code that is
-# compiled fast and runs slowly, since tests compile more than they run.
+# Before the first import of jax.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-os.environ['XLA_FLAGS'] = ' '.join(
-  (
-    os.environ.get('XLA_FLAGS', ''),
-    '--xla_force_host_platform_device_count=2',
-    '--xla_backend_optimization_level=0',
-  )
-)
 
+import fast_compiler
 import jax
 import pytest
 from absl import flags
 
 from nasfas_jax.ops.cpu import xla_options
 
-# As the main module does, before the first computation.
+# Before the first computation: two fake devices on the host, and code that is
+# compiled fast. tests/test_compiler.py compares it with that of users.
+os.environ['XLA_FLAGS'] = ' '.join(
+  (
+    os.environ.get('XLA_FLAGS', ''),
+    '--xla_force_host_platform_device_count=2',
+    fast_compiler.flags(),
+  )
+)
+# As the main module does.
 xla_options.prefer_own_convolutions()
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')

@@ -1,11 +1,13 @@
+import math
 import re
 
 import pytest
 
+from nasfas_configs import default as default_config
 from nasfas_configs import search as search_config
 from nasfas_configs import train as train_config
 from nasfas_configs import variants
-from nasfas_jax import config_checks, search, train
+from nasfas_jax import config_checks, run_config, search, train
 
 
 def set_field(config, path, value):
@@ -48,10 +50,10 @@ def test_the_shipped_trainings_pass(name):
     ('supernet.space', 'darts', 'cdcnpp, nasfas, vanilla'),
     ('train.schedule', 'linear', 'constant, cosine, step'),
     ('threshold_source', 'test', "'', dev, train"),
-    ('log_every', 0, '1 or more'),
+    ('log_every', 0, '1 to 1000000000'),
     ('search.weight_schedule', 'step', 'constant, cosine'),
     ('supernet.num_nodes', 17, '1 to 16'),
-    ('train.num_steps', 0, '1 or more'),
+    ('train.num_steps', 0, '1 to 1000000000'),
     ('evaluate.bootstrap_samples', 0, '1 to 1000000'),
     ('search.temperature', 0.0, 'above 0'),
     ('train.learning_rate', float('nan'), 'above 0'),
@@ -153,12 +155,68 @@ def test_channels_that_do_not_divide_are_found_before_anything_is_computed():
     search.check(config)
 
 
-def test_every_checked_field_exists():
-  config = search_config.get_config()
-  config_checks.check(config)
-  paths = (*config_checks.CHOICES, *config_checks.RANGES)
-  for path in (*paths, *config_checks.ABOVE_ZERO):
-    node = config
-    for name in path.split('.'):
-      assert name in node, path
-      node = node[name]
+ABSURD = {
+  int: (-1, 10**12),
+  float: (-1.0, 1e12, math.nan, math.inf, -math.inf),
+  str: ('absurd', '../x'),
+  tuple: ((), (-1, 4), (8, 10**12), ('a', 'b'), (1,) * 99),
+}
+
+
+def test_every_field_of_the_default_refuses_what_is_absurd():
+  """Or stands in a list that says why it need not."""
+  fields = run_config.flatten(default_config.get_config())
+  assert config_checks.ALLOWED.keys() <= fields.keys()
+  assert config_checks.ELSEWHERE.keys() <= fields.keys()
+  assert not config_checks.ALLOWED.keys() & config_checks.ELSEWHERE.keys()
+  for path, default in fields.items():
+    kind = float if default is None else type(default)
+    if kind is bool:
+      continue
+    if path in config_checks.ELSEWHERE:
+      assert config_checks.ELSEWHERE[path]
+      continue
+    for value in ABSURD[kind]:
+      if path == 'data.builder_config' and value == 'absurd':
+        # What is not prepared is said when it is looked for.
+        continue
+      config = search_config.get_config('debug')
+      set_field(config, path, value)
+      with pytest.raises(ValueError, match=f'config.{path} is ') as caught:
+        config_checks.check(config)
+      assert repr(value) in str(caught.value)
+      assert '; allowed' in str(caught.value)
+      assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+  ('path', 'value', 'allowed'),
+  [
+    ('augmentation.face_scale', (0.0, 0.0), '(low, high) with low at most'),
+    ('augmentation.face_scale', (-1.28, -1.28), 'each 0.5 to 4.'),
+    ('augmentation.face_scale', (1.4, 1.2), 'with low at most high'),
+    ('augmentation.flip', 5.0, '0 to 1.'),
+    ('augmentation.gamma', (-3.0, -2.0), 'each 0.1 to 10.'),
+    ('augmentation.colour', -40.0, '0 to 255.'),
+    ('data.eval_face_scale', 1e-9, '0.5 to 4.'),
+    ('train.warmup_steps', 9, 'with 8 steps in config.train.num_steps: 0 to 8'),
+  ],
+)
+def test_what_trained_to_a_full_report_is_refused(path, value, allowed):
+  config = search_config.get_config('debug')
+  set_field(config, path, value)
+  with pytest.raises(ValueError, match=re.escape(allowed)) as caught:
+    config_checks.check(config)
+  assert f'config.{path} is {value!r}; allowed' in str(caught.value)
+
+
+def test_the_weights_of_the_loss_refuse_what_is_absurd():
+  for name in search_config.get_config().loss:
+    for value in ABSURD[float]:
+      if value == 1e12:
+        # A weight is a matter of scale.
+        continue
+      config = search_config.get_config('debug')
+      config.loss[name] = value
+      with pytest.raises(ValueError, match=f"config.loss: .*{name}' is "):
+        config_checks.check(config)

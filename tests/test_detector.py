@@ -210,6 +210,16 @@ def test_a_still_is_not_live(detector, tmp_path):
   assert (judged.decision, judged.notes) == ('live', ())
 
 
+def test_noise_of_a_codec_is_no_motion(detector):
+  rng = np.random.default_rng(0)
+  still = np.stack(moving(3)[:1] * 8).astype(int)
+  for levels, outcomes in ((2, {'still'}), (60, {'live', 'spoof'})):
+    noise = rng.integers(0, levels, still.shape)
+    frames = np.clip(still + noise, 0, 255).astype(np.uint8)
+    judged = detector.judge(detector_lib.sample_array(frames, 8), BOX)
+    assert judged.outcome in outcomes
+
+
 def test_the_parts_of_a_video_score_as_clips_of_their_own(detector, tmp_path):
   frames = moving(4, 40)
   write_video(tmp_path / 'long.avi', frames)

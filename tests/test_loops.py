@@ -131,6 +131,7 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
 ):
   config = tiny(train_config.get_config('debug'), tiny_data_dir)
   config.model = 'cdcnpp'
+  config.checkpoint_every = 2
   workdir = tmp_path / 'train'
   train.train(config, workdir)
   results = files.read_json(workdir / 'results.json')
@@ -148,7 +149,8 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
     workdir / 'scores.csv'
   ).read_bytes()
 
-  # Neither a run on the tested subjects nor an unfinished one is judged.
+  # Neither a run on the tested subjects, nor another's, nor an unfinished one
+  # is judged.
   selection = protocols.load(config.protocol, tiny_data_dir, 'tiny')
   seen = sorted(index.subjects(selection.test))
   for name, change, message in (
@@ -163,7 +165,7 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
         saved['train'].update(num_steps=5),
         saved['data'].update(builder_config='default_margin2'),
       ),
-      'not finished: its newest checkpoint is of step 4 of 5',
+      'not made with this config.json .train.num_steps: 4 there, 5 here',
     ),
   ):
     content = files.read_json(workdir / name)
@@ -173,6 +175,11 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
     with pytest.raises(ValueError, match=message):
       evaluate.evaluate(judged, tmp_path / 'refused')
     files.write_json(workdir / name, content)
+  last = workdir / 'checkpoints' / 'train' / '4'
+  last.rename(tmp_path / '4')
+  with pytest.raises(ValueError, match='newest checkpoint is of step 2 of 4'):
+    evaluate.evaluate(judged, tmp_path / 'refused')
+  (tmp_path / '4').rename(last)
   assert not (tmp_path / 'refused').exists()
   said = "Trained on builder config 'default_margin2', evaluated on 'tiny'."
   assert capsys.readouterr().err.count(said) == 1

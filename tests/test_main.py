@@ -1,5 +1,6 @@
 """The command line: what is wrong is one line, and the exit code says so."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from absl.testing import flagsaver
 
 from nasfas_configs import compare as compare_config
 from nasfas_configs import search as search_config
-from nasfas_jax import main
+from nasfas_jax import files, main
 
 # Of ml_collections.
 pytestmark = pytest.mark.filterwarnings(
@@ -214,6 +215,63 @@ def test_a_stop_is_one_line_that_says_how_to_go_on(tiny_data_dir, tmp_path):
     'Stopped. The same command resumes from the last checkpoint in '
     f"'{tmp_path / 'run'}'."
   )
+
+
+def test_a_device_that_is_not_there_is_one_line(fail, monkeypatch):
+  def missing():
+    # Of jax, for a kind of device without its plugin.
+    raise AssertionError
+
+  monkeypatch.setattr(main.jax, 'devices', missing)
+  monkeypatch.setenv('JAX_PLATFORMS', 'cuda')
+  line = fail('--config=search:debug')
+  assert "no device: JAX_PLATFORMS is 'cuda'. Install" in line
+  assert 'unexpected' not in line
+
+
+def test_without_a_home_compiled_programs_are_not_kept(monkeypatch, capsys):
+  def nobody(self):
+    raise RuntimeError('Could not determine home directory.')
+
+  before = main.jax.config.jax_compilation_cache_dir
+  monkeypatch.setattr(main.pathlib.Path, 'expanduser', nobody)
+  main.keep_compiled_programs('~/.cache/x')
+  assert main.jax.config.jax_compilation_cache_dir == before
+  assert '--compilation_cache=FOLDER' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ('experiment', 'field', 'value'),
+  [
+    ('search', 'augmentation.flip', 5.0),
+    ('train', 'augmentation.gamma', (-3.0, -2.0)),
+    ('evaluate', 'evaluate.batch_size', 0),
+    ('study', 'study.searches', ('none',)),
+  ],
+)
+def test_nothing_is_rendered_for_a_config_that_is_refused(
+  experiment, field, value, tmp_path, monkeypatch
+):
+  module = importlib.import_module(f'nasfas_configs.{experiment}')
+  config = module.get_config()
+  config.data.data_dir = str(tmp_path / 'data')
+  config.update_from_flattened_dict({field: value})
+  if experiment == 'train':
+    config.model = 'cdcn'
+  if experiment == 'evaluate':
+    (tmp_path / 'run').mkdir()
+    written = search_config.get_config().to_dict()
+    files.write_json(tmp_path / 'run' / 'config.json', written)
+    config.checkpoint = str(tmp_path / 'run')
+  from nasfas_datasets import prepare
+
+  def render(*args, **kwargs):
+    pytest.fail('rendered')
+
+  monkeypatch.setattr(prepare, 'prepare', render)
+  with pytest.raises(ValueError, match=f'config.{field}'):
+    main.run(config, tmp_path / 'out')
+  assert not (tmp_path / 'data').exists()
 
 
 def test_default_workdirs_tell_runs_apart():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import fast_compiler
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -38,8 +39,8 @@ def command(workdir, data_dir, cache):
 
 def environment():
   # One device, compiled fast.
-  flags = '--xla_backend_optimization_level=0'
-  return {**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags}
+  flags = {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': fast_compiler.flags()}
+  return {**os.environ, **flags}
 
 
 def finish(arguments):

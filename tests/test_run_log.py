@@ -1,3 +1,4 @@
+import atexit
 import json
 import struct
 import subprocess
@@ -65,6 +66,17 @@ def test_another_process_at_work_there_is_an_error(tmp_path):
   run_log.start(tmp_path, config(), chosen())
 
 
+def test_the_lock_is_closed_when_the_process_ends(tmp_path, monkeypatch):
+  at_exit = []
+  monkeypatch.setattr(atexit, 'register', at_exit.append)
+  run_log.start(tmp_path, config(), chosen())
+  (close,) = at_exit
+  file = run_log._held[tmp_path.resolve() / '.lock']
+  assert not file.closed
+  close()
+  assert file.closed
+
+
 def test_another_config_is_an_error_that_names_the_field(tmp_path):
   run_log.start(tmp_path, config(), chosen())
   with pytest.raises(ValueError, match='seed: 0 there, 1 now'):
@@ -117,6 +129,36 @@ def test_a_torn_config_is_an_error_that_names_the_file(tmp_path):
   (tmp_path / 'config.json').write_text('{"seed": ')
   with pytest.raises(ValueError, match='config.json.* is truncated or'):
     run_log.start(tmp_path, whole_config(), chosen())
+
+
+@pytest.mark.parametrize(
+  'content', ['{"versions": ', '[]', '{"versions": []}', '{"versions": 3}']
+)
+def test_a_torn_data_json_is_an_error_that_names_the_file(tmp_path, content):
+  run_log.start(tmp_path, config(), chosen())
+  (tmp_path / 'data.json').write_text(content)
+  with pytest.raises(ValueError, match=f"{tmp_path / 'data.json'}'"):
+    run_log.start(tmp_path, config(), chosen())
+
+
+def test_checkpoints_without_a_config_are_refused(tmp_path):
+  run_log.start(tmp_path, config(), chosen())
+  (tmp_path / 'checkpoints' / 'train' / '3').mkdir(parents=True)
+  (tmp_path / 'config.json').unlink()
+  with pytest.raises(ValueError, match=r"train/3', but no config.json that"):
+    run_log.start(tmp_path, config(seed=1), chosen())
+  assert not (tmp_path / 'config.json').exists()
+
+
+@pytest.mark.parametrize(
+  'line', [b'{"torn', b'[]', b'{}', b'\xff', b'{"phase": "x", "step": "1"}']
+)
+def test_a_damaged_line_of_metrics_is_named(tmp_path, line):
+  path = tmp_path / 'metrics.jsonl'
+  good = b'{"phase": "train", "step": 1}'
+  path.write_bytes(b'\n'.join([good, line, good, b'']))
+  with pytest.raises(ValueError, match="metrics.jsonl' is damaged in line 2"):
+    run_log.read_metrics(path)
 
 
 def test_the_clips_of_a_run_are_written_down(tmp_path):

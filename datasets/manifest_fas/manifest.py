@@ -3,12 +3,15 @@
 import collections
 import csv
 import dataclasses
+import io
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from nasfas_datasets import listing, text_files
+from nasfas_datasets.listing import ClipError
 from nasfas_jax import records
 from nasfas_jax.preprocessing import crop, video
 
@@ -30,78 +33,42 @@ LABELS = {
   'attack': records.SPOOF,
   '0': records.SPOOF,
 }
+INSTRUCTIONS = """
+manual_dir is the folder of your videos and pictures. It holds manifest.csv with
+the columns path, label, attack_type, subject, split (paths relative to the
+folder); see datasets/manifest_fas/README.md.
+"""
 # A manifest of a million rows has about 100 MB.
 MAX_BYTES = 256 * 2**20
-
-
-class RowError(ValueError):
-  """A row is not a clip; the message says why."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-  """A row of the manifest whose text is valid.
-
-  Attributes:
-    number: of the row, as in a spreadsheet; the header is row 1.
-    name: the path from the root, as written.
-    path: the file, resolved.
-    clip_id: its path from the root, without the suffix if that is unique.
-    label: 1 live, 0 spoof.
-    attack_type: one of `records.ATTACK_TYPES`.
-    subject: identity of the person.
-    split: one of `records.SPLITS`.
-    attack_detail: the user's own code of the attack.
-    domains: domain column -> its value, '' if it is not given.
-    box: face box in pixels of the upright frame, or None.
-    depth: the depth picture, resolved, or None.
-  """
-
-  number: int
-  name: str
-  path: pathlib.Path
-  clip_id: str
-  label: int
-  attack_type: str
-  subject: str
-  split: str
-  attack_detail: str
-  domains: Mapping[str, str]
-  box: tuple[float, ...] | None
-  depth: pathlib.Path | None
-
-
-@dataclasses.dataclass(frozen=True)
-class BadRow:
-  """A skipped row: its number, its path as written, and the reason."""
-
-  number: int
-  path: str
-  reason: str
 
 
 def _resolve(text: str, root: pathlib.Path, column: str) -> pathlib.Path:
   """The file that a cell names, which must be inside the resolved root."""
   relative = pathlib.Path(text)
   if relative.is_absolute() or '..' in relative.parts:
-    raise RowError(
+    raise ClipError(
       f'{column} {text!r} must be relative to the folder of the data and '
       "must not hold '..'."
     )
+  path = root / relative
   try:
-    path = (root / relative).resolve()
-    inside = path.is_relative_to(root)
+    inside = listing.is_inside(path, root)
     is_file = inside and path.is_file()
     num_bytes = path.stat().st_size if is_file else 0
   # Such as a name that is too long, has a NUL, or is a loop of symbolic links.
+  except FileNotFoundError:
+    inside, is_file = True, False
   except (OSError, RuntimeError, ValueError) as error:
-    raise RowError(f'{column} {text!r} is not a path: {error}.') from error
+    raise ClipError(f'{column} {text!r} is not a path: {error}.') from error
   if not inside:
-    raise RowError(f'{column} {text!r} is a link out of the folder.')
+    raise ClipError(
+      f'{column} {text!r} is a link out of the folder: copy the file, or link '
+      'its folder.'
+    )
   if not is_file:
-    raise RowError(f'{column} {text!r}: there is no such file.')
+    raise ClipError(f'{column} {text!r}: there is no such file.')
   if num_bytes == 0:
-    raise RowError(f'{column} {text!r}: the file has 0 bytes.')
+    raise ClipError(f'{column} {text!r}: the file has 0 bytes.')
   return path
 
 
@@ -109,7 +76,7 @@ def _choose(column: str, text: str, allowed: Iterable[str]) -> str:
   """The cell in lower case, which must be one of the allowed words."""
   word = text.lower()
   if word not in allowed:
-    raise RowError(f'{column} {text!r}; allowed: {", ".join(allowed)}.')
+    raise ClipError(f'{column} {text!r}; allowed: {", ".join(allowed)}.')
   return word
 
 
@@ -120,15 +87,17 @@ def _parse_box(cells: Mapping[str, str]) -> tuple[float, ...] | None:
   try:
     box = [float(text) for text in texts]
   except ValueError as error:
-    raise RowError(f'box {texts} is not four numbers.') from error
+    raise ClipError(f'box {texts} is not four numbers.') from error
   try:
     # The size of the frame is not known before it is decoded.
     return tuple(crop.check_box(box, np.inf, np.inf).tolist())
   except ValueError as error:
-    raise RowError(str(error)) from error
+    raise ClipError(str(error)) from error
 
 
-def parse_row(number: int, cells: Mapping[str, str], root: pathlib.Path) -> Row:
+def parse_row(
+  number: int, cells: Mapping[str, str], root: pathlib.Path
+) -> listing.Clip:
   """Checks the cells of one row.
 
   Args:
@@ -137,7 +106,7 @@ def parse_row(number: int, cells: Mapping[str, str], root: pathlib.Path) -> Row:
     root: the folder of the data, resolved.
 
   Raises:
-    RowError: for an invalid cell; says what is allowed.
+    ClipError: for an invalid cell; says what is allowed.
   """
   label = LABELS[_choose('label', cells['label'], LABELS)]
   attack_type = cells['attack_type']
@@ -145,37 +114,37 @@ def parse_row(number: int, cells: Mapping[str, str], root: pathlib.Path) -> Row:
     attack_type = 'live'
   attack_type = _choose('attack_type', attack_type, records.ATTACK_TYPES)
   if (label == records.LIVE) != (attack_type == 'live'):
-    raise RowError(
+    raise ClipError(
       f'label {cells["label"]!r} does not go with attack_type '
       f'{attack_type!r}: live clips have the attack_type live or none, '
       'attacks any other.'
     )
   split = _choose('split', cells['split'], records.SPLITS)
   if not cells['subject']:
-    raise RowError('subject is empty.')
+    raise ClipError('subject is empty.')
   if not cells['path']:
-    raise RowError('path is empty.')
+    raise ClipError('path is empty.')
   path = _resolve(cells['path'], root, 'path')
   suffixes = (*video.VIDEO_SUFFIXES, *video.IMAGE_SUFFIXES)
   if path.suffix.lower() not in suffixes:
-    raise RowError(
+    raise ClipError(
       f'path {cells["path"]!r} has the suffix {path.suffix!r}; allowed: '
       f'{", ".join(suffixes)}.'
     )
   depth = cells.get('depth', '')
-  return Row(
-    number=number,
-    name=cells['path'],
+  return listing.Clip(
     path=path,
     clip_id=pathlib.Path(cells['path']).as_posix(),
-    label=label,
-    attack_type=attack_type,
     subject=cells['subject'],
     split=split,
+    label=label,
+    attack_type=attack_type,
     attack_detail=cells.get('attack_detail', ''),
-    domains={name: cells.get(name, '') for name in DOMAIN_COLUMNS},
+    **{name: cells.get(name, '') for name in DOMAIN_COLUMNS},
     box=_parse_box(cells),
     depth=_resolve(depth, root, 'depth') if depth else None,
+    name=cells['path'],
+    row=number,
   )
 
 
@@ -200,93 +169,111 @@ def _check_header(path: pathlib.Path, header: Sequence[str]) -> None:
     )
 
 
-def _read_lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
-  """(number, stripped cells) of the rows that are not blank."""
+def _read(path: pathlib.Path) -> str:
+  """The text of a manifest."""
   if not path.is_file():
     raise FileNotFoundError(
       f'There is no manifest {path}; it is a CSV file with the columns '
       f'{", ".join(REQUIRED_COLUMNS)} and, where known, '
       f'{", ".join(COLUMNS[len(REQUIRED_COLUMNS) :])}.'
     )
-  num_bytes = path.stat().st_size
-  if num_bytes > MAX_BYTES:
-    raise ValueError(
-      f'{path} has {num_bytes} bytes; a manifest has at most {MAX_BYTES}.'
-    )
+  return text_files.read(path, MAX_BYTES)
+
+
+def _split_lines(path: pathlib.Path, text: str) -> list[tuple[int, list[str]]]:
+  """(number, stripped cells) of the rows that are not blank."""
   try:
-    # utf-8-sig: spreadsheets put a byte order mark before the first column.
-    with open(path, encoding='utf-8-sig', newline='') as file:
-      lines = [
-        (number, [cell.strip() for cell in line])
-        for number, line in enumerate(csv.reader(file, strict=True), start=1)
-      ]
-  except UnicodeDecodeError as error:
-    raise ValueError(f'{path} is not UTF-8 text: {error}.') from error
+    lines = [
+      (number, [cell.strip() for cell in line])
+      for number, line in enumerate(
+        csv.reader(io.StringIO(text, newline=''), strict=True), start=1
+      )
+    ]
   except csv.Error as error:
     raise ValueError(f'{path} is not a CSV file: {error}.') from error
   return [(number, line) for number, line in lines if any(line)]
 
 
-def _check_subjects(path: pathlib.Path, rows: Sequence[Row]) -> None:
+def _check_subjects(path: pathlib.Path, clips: Sequence[listing.Clip]) -> None:
   first = {}
-  for row in rows:
-    known = first.setdefault(row.subject, row)
-    if known.split != row.split:
+  for clip in clips:
+    known = first.setdefault(listing.plain_name(clip.subject), clip)
+    if known.split == clip.split:
+      continue
+    if known.subject == clip.subject:
       raise ValueError(
-        f'{path}: subject {row.subject!r} is in the split {known.split!r} '
-        f'(row {known.number}) and in {row.split!r} (row {row.number}); the '
-        'clips of a subject must be in one split.'
+        f'{path}: subject {clip.subject!r} is in the split {known.split!r} '
+        f'(row {known.row}) and in {clip.split!r} (row {clip.row}); the clips '
+        'of a subject must be in one split.'
       )
+    raise ValueError(
+      f'{path}: the subjects {known.subject!r} (row {known.row}, '
+      f'{known.split}) and {clip.subject!r} (row {clip.row}, {clip.split}) '
+      'look like one person in two splits: spell them alike, or give them '
+      'names that differ in more than case, signs and zeros.'
+    )
 
 
-def _shorten_clip_ids(rows: Sequence[Row]) -> list[Row]:
+def _shorten_clip_ids(clips: Sequence[listing.Clip]) -> list[listing.Clip]:
   """Drops the suffixes of clip ids, unless they distinguish clips."""
-  short = [pathlib.Path(row.clip_id).with_suffix('').as_posix() for row in rows]
-  taken = collections.Counter((*short, *(row.clip_id for row in rows)))
+  short = [
+    pathlib.Path(clip.clip_id).with_suffix('').as_posix() for clip in clips
+  ]
+  taken = collections.Counter((*short, *(clip.clip_id for clip in clips)))
   return [
-    dataclasses.replace(row, clip_id=name) if taken[name] == 1 else row
-    for row, name in zip(rows, short, strict=True)
+    dataclasses.replace(clip, clip_id=name) if taken[name] == 1 else clip
+    for clip, name in zip(clips, short, strict=True)
   ]
 
 
-def read_manifest(
-  path: str | os.PathLike, root: str | os.PathLike
-) -> tuple[list[Row], list[BadRow]]:
+def list_clips(
+  root: str | os.PathLike, path: str | os.PathLike = ''
+) -> listing.Listing:
   """Reads a manifest and checks everything that needs no decoding.
 
   Args:
-    path: the CSV file.
     root: the folder that all paths are relative to and must be inside.
+    path: the CSV file, from the root; '' is manifest.csv.
 
   Returns:
-    (valid rows, skipped rows), in the order of the file.
+    The listing, in the order of the rows; `bad` are the skipped rows.
 
   Raises:
     FileNotFoundError: if there is no manifest.
     ValueError: if it is not CSV in UTF-8, a column is missing or unknown,
       there are no rows, or a subject is in two splits.
   """
-  path, root = pathlib.Path(path), pathlib.Path(root).resolve()
-  lines = _read_lines(path)
+  root = pathlib.Path(root).resolve()
+  path = root / (path or 'manifest.csv')
+  return parse(_read(path), path, root)
+
+
+def parse(text: str, path: pathlib.Path, root: pathlib.Path) -> listing.Listing:
+  """The listing of a manifest's text; see `list_clips`."""
+  lines = _split_lines(path, text)
   if len(lines) < 2:
     raise ValueError(f'{path}: there are no rows under the header.')
   header = [column.lower() for column in lines[0][1]]
   _check_header(path, header)
-  rows, bad, files = [], [], {}
+  clips, bad, files = [], [], {}
   for number, line in lines[1:]:
     cells = dict(zip(header, line, strict=False))
     try:
       if len(line) != len(header):
-        raise RowError(
+        raise ClipError(
           f'the row has {len(line)} cells, the header {len(header)}.'
         )
-      row = parse_row(number, cells, root)
-      if row.path in files:
-        raise RowError(f'the same file as in row {files[row.path]}.')
-      files[row.path] = number
-    except RowError as error:
-      bad.append(BadRow(number, cells.get('path', ''), str(error)))
+      clip = parse_row(number, cells, root)
+      real = clip.path.resolve()
+      if real in files:
+        raise ClipError(f'the same file as in row {files[real]}.')
+      files[real] = number
+    except ClipError as error:
+      label = LABELS.get(cells.get('label', '').lower())
+      bad.append(
+        listing.Bad(cells.get('path', ''), str(error), label, row=number)
+      )
     else:
-      rows.append(row)
-  _check_subjects(path, rows)
-  return _shorten_clip_ids(rows), bad
+      clips.append(clip)
+  _check_subjects(path, clips)
+  return listing.Listing(_shorten_clip_ids(clips), [], bad)

@@ -8,7 +8,7 @@ The lists of subjects have two digits, the file names three.
 import pathlib
 from collections.abc import Mapping
 
-from nasfas_datasets import listing
+from nasfas_datasets import listing, text_files
 
 # The lists of the public release, used if the files are missing.
 SUBJECTS = {
@@ -52,7 +52,7 @@ def read_subjects(root: pathlib.Path) -> tuple[dict[str, str], list[str]]:
     known = {f'{int(number):03d}' for number in numbers.split()}
     listed = known
     if path.is_file():
-      words = path.read_text(encoding='ascii').split()
+      words = text_files.read(path).split()
       bad = [word for word in words if not word.isdecimal()]
       if bad:
         raise ValueError(f'{path}: {bad[0]!r} is not a subject number.')

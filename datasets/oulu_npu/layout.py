@@ -6,7 +6,7 @@ Phone 1 to 6, session 1 to 3, user 01 to 55, file 1 (live), 2 and 3 (prints),
 
 import pathlib
 
-from nasfas_datasets import listing
+from nasfas_datasets import listing, text_files
 
 FOLDERS = {'train': 'Train_files', 'dev': 'Dev_files', 'test': 'Test_files'}
 USERS = {'train': range(1, 21), 'dev': range(21, 36), 'test': range(36, 56)}
@@ -177,9 +177,7 @@ def read_list(path: pathlib.Path) -> dict[str, bool]:
     ValueError: for any other line.
   """
   clips = {}
-  for number, line in enumerate(
-    path.read_text(encoding='ascii').splitlines(), 1
-  ):
+  for number, line in enumerate(text_files.read(path).splitlines(), 1):
     if not line.strip():
       continue
     label, _, name = line.partition(',')

@@ -1,11 +1,11 @@
-"""SiW-M and SiW-Mv2: see README.md."""
+"""SiW-M: see README.md."""
 
 from nasfas_datasets import video_builder
 from nasfas_datasets.siw_m import layout
 
 
 class Builder(video_builder.VideoBuilder):
-  """Builds records from the videos of SiW-M and SiW-Mv2."""
+  """Builds records from the videos of SiW-M."""
 
   MANUAL_DOWNLOAD_INSTRUCTIONS = layout.INSTRUCTIONS
   HOMEPAGE = 'https://github.com/CHELSEA234/Multi-domain-learning-FAS'

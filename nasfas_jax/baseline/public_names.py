@@ -1,8 +1,12 @@
 """The tensor names of CDCN and CDCN++ in the public CDCN code.
 
-There a network has the parts conv1, Block1 to Block3, lastconv1 to lastconv3
-and, in CDCN++, the spatial attentions sa1 to sa3. The layers of a part have
-numbers: a convolution, its normalization, a ReLU.
+There the layers of a part have numbers: a convolution, its normalization, a
+ReLU, the next convolution. CDCN has the parts conv1, Block1 to Block3 and, one
+convolution each, lastconv1 to lastconv3. CDCN++ has conv1 (one convolution;
+the second of our stem is Block1's first), Block1 to Block3, lastconv1 (both
+convolutions of the head) and the spatial attentions sa1 to sa3. It exists with
+64 and 128 channels and, in the second track of the CVPR 2020 challenge, with 80
+and 160.
 """
 
 from collections.abc import Iterator, Mapping
@@ -49,12 +53,29 @@ def to_own_names(
     )
     return dict(state)
   wanted = {name: own[public[name]] for name in public}
-  weights.check_shapes(
-    weights.tensor_shapes(state),
-    weights.tensor_shapes(wanted),
-    'The state_dict, under the names of the public CDCN code,',
+  try:
+    weights.check_shapes(
+      weights.tensor_shapes(state),
+      weights.tensor_shapes(wanted),
+      'The state_dict, under the names of the public CDCN code,',
+    )
+  except ValueError as error:
+    raise ValueError(f'{error}{_describe(state)}') from error
+  return {public[name]: state[name] for name in public if name in state}
+
+
+def _describe(state: Mapping[str, torch.Tensor]) -> str:
+  """Says which public network a state_dict has, and in what widths."""
+  parts = ('conv1.0', 'Block1.0', 'lastconv1.0')
+  kernels = [state.get(f'{part}.conv.weight') for part in parts]
+  if any(kernel is None or kernel.ndim != 4 for kernel in kernels):
+    return ''
+  stem, cell, head = (kernel.shape[0] for kernel in kernels)
+  name = 'cdcnpp' if 'sa1.conv1.weight' in state else 'cdcn'
+  return (
+    f' It is of a {name} with stem_features ({stem}, {cell}), cell_features '
+    f'{cell} and head_features {head}.'
   )
-  return {public[name]: value for name, value in state.items()}
 
 
 def to_public_names(
@@ -102,26 +123,24 @@ def _names(model: nn.Module) -> Iterator[tuple[str, str]]:
 def _blocks(model: nn.Module) -> Iterator[tuple[str, str]]:
   """(public name, own name) of every block that starts with a convolution."""
   if isinstance(model, CDCN):
-    yield 'conv1.0', 'stem_0'
-    inner = {
-      level: [f'{level}_{i}' for i in range(model.num_blocks)]
-      for level in LEVELS
+    parts = {
+      f'Block{number}': [f'{level}_{i}' for i in range(model.num_blocks)]
+      for number, level in enumerate(LEVELS, 1)
     }
-    head = ['head.block_0', 'head.block_1']
+    parts['lastconv1'] = ['head.block_0']
+    parts['lastconv2'] = ['head.block_1']
+    parts['lastconv3'] = ['head']
   else:
-    yield from (('conv1.0', 'stem_0'), ('conv1.3', 'stem_1'))
-    inner = {
-      'low': _chain('low_0', 0, 2),
-      'mid': _chain('mid_0', 0, 2) + _chain('mid_0', 1, 2),
-      'high': _chain('high_0', 0, 1) + _chain('high_0', 1, 2),
+    parts = {
+      'Block1': ['stem_1', *_chain('low_0', 0, 2)],
+      'Block2': [*_chain('mid_0', 0, 2), *_chain('mid_0', 1, 2)],
+      'Block3': [*_chain('high_0', 0, 1), *_chain('high_0', 1, 2)],
+      'lastconv1': ['head.block_0', 'head'],
     }
-    head = ['head.block_0']
-  for number, names in enumerate(inner.values(), 1):
+  for part, names in {'conv1': ['stem_0'], **parts}.items():
     for i, name in enumerate(names):
       # Convolution, normalization and ReLU each have a number.
-      yield f'Block{number}.{3 * i}', name
-  for number, name in enumerate([*head, 'head'], 1):
-    yield f'lastconv{number}.0', name
+      yield f'{part}.{3 * i}', name
 
 
 def _chain(cell: str, source: int, length: int) -> list[str]:

@@ -10,6 +10,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ _LEAVES = {
   'running_mean': ('batch_stats', 'mean'),
   'running_var': ('batch_stats', 'var'),
 }
+# In PyTorch's message for a file that holds more than tensors.
+_FOREIGN_CLASS = re.compile(r'GLOBAL (\S+) was not an allowed global')
 _WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
 # The most names of a kind that an error lists.
 _MAX_LISTED = 8
@@ -56,27 +59,51 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
   Raises:
     FileNotFoundError: if there is no such file.
     ValueError: if it is not a file of torch.save, or holds anything but named
-      tensors.
+      tensors of finite numbers, or two names of one tensor.
   """
-  name = repr(os.fspath(path))
+  with open(path, 'rb') as file:
+    return _load(file, repr(os.fspath(path)))
+
+
+def _load(file: BinaryIO, name: str) -> dict[str, torch.Tensor]:
+  """Reads an open file; `name` stands in messages."""
   try:
-    state = torch.load(path, map_location='cpu', weights_only=True)
-  except OSError:
-    raise
+    state = torch.load(file, map_location='cpu', weights_only=True)
   except Exception as error:
     # PyTorch's errors have no common base class.
+    held = _FOREIGN_CLASS.search(str(error))
+    if held:
+      # What a whole model holds, or a file made to do harm.
+      raise ValueError(
+        f'{name} holds a Python object ({held[1]}), not tensors only; reading '
+        'it could run code. Where it was made: '
+        'torch.save(model.state_dict(), PATH).'
+      ) from error
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     raise ValueError(
-      f'{name} is no PyTorch checkpoint of tensors only: {reason}'
+      f'{name} is no PyTorch checkpoint of tensors only, or is damaged: '
+      f'{reason}'
     ) from error
   if isinstance(state, Mapping) and isinstance(
     state.get('state_dict'), Mapping
   ):
     state = state['state_dict']
+  try:
+    return checked(state)
+  except ValueError as error:
+    raise ValueError(f'{name} {error}') from error
+
+
+def checked(state: object) -> dict[str, torch.Tensor]:
+  """A state_dict under plain names, if it is one.
+
+  Raises:
+    ValueError: if it is anything else, or holds what no network computes with.
+  """
   if not isinstance(state, Mapping):
     raise ValueError(
-      f'{name} holds a {type(state).__name__}; allowed: a state_dict, or a '
-      "dict with one under 'state_dict'."
+      f'holds a {type(state).__name__}; allowed: a state_dict, or a dict with '
+      "one under 'state_dict'."
     )
   wrong = [
     str(key)
@@ -85,15 +112,67 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
   ]
   if wrong:
     raise ValueError(
-      f'{name} holds entries that are not tensors: {_listed(wrong)}; allowed: '
-      "a state_dict, or a dict with one under 'state_dict'."
+      f'holds entries that are not tensors: {_listed(wrong)}; allowed: a '
+      "state_dict, or a dict with one under 'state_dict'."
     )
+  check_values(state)
   return plain_names(state)
 
 
+def check_values(state: State) -> None:
+  """Refuses what no network computes with.
+
+  Raises:
+    ValueError: lists the tensors that are not dense and of a real floating
+      type, or that hold a NaN, an infinity or a negative variance. Counters are
+      not looked at.
+  """
+  kept = {name: state[name] for name in tensor_shapes(state)}
+  wrong = [
+    f'{name} {str(value.dtype).removeprefix("torch.")}'
+    for name, value in kept.items()
+    if not value.is_floating_point()
+    or value.layout is not torch.strided
+    or value.device.type == 'meta'
+    # A few stored numbers may stand for more than the memory holds.
+    or value.numel() * value.element_size() > value.untyped_storage().nbytes()
+  ]
+  if wrong:
+    raise ValueError(
+      f'holds {len(wrong)} tensors that are not dense numbers of a real '
+      f'floating type '
+      f'({_listed(wrong)}).'
+    )
+  broken = [
+    name
+    for name, value in kept.items()
+    if not torch.isfinite(value).all()
+    or (name.endswith('running_var') and (value < 0).any())
+  ]
+  if broken:
+    raise ValueError(
+      f'holds {len(broken)} tensors with a NaN, an infinity or a negative '
+      f'variance '
+      f'({_listed(broken)}).'
+    )
+
+
 def plain_names(state: State) -> dict[str, torch.Tensor]:
-  """Removes 'module.' (DataParallel) and '_orig_mod.' (torch.compile)."""
-  return {_WRAPPERS.sub('', name): value for name, value in state.items()}
+  """Removes 'module.' (DataParallel) and '_orig_mod.' (torch.compile).
+
+  Raises:
+    ValueError: if that gives two tensors one name.
+  """
+  plain: dict[str, torch.Tensor] = {}
+  before: dict[str, str] = {}
+  for name, value in state.items():
+    short = _WRAPPERS.sub('', name)
+    if short in plain:
+      raise ValueError(
+        f'holds two names of one tensor: {before[short]} and {name}.'
+      )
+    plain[short], before[short] = value, name
+  return plain
 
 
 def check_shapes(
@@ -125,7 +204,9 @@ def check_shapes(
 def _listed(names: list[str]) -> str:
   shown = ', '.join(names[:_MAX_LISTED])
   more = len(names) - _MAX_LISTED
-  return f'{shown} and {more} more' if more > 0 else shown
+  text = f'{shown} and {more} more' if more > 0 else shown
+  # A name of a file may hold anything.
+  return text.encode('unicode_escape').decode()[:2000]
 
 
 def tensor_shapes(state: State) -> dict[str, Shape]:

@@ -60,7 +60,12 @@ def load(
   twin = twins.make_twin(model, example.shape[-1])
   if torch_weights:
     state = weights.load_checkpoint(torch_weights)
-    twin.load_state_dict(public_names.to_own_names(twin, state), strict=False)
+    try:
+      state = public_names.to_own_names(twin, state)
+    except ValueError as error:
+      raise ValueError(f'config.torch_weights: {error}') from error
+    # Not strict: counters may be missing.
+    twin.load_state_dict(state, strict=False)
     variables = jax.tree.map(jax.numpy.asarray, twins.variables_of(twin))
     # Made elsewhere, and finished there as far as can be known.
     return Source(

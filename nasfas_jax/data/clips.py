@@ -43,17 +43,21 @@ class Room:
 class Frames(Sequence):
   """The frames of a clip: uint8 RGB [H, W, 3], decoded on access."""
 
-  def __init__(self, files: Sequence[bytes], room: Room | None = None):
+  def __init__(
+    self, files: Sequence[bytes], room: Room | None = None, name: str = ''
+  ):
     """Keeps the files; decodes nothing yet.
 
     Args:
       files: the PNG file of each frame.
       room: for decoded frames, beyond the bytes of their files, which are
         already counted. A frame that finds no room is decoded at every access.
+      name: of the clip, for messages.
     """
     # Each entry is a PNG file or, once decoded, its picture.
     self._frames = list(files)
     self._room = room or Room(0)
+    self._name = name
 
   def __len__(self) -> int:
     return len(self._frames)
@@ -67,7 +71,10 @@ class Frames(Sequence):
     frame = self._frames[i]
     if not isinstance(frame, bytes):
       return frame
-    picture = decode_png(frame)
+    try:
+      picture = decode_png(frame)
+    except ValueError as error:
+      raise ValueError(f'Clip {self._name!r}, frame {i}: {error}') from error
     # Read-only, since it may be handed out again.
     picture.setflags(write=False)
     if self._room.take(picture.nbytes - len(frame)):
@@ -109,7 +116,8 @@ class ClipSource:
     """The record of clip i, with `frames` as `Frames` and `index` = i.
 
     Raises:
-      ValueError: if the shards do not match the index.
+      ValueError: if the shards are damaged or do not match the index; names
+        folder and clip.
     """
     if i in self._kept:
       return self._kept[i]
@@ -120,7 +128,9 @@ class ClipSource:
     record = {
       **record,
       'index': i,
-      'frames': Frames(files, self._room if kept else None),
+      'frames': Frames(
+        files, self._room if kept else None, name=self._clip_ids[i]
+      ),
     }
     if kept:
       self._kept[i] = record
@@ -128,10 +138,21 @@ class ClipSource:
 
   def _read(self, i: int) -> dict[str, object]:
     folder, split, position = self._places[i]
-    if (folder, split) not in self._sources:
-      builder = tfds.builder_from_directory(folder)
-      self._sources[folder, split] = builder.as_data_source(split)
-    record = self._sources[folder, split][position]
+    try:
+      if (folder, split) not in self._sources:
+        builder = tfds.builder_from_directory(folder)
+        self._sources[folder, split] = builder.as_data_source(split)
+      record = self._sources[folder, split][position]
+    except (MemoryError, PermissionError):
+      raise
+    except Exception as error:
+      # Of JSON, protocol buffers and shards; they have no common base class.
+      reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+      raise ValueError(
+        f'{str(folder)!r} is damaged: clip {self._clip_ids[i]!r} of {split!r} '
+        f'cannot be read ({reason[:200]}). Delete the folder and prepare the '
+        'dataset again.'
+      ) from error
     if record['clip_id'].decode() != self._clip_ids[i]:
       raise ValueError(
         f'{pathlib.Path(folder)} holds clip {record["clip_id"].decode()!r} '

@@ -11,6 +11,7 @@ one number.
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -18,14 +19,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from nasfas_jax import records
-from nasfas_jax.data.index import Row, subject
+from nasfas_jax.data.index import Row, split_halves, subject
 
 HOLD_OUTS = ('domain', 'type', 'domain_type')
-# What a message advises where a task's sets are too small.
-_ADVICE = (
-  "choose --config.search.hold_out=none for a plain search, or '{other}' to "
-  'hold out the other'
-)
+# The most gaps that a message lists.
+_MAX_LISTED = 6
+
+
+class _NoTasks(ValueError):
+  """Clips that allow no tasks; what else they allow is not yet said."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,12 +78,43 @@ def make_tasks(
 
   Raises:
     ValueError: for an unknown `hold_out`, or clips that allow fewer than two
-      tasks; says what to choose instead.
+      tasks; says which domain or type lacks which class, and what these clips
+      allow instead.
   """
   if hold_out not in HOLD_OUTS:
     raise ValueError(
       f'Unknown hold_out {hold_out!r}; allowed: {", ".join(HOLD_OUTS)}.'
     )
+  try:
+    return _tasks(rows, hold_out, domain_field)
+  except _NoTasks as error:
+    raise ValueError(f'{error} {_advice(rows, domain_field)}') from error
+
+
+def _advice(rows: Sequence[Row], domain_field: str) -> str:
+  """Says which searches the clips allow."""
+  works = []
+  for hold_out in HOLD_OUTS:
+    with contextlib.suppress(_NoTasks):
+      _tasks(rows, hold_out, domain_field)
+      works.append(hold_out)
+  with contextlib.suppress(ValueError):
+    split_halves(rows)
+    works.append('none')
+  if not works:
+    return (
+      'These clips allow no search: live and spoof clips of at least 2 '
+      'subjects are needed.'
+    )
+  variants = ['plain' if name == 'none' else name for name in works]
+  return (
+    f'With these clips works: --config.search.hold_out={" or ".join(works)} '
+    f'(--config=search:{" or :".join(variants)}).'
+  )
+
+
+def _tasks(rows: Sequence[Row], hold_out: str, domain_field: str) -> list[Task]:
+  """As `make_tasks`; raises _NoTasks."""
   domains = np.array([str(row[domain_field]) for row in rows])
   types = np.array([str(row['attack_type']) for row in rows])
   live = np.array([row['label'] == records.LIVE for row in rows])
@@ -108,27 +141,59 @@ def make_tasks(
       tuple(np.flatnonzero(part & (halves == half)) for half in (0, 1))
       for part in (support, query)
     ]
-    lacking = [
-      name
-      for name, parts in zip(('support', 'query'), sets, strict=True)
-      for part in parts
-      if len(set(live[part])) < 2
-    ]
-    if not lacking:
+    if all(len(set(live[part])) == 2 for parts in sets for part in parts):
       tasks.append(Task(domain, kind, *sets))
     elif hold_out != 'domain_type':
       held = kind if domain is None else domain
-      raise ValueError(
-        f'The {lacking[0]} set of the task that holds out {held!r} lacks live '
-        'or spoof clips in one half of the subjects: more subjects are '
-        f'needed, or {_other(hold_out)}.'
+      raise _NoTasks(
+        f'The task that holds out {held!r} needs live and spoof clips of '
+        'each half of the subjects in both of its sets; '
+        f'{_gaps(domains, live, sets)}.'
       )
   if len(tasks) < 2:
-    raise ValueError(
+    raise _NoTasks(
       f'The clips allow {len(tasks)} tasks of {hold_out!r}; at least 2 are '
-      f'needed: {_other(hold_out)}.'
+      f'needed. {_classes(domains, types, live)}'
     )
   return tasks
+
+
+def _gaps(
+  domains: np.ndarray,
+  live: np.ndarray,
+  sets: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> str:
+  """What the sets of a task lack."""
+  found = []
+  for name, parts in zip(('support', 'query'), sets, strict=True):
+    here = sorted(set(domains[np.concatenate(parts)].tolist()))
+    text = ', '.join(map(repr, here)) or 'none'
+    for label, kind in ((True, 'live'), (False, 'spoof')):
+      halves = [bool((live[part] == label).any()) for part in parts]
+      if not all(halves):
+        where = ' in one half of the subjects' if any(halves) else ''
+        found.append(
+          f'its {name} set (domains {text}) has no {kind} clips{where}'
+        )
+  return ', '.join(found)
+
+
+def _classes(domains: np.ndarray, types: np.ndarray, live: np.ndarray) -> str:
+  """Which domains lack a class or a type."""
+  found = []
+  for domain in sorted(set(domains.tolist())):
+    here = domains == domain
+    missing = [
+      *([] if live[here].any() else ['live']),
+      *sorted(set(types[~live].tolist()) - set(types[here].tolist())),
+    ]
+    if missing:
+      found.append(f'{domain!r} has no {", ".join(missing)}')
+  if not found:
+    return 'Each half of the subjects needs clips of every domain and type.'
+  shown = '; '.join(found[:_MAX_LISTED])
+  more = len(found) - _MAX_LISTED
+  return f'Of the domains, {shown}{f"; and {more} more" if more > 0 else ""}.'
 
 
 def count_domains(tasks: Sequence[Task], domains: np.ndarray) -> dict[str, int]:
@@ -159,21 +224,16 @@ def count_domains(tasks: Sequence[Task], domains: np.ndarray) -> dict[str, int]:
 
 def _check_enough(hold_out, domains, types, domain_field):
   if 'domain' in hold_out and len(domains) < 2:
-    raise ValueError(
+    raise _NoTasks(
       f'Tasks over domains need at least 2 domains; the training clips have '
       f'{len(domains)} ({", ".join(map(repr, domains))} in the field '
-      f'{domain_field!r}): {_other("domain")}.'
+      f'{domain_field!r}).'
     )
   if 'type' in hold_out and len(types) < 2:
-    raise ValueError(
+    raise _NoTasks(
       f'Tasks over attack types need at least 2 types; the training clips '
-      f'have {len(types)} ({", ".join(types)}): {_other("type")}.'
+      f'have {len(types)} ({", ".join(types)}).'
     )
-
-
-def _other(hold_out: str) -> str:
-  other = 'domain' if hold_out == 'type' else 'type'
-  return _ADVICE.format(other=other)
 
 
 # Compared by identity: it holds arrays.

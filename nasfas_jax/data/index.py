@@ -14,14 +14,31 @@ Predicate = Callable[[Row], bool]
 
 
 def default_data_dir() -> pathlib.Path:
-  """The default folder of prepared datasets, that of TFDS."""
-  path = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
-  return pathlib.Path(path).expanduser()
+  """The default folder of prepared datasets, that of TFDS.
+
+  Raises:
+    ValueError: as `resolve_data_dir`.
+  """
+  return _expand(os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets'))
 
 
 def resolve_data_dir(data_dir: str) -> pathlib.Path:
-  """The folder of prepared datasets; '' means the default."""
-  return pathlib.Path(data_dir).expanduser() if data_dir else default_data_dir()
+  """The folder of prepared datasets; '' means the default.
+
+  Raises:
+    ValueError: if it is in the home folder of a user who has none.
+  """
+  return _expand(data_dir) if data_dir else default_data_dir()
+
+
+def _expand(path: str) -> pathlib.Path:
+  try:
+    return pathlib.Path(path).expanduser()
+  except RuntimeError as error:
+    raise ValueError(
+      f'The folder of prepared datasets is {path!r}, but this user has no home '
+      'folder. Give it as config.data.data_dir or TFDS_DATA_DIR, or set HOME.'
+    ) from error
 
 
 def _version_key(path: pathlib.Path) -> tuple[int, ...]:
@@ -73,6 +90,7 @@ def load_index(
 
   Raises:
     FileNotFoundError: if the dataset is not prepared; gives the command.
+    ValueError: if the index is damaged; names file and line.
   """
   folder = find_dataset(data_dir, name, builder_config)
   if folder is None:
@@ -86,14 +104,40 @@ def load_index(
     )
   rows = []
   positions = collections.Counter()
-  with open(folder / records.INDEX_FILE, encoding='utf-8') as lines:
-    for line in lines:
-      row = json.loads(line)
-      row['folder'] = str(folder)
-      row['position'] = positions[row['tfds_split']]
-      positions[row['tfds_split']] += 1
-      rows.append(row)
+  path = folder / records.INDEX_FILE
+  for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    try:
+      row = _read_row(line)
+    except ValueError as error:
+      raise ValueError(
+        f'{str(path)!r} is damaged in line {number}: {error}. Delete its '
+        'folder and prepare the dataset again.'
+      ) from error
+    row['folder'] = str(folder)
+    row['position'] = positions[row['tfds_split']]
+    positions[row['tfds_split']] += 1
+    rows.append(row)
   return rows
+
+
+def _read_row(line: bytes) -> dict[str, object]:
+  """One line of an index.
+
+  Raises:
+    ValueError: if it is not that of a clip.
+  """
+  try:
+    row = json.loads(line)
+  except RecursionError as error:
+    raise ValueError('nested too deeply') from error
+  if not isinstance(row, dict):
+    raise ValueError('not an object')
+  for name in (*records.INDEX_FIELDS, 'tfds_split'):
+    kind = int if name == 'label' else str
+    if type(row.get(name)) is not kind:
+      raise ValueError(f'{name} is {row.get(name)!r}')
+  records.check_labels(row['clip_id'], row['label'], row['attack_type'])
+  return row
 
 
 def select(rows: Sequence[Row], predicate: Predicate) -> list[Row]:

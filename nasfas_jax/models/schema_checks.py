@@ -1,12 +1,14 @@
 """Checks of a genotype; an error names the path of the invalid field."""
 
-import math
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 from nasfas_jax.models.search_spaces import derivable, get_space
 
 MAX_NODES = 16
+# Of an output; those that are derived are at most 1.
+MAX_WEIGHT = 1e6
 
 
 def check_type(path: str, value: Any, kind: type, allowed: str) -> None:
@@ -32,7 +34,12 @@ def check_fields(path: str, value: Any, fields: Iterable[str]) -> None:
 def check_number(path: str, value: Any, low: float, high: float) -> None:
   """Raises ValueError unless `value` is a finite number in [low, high]."""
   is_number = isinstance(value, int | float) and not isinstance(value, bool)
-  if not is_number or not low <= value <= high or math.isinf(value):
+  # An integer may be larger than any float, and too long to print.
+  if is_number and abs(value) > sys.float_info.max:
+    raise ValueError(
+      f'{path}: larger than any float; allowed: number in [{low}, {high}].'
+    )
+  if not is_number or not low <= value <= high:
     raise ValueError(f'{path}: {value!r}; allowed: number in [{low}, {high}].')
 
 
@@ -85,7 +92,7 @@ def check_cell(path: str, cell: Any, space: str) -> None:
       )
     if node in nodes[:i]:
       raise ValueError(f'{here}.node: {node} stands twice; allowed: once.')
-    check_number(f'{here}.weight', weight, 0.0, math.inf)
+    check_number(f'{here}.weight', weight, 0.0, MAX_WEIGHT)
   used = {edge.source for edge in cell.edges} | set(nodes)
   for i, edge in enumerate(cell.edges):
     if edge.target not in used:

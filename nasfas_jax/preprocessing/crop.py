@@ -55,13 +55,18 @@ def check_box(box, width: int, height: int) -> np.ndarray:
   """Checks a box and returns it as float64 [4].
 
   Raises:
-    ValueError: if a value is not finite, a side is below one pixel, or the box
-      is not inside the frame.
+    ValueError: if a value is not finite, the box is not in pixels but a share
+      of the frame, a side is below one pixel, or the box is not inside the
+      frame.
   """
   box = np.asarray(box, np.float64)
   if box.shape != (4,) or not np.all(np.isfinite(box)):
     raise ValueError(f'Box {box.tolist()} is not four finite numbers.')
   x0, y0, x1, y1 = box
+  if box.any() and np.all((box >= 0) & (box <= 1)):
+    raise ValueError(
+      f'Box {box.tolist()} is a share of the frame; boxes are in pixels.'
+    )
   if x1 - x0 < 1 or y1 - y0 < 1:
     raise ValueError(
       f'Box {box.tolist()} is empty: x1 - x0 and y1 - y0 must be at least 1.'

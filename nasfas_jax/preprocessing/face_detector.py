@@ -44,19 +44,22 @@ def anchors() -> np.ndarray:
   return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
-def letterbox(image: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def letterbox(
+  image: np.ndarray, size: int, border: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
   """Fits a picture into a square without distortion, with black bars.
 
   Args:
     image: uint8 [H, W, 3].
     size: side of the square.
+    border: black border on each side, as a share of the picture's larger side.
 
   Returns:
     uint8 [size, size, 3] and float64 [3] (scale, x, y): a point p of the
     square lies at (p - (x, y)) / scale in the picture.
   """
   height, width = image.shape[:2]
-  scale = size / max(height, width)
+  scale = size / (max(height, width) * (1 + 2 * border))
   small_width = max(1, round(width * scale))
   small_height = max(1, round(height * scale))
   left, top = (size - small_width) // 2, (size - small_height) // 2
@@ -121,14 +124,16 @@ def decode(regressors: np.ndarray, logits: np.ndarray) -> Detections:
   return Detections(boxes[kept], keypoints[kept], scores[kept])
 
 
-def detect(model, image: np.ndarray) -> Detections:
-  """Finds the faces of a picture.
+def detect(model, image: np.ndarray, border: float = 0.0) -> Detections:
+  """Finds the faces of a picture at one scale.
 
   Args:
     model: the detector of `face_models.FaceModels`.
     image: uint8 RGB [H, W, 3].
+    border: see `letterbox`. The model misses faces that fill the picture, and
+      finds them with a border.
   """
-  square, (scale, left, top) = letterbox(image, INPUT_SIZE)
+  square, (scale, left, top) = letterbox(image, INPUT_SIZE, border)
   picture = square.astype(np.float32) / np.float32(127.5) - np.float32(1)
   found = decode(*face_models.run(model, picture))
   offset = np.array([left, top])

@@ -7,6 +7,7 @@ metric, and was not compared with measured depth.
 """
 
 import dataclasses
+import math
 
 import cv2
 import numpy as np
@@ -21,6 +22,11 @@ _REGION_SCALE = 1.5
 # The lowest probability of a face according to the mesh; the detector alone
 # also finds things that are not faces.
 MIN_PRESENCE = 0.5
+# Borders around the picture, as shares of its larger side.
+_BORDERS = (0.0, 0.25, 0.5)
+# Side of the parts in which small faces are searched; their overlap holds a
+# face that lies between them.
+_PART = 0.6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,11 +95,57 @@ def to_picture(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def find_faces(models: face_models.FaceModels, image: np.ndarray) -> list[Face]:
   """The faces of a picture that both models agree on, the largest first.
 
+  The picture is searched at several scales: as it is, for most faces; with
+  borders, for faces that fill the picture or reach past it; and, if there is
+  none, in parts of it, for small faces.
+
   Args:
     models: see `face_models.load`.
     image: uint8 RGB [H, W, 3].
   """
-  found = face_detector.detect(models.detector, image)
+  faces = []
+  for border in _BORDERS:
+    _add(faces, _search(models, image, border))
+  if not faces:
+    for x, y, part in _parts(image):
+      shift = np.array([x, y], np.float64)
+      _add(
+        faces,
+        [
+          dataclasses.replace(
+            face,
+            box=face.box + np.tile(shift, 2),
+            points=face.points + np.append(shift, 0),
+          )
+          for face in _search(models, part)
+        ],
+      )
+  return sorted(faces, key=lambda face: -np.prod(face.box[2:] - face.box[:2]))
+
+
+def _add(faces: list[Face], found: list[Face]) -> None:
+  """Adds the faces that are not already known from another scale."""
+  for face in found:
+    known = np.array([other.box for other in faces]).reshape(-1, 4)
+    overlap = face_detector.overlaps(face.box, known)
+    if not np.any(overlap > face_detector.MAX_OVERLAP):
+      faces.append(face)
+
+
+def _parts(image: np.ndarray):
+  """Four overlapping parts: (x, y, the part)."""
+  height, width = image.shape[:2]
+  high, wide = math.ceil(height * _PART), math.ceil(width * _PART)
+  for y in (0, height - high):
+    for x in (0, width - wide):
+      yield x, y, np.ascontiguousarray(image[y : y + high, x : x + wide])
+
+
+def _search(
+  models: face_models.FaceModels, image: np.ndarray, border: float = 0.0
+) -> list[Face]:
+  """The faces that both models agree on, at one scale."""
+  found = face_detector.detect(models.detector, image, border)
   faces = []
   for box, keypoints, score in zip(
     found.boxes, found.keypoints, found.scores, strict=True
@@ -114,4 +166,4 @@ def find_faces(models: face_models.FaceModels, image: np.ndarray) -> list[Face]:
         presence=float(presence),
       )
     )
-  return sorted(faces, key=lambda face: -np.prod(face.box[2:] - face.box[:2]))
+  return faces

@@ -83,7 +83,9 @@ def sample_frames(
   frames = [video.read_image(found[number]) for number in chosen]
   if transform is not None:
     frames = [transform(frame) for frame in frames]
-  return video.Clip(frames, np.asarray(chosen, np.int32), 0.0)
+  return video.Clip(
+    frames, np.asarray(chosen, np.int32), 0.0, len(found), len(found)
+  )
 
 
 def read_depth(folder: pathlib.Path, number: int) -> np.ndarray:

@@ -61,7 +61,8 @@ def sample_frames(
     colour = _dataset(file, path, COLOUR, (None, 3, None, None))
     if not len(colour):
       raise VideoError(f'{path}: {COLOUR} has no frame.')
-    length = min(len(colour), limit or len(colour))
+    total = len(colour)
+    length = min(total, limit or total)
     indices = even_indices(length, num_frames)
     frames = []
     for index in indices:
@@ -72,7 +73,7 @@ def sample_frames(
       frame = np.ascontiguousarray(np.moveaxis(frame, 0, -1))
       frames.append(frame if transform is None else transform(frame))
   # The file does not say its frame rate.
-  return Clip(frames, indices, 0.0)
+  return Clip(frames, indices, 0.0, total, total)
 
 
 def eyes(path: str | os.PathLike) -> np.ndarray:

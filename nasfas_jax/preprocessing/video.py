@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
+from nasfas_jax.preprocessing import container
+
 VIDEO_SUFFIXES = (
   '.3gp',
   '.avi',
@@ -23,10 +25,11 @@ VIDEO_SUFFIXES = (
 )
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
-# A container may claim a few frames more than can be decoded, as the count
-# often comes from the duration. A file with less than this share of its frames
-# is truncated.
+# A file is cut off if decoding ends before this share of what the file says.
 _MIN_DECODED_SHARE = 0.9
+# Time stamps decide if they lead to a frame further away than this; containers
+# round them, which moves a choice by one frame.
+_MAX_SHIFT = 1
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
@@ -43,8 +46,8 @@ class VideoInfo:
     width: of the upright frame, in pixels.
     height: of the upright frame, in pixels.
     fps: frames per second; 0 if unknown.
-    num_frames: the container's count, which may be slightly off; counted by
-      decoding if it has none.
+    num_frames: the container's count, which may be wrong; counted by decoding
+      if it has none.
   """
 
   width: int
@@ -59,13 +62,18 @@ class Clip:
 
   Attributes:
     frames: K frames, uint8 RGB [H, W, 3] or what the transform returned.
-    frame_index: int32 [K], the place of each frame in the file.
+    frame_index: int32 [K], the place of each frame among those that are shown.
     fps: frames per second; 0 if unknown.
+    num_frames: the frames that can be decoded; if only the first ones were
+      read, the container's count.
+    num_claimed: the container's count; 0 if it has none.
   """
 
   frames: list[np.ndarray]
   frame_index: np.ndarray
   fps: float
+  num_frames: int = 0
+  num_claimed: int = 0
 
 
 def _open(path: pathlib.Path) -> cv2.VideoCapture:
@@ -104,26 +112,31 @@ def probe(path: str | os.PathLike) -> VideoInfo:
   )
 
 
+def _header(path: pathlib.Path) -> tuple[int, float]:
+  """(frames, frames per second) as the container says; 0: it does not."""
+  capture = _open(path)
+  try:
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    num_frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+  finally:
+    capture.release()
+  fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else 0.0
+  known = math.isfinite(num_frames) and 1 <= num_frames < 2**31
+  return (int(num_frames) if known else 0), fps
+
+
 def _length(path: pathlib.Path) -> tuple[int, float]:
   """(frames, frames per second) of a video, see `VideoInfo`.
 
   Raises:
     VideoError: if there is no frame.
   """
-  capture = _open(path)
-  try:
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    num_frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    if not (math.isfinite(num_frames) and num_frames >= 1):
-      num_frames = 0
-      while capture.grab():
-        num_frames += 1
-  finally:
-    capture.release()
+  num_frames, fps = _header(path)
+  if not num_frames:
+    num_frames = len(_decode(path, (), None, None)[1])
   if not num_frames:
     raise VideoError(f'{path}: no frame can be decoded.')
-  fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else 0.0
-  return int(num_frames), fps
+  return num_frames, fps
 
 
 def orientation(path: str | os.PathLike) -> int:
@@ -158,28 +171,96 @@ def even_indices(num_available: int, num_frames: int) -> np.ndarray:
   return ((2 * parts + 1) * num_available // (2 * num_frames)).astype(np.int32)
 
 
+def even_in_time(times: Sequence[float], num_frames: int) -> np.ndarray:
+  """The frames shown in the middle of equal parts of the time.
+
+  Time stamps decide only where they lead to other frames than `even_indices`,
+  by more than one: videos of a constant rate keep the middles of equal parts of
+  their frames, although containers round the time stamps.
+
+  Args:
+    times: of all frames, in any unit. Anything but increasing finite numbers
+      tells nothing: the frames then count.
+    num_frames: wanted.
+
+  Returns:
+    int32 [K], ascending.
+  """
+  times = np.asarray(times, np.float64)
+  indices = even_indices(len(times), num_frames)
+  steps = np.diff(times)
+  usable = np.all(np.isfinite(times)) and np.all(steps >= 0) and steps.any()
+  if len(indices) == len(times) or not usable:
+    return indices
+  # The last frame is shown as long as most others.
+  length = times[-1] - times[0] + np.median(steps)
+  middles = times[0] + (np.arange(num_frames) + 0.5) / num_frames * length
+  chosen = np.searchsorted(times, middles, side='right') - 1
+  # One frame that is shown for long is taken once, then its neighbours.
+  order = np.arange(num_frames)
+  chosen = np.maximum.accumulate(chosen - order) + order
+  chosen = np.minimum(chosen, len(times) - num_frames + order)
+  if np.all(np.abs(chosen - indices) <= _MAX_SHIFT):
+    return indices
+  return chosen.astype(np.int32)
+
+
 def _decode(
-  path: pathlib.Path, indices: Sequence[int], transform: Transform | None
-) -> tuple[list[np.ndarray], int]:
-  """The frames at the indices that exist, and the number of frames read."""
-  frames = []
+  path: pathlib.Path,
+  indices: Sequence[int],
+  transform: Transform | None,
+  end: int | None,
+) -> tuple[list[np.ndarray], list[float]]:
+  """The frames at the indices that exist, and the times of the frames read.
+
+  Args:
+    path: the video.
+    indices: ascending.
+    transform: see `read_frames`.
+    end: number of frames to read; None: all.
+  """
+  frames, times = [], []
+  wanted = set(indices)
   capture = _open(path)
-  position = 0
   try:
-    for index in indices:
-      # Frame by frame is exact for every codec; a seek by frame number depends
-      # on key frames and time stamps.
-      while position < index and capture.grab():
-        position += 1
-      decoded, frame = capture.read() if position == index else (False, None)
-      if not decoded or frame is None:
-        break
-      position += 1
-      frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-      frames.append(frame if transform is None else transform(frame))
+    # Frame by frame is exact for every codec; a seek by frame number depends
+    # on key frames and time stamps.
+    while (end is None or len(times) < end) and capture.grab():
+      if len(times) in wanted:
+        decoded, frame = capture.retrieve()
+        if not decoded or frame is None:
+          break
+        frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        frames.append(frame if transform is None else transform(frame))
+      times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
   finally:
     capture.release()
-  return frames, position
+  return frames, times
+
+
+def _check_whole(
+  path: pathlib.Path, times: Sequence[float], claimed: int, fps: float
+) -> None:
+  """Raises VideoError if decoding ended before the video does.
+
+  A wrong count in the header is no reason: an edit list hides frames, and a
+  variable rate makes the count a guess. The video is cut off if the file is
+  shorter than its own boxes say; or if too few frames come out of it, and the
+  last one is shown well before the end of the stated duration.
+  """
+  outline = container.outline(path)
+  whole = outline.share >= _MIN_DECODED_SHARE
+  if whole and len(times) < _MIN_DECODED_SHARE * claimed:
+    stated = outline.seconds or (claimed / fps if fps else 0.0)
+    shown = len(times) / fps if fps else 0.0
+    if np.any(np.diff(times) > 0):
+      span = times[-1] - times[0] + float(np.median(np.diff(times)))
+      shown = max(shown, span / 1000)
+    whole = bool(stated) and shown >= _MIN_DECODED_SHARE * stated
+  if not whole:
+    raise VideoError(
+      f'{path}: cut off: {len(times)} of {claimed} frames can be decoded.'
+    )
 
 
 def read_frames(
@@ -206,10 +287,11 @@ def read_frames(
   wanted = [int(index) for index in indices]
   if any(a >= b for a, b in zip([-1, *wanted], wanted, strict=False)):
     raise ValueError(f'Indices {wanted} are not ascending from 0.')
-  frames, end = _decode(path, wanted, transform)
+  end = wanted[-1] + 1 if wanted else 0
+  frames, times = _decode(path, wanted, transform, end)
   if len(frames) < len(wanted):
     raise VideoError(
-      f'{path}: frame {wanted[len(frames)]} is wanted, but only {end} '
+      f'{path}: frame {wanted[len(frames)]} is wanted, but only {len(times)} '
       'frames can be decoded.'
     )
   return frames
@@ -266,6 +348,9 @@ def sample_frames(
 ) -> Clip:
   """Takes evenly spread frames of a video, or the one frame of a picture.
 
+  Decoding decides how many frames there are, not the header, and time stamps
+  decide what is even where they differ from frame numbers: see `even_in_time`.
+
   Args:
     path: a video or a picture, distinguished by the suffix.
     num_frames: the number of frames; all frames if the file has fewer.
@@ -281,22 +366,22 @@ def sample_frames(
   if suffix in IMAGE_SUFFIXES:
     image = read_image(path)
     frame = image if transform is None else transform(image)
-    return Clip([frame], np.zeros(1, np.int32), 0.0)
+    return Clip([frame], np.zeros(1, np.int32), 0.0, 1, 1)
   if suffix not in VIDEO_SUFFIXES:
     allowed = ', '.join((*VIDEO_SUFFIXES, *IMAGE_SUFFIXES))
     raise VideoError(f'{path}: unknown suffix {suffix!r}; allowed: {allowed}.')
-  length, fps = _length(path)
-  if limit:
-    length = min(length, limit)
-  indices = even_indices(length, num_frames)
-  frames, end = _decode(path, indices, transform)
-  if len(frames) < len(indices):
-    if not end:
-      raise VideoError(f'{path}: no frame can be decoded.')
-    if end < _MIN_DECODED_SHARE * length:
-      raise VideoError(
-        f'{path}: cut off: {end} of {length} frames can be decoded.'
-      )
-    indices = even_indices(end, num_frames)
+  claimed, fps = _header(path)
+  expected = min(claimed, limit) if limit else claimed
+  # Right for most videos, so that they are decoded once.
+  guess = even_indices(expected, num_frames) if expected else ()
+  frames, times = _decode(path, guess, transform, limit or None)
+  if not times:
+    raise VideoError(f'{path}: no frame can be decoded.')
+  stopped = bool(limit) and len(times) == limit
+  if not stopped:
+    _check_whole(path, times, claimed, fps)
+  indices = even_in_time(times, num_frames)
+  if not np.array_equal(indices, guess) or len(frames) < len(indices):
     frames = read_frames(path, indices, transform)
-  return Clip(frames, indices, fps)
+  num_frames = max(claimed, len(times)) if stopped else len(times)
+  return Clip(frames, indices, fps, num_frames, claimed)

@@ -39,10 +39,9 @@ def layers(*widths, pool=False):
   return nn.Sequential(*parts)
 
 
-def fuse(outputs):
-  return torch.cat(
-    [nn.Upsample((4, 4), mode='bilinear')(x) for x in outputs], dim=1
-  )
+def fuse(outputs, side=4):
+  resize = nn.Upsample((side, side), mode='bilinear')
+  return torch.cat([resize(x) for x in outputs], dim=1)
 
 
 class PublicCDCN(nn.Module):
@@ -64,21 +63,30 @@ class PublicCDCN(nn.Module):
 
 
 class PublicCDCNpp(nn.Module):
-  def __init__(self):
+  """CDCN++ as a description of the public code has it.
+
+  conv1: 3 to 64. Block1: 128, 204, 128. Block2: 128 to 153, 128, 179, 128.
+  Block3: 128, 153, 128. lastconv1: 384 to 128, then 128 to 1 at place 3. The
+  second size has 80 and 160 for 64 and 128.
+  """
+
+  def __init__(self, stem=64, width=128, map_size=32):
     super().__init__()
-    # With 6 channels: int(1.6 * 6), int(1.2 * 6), int(1.4 * 6).
-    self.conv1 = layers(3, 4, 6)
-    self.Block1 = layers(6, 9, 6, pool=True)
-    self.Block2 = layers(6, 7, 6, 8, 6, pool=True)
-    self.Block3 = layers(6, 6, 7, 6, pool=True)
+    self.map_size = map_size
+    wide, small, middle = (int(width * r) for r in (1.6, 1.2, 1.4))
+    self.conv1 = layers(3, stem)
+    self.Block1 = layers(stem, width, wide, width, pool=True)
+    self.Block2 = layers(width, small, width, middle, width, pool=True)
+    self.Block3 = layers(width, width, small, width, pool=True)
+    self.lastconv1 = nn.Sequential(
+      *layers(3 * width, width), HeldConv(width, 1), nn.ReLU()
+    )
     self.sa1, self.sa2, self.sa3 = Attention(7), Attention(5), Attention(3)
-    self.lastconv1 = layers(18, 4)
-    self.lastconv2 = nn.Sequential(HeldConv(4, 1), nn.ReLU())
 
   def forward(self, x):
     outputs = [self.Block1(self.conv1(x))]
     outputs.append(self.Block2(outputs[-1]))
     outputs.append(self.Block3(outputs[-1]))
     gates = (self.sa1, self.sa2, self.sa3)
-    x = fuse([gate(x) for gate, x in zip(gates, outputs, strict=True)])
-    return self.lastconv2(self.lastconv1(x)).squeeze(1)
+    outputs = [gate(x) for gate, x in zip(gates, outputs, strict=True)]
+    return self.lastconv1(fuse(outputs, self.map_size)).squeeze(1)

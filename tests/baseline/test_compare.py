@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from public_layout import PublicCDCN
+from public_layout import PublicCDCN, PublicCDCNpp
 from small_compare import nothing, small_config
 
 from nasfas_jax import checkpoints, compare, evaluate, files
@@ -88,6 +88,42 @@ def test_the_weights_are_left_in_both_forms(compared, tmp_path):
     jax.tree.leaves(restored), jax.tree.leaves(loaded.variables), strict=True
   ):
     np.testing.assert_array_equal(a, b)
+
+
+def test_a_public_cdcnpp_goes_in_and_comes_out(tmp_path):
+  theirs = PublicCDCNpp(4, 6, map_size=4).state_dict()
+  torch.save(theirs, tmp_path / 'theirs.pth')
+  config = small_config(tmp_path)
+  config.model = 'cdcnpp'
+  config.torch_weights = str(tmp_path / 'theirs.pth')
+  with pytest.raises(ValueError, match='config.torch_weights: .* It is of a '):
+    compare.load(config)
+  config.network.update(stem_features=(4, 6), cell_features=6, head_features=6)
+  _, loaded = compare.load(config)
+  source.keep(loaded, tmp_path / 'run')
+  left = torch.load(tmp_path / 'run' / 'weights.pth', weights_only=True)
+  assert list(left) == list(theirs)
+  for name, value in left.items():
+    assert torch.equal(value, theirs[name]), name
+
+
+@pytest.mark.parametrize('content', ['whole model', 'nan', 'two names', 'none'])
+def test_weights_that_cannot_be_read_leave_nothing(tmp_path, content):
+  model = PublicCDCNpp(4, 4, map_size=4)
+  state = model.state_dict()
+  if content == 'nan':
+    state['conv1.1.bias'][0] = torch.nan
+  elif content == 'two names':
+    state['module.conv1.1.bias'] = state['conv1.1.bias']
+  path = tmp_path / 'theirs.pth'
+  if content != 'none':
+    torch.save(model if content == 'whole model' else state, path)
+  config = small_config(tmp_path)
+  config.model, config.torch_weights = 'cdcnpp', str(path)
+  with pytest.raises((ValueError, OSError), match='theirs.pth') as error:
+    compare.compare(config, tmp_path / 'run', lambda _: pytest.fail('prepared'))
+  assert len(str(error.value).splitlines()) == 1
+  assert not (tmp_path / 'run').exists()
 
 
 def test_the_page_shows_what_there_is(compared):
@@ -219,7 +255,11 @@ def test_a_run_is_compared_in_float32_whatever_it_computed_in(
   written['search']['gumbel'] = True
   # A run of before this field.
   del written['search']['temperature']
+  _, loaded = compare.load(evaluate.read_run_config(workdir))
   (tmp_path / 'run' / 'config.json').write_text(json.dumps(written), 'utf-8')
+  # The checkpoint of such a run.
+  shutil.rmtree(tmp_path / 'run' / 'checkpoints')
+  source.keep(loaded, tmp_path / 'run')
   config = small_config(written['data']['data_dir'])
   config.checkpoint = str(tmp_path / 'run')
   config.model = 'cdcnpp'

@@ -12,6 +12,7 @@ torch = pytest.importorskip('torch')
 import small_twins as small
 from public_layout import PublicCDCN, PublicCDCNpp
 
+from nasfas_jax import models
 from nasfas_jax.baseline import networks, public_names, weights
 from nasfas_jax.models import genotypes
 
@@ -39,7 +40,7 @@ def cdcnpp():
     genotypes.CDCNPP,
     stem_features=(4, 6),
     cell_features=6,
-    head_features=4,
+    head_features=6,
     output_size=4,
   )
 
@@ -70,8 +71,12 @@ def test_the_pools_of_a_node_must_have_the_same_statistics():
     weights.to_flax(small.make_twin(model, variables), state)
 
 
+def small_public_cdcnpp():
+  return PublicCDCNpp(4, 6, map_size=4)
+
+
 @pytest.mark.parametrize(
-  ('public', 'own'), [(PublicCDCN, cdcn), (PublicCDCNpp, cdcnpp)]
+  ('public', 'own'), [(PublicCDCN, cdcn), (small_public_cdcnpp, cdcnpp)]
 )
 def test_public_names_give_the_public_codes_map(public, own):
   torch.manual_seed(0)
@@ -91,6 +96,68 @@ def test_public_names_give_the_public_codes_map(public, own):
   theirs.load_state_dict(exported, strict=True)
   for name, value in state.items():
     torch.testing.assert_close(exported[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(('stem', 'width'), [(64, 128), (80, 160)])
+def test_a_cdcnpp_of_the_public_code_loads_our_weights_and_gives_ours(
+  stem, width
+):
+  torch.manual_seed(0)
+  ours = networks.Network(
+    3,
+    genotypes.CDCNPP,
+    stem_features=(stem, width),
+    cell_features=width,
+    head_features=width,
+  )
+  x = torch.randn(1, 3, 16, 16)
+  with torch.no_grad():
+    ours(torch.randn(2, 3, 16, 16))  # Statistics that are not as they start.
+    theirs = PublicCDCNpp(stem, width)
+    theirs.load_state_dict(
+      public_names.to_public_names(ours, ours.state_dict()), strict=True
+    )
+    want, got = theirs.eval()(x), ours.eval()(x)
+  assert want.shape == (1, 32, 32)
+  assert want.max() > 0
+  torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+  back = public_names.to_own_names(ours, theirs.state_dict())
+  assert back.keys() == ours.state_dict().keys()
+  for name, value in ours.state_dict().items():
+    assert torch.equal(back[name], value), name
+
+
+def test_a_cdcnpp_of_the_public_code_gives_the_same_map_in_flax():
+  torch.manual_seed(0)
+  theirs, twin = small_public_cdcnpp(), cdcnpp()
+  theirs(torch.randn(2, 3, 16, 16))
+  state = public_names.to_own_names(twin, theirs.state_dict())
+  variables = weights.to_flax(twin, state)
+  model = models.build_model(
+    'cdcnpp',
+    stem_features=(4, 6),
+    cell_features=6,
+    head_features=6,
+    output_size=4,
+  )
+  x = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
+  got = jax.jit(lambda v, x: model.apply(v, x, train=False).map)(variables, x)
+  with torch.no_grad():
+    want = theirs.eval()(torch.from_numpy(x.transpose(0, 3, 1, 2))).numpy()
+  assert want.max() > 0
+  np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_public_weights_of_another_width_or_network_say_what_they_are():
+  model, state = cdcnpp(), PublicCDCNpp(8, 16).state_dict()
+  with pytest.raises(ValueError) as error:
+    public_names.to_own_names(model, state)
+  assert str(error.value).endswith(
+    'It is of a cdcnpp with stem_features (8, 16), cell_features 16 and '
+    'head_features 16.'
+  )
+  with pytest.raises(ValueError, match='It is of a cdcn with'):
+    public_names.to_own_names(model, PublicCDCN().state_dict())
 
 
 def test_a_state_that_does_not_fit_is_one_error_that_lists_it():
@@ -185,20 +252,40 @@ class Malicious:
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
-    (Malicious(), 'is no PyTorch checkpoint of tensors only'),
+    (Malicious(), 'holds a Python object .*tensors only'),
+    (torch.nn.Conv2d(1, 1, 1), r'object \(torch.nn.modules.conv.Conv2d\)'),
     ([1, 2], 'holds a list; allowed: a state_dict'),
     (
       {'epoch': 3, 'weights': torch.zeros(2)},
       'entries that are not tensors: epoch',
+    ),
+    (
+      {'a.weight': torch.tensor([1.0, torch.nan]), 'b.bias': torch.ones(2)},
+      r"'model.pth' holds 1 tensors with a NaN.* \(a.weight\)",
+    ),
+    ({'a.running_var': -torch.ones(1)}, r'negative variance \(a.running_var'),
+    ({'a': torch.ones(2, dtype=torch.int8)}, r'real floating type \(a int8'),
+    (
+      {'module.a': torch.ones(2), 'a': torch.ones(2)},
+      "'model.pth' holds two names of one tensor: module.a and a.",
     ),
   ],
 )
 def test_other_content_is_refused(tmp_path, monkeypatch, content, message):
   monkeypatch.chdir(tmp_path)
   torch.save(content, 'model.pth')
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(ValueError, match=message) as error:
     weights.load_checkpoint('model.pth')
+  assert len(str(error.value).splitlines()) == 1
   assert not pathlib.Path('ran').exists()
+
+
+@pytest.mark.parametrize(
+  'value', [torch.ones(2).to_sparse(), torch.ones(1).expand(1 << 50)]
+)
+def test_a_tensor_that_is_not_all_there_is_refused(value):
+  with pytest.raises(ValueError, match=r'not dense numbers .*\(a float32'):
+    weights.check_values({'a': value})
 
 
 def test_what_is_refused_would_have_run(tmp_path, monkeypatch):

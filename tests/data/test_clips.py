@@ -1,5 +1,6 @@
 import concurrent.futures
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -39,9 +40,38 @@ def test_a_stale_index_is_an_error(rows):
     clips.ClipSource(wrong)[0]
 
 
+@pytest.mark.parametrize('damage', ['short', 'flipped', 'gone', 'info'])
+def test_a_damaged_shard_is_one_line_that_names_clip_and_folder(
+  rows, tmp_path, damage
+):
+  folder = tmp_path / '1.0.0'
+  shutil.copytree(rows[0]['folder'], folder)
+  (shard,) = folder.glob('*-train.array_record*')
+  content = bytearray(shard.read_bytes())
+  if damage == 'short':
+    shard.write_bytes(content[: len(content) // 2])
+  elif damage == 'flipped':
+    for place in range(1000, len(content), 1000):
+      content[place] ^= 4
+    shard.write_bytes(content)
+  elif damage == 'gone':
+    shard.unlink()
+  else:
+    (folder / 'dataset_info.json').write_text('{"name": ')
+  source = clips.ClipSource([{**row, 'folder': str(folder)} for row in rows])
+  with pytest.raises(ValueError) as error:
+    source[0]
+  assert str(error.value).startswith(
+    f"'{folder}' is damaged: clip '{rows[0]['clip_id']}' of 'train'"
+  )
+  assert len(str(error.value).splitlines()) == 1
+
+
 def test_a_frame_that_is_no_picture_is_an_error():
-  with pytest.raises(ValueError, match='3 bytes is not a picture'):
-    clips.Frames([b'abc'])[0]
+  with pytest.raises(
+    ValueError, match="Clip 'x/1', frame 0: .* 3 bytes is not a picture"
+  ):
+    clips.Frames([b'abc'], name='x/1')[0]
 
 
 def test_colours_are_rgb():

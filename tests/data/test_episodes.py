@@ -172,18 +172,30 @@ def test_small_sets_repeat_only_what_they_must():
     (
       make_rows(domains=('a',)),
       'domain',
-      "at least 2 domains; .* have 1 \\('a' .*hold_out=none .*'type'",
+      "at least 2 domains; .* have 1 \\('a' .*hold_out=type or none .*:type or",
     ),
     (
       make_rows(types=('print',)),
       'type',
-      "at least 2 types; .* have 1 \\(print\\).*hold_out=none .*'domain'",
+      'at least 2 types; .* have 1 \\(print\\).*hold_out=domain or none',
     ),
     (make_rows(), 'subject', "'subject'; allowed: domain, type, domain_type"),
     (
       make_rows(subjects=1),
       'domain',
-      "holds out 'a' lacks live or spoof clips in one half",
+      "holds out 'a' needs .* its support set .domains 'b', 'c'. has no live "
+      'clips in one half of the subjects, .* These clips allow no search',
+    ),
+    (
+      [r for r in make_rows() if r['session'] != 'b' or r['label'] == 0],
+      'domain',
+      "out 'b' needs .*; its query set .domains 'b'. has no live clips. With "
+      'these clips works: --config.search.hold_out=type or domain_type or ',
+    ),
+    (
+      [r for r in make_rows() if r['session'] == 'a' or r['label']],
+      'domain_type',
+      "Of the domains, 'b' has no mask_rigid, print, replay; 'c' has no mask_",
     ),
   ],
 )

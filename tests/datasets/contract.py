@@ -23,6 +23,7 @@ FILES = ('README.md', 'CITATIONS.bib', 'TAGS.txt', '__init__.py')
 def list_all(name, root):
   """The listing of the complete list of names."""
   tree = trees.write(root, trees.example(name).names())
+  trees.write_lists(name, tree)
   return fas_builder.builder_class(name).list_clips(tree)
 
 
@@ -78,9 +79,8 @@ def check_fields(name, found):
 def check_refused(name, bad, reason, root):
   """A name that does not fit is skipped with its reason."""
   names = {*trees.example(name).names(), bad}
-  found = fas_builder.builder_class(name).list_clips(
-    trees.write(root, sorted(names))
-  )
+  trees.write_lists(name, trees.write(root, sorted(names)))
+  found = fas_builder.builder_class(name).list_clips(root)
   ((_, why),) = found.skipped
   assert reason in why
 
@@ -120,7 +120,8 @@ def check_built(name, folder, rows, shards):
     config='small', data_dir=folder / 'data'
   )
   record = builder.as_data_source(rows[0]['tfds_split'])[0]
-  assert len(record['frames']) == 8
+  num_frames = getattr(trees.example(name), 'NUM_FRAMES', 8)
+  assert len(record['frames']) == num_frames
   picture = cv2.imdecode(np.frombuffer(record['frames'][0], np.uint8), 1)
   assert picture.shape == (80, 80, 3)
   x0, y0, x1, y1 = np.round(record['face_box']).astype(int)
@@ -129,4 +130,4 @@ def check_built(name, folder, rows, shards):
   if trees.example(name).TELLS_FACES:
     inside = picture[y0 + 8 : y1 - 8, x0 + 8 : x1 - 8].mean()
     assert inside > 180, 'the box is not on the face'
-  assert record['depth'].shape == (8, 32, 32)
+  assert record['depth'].shape == (num_frames, 32, 32)

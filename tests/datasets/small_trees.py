@@ -29,12 +29,18 @@ def write_video(path, frames=None):
   writer.release()
 
 
+def write_picture(path, frames):
+  picture = cv2.cvtColor(frames[0], cv2.COLOR_RGB2BGR)
+  assert cv2.imwrite(str(path), picture)
+
+
 def write_clip(name, root, file):
   """One clip of a dataset and the annotation that ships with it."""
   example = trees.example(name)
   path = root / file
   path.parent.mkdir(parents=True, exist_ok=True)
-  getattr(example, 'write_clip', write_video)(path, square_frames())
+  usual = write_video if path.suffix.lower() in FOURCC else write_picture
+  getattr(example, 'write_clip', usual)(path, square_frames())
   if hasattr(example, 'annotation'):
     target, text = example.annotation(file, FRAMES)
     (root / target).parent.mkdir(parents=True, exist_ok=True)
@@ -45,4 +51,5 @@ def make_tree(name, root):
   example = trees.example(name)
   for file in filter(example.is_small, example.names()):
     write_clip(name, root, file)
+  trees.write_lists(name, root)
   return root

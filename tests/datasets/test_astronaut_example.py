@@ -21,9 +21,9 @@ def example(tmp_path_factory):
 
 
 def test_manifest_is_clean(example):
-  rows, bad = manifest.read_manifest(example / 'manifest.csv', example)
-  assert len(rows) == 48 and bad == []
-  assert {row.path.suffix for row in rows} == {'.avi', '.mp4'}
+  found = manifest.list_clips(example)
+  assert len(found.clips) == 48 and found.bad == []
+  assert {row.path.suffix for row in found.clips} == {'.avi', '.mp4'}
 
 
 def test_official_protocol_can_run_on_it(example, tmp_path):

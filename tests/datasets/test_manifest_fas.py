@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 
 from nasfas_datasets.manifest_fas import manifest, manifest_fas_dataset_builder
 from nasfas_jax import records
+from nasfas_jax.preprocessing import video
 
 HEADER = ('path', 'label', 'attack_type', 'subject', 'split')
 
@@ -88,7 +89,7 @@ def test_records_of_good_rows(root, tmp_path):
     (*GOOD[3], '', '', '', '', '', '', ''),
   ]
   write_manifest(root, rows, header)
-  builder = build(root, tmp_path / 'data')
+  builder = build(root, tmp_path / 'data', missing_boxes='whole_frame')
   clips = {
     clip['clip_id'].decode(): clip
     for split in ('train', 'dev', 'test')
@@ -234,7 +235,9 @@ def test_bad_rows_are_skipped_and_listed(root, tmp_path, capfd):
   good = [row + ('',) * 5 for row in GOOD]
   rows = [good[0], *(row for row, _ in bad), *good[1:]]
   write_manifest(root, rows, header)
-  builder = build(root, tmp_path / 'data', max_bad_share=0.95)
+  builder = build(
+    root, tmp_path / 'data', max_bad_share=0.95, missing_boxes='whole_frame'
+  )
   report = read_report(pathlib.Path(builder.data_dir))
   assert [int(line['row']) for line in report] == list(range(3, 3 + len(bad)))
   for line, (row, reason) in zip(report, bad, strict=True):
@@ -249,20 +252,24 @@ def test_share_of_bad_rows_found_before_decoding(root, tmp_path):
   write_manifest(root, rows)
   with pytest.raises(
     ValueError,
-    match=r'(?s)1 of 5 rows are bad, a share of 0\.2; max_bad_share allows '
+    match=r'1 of 5 rows cannot be used, a share of 0\.2; max_bad_share allows '
     r"0\.1\..*row 6: 'x\.avi': .*no such file",
   ):
     build(root, tmp_path / 'data')
   folder = tmp_path / 'data/manifest_fas/test'
   assert [line['row'] for line in read_report(folder)] == ['6']
-  assert [path.name for path in folder.iterdir()] == ['skipped.csv']
+  # The finished clips stay for the next build.
+  assert {path.name for path in folder.iterdir()} == {
+    'finished-1.0.0',
+    'skipped.csv',
+  }
 
 
 def test_share_of_bad_rows_found_while_decoding(root, tmp_path):
   (root / 'text.avi').write_text('no video\n' * 99)
   rows = [*GOOD, ('text.avi', 'live', '', 'dora', 'train')]
   write_manifest(root, rows)
-  with pytest.raises(ValueError, match='1 of 5 rows are bad.*0.1'):
+  with pytest.raises(ValueError, match='1 of 5 rows cannot be used.*0.1'):
     build(root, tmp_path / 'data')
   done = []
   builder = build(
@@ -316,9 +323,7 @@ def test_frames_of_two_sizes(root, tmp_path, monkeypatch):
   def sample(path, num_frames, transform, limit):
     return [transform(frame) for frame in frames]
 
-  monkeypatch.setattr(
-    manifest_fas_dataset_builder.video, 'sample_frames', sample
-  )
+  monkeypatch.setattr(video, 'sample_frames', sample)
   write_manifest(root, GOOD)
   with pytest.raises(
     ValueError, match=r'changes from \(64, 48\) to \(32, 24\)'

@@ -2,10 +2,10 @@
 
 import codecs
 
+import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
+from nasfas_datasets import listing, text_files
 from nasfas_datasets.manifest_fas import manifest
 from nasfas_jax import records
 
@@ -25,7 +25,9 @@ def root(tmp_path_factory):
 def read(root, text, encoding='utf-8'):
   path = root / 'manifest.csv'
   path.write_bytes(text.encode(encoding))
-  return manifest.read_manifest(path, root)
+  found = manifest.list_clips(root)
+  assert found.skipped == []
+  return found.clips, found.bad
 
 
 def test_fields_of_a_row(root):
@@ -37,9 +39,8 @@ def test_fields_of_a_row(root):
   )
   assert bad == []
   (row,) = rows
-  assert row == manifest.Row(
-    number=2,
-    name='day/a.mp4',
+  assert (row.row, row.name) == (2, 'day/a.mp4')
+  assert row == listing.Clip(
     path=root / 'day/a.mp4',
     clip_id='day/a',
     label=records.LIVE,
@@ -47,9 +48,8 @@ def test_fields_of_a_row(root):
     subject='S 1',
     split='dev',
     attack_detail='x',
-    domains={'session': '', 'camera': 'phone', 'light': '', 'medium': ''},
+    camera='phone',
     box=(1.5, 2.0, 30.0, 40.0),
-    depth=None,
   )
 
 
@@ -79,9 +79,9 @@ def test_rows_are_counted_as_in_a_spreadsheet(root):
     f'{HEADER}\n\na.avi,live,,anna,train\n,,,,\n"d e, ""f"".avi",live,,ben,'
     'dev\nb.avi,live,,"",dev\n',
   )
-  assert [row.number for row in rows] == [3, 5]
+  assert [row.row for row in rows] == [3, 5]
   assert rows[1].clip_id == 'd e, "f"'
-  assert [(row.number, row.path) for row in bad] == [(6, 'b.avi')]
+  assert [(row.row, row.name) for row in bad] == [(6, 'b.avi')]
 
 
 def test_clip_ids_are_unique(root):
@@ -139,12 +139,12 @@ def test_not_utf8(root):
 
 def test_no_manifest(root):
   with pytest.raises(FileNotFoundError, match='columns path, label'):
-    manifest.read_manifest(root / 'none.csv', root)
+    manifest.list_clips(root, 'none.csv')
 
 
 def test_size_is_bounded(root, monkeypatch):
   monkeypatch.setattr(manifest, 'MAX_BYTES', 40)
-  with pytest.raises(ValueError, match='bytes; a manifest has at most 40'):
+  with pytest.raises(ValueError, match='bytes; at most 40 are read'):
     read(root, f'{HEADER}\na.avi,live,,anna,train\n')
 
 
@@ -169,77 +169,157 @@ def test_a_skipped_row_does_not_count_as_a_subject(root):
 
 
 # Words that get past the first checks, mixed with anything.
-def cells(*words):
-  return st.one_of(st.sampled_from(words), st.text(max_size=12))
-
-
-@settings(deadline=None)
-@given(
-  path=cells('a.avi', 'day/a.mp4', '../outside.avi', '/etc/passwd', '.', ''),
-  label=cells('live', 'Spoof', '1', '0', 'attack'),
-  attack_type=cells('', 'live', 'print', 'REPLAY'),
-  subject=cells('anna'),
-  split=cells('train', 'dev', 'test'),
-  box=st.lists(
-    cells('', '0', '5', '20', '-3', 'nan', 'inf', '1e999'),
-    min_size=4,
-    max_size=4,
+WORDS = {
+  'path': ['a.avi', 'day/a.mp4', '../outside.avi', '/etc/passwd', '.', ''],
+  'label': ['live', 'Spoof', '1', '0', 'attack'],
+  'attack_type': ['', 'live', 'print', 'REPLAY'],
+  'subject': ['anna'],
+  'split': ['train', 'dev', 'test'],
+  'depth': ['', 'c.png', '../x', '\0'],
+  **dict.fromkeys(
+    manifest.BOX_COLUMNS,
+    ['', '0', '5', '20', '-3', '0.5', 'nan', 'inf', '1e999'],
   ),
-  depth=cells('', 'c.png', '../x', '\0'),
-)
-@example('a\0.avi', 'live', '', 'anna', 'dev', ['', '', '', ''], '')
-@example('x/' * 3000, 'live', '', 'anna', 'dev', ['', '', '', ''], '')
-@example('a.avi', 'live', '', 'anna', 'dev', ['0', '0', 'nan', '5'], '')
-def test_any_row_is_a_clip_or_a_reason(
-  root, path, label, attack_type, subject, split, box, depth
-):
-  row = {
-    'path': path.strip(),
-    'label': label.strip(),
-    'attack_type': attack_type.strip(),
-    'subject': subject.strip(),
-    'split': split.strip(),
-    **dict(zip(manifest.BOX_COLUMNS, map(str.strip, box), strict=True)),
-    'depth': depth.strip(),
-  }
-  try:
-    clip = manifest.parse_row(7, row, root)
-  except manifest.RowError as error:
-    assert str(error)
-    return
-  records.check_labels(clip.clip_id, clip.label, clip.attack_type)
-  assert clip.split in records.SPLITS and clip.subject
-  assert clip.path.is_file() and clip.path.is_relative_to(root)
-  assert clip.depth is None or clip.depth.is_relative_to(root)
-  if any(row[column] for column in manifest.BOX_COLUMNS):
-    x0, y0, x1, y1 = clip.box
-    given_box = [float(row[column]) for column in manifest.BOX_COLUMNS]
-    # What lies outside the frame is cut off.
-    assert list(clip.box) == [max(0.0, value) for value in given_box]
-    assert x0 <= x1 - 1 and y0 <= y1 - 1 and x1 + y1 < float('inf')
-  else:
-    assert clip.box is None
+}
+ODD = [
+  'a\0.avi',
+  'x/' * 3000,
+  '\ud800',
+  'é' * 300,
+  '\u2028',
+  'x.avi\n',
+  '"',
+  '١',
+]
 
 
-@settings(deadline=None)
-@given(st.text(max_size=200))
-def test_any_text_is_a_manifest_or_a_clear_error(root, text):
-  try:
-    rows, bad = read(root, text, encoding='utf-8')
-  except ValueError as error:
-    assert 'manifest.csv' in str(error)
-  else:
-    assert rows or bad
+KNOWN = np.array([ord(c) for c in 'path,label\n"\r; 019.-e\t\\'])
 
 
-@settings(deadline=None)
-@given(st.binary(max_size=200))
-def test_any_bytes_under_the_header(root, data):
+def random_text(rng, length):
+  """Any characters, most of them such as a manifest has."""
+  count = rng.integers(length)
+  codes = KNOWN[rng.integers(len(KNOWN), size=count)]
+  codes = np.where(
+    rng.random(count) < 0.1, rng.integers(1, 0xD800, count), codes
+  )
+  return ''.join(map(chr, codes))
+
+
+def random_row(rng):
+  def cell(words):
+    kind = rng.random()
+    if kind < 0.8:
+      return words[rng.integers(len(words))]
+    if kind < 0.9:
+      return ODD[rng.integers(len(ODD))].strip()
+    return random_text(rng, 12).strip()
+
+  row = {name: cell(words) for name, words in WORDS.items()}
+  if rng.random() < 0.5:
+    row.update(dict.fromkeys(manifest.BOX_COLUMNS, ''))
+  return row
+
+
+def test_any_row_is_a_clip_or_a_reason(root):
+  rng = np.random.default_rng(0)
+  accepted = 0
+  for _ in range(2000):
+    row = random_row(rng)
+    try:
+      clip = manifest.parse_row(7, row, root)
+    except listing.ClipError as error:
+      assert str(error)
+      continue
+    accepted += 1
+    records.check_labels(clip.clip_id, clip.label, clip.attack_type)
+    assert clip.split in records.SPLITS and clip.subject
+    assert clip.path.is_file() and clip.path.resolve().is_relative_to(root)
+    assert clip.depth is None or clip.depth.resolve().is_relative_to(root)
+    if any(row[column] for column in manifest.BOX_COLUMNS):
+      x0, y0, x1, y1 = clip.box
+      assert list(clip.box) == [float(row[c]) for c in manifest.BOX_COLUMNS]
+      assert x0 <= x1 - 1 and y0 <= y1 - 1 and x1 + y1 < float('inf')
+      assert max(clip.box) > 1
+    else:
+      assert clip.box is None
+  assert accepted > 5
+
+
+def test_any_text_is_a_manifest_or_a_clear_error(root):
+  rng = np.random.default_rng(1)
   path = root / 'manifest.csv'
-  path.write_bytes(HEADER.encode() + b'\n' + data)
-  try:
-    rows, bad = manifest.read_manifest(path, root)
-  except ValueError as error:
-    assert 'manifest.csv' in str(error)
-  else:
-    assert rows == [] and bad
+  for number in range(2000):
+    text = random_text(rng, 200)
+    data = text.encode('utf-8')
+    if number % 3 == 1:
+      data = HEADER.encode() + b'\n' + data
+    if number % 3 == 2:
+      data = HEADER.encode() + b'\n' + rng.bytes(rng.integers(100))
+    try:
+      found = manifest.parse(text_files.decode(data, path), path, root)
+    except ValueError as error:
+      assert 'manifest.csv' in str(error)
+    else:
+      assert found.clips == [] and found.bad
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-32'])
+def test_a_byte_order_mark_tells_the_encoding(root, encoding):
+  rows, bad = read(root, f'{HEADER}\na.avi,live,,Zoë,train\n', encoding)
+  assert bad == [] and rows[0].subject == 'Zoë'
+
+
+def test_utf16_without_a_mark_names_the_file(root):
+  with pytest.raises(
+    ValueError, match=r'manifest\.csv is not UTF-8 text: .*UTF-16'
+  ):
+    read(root, f'{HEADER}\na.avi,live,,anna,train\n', 'utf-16-le')
+
+
+@pytest.mark.parametrize(
+  ('first', 'second'),
+  [
+    ('anna', 'Anna'),
+    ('anna b', 'anna_b'),
+    ('s7', 'S 007'),
+    ('Zoe\u0308', 'Zo\u00eb'),
+    ('ａｎｎａ', 'anna'),
+  ],
+)
+def test_one_person_spelled_in_two_ways_in_two_splits(root, first, second):
+  with pytest.raises(ValueError, match='look like one person') as caught:
+    read(
+      root, f'{HEADER}\na.avi,live,,{first},train\nb.avi,live,,{second},dev\n'
+    )
+  assert repr(first) in str(caught.value) and repr(second) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ('first', 'second'),
+  [('1_12', '11_2'), ('anna', 'hanna'), ('10', '1'), ('0', ''), ('?', '!')],
+)
+def test_names_that_differ_are_two_persons(first, second):
+  assert listing.plain_name(first) != listing.plain_name(second)
+
+
+@pytest.mark.parametrize('box', ['0,0,1,1', '0.2,0.1,0.8,0.9', '0,0,0.5,1'])
+def test_a_box_in_shares_of_the_frame_is_a_bad_row(root, box):
+  header = f'{HEADER},{",".join(manifest.BOX_COLUMNS)}'
+  rows, (bad,) = read(root, f'{header}\na.avi,live,,anna,train,{box}\n')
+  assert rows == [] and 'boxes are in pixels' in bad.reason
+
+
+def test_a_linked_folder_is_read_and_a_linked_file_is_not(root, tmp_path):
+  (tmp_path / 'a.avi').write_bytes(b'elsewhere')
+  (root / 'disk').symlink_to(tmp_path)
+  (root / 'out.avi').symlink_to(tmp_path / 'a.avi')
+  (root / 'again').symlink_to(root / 'day')
+  rows, bad = read(
+    root,
+    f'{HEADER}\ndisk/a.avi,live,,anna,train\nout.avi,live,,anna,train\n'
+    'day/a.mp4,live,,anna,train\nagain/a.mp4,live,,anna,train\n',
+  )
+  assert [row.clip_id for row in rows] == ['disk/a', 'day/a']
+  assert 'a link out of the folder' in bad[0].reason
+  assert 'the same file as in row 4' in bad[1].reason

@@ -32,3 +32,10 @@ def write(root: pathlib.Path, names) -> pathlib.Path:
       made.add(path.parent)
     path.write_bytes(b'x')
   return root
+
+
+def write_lists(name: str, root: pathlib.Path) -> None:
+  """Writes the lists that ship with a dataset, if it has any."""
+  write = getattr(example(name), 'write_lists', None)
+  if write is not None:
+    write(root)

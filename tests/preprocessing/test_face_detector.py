@@ -50,21 +50,22 @@ def test_suppression_matches_a_loop():
   assert face_detector.suppress(np.zeros((0, 4)), np.zeros(0)).shape == (0,)
 
 
+@pytest.mark.parametrize('border', [0.0, 0.25])
 @pytest.mark.parametrize('height, width', [(60, 200), (300, 90), (50, 50)])
-def test_letterbox_maps_back(height, width):
+def test_letterbox_maps_back(height, width, border):
   image = np.zeros((height, width, 3), np.uint8)
   x, y = width * 3 // 5, height // 5
   image[y : y + 10, x : x + 10] = 255
-  square, (scale, left, top) = face_detector.letterbox(image, 192)
+  square, (scale, left, top) = face_detector.letterbox(image, 192, border)
   assert square.shape == (192, 192, 3)
-  assert scale == 192 / max(height, width)
+  assert scale == pytest.approx(192 / max(height, width) / (1 + 2 * border))
   rows, columns = np.nonzero(square[..., 0] > 127)
   # The middle of the spot, in corners of pixels, there and back.
   found = np.array([columns.mean() + 0.5 - left, rows.mean() + 0.5 - top])
   np.testing.assert_allclose(found / scale, (x + 5, y + 5), atol=0.6 / scale)
   # Black beside the picture.
-  bright, _ = face_detector.letterbox(np.full_like(image, 255), 192)
-  share = min(height, width) / max(height, width)
+  bright, _ = face_detector.letterbox(np.full_like(image, 255), 192, border)
+  share = min(height, width) / max(height, width) / (1 + 2 * border) ** 2
   assert np.mean(bright > 0) == pytest.approx(share, abs=0.01)
 
 

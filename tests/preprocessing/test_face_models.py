@@ -114,3 +114,58 @@ def test_two_faces_come_the_larger_first(models):
   both[:, 200:] = face
   first, second = face_mesh.find_faces(models, both)
   assert first.box[0] > 200 and second.box[2] < 200
+
+
+def overlap(first, second):
+  return face_mesh.face_detector.overlaps(first, second[None])[0]
+
+
+@pytest.mark.parametrize('cut', [0, 8, 14])
+def test_a_face_that_fills_the_picture_or_reaches_past_it(
+  models, astronaut, cut
+):
+  """The detector alone finds none of these."""
+  from skimage import data
+
+  x0, y0, x1, y1 = np.round(astronaut.box).astype(int)
+  image = data.astronaut()[y0 + cut : y1 - cut, x0 + cut : x1 - cut]
+  image = np.ascontiguousarray(image)
+  assert not len(face_mesh.face_detector.detect(models.detector, image).boxes)
+  (face,) = face_mesh.find_faces(models, image)
+  expected = astronaut.box - np.tile([x0 + cut, y0 + cut], 2)
+  assert overlap(face.box, expected) > 0.75
+
+
+@pytest.mark.parametrize('side', [24, 60, 150])
+def test_a_small_face(models, astronaut, side):
+  """Of 512 pixels; the smallest is found in parts of the picture only."""
+  import cv2
+  from skimage import data
+
+  scale = side / np.max(astronaut.box[2:] - astronaut.box[:2])
+  face = cv2.resize(
+    data.astronaut()[30:215, 135:315],
+    None,
+    fx=scale,
+    fy=scale,
+    interpolation=cv2.INTER_AREA,
+  )
+  image = np.full((512, 512, 3), 90, np.uint8)
+  image[200 : 200 + len(face), 300 : 300 + len(face[0])] = face[:312, :212]
+  (found,) = face_mesh.find_faces(models, image)
+  expected = (astronaut.box - [135, 30, 135, 30]) * scale + [300, 200, 300, 200]
+  assert overlap(found.box, expected) > 0.7
+
+
+@pytest.mark.parametrize('degrees', [-45, 60, 90])
+def test_a_turned_face(models, astronaut, degrees):
+  import cv2
+  from skimage import data
+
+  centre = tuple((astronaut.box[:2] + astronaut.box[2:]) / 2)
+  matrix = cv2.getRotationMatrix2D(centre, degrees, 1.0)
+  image = cv2.warpAffine(data.astronaut(), matrix, (512, 512))
+  found = face_mesh.find_faces(models, image)
+  assert len(found) == 1
+  middle = (found[0].box[:2] + found[0].box[2:]) / 2
+  np.testing.assert_allclose(middle, centre, atol=12)

@@ -142,6 +142,11 @@ def of_subjects(subjects: Collection[str]) -> Predicate:
   return lambda row: row['subject'] in subjects
 
 
+def in_list(*names: str) -> Predicate:
+  """Accepts clips that one of the named lists of their dataset holds."""
+  return lambda row: not set(names).isdisjoint(row.get('lists', '').split())
+
+
 def of_dataset(splits: dict[str, tuple[str, ...]]) -> Predicate:
   """Accepts clips by dataset -> its accepted splits; () is every split."""
   return lambda row: (

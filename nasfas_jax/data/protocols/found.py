@@ -32,7 +32,14 @@ def all_protocols() -> Mapping[str, Protocol]:
 
 
 def published(dataset: str) -> Published:
-  """The published figures of a dataset's protocols; {} if it has none."""
+  """The published figures of a dataset's protocols; {} if it has none.
+
+  Args:
+    dataset: a dataset, or the first part of the names of protocols over
+      several, such as mcio.
+  """
+  if dataset in cross_dataset.PUBLISHED:
+    return cross_dataset.PUBLISHED[dataset]
   if dataset not in _datasets():
     return {}
   module = _module(dataset, 'published')

@@ -1,5 +1,7 @@
 import itertools
 import json
+import pathlib
+import re
 
 import pytest
 
@@ -151,7 +153,11 @@ def test_one_subject_cannot_be_halved():
 
 def write_index(folder, names):
   folder.mkdir(parents=True)
-  lines = [json.dumps({'clip_id': n, 'tfds_split': s}) for n, s in names]
+  rest = dict.fromkeys(records.INDEX_FIELDS, '')
+  rest |= {'label': 1, 'attack_type': 'live'}
+  lines = [
+    json.dumps({**rest, 'clip_id': n, 'tfds_split': s}) for n, s in names
+  ]
   (folder / records.INDEX_FILE).write_text('\n'.join(lines) + '\n')
 
 
@@ -166,6 +172,36 @@ def test_load_index_takes_the_newest_version_and_counts_positions(tmp_path):
     ('z', 1),
   ]
   assert rows[0]['folder'].endswith('1.10.0')
+
+
+@pytest.mark.parametrize(
+  ('damage', 'message'),
+  [
+    (lambda row: row[: len(row) // 2], "index.jsonl' is damaged in line 2: Un"),
+    (lambda row: '[]', 'line 2: not an object. Delete its folder'),
+    (lambda row: row.replace('"label": 1', '"label": "1"'), "label is '1'"),
+    (lambda row: row.replace('"label": 1', '"label": 0'), 'label 0 does not'),
+    (lambda row: row.replace('"subject"', '"person"'), 'subject is None'),
+  ],
+)
+def test_a_damaged_index_is_named_with_its_line(tmp_path, damage, message):
+  write_index(tmp_path / 'a/1.0.0', [('x', 'train'), ('y', 'train')])
+  path = tmp_path / 'a' / '1.0.0' / records.INDEX_FILE
+  first, second = path.read_text().splitlines()
+  path.write_text(f'{first}\n{damage(second)}\n')
+  with pytest.raises(ValueError, match=re.escape(message)):
+    index.load_index(tmp_path, 'a')
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
+  def nobody(self):
+    raise RuntimeError('Could not determine home directory.')
+
+  monkeypatch.setattr(pathlib.Path, 'expanduser', nobody)
+  monkeypatch.delenv('TFDS_DATA_DIR', raising=False)
+  for folder in ('', '~/data'):
+    with pytest.raises(ValueError, match='no home folder. Give it as config.d'):
+      index.resolve_data_dir(folder)
 
 
 def test_load_index_finds_builders_without_configs(tmp_path):

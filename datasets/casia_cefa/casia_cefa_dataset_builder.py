@@ -1,0 +1,12 @@
+"""CASIA-SURF CeFA: see README.md."""
+
+from nasfas_datasets import video_builder
+from nasfas_datasets.casia_cefa import layout
+
+
+class Builder(video_builder.VideoBuilder):
+  """Builds records from the colour frames of CASIA-SURF CeFA."""
+
+  MANUAL_DOWNLOAD_INSTRUCTIONS = layout.INSTRUCTIONS
+  HOMEPAGE = 'https://sites.google.com/view/face-anti-spoofing-challenge'
+  layout = layout

@@ -1,0 +1,253 @@
+"""What of a clip should not tell its label, but may: how it was recorded.
+
+The rows of an index hold `properties`, which the builders write:
+  box: 'given' (an annotation), 'detected' or 'whole_frame' (there was none).
+  framing: larger side of the face box over the smaller side of the frame.
+  file_type: suffix of the file, or 'folder'.
+  width, height: of the upright frame.
+  file_frames: frames of the file; claimed_frames: the header's count, if that
+    is another.
+  file_bytes_per_pixel: size of the file over all pixels of its frames.
+  stored_framing, stored_bytes_per_pixel: the same of the stored crops.
+  still: whether all stored frames are equal, as of a picture.
+Rendered datasets have the last three only.
+"""
+
+import collections
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from nasfas_jax.data.index import Row
+
+# A property with an AUC from here on tells the label; of few clips, chance
+# alone may reach it: so many standard deviations of chance are asked for too.
+WARN_AUC = 0.75
+WARN_DEVIATIONS = 3.0
+
+
+class Audit(NamedTuple):
+  """How well one property alone tells the label.
+
+  Attributes:
+    name: of the property.
+    auc: direction-free, in [0.5, 1]; 0.5 is chance.
+    deviation: the standard deviation of the AUC of a property that tells
+      nothing.
+  """
+
+  name: str
+  auc: float
+  deviation: float
+
+  @property
+  def warns(self) -> bool:
+    enough = self.auc - 0.5 > WARN_DEVIATIONS * self.deviation
+    return self.auc >= WARN_AUC and enough
+
+
+def auc(values: Sequence[float], labels: Sequence[int]) -> float:
+  """The area under the ROC curve of a number, whichever way it points.
+
+  Args:
+    values: [N].
+    labels: [N], 1 live, 0 spoof; both occur.
+
+  Returns:
+    max(A, 1 - A) with A = P(live > spoof) + 0.5 P(equal).
+  """
+  values = np.asarray(values, np.float64)
+  labels = np.asarray(labels)
+  live, spoof = values[labels == 1], np.sort(values[labels == 0])
+  below = np.searchsorted(spoof, live, side='left')
+  not_above = np.searchsorted(spoof, live, side='right')
+  area = float((below + not_above).mean() / (2 * len(spoof)))
+  return max(area, 1 - area)
+
+
+def _numbers(rows: Sequence[Row]) -> dict[str, list[float | str]]:
+  """Property -> its value in each row; only those that all rows have."""
+  found = collections.defaultdict(list)
+  for row in rows:
+    known = row.get('properties', {})
+    values = {
+      'framing': known.get('framing', known.get('stored_framing')),
+      'number of frames': known.get('file_frames', row.get('num_frames')),
+      'fps': row.get('fps'),
+      'file type': known.get('file_type'),
+      'bytes per pixel': known.get('file_bytes_per_pixel'),
+      'stored bytes per pixel': known.get('stored_bytes_per_pixel'),
+    }
+    if 'width' in known:
+      values['resolution'] = known['width'] * known['height']
+      values['shape of the frame'] = known['width'] / known['height']
+    if 'box' in known:
+      values['whole frame'] = float(known['box'] == 'whole_frame')
+    for name, value in values.items():
+      if value is not None:
+        found[name].append(value)
+  return {n: v for n, v in found.items() if len(v) == len(rows)}
+
+
+def _of_words(words: Sequence[str], labels: Sequence[int]) -> list[float]:
+  """For each clip the share of live ones among those with its word."""
+  total, live = collections.Counter(words), collections.Counter()
+  for word, label in zip(words, labels, strict=True):
+    live[word] += label
+  return [live[word] / total[word] for word in words]
+
+
+def audit(rows: Sequence[Row]) -> list[Audit]:
+  """How well each property tells the label of clips, the best first.
+
+  Returns:
+    [] if there are not both live and spoof clips.
+  """
+  labels = [row['label'] for row in rows]
+  live = sum(labels)
+  spoof = len(labels) - live
+  if not live or not spoof:
+    return []
+  deviation = math.sqrt((live + spoof + 1) / (12 * live * spoof))
+  found = []
+  for name, values in _numbers(rows).items():
+    if isinstance(values[0], str):
+      values = _of_words(values, labels)
+    found.append(Audit(name, auc(values, labels), deviation))
+  return sorted(found, key=lambda item: (-item.auc, item.name))
+
+
+def audit_lines(rows: Sequence[Row]) -> list[str]:
+  """One line with the AUC of each property, and a warning where one tells."""
+  found = audit(rows)
+  if not found:
+    return ['Audit: without both live clips and attacks there is none.']
+  text = ', '.join(f'{item.name} {item.auc:.2f}' for item in found)
+  lines = [
+    f'Audit: AUC of what should not tell the label (0.5: it does not): {text}'
+  ]
+  lines += [
+    f'WARNING: {item.name} alone tells live clips from attacks with AUC '
+    f'{item.auc:.2f}: a network may learn that instead of faces.'
+    for item in found
+    if item.warns
+  ]
+  return lines
+
+
+def count(rows: Iterable[Row]) -> str:
+  """Such as '12 (live 8, attack 4)'."""
+  labels = [row['label'] for row in rows]
+  live = sum(labels)
+  return f'{len(labels)} (live {live}, attack {len(labels) - live})'
+
+
+def _property(row: Row, name: str) -> object:
+  return row.get('properties', {}).get(name)
+
+
+def _differs(first: Sequence[bool], second: Sequence[bool]) -> bool:
+  """Whether two shares differ by more than chance and by more than 0.05."""
+  if not first or not second:
+    return False
+  shares = np.mean(first), np.mean(second)
+  both = np.mean([*first, *second])
+  chance = math.sqrt(both * (1 - both) * (1 / len(first) + 1 / len(second)))
+  gap = abs(shares[0] - shares[1])
+  return bool(gap > 0.05 and gap >= 2.5 * chance)
+
+
+def by_label(name: str, told: Sequence[tuple[int, bool]]) -> list[str]:
+  """A share by label, and a warning if it differs between the labels.
+
+  Args:
+    name: what is counted, such as 'Clips without a face'.
+    told: (label, whether it is so) of all clips.
+
+  Returns:
+    [] if it is so for none.
+  """
+  if not any(so for _, so in told):
+    return []
+  live = [so for label, so in told if label]
+  spoof = [so for label, so in told if not label]
+  parts = [
+    f'{sum(part)} of {len(part)} {word}'
+    + (f' ({np.mean(part):.0%})' if part else '')
+    for word, part in (('live', live), ('attack', spoof))
+  ]
+  lines = [f'{name}: {", ".join(parts)}']
+  if _differs(live, spoof):
+    lines.append(
+      f'WARNING: {name.lower()}: the share depends on the label, so what is '
+      'left may give it away.'
+    )
+  return lines
+
+
+def box_lines(rows: Sequence[Row]) -> list[str]:
+  """How the face boxes came about, by label and attack type."""
+  kinds = collections.defaultdict(list)
+  for row in rows:
+    kinds[_property(row, 'box')].append(row)
+  kinds.pop(None, None)
+  words = {
+    'given': 'given',
+    'detected': 'found by the detector',
+    'whole_frame': 'none, the whole frame is taken',
+  }
+  lines = []
+  for kind, chosen in sorted(kinds.items()):
+    types = collections.Counter(row['attack_type'] for row in chosen)
+    listed = ', '.join(f'{name} {n}' for name, n in sorted(types.items()))
+    lines.append(
+      f'Face boxes {words.get(kind, kind)}: {len(chosen)} ({listed})'
+    )
+  return lines
+
+
+def still_lines(rows: Sequence[Row], static: bool = False) -> list[str]:
+  """What stills among the clips mean; [] without any.
+
+  Args:
+    rows: of an index.
+    static: whether the network sees single frames only.
+  """
+  stills = [row for row in rows if _is_still(row)]
+  if not stills:
+    return []
+  lines = [f'Stills (one frame, or all frames equal): {count(stills)}']
+  shares = [
+    np.mean([_is_still(row) for row in rows if row['label'] == label] or [0])
+    for label in (0, 1)
+  ]
+  if not static:
+    lines.append(
+      'A still has no motion: its dynamic image is flat. Train with '
+      '--config.input.fusion=static.'
+    )
+    if abs(shares[0] - shares[1]) > 0.05:
+      lines.append(
+        f'WARNING: {shares[1]:.0%} of the live clips and {shares[0]:.0%} of '
+        'the attacks are stills: whether anything moves tells the label.'
+      )
+  return lines
+
+
+def _is_still(row: Row) -> bool:
+  return row.get('num_frames') == 1 or bool(_property(row, 'still'))
+
+
+def run_lines(rows: Sequence[Row], fusion: str) -> list[str]:
+  """What a run should say of its training clips before it starts."""
+  whole = [row for row in rows if _property(row, 'box') == 'whole_frame']
+  lines = []
+  if whole:
+    lines.append(
+      f'Without a face box: {count(whole)} of {count(rows)} training clips. '
+      'Their whole frame is taken for the face, so that it covers fewer pixels '
+      'and the background is scored too.'
+    )
+  return lines + still_lines(rows, static=fusion == 'static')
