@@ -218,8 +218,9 @@ def _is_current(builder, root: pathlib.Path | None, replace: bool) -> bool:
   found = _differences(builder, root)
   if found and not replace:
     raise ValueError(
-      f'{str(folder)!r} is already prepared, but from other data: {"; ".join(found)}. '
-      '--replace builds it again; --data_dir names another place.'
+      f'{str(folder)!r} is already prepared, but from other data: '
+      f'{"; ".join(found)}. --replace builds it again; --data_dir names '
+      'another place.'
     )
   return not found and builder.index_path.exists()
 

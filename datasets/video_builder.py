@@ -372,7 +372,9 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
     """What the files themselves show, before they are decoded."""
     found = self._found
     lines = [f'NOTE: {note}' for note in found.notes]
-    wrong = sum('claimed_frames' in known for known in self._properties.values())
+    wrong = sum(
+      'claimed_frames' in known for known in self._properties.values()
+    )
     if wrong:
       lines.append(
         f'NOTE: {wrong} files hold another number of frames than their headers '

@@ -8,6 +8,7 @@ for the one before it.
 
 import errno
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -40,6 +41,17 @@ def folder(workdir: str | os.PathLike[str], name: str) -> pathlib.Path:
   return pathlib.Path(workdir) / _FOLDER / name
 
 
+class _RaisedAnyway(logging.Filter):
+  """Drops the tracebacks that Orbax logs of what it then raises."""
+
+  def filter(self, record: logging.LogRecord) -> bool:
+    of_orbax = f'{os.sep}orbax{os.sep}' in record.pathname
+    return not (of_orbax and record.exc_info)
+
+
+_NO_TRACEBACKS = _RaisedAnyway()
+
+
 class Checkpointer:
   """Asynchronous checkpoints of one program of a run.
 
@@ -62,6 +74,8 @@ class Checkpointer:
     """
     if keep < 1:
       raise ValueError(f'keep is {keep}; it must be at least 1.')
+    # The logger of absl, which keeps one filter once.
+    logging.getLogger('absl').addFilter(_NO_TRACEBACKS)
     self._directory = pathlib.Path(directory).absolute()
     self._origin = _origin(self._directory)
     self._manager = ocp.CheckpointManager(
@@ -151,11 +165,14 @@ class Checkpointer:
     os.replace(path, aside)
 
   def _not_written(self, error: Exception) -> OSError:
-    reason = str(error).strip() or type(error).__name__
+    reason = _first_line(error)
+    # TensorStore says it at the end of a long line, with other paths in it.
+    if 'No space left on device' in str(error):
+      reason = 'no space left on the disk'
     return OSError(
       f'A checkpoint in {str(self._directory)!r} could not be written: '
-      f'{reason.splitlines()[0][:300]}. Is the disk full? The earlier '
-      'checkpoints are kept, and the same command resumes from the last one.'
+      f'{reason}. The earlier checkpoints are kept, and the same command '
+      'resumes from the last one.'
     )
 
 

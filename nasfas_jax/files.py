@@ -43,8 +43,8 @@ def replacing(
   except BaseException as error:
     with contextlib.suppress(OSError):
       partial.unlink()
-    if isinstance(error, OSError) and error.filename == str(partial):
-      # The caller does not know the temporary name.
+    if isinstance(error, OSError) and error.filename in (None, str(partial)):
+      # The caller does not know the temporary name, and a full disk has none.
       raise OSError(error.errno, error.strerror, str(path)) from error
     raise
 

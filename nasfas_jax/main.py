@@ -23,10 +23,12 @@ from absl import app, flags, logging
 from ml_collections.config_flags import config_flags
 
 from nasfas_jax import (
+  audit,
   evaluate,
   list_protocols,
   predict,
   progress,
+  records,
   run_config,
   search,
   train,
@@ -80,6 +82,7 @@ EXPERIMENTS = {
   'predict': predict.predict,
   'export': export,
   'protocols': list_protocols.list_protocols,
+  'audit': audit.audit,
   'study': study,
   'compare': compare,
 }
@@ -91,7 +94,7 @@ CHECKS = {
   'study': check_study,
 }
 # It is rendered and needs no licence, so a run makes it when it is missing.
-EMBEDDED_DATASET = 'synthetic_fas'
+EMBEDDED_DATASET = records.RENDERED_DATASET
 
 FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file(
@@ -175,8 +178,10 @@ def run(config, workdir: pathlib.Path) -> None:
       f'{", ".join(EXPERIMENTS)}.'
     )
   run_config.check_fields(config)
-  if config.experiment in ('protocols', 'predict'):
-    # They only print: no dataset is rendered and no workdir is created.
+  if config.experiment in ('protocols', 'predict', 'audit'):
+    # They only print: no workdir is created.
+    if config.experiment == 'audit':
+      prepare_embedded(config)
     EXPERIMENTS[config.experiment](config, workdir)
     return
   if config.experiment == 'export':

@@ -4,6 +4,9 @@ One label rule holds everywhere: 1 is live (bona fide), 0 is spoof, and a higher
 score is more evidence for live.
 """
 
+# The dataset that is rendered here: nothing has to be got for it.
+RENDERED_DATASET = 'synthetic_fas'
+
 SPOOF = 0
 LIVE = 1
 

@@ -256,8 +256,13 @@ class MetricWriter:
   def __enter__(self) -> 'MetricWriter':
     return self
 
-  def __exit__(self, *unused) -> None:
-    self._file.close()
+  def __exit__(self, kind, *unused) -> None:
+    try:
+      self._file.close()
+    except OSError:
+      # What could not be written has been said.
+      if kind is None:
+        raise
     self._events.close()
 
   def write(self, step: int, scalars: dict[str, float], **other) -> None:
@@ -270,10 +275,16 @@ class MetricWriter:
 
     Raises:
       ValueError: for a number that is not finite.
+      OSError: if the line cannot be written; names the file.
     """
     entry = {'phase': self._phase, 'step': step, **scalars, **other}
-    self._file.write(json.dumps(entry, allow_nan=False) + '\n')
-    self._file.flush()
+    line = json.dumps(entry, allow_nan=False) + '\n'
+    try:
+      self._file.write(line)
+      self._file.flush()
+    except OSError as error:
+      # Of a full disk, which names no file.
+      raise OSError(error.errno, error.strerror, str(self._path)) from error
     for name, value in scalars.items():
       self._events.add_scalar(name, value, step)
 

@@ -22,7 +22,7 @@ from nasfas_jax import (
   settings,
   train,
 )
-from nasfas_jax.data import index, protocols
+from nasfas_jax.data import index, nuisance, protocols
 from nasfas_jax.models import architecture, genotypes
 from nasfas_jax.searchers import (
   bilevel,
@@ -69,6 +69,8 @@ def obtain_genotype(
   # Before the run starts: clips that make no tasks leave nothing behind.
   found = None if finished else make_search(config, selection)
   run_log.start(workdir, config, selection)
+  for line in nuisance.run_lines(selection.train, config.input.fusion):
+    progress.say(line)
   if finished:
     genotype = genotypes.load(path)
   else:

@@ -21,7 +21,7 @@ from nasfas_jax import (
   sharding,
   supervised,
 )
-from nasfas_jax.data import protocols
+from nasfas_jax.data import nuisance, protocols
 from nasfas_jax.models import genotypes
 from nasfas_jax.report import page
 from nasfas_jax.states import TrainState
@@ -53,6 +53,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     config.threshold_source,
   )
   run_log.start(workdir, config, selection)
+  for line in nuisance.run_lines(selection.train, config.input.fusion):
+    progress.say(line)
   if config.model == 'genotype':
     chosen.save(workdir / 'genotype.json')
   fit_and_judge(config, workdir, selection, chosen)

@@ -1,3 +1,4 @@
+import errno
 import os
 
 import numpy as np
@@ -126,3 +127,16 @@ def test_json_there_and_back(tmp_path):
     files.write_json(path, {'x': float('nan')})
   assert files.read_json(path) == {'ü': [1, None, 0.5]}
   assert listed(path.parent) == ['b.json']
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
+  def full(data):
+    # As `write` fails: without a name.
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  with pytest.raises(OSError, match='No space left.*a.json') as error:
+    with files.replacing(tmp_path / 'a.json') as partial:
+      partial.write_bytes(b'half')
+      full(b'')
+  assert error.value.errno == errno.ENOSPC
+  assert not list(tmp_path.iterdir())

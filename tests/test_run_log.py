@@ -1,5 +1,7 @@
 import atexit
+import contextlib
 import json
+import pathlib
 import struct
 import subprocess
 import sys
@@ -232,3 +234,18 @@ def test_event_files_hold_the_scalars(tmp_path):
       found[value.tag] = (event.step, value.simple_value)
     content = content[16 + length :]
   assert found == {'loss': (7, 0.25), 'steps_per_second': (7, 2.0)}
+
+
+@pytest.mark.skipif(
+  not pathlib.Path('/dev/full').exists(), reason='Linux has /dev/full.'
+)
+def test_metrics_on_a_full_disk_are_an_error_that_names_the_file(tmp_path):
+  with run_log.MetricWriter(tmp_path, 'train', 0) as writer:
+    before = writer._file
+    writer._file = open('/dev/full', 'w')  # noqa: SIM115
+    with pytest.raises(OSError, match='No space left .*metrics.jsonl'):
+      writer.write(1, {'loss': 1.0})
+    with contextlib.suppress(OSError):
+      # What it could not write is still in it.
+      writer._file.close()
+    writer._file = before

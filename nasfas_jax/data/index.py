@@ -73,6 +73,37 @@ def find_dataset(
   return None
 
 
+def _not_prepared(
+  data_dir: pathlib.Path, name: str, builder_config: str
+) -> str:
+  """The message for a dataset that is not prepared, and what prepares it."""
+  wanted = f'{name}/{builder_config}' if builder_config else name
+  option = f' --config={builder_config}' if builder_config else ''
+  found = sorted(
+    path.parent.parent.name
+    for path in (data_dir / name).glob(f'*/*/{records.INDEX_FILE}')
+  )
+  text = f'The dataset {wanted!r} is not prepared in {str(data_dir)!r}'
+  if found:
+    text += (
+      f'; prepared there: {", ".join(dict.fromkeys(found))} '
+      '(--config.data.builder_config=NAME)'
+    )
+  text += (
+    '. Prepare it with: python -m nasfas_datasets.prepare '
+    f'--dataset={name}{option} --data_dir={data_dir}'
+  )
+  if name == records.RENDERED_DATASET:
+    return text
+  text += ' --manual_dir=FOLDER_OF_ITS_FILES'
+  if '_' in builder_config:
+    text += (
+      ' (settings are part of the name of a config: --config=default '
+      '--margin=2 makes default_margin2)'
+    )
+  return text
+
+
 def load_index(
   data_dir: pathlib.Path, name: str, builder_config: str = ''
 ) -> list[dict[str, object]]:
@@ -94,14 +125,7 @@ def load_index(
   """
   folder = find_dataset(data_dir, name, builder_config)
   if folder is None:
-    wanted = f'{name}/{builder_config}' if builder_config else name
-    option = f' --config={builder_config}' if builder_config else ''
-    raise FileNotFoundError(
-      f'The dataset {wanted!r} is not prepared in {str(data_dir)!r}. Prepare '
-      f'it with: python -m nasfas_datasets.prepare --dataset={name}{option} '
-      f'--data_dir={data_dir} (settings are part of the name of a config: '
-      '--config=default --margin=2 makes default_margin2)'
-    )
+    raise FileNotFoundError(_not_prepared(data_dir, name, builder_config))
   rows = []
   positions = collections.Counter()
   path = folder / records.INDEX_FILE

@@ -330,3 +330,8 @@ def test_sizes_must_be_positive(field):
 def test_unprepared_data_is_an_error(tmp_path):
   with pytest.raises(FileNotFoundError, match='is not prepared'):
     index.load_index(tmp_path, 'synthetic_fas', 'tiny')
+  folder = tmp_path / 'synthetic_fas' / 'small' / '1.0.0'
+  folder.mkdir(parents=True)
+  (folder / records.INDEX_FILE).touch()
+  with pytest.raises(FileNotFoundError, match='prepared there: small '):
+    index.load_index(tmp_path, 'synthetic_fas', 'tiny')

@@ -50,6 +50,19 @@ def test_an_unknown_network_names_the_known_ones():
     models.build_model('resnet')
 
 
+def test_an_empty_batch_works_and_a_symbolic_one_exports(key):
+  model = models.build_model('cdcnpp', **SMALL)
+  variables = initialize(model, key, jnp.zeros((2, 16, 16, 3)))
+  predict = jax.jit(lambda v, x: model.apply(v, x, train=False).map)
+  assert predict(variables, jnp.zeros((0, 16, 16, 3))).shape == (0, 4, 4)
+  (batch,) = jax.export.symbolic_shape('b')
+  exported = jax.export.export(predict)(
+    jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables),
+    jax.ShapeDtypeStruct((batch, 16, 16, 3), jnp.float32),
+  )
+  assert exported.out_avals[0].shape == (batch, 4, 4)
+
+
 def test_cdcn_takes_no_remat():
   with pytest.raises(ValueError, match='cdcn has no cells'):
     models.build_model('cdcn', remat=True)

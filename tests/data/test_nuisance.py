@@ -1,0 +1,199 @@
+"""What besides faces tells the label: the audit, and what is said of it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from nasfas_configs import audit as audit_config
+from nasfas_jax import audit, records
+from nasfas_jax.data import index, nuisance
+from nasfas_jax.metrics import rates
+
+
+def row(label, **changes):
+  known = {
+    'box': 'given',
+    'framing': 0.4,
+    'file_type': '.mp4',
+    'width': 640,
+    'height': 480,
+    'file_frames': 100,
+    'file_bytes_per_pixel': 0.1,
+    'stored_framing': 0.6,
+    'stored_bytes_per_pixel': 1.5,
+    'still': False,
+  }
+  fields = {'num_frames': 8, 'fps': 25.0}
+  for name, value in changes.items():
+    (fields if name in fields else known)[name] = value
+  kind = 'live' if label else 'print'
+  return {'label': label, 'attack_type': kind, **fields, 'properties': known}
+
+
+def plain(count=20):
+  return [row(i % 2) for i in range(count)]
+
+
+def test_auc_is_that_of_the_metrics_in_the_better_direction():
+  rng = np.random.default_rng(0)
+  for _ in range(50):
+    labels = np.array([0, 1, *rng.integers(0, 2, 30)])
+    values = rng.integers(0, 6, 32) + labels * rng.integers(-2, 3)
+    area = rates.auc(values.astype(float), labels)
+    expected = max(area, 1 - area)
+    assert nuisance.auc(values, labels) == pytest.approx(expected)
+
+
+def test_the_deviation_is_that_of_chance():
+  rng = np.random.default_rng(1)
+  labels = np.arange(40) % 4 == 0
+  areas = [
+    rates.auc(rng.normal(size=40), labels.astype(int)) for _ in range(600)
+  ]
+  rows = [row(int(label)) for label in labels]
+  deviation = nuisance.audit(rows)[0].deviation
+  assert np.std(areas) == pytest.approx(deviation, rel=0.1)
+
+
+@pytest.mark.parametrize(
+  ('name', 'changes'),
+  [
+    ('framing', {'framing': 0.9}),
+    ('number of frames', {'file_frames': 7}),
+    ('file type', {'file_type': '.avi'}),
+    ('resolution', {'width': 320, 'height': 240}),
+    ('shape of the frame', {'width': 480, 'height': 640}),
+    ('bytes per pixel', {'file_bytes_per_pixel': 0.02}),
+    ('stored bytes per pixel', {'stored_bytes_per_pixel': 0.4}),
+    ('fps', {'fps': 30.0}),
+    ('whole frame', {'box': 'whole_frame'}),
+  ],
+)
+def test_a_property_that_differs_by_label_is_a_warning(name, changes):
+  assert not any('WARNING' in x for x in nuisance.audit_lines(plain()))
+  for label in (0, 1):
+    rows = [
+      row(i % 2, **(changes if i % 2 == label else {})) for i in range(20)
+    ]
+    lines = nuisance.audit_lines(rows)
+    assert f'{name} 1.00' in lines[0]
+    assert lines[1].startswith(f'WARNING: {name} alone tells')
+    assert len(lines) == 2
+
+
+def test_few_clips_are_no_evidence():
+  rows = [row(0), row(1, fps=30.0), row(0), row(1, fps=30.0)]
+  assert 'fps 1.00' in nuisance.audit_lines(rows)[0]
+  assert len(nuisance.audit_lines(rows)) == 1
+
+
+def test_properties_that_some_clips_lack_are_left_out():
+  rows = plain()
+  del rows[3]['properties']['framing'], rows[3]['properties']['stored_framing']
+  names = [item.name for item in nuisance.audit(rows)]
+  assert 'framing' not in names and 'fps' in names
+  # A rendered dataset has no files.
+  for other in rows:
+    other['properties'] = {'stored_bytes_per_pixel': 1.0, 'stored_framing': 0.6}
+  names = {item.name for item in nuisance.audit(rows)}
+  assert names == {
+    'framing',
+    'fps',
+    'number of frames',
+    'stored bytes per pixel',
+  }
+
+
+def test_one_class_has_no_audit():
+  assert nuisance.audit([row(1)] * 4) == []
+  assert 'there is none' in nuisance.audit_lines([row(1)] * 4)[0]
+
+
+def test_stills_are_counted_by_label():
+  rows = plain()
+  assert nuisance.still_lines(rows) == []
+  rows = [row(1, num_frames=1), row(1, still=True), row(0), row(0)]
+  lines = nuisance.still_lines(rows)
+  assert (
+    lines[0] == 'Stills (one frame, or all frames equal): 2 (live 2, attack 0)'
+  )
+  assert 'fusion=static' in lines[1]
+  assert lines[2].startswith(
+    'WARNING: 100% of the live clips and 0% of the att'
+  )
+  # A network that sees single frames loses nothing.
+  assert len(nuisance.still_lines(rows, static=True)) == 1
+  everywhere = [row(label, num_frames=1) for label in (0, 1, 0, 1)]
+  assert len(nuisance.still_lines(everywhere)) == 2
+
+
+def test_what_a_run_says_of_its_clips():
+  assert nuisance.run_lines(plain(), 'concat') == []
+  # An index of another source has no properties.
+  assert nuisance.run_lines([{'label': 1}, {'label': 0}], 'concat') == []
+  rows = [row(1, box='whole_frame'), row(0), row(0, num_frames=1)]
+  lines = nuisance.run_lines(rows, 'concat')
+  assert lines[0].startswith('Without a face box: 1 (live 1, attack 0) of 3')
+  assert lines[1].startswith('Stills')
+  assert len(nuisance.run_lines(rows, 'static')) == 2
+
+
+def test_a_share_that_depends_on_the_label_is_a_warning():
+  def told(live, spoof, of=60):
+    return [
+      *((1, i < live) for i in range(of)),
+      *((0, i < spoof) for i in range(of)),
+    ]
+
+  assert nuisance.by_label('Lost', told(0, 0)) == []
+  assert nuisance.by_label('Lost', told(3, 4)) == [
+    'Lost: 3 of 60 live (5%), 4 of 60 attack (7%)'
+  ]
+  _, warning = nuisance.by_label('Lost', told(5, 30))
+  assert 'depends on the label' in warning
+  assert nuisance.by_label('Lost', [(1, True)]) == [
+    'Lost: 1 of 1 live (100%), 0 of 0 attack'
+  ]
+
+
+def test_how_boxes_came_about_is_said_by_type():
+  rows = [*plain(4), row(1, box='whole_frame')]
+  assert nuisance.box_lines(rows) == [
+    'Face boxes given: 4 (live 2, print 2)',
+    'Face boxes none, the whole frame is taken: 1 (live 1)',
+  ]
+
+
+def test_the_experiment_prints_the_audit_of_what_is_prepared(tmp_path, capsys):
+  folder = tmp_path / 'manifest_fas/default/1.0.0'
+  folder.mkdir(parents=True)
+  rows = [
+    {**row(i % 2, framing=0.4 + i % 2), 'tfds_split': 'train'}
+    for i in range(20)
+  ]
+  text = ''.join(json.dumps(row) + '\n' for row in rows)
+  (folder / records.INDEX_FILE).write_text(text)
+  config = audit_config.get_config()
+  config.protocol = 'manifest_fas/official'
+  config.data.data_dir = str(tmp_path)
+  audit.audit(config, tmp_path / 'none')
+  said = capsys.readouterr().err
+  assert 'manifest_fas: 20 (live 10, attack 10) clips' in said
+  assert 'WARNING: framing alone tells' in said
+  assert not (tmp_path / 'none').exists()
+
+
+def test_a_hint_names_only_what_exists_for_a_dataset(tmp_path):
+  with pytest.raises(FileNotFoundError) as rendered:
+    index.load_index(tmp_path, 'synthetic_fas', 'tiny')
+  assert '--config=tiny' in str(rendered.value)
+  assert 'manual_dir' not in str(rendered.value)
+  assert 'margin' not in str(rendered.value)
+  folder = tmp_path / 'oulu_npu/small/1.0.0'
+  folder.mkdir(parents=True)
+  (folder / records.INDEX_FILE).write_text('')
+  with pytest.raises(FileNotFoundError) as shipped:
+    index.load_index(tmp_path, 'oulu_npu', '')
+  assert '--manual_dir=FOLDER' in str(shipped.value)
+  assert 'prepared there: small.' in str(shipped.value)
