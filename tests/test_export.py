@@ -1,7 +1,9 @@
 """The experiment 'export': from a run to files, and back."""
 
 import importlib.util
+import json
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -85,6 +87,41 @@ def test_an_export_is_the_same_detector(run, exported):
   assert again.threshold.rule == untrained_run.THRESHOLD['rule']
   frames = np.stack(moving(3))
   assert original.score(frames, BOX) == again.score(frames, BOX) > 0
+
+
+def test_sums_that_fit_do_not_make_parameters(exported, tmp_path):
+  """As who can write the folder could make them."""
+
+  def refused(message, change):
+    folder = tmp_path / 'copy'
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(exported, folder)
+    content = json.loads((folder / 'export.json').read_text())
+    kept = {
+      key: content.pop(key)
+      for key in ('files', 'digest', 'format', 'schema_version')
+    }
+    change(content, folder)
+    (folder / 'export.json').unlink()
+    package.write(folder, content, list(kept['files']))
+    with pytest.raises(ValueError, match=message) as caught:
+      nasfas_jax.load(folder)
+    assert '\n' not in str(caught.value)
+
+  def cut(content, folder):
+    data = max(
+      (p for p in (folder / 'params').rglob('*') if p.is_file()),
+      key=lambda path: path.stat().st_size,
+    )
+    data.write_bytes(data.read_bytes()[:100])
+
+  wrong = 'does not hold the parameters of this network'
+  refused(wrong, cut)
+  refused(wrong, lambda content, _: content['network'].update(cell_features=5))
+  refused(
+    'allowed: 268435456 or fewer',
+    lambda content, _: content['network'].update(cell_features=65_536),
+  )
 
 
 def test_the_json_says_all_that_a_reader_needs(exported):

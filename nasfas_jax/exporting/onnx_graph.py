@@ -27,6 +27,7 @@ OPSET = 18
 IR_VERSION = 8
 # The names of the nodes of the network begin so, but for its last convolution.
 QUANTISABLE = 'network/'
+_POOLS = {pooling.cd_max_pool: 'MaxPool', pooling.cd_avg_pool: 'AveragePool'}
 # Of `rank_pooling.dynamic_image`.
 _EPSILON = 1e-5
 
@@ -318,28 +319,23 @@ class _Network:
   def operation(self, x: str, name: str, theta: float, *path: str) -> str:
     """An operation of a cell, by the class of its module."""
     module = operations.make(name, theta=theta)
-    match module:
-      case operations.Identity():
-        return x
-      case operations.Convolution():
-        return self.block(
-          x,
-          *path,
-          'block',
-          theta=theta,
-          dilation=module.dilation,
-          variant=module.variant,
-        )
-      case operations.Expansion():
-        for part in ('block_0', 'block_1'):
-          x = self.block(x, *path, part, theta=theta)
-        return x
-      case operations.Separable():
-        return self.separable(x, *path, 'block', theta=theta)
-      case operations.Pool(pool=pooling.cd_max_pool):
-        return self.pool(x, *path, theta=theta, kind='MaxPool')
-      case operations.Pool(pool=pooling.cd_avg_pool):
-        return self.pool(x, *path, theta=theta, kind='AveragePool')
+    # A table entry may set its own.
+    theta = module.theta
+    # Not its subclasses, which may compute something else.
+    kind = type(module)
+    if kind is operations.Identity:
+      return x
+    if kind is operations.Convolution:
+      form = {'dilation': module.dilation, 'variant': module.variant}
+      return self.block(x, *path, 'block', theta=theta, **form)
+    if kind is operations.Expansion:
+      for part in ('block_0', 'block_1'):
+        x = self.block(x, *path, part, theta=theta)
+      return x
+    if kind is operations.Separable:
+      return self.separable(x, *path, 'block', theta=theta)
+    if kind is operations.Pool and module.pool in _POOLS:
+      return self.pool(x, *path, theta=theta, kind=_POOLS[module.pool])
     raise ValueError(
       f'The operation {name!r} has no ONNX form; add one to '
       'nasfas_jax/exporting/onnx_graph.py, or export without ONNX.'

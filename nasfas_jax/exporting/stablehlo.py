@@ -9,9 +9,9 @@ import jax.numpy as jnp
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 # From the documentation of jax.export.
 PROMISE = (
-  'JAX reads what jax.export wrote for at least six months after the release '
-  'that wrote it; an older JAX reads what a newer one wrote for three weeks. '
-  'Keep the Orbax parameters, and export again after an update.'
+  'Releases of JAX of the six months after the one that wrote the file read '
+  'it, and those of the three weeks before. Keep the Orbax parameters, and '
+  'export again after an update.'
 )
 
 
