@@ -30,7 +30,7 @@ import onnxruntime
 
 import nasfas_jax
 from nasfas_jax.exporting import clip_checks, onnx_graph, signature
-from nasfas_jax.ops import convolution
+from nasfas_jax.ops import convolution, rank_pooling
 
 
 def write_own(detector, path: pathlib.Path) -> None:
@@ -52,7 +52,7 @@ def write_jax2onnx(detector, path: pathlib.Path) -> None:
 
   It does not know our primitive, only XLA's convolution.
   """
-  from jax2onnx import to_onnx
+  import jax2onnx
 
   reading = detector.reading
   size = reading.image_size
@@ -63,7 +63,7 @@ def write_jax2onnx(detector, path: pathlib.Path) -> None:
       x, kernel, dilation=dilation
     ),
   ):
-    to_onnx(
+    jax2onnx.to_onnx(
       program_of(detector),
       inputs=jax.export.symbolic_args_specs(
         (
@@ -83,9 +83,9 @@ def write_torch(detector, path: pathlib.Path) -> None:
   """What torch.onnx makes of the twin; it folds batch normalization itself."""
   import torch
 
-  from nasfas_jax.baseline import layers
-  from nasfas_jax.comparison import twins
-  from nasfas_jax.ops import rank_pooling
+  # Written so, as the modules need PyTorch themselves.
+  import nasfas_jax.baseline.layers as layers
+  import nasfas_jax.comparison.twins as twins
 
   form, reading = detector.form, detector.reading
   if (form.fusion, form.normalization) != ('concat', 'clip'):

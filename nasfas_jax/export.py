@@ -27,7 +27,6 @@ from nasfas_jax.data.index import Row
 from nasfas_jax.detector import Detector
 from nasfas_jax.exporting import (
   card,
-  check_onnx,
   clip_checks,
   package,
   parameters,
@@ -133,7 +132,8 @@ def export(
     'tolerance': clip_checks.TOLERANCE,
   }
   if 'onnx' in config.formats:
-    shutil.copyfile(check_onnx.__file__, workdir / CHECK)
+    folder = pathlib.Path(package.__file__).parent
+    shutil.copyfile(folder / CHECK, workdir / CHECK)
   names = [n for n in (*_WRITTEN, parameters.FOLDER) if (workdir / n).exists()]
   text = card.make_card(content, [*names, package.FILE])
   files.write_whole(workdir / CARD, text)
@@ -364,6 +364,8 @@ def _metadata(threshold: dict) -> dict[str, str]:
 
 def _session(path: pathlib.Path) -> tuple[clip_checks.Program, float]:
   """(the program of an ONNX file, its median milliseconds for one clip)."""
+  from nasfas_jax.exporting import check_onnx
+
   session = check_onnx.open_session(path, 1)
   shape = session.get_inputs()[0].shape
   one = {

@@ -15,7 +15,7 @@ import nasfas_jax
 from nasfas_configs import export as export_config
 from nasfas_datasets import prepare
 from nasfas_jax import export, files
-from nasfas_jax.exporting import check_onnx, clip_checks, package, stablehlo
+from nasfas_jax.exporting import clip_checks, package, stablehlo
 
 BOX = (30.0, 24.0, 78.0, 72.0)
 HAS_ONNX = all(
@@ -160,6 +160,8 @@ def test_stablehlo_takes_any_batch(exported):
 
 @pytest.mark.skipif(not HAS_ONNX, reason='onnx is missing')
 def test_the_check_of_a_bare_environment(exported, monkeypatch, capsys):
+  from nasfas_jax.exporting import check_onnx
+
   source = (exported / 'check_onnx.py').read_text()
   imported = set(re.findall(r'^(?:import|from) (\w+)', source, re.MULTILINE))
   assert imported - {'numpy', 'onnxruntime'} <= set(
