@@ -39,7 +39,7 @@ TEST = [
   'hypothesis>=6.100',
   'import-linter>=2.6',
   'pytest>=8.0',
-  'pytest-xdist>=3.6',
+  'pytest-xdist>=3.7',
   'scikit-image>=0.24',
   'scikit-learn>=1.5',
 ]

@@ -74,12 +74,12 @@ def predict(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """
   del workdir
   check(config)
-  box, rules = _box(config), _rules(config)
+  box, rules = box_of(config), rules_of(config)
   paths = find_files(config.input, config.limits.files)
   if config.output:
     _check_output(config)
   if box is None:
-    _check_face_models(config)
+    check_face_models(config)
   detector = detector_lib.load(config.checkpoint, crop_size=config.crop_size)
   if config.threshold is not None:
     threshold = detector_lib.Threshold(
@@ -132,6 +132,25 @@ def check(config: ml_collections.ConfigDict) -> None:
       'Give --config.input: a file, a folder, a pattern, or the number of a '
       'camera.'
     )
+  for name, value, low, high in (
+    ('camera.seconds', config.camera.seconds, 0.1, 60.0),
+    ('camera.clips', config.camera.clips, 0, 10**9),
+  ):
+    if not low <= value <= high:
+      raise ValueError(f'config.{name} is {value}; allowed: {low} to {high}.')
+  if config.threshold is not None and not math.isfinite(config.threshold):
+    raise ValueError(
+      f'config.threshold is {config.threshold}; allowed: a finite number.'
+    )
+  check_reading(config)
+
+
+def check_reading(config: ml_collections.ConfigDict) -> None:
+  """Checks the fields that say how files are read.
+
+  Raises:
+    ValueError: names the field, its value and what is allowed.
+  """
   for name, allowed in (
     ('face', ('detector', clip_crops.WHOLE_FRAME)),
     ('stills', ('refuse', 'decide')),
@@ -143,19 +162,13 @@ def check(config: ml_collections.ConfigDict) -> None:
       )
   for name, value, low, high in (
     ('crop_size', config.crop_size, 8, 4096),
-    ('camera.seconds', config.camera.seconds, 0.1, 60.0),
-    ('camera.clips', config.camera.clips, 0, 10**9),
     *((f'limits.{n}', v, 1, 10**9) for n, v in config.limits.items()),
   ):
     if value is not None and not low <= value <= high:
       raise ValueError(f'config.{name} is {value}; allowed: {low} to {high}.')
-  if config.threshold is not None and not math.isfinite(config.threshold):
-    raise ValueError(
-      f'config.threshold is {config.threshold}; allowed: a finite number.'
-    )
 
 
-def _box(config) -> detector_lib.Box:
+def box_of(config) -> detector_lib.Box:
   if not config.box:
     return None if config.face == 'detector' else clip_crops.WHOLE_FRAME
   try:
@@ -168,7 +181,7 @@ def _box(config) -> detector_lib.Box:
     ) from error
 
 
-def _rules(config) -> detector_lib.Rules:
+def rules_of(config) -> detector_lib.Rules:
   return detector_lib.Rules(
     face=face_choice.FaceRules(several=config.several_faces == 'largest'),
     limits=file_limits.Limits(
@@ -260,7 +273,7 @@ def _check_output(config) -> None:
     raise ValueError(f'config.output is {config.output!r}, which is no folder.')
 
 
-def _check_face_models(config) -> None:
+def check_face_models(config) -> None:
   """Raises ValueError if faces are to be found and cannot be."""
   try:
     face_choice.detector(config.face_models or None)
