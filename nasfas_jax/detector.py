@@ -29,6 +29,7 @@ from nasfas_jax import (
   settings,
 )
 from nasfas_jax.data import transforms
+from nasfas_jax.exporting import package
 from nasfas_jax.models import genotypes
 from nasfas_jax.preprocessing import (
   clip_crops,
@@ -531,10 +532,10 @@ class Run:
 def load(
   path: str | os.PathLike[str], *, crop_size: int | None = None
 ) -> Detector:
-  """Loads the finished run in a workdir.
+  """Loads the finished run in a workdir, or an export of one.
 
   Args:
-    path: the workdir of a training or of a search.
+    path: the workdir of a training or of a search, or the folder of an export.
     crop_size: side of the wide crops, for a run on datasets whose preparation
       is not known; None: that of the run.
 
@@ -544,6 +545,8 @@ def load(
     FileNotFoundError: if a file of the run is missing.
   """
   source = pathlib.Path(path)
+  if package.is_export(source):
+    return _from_export(source, crop_size)
   run = read_run(source, crop_size)
   one_device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   template = jax.tree.map(
@@ -577,6 +580,26 @@ def load(
     trained_on=run.config.protocol,
     needs_motion=run.needs_motion,
     whole_frames=run.whole_frames,
+  )
+
+
+def _from_export(source: pathlib.Path, crop_size: int | None) -> Detector:
+  """The detector in the folder of an export, whose files are verified."""
+  parts = package.read(source)
+  prepared = preparation.Preparation(**parts.reading['preparation'])
+  if crop_size:
+    prepared = preparation.Preparation(size=crop_size)
+  return Detector(
+    model=parts.model,
+    variables=parts.variables,
+    form=parts.form,
+    reading=Reading(**{**parts.reading, 'preparation': prepared}),
+    threshold=Threshold(**parts.threshold),
+    genotype=parts.genotype,
+    name=parts.name,
+    source=str(source),
+    trained_on=parts.trained_on,
+    needs_motion=parts.needs_motion,
   )
 
 
