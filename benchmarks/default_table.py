@@ -11,16 +11,16 @@ cores. Prints a Markdown table, and what stands behind it for each seed, and
 writes both as JSON into the workdir.
 """
 
-import csv
 import pathlib
 import statistics
 
+import numpy as np
 from absl import app, flags
 from sklearn import linear_model, pipeline, preprocessing
 
 from nasfas_configs import search as search_config
 from nasfas_datasets.synthetic_fas import difficulty
-from nasfas_jax import files, metrics
+from nasfas_jax import files, metrics, score_table
 from nasfas_jax.data import index
 from nasfas_jax.study import jobs
 
@@ -77,13 +77,10 @@ def colour_baseline(protocol: str) -> dict[str, float]:
 
 def live_medians(folder: pathlib.Path) -> dict[str, float]:
   """Median score of the live clips of dev and test, from scores.csv."""
-  with open(folder / 'scores.csv', encoding='utf-8') as file:
-    rows = [row for row in csv.DictReader(file) if row['label'] == '1']
+  scored = score_table.read(folder / 'scores.csv')
   return {
-    split: statistics.median(
-      float(row['score']) for row in rows if row['split'] == split
-    )
-    for split in ('dev', 'test')
+    split: float(np.median(columns['score'][columns['label'] == 1]))
+    for split, columns in scored.items()
   }
 
 

@@ -15,9 +15,11 @@ def get_config() -> ml_collections.ConfigDict:
   config.seed = 0
   # Selects the train, dev and test sets. --config=protocols lists all.
   config.protocol = 'synthetic_fas/cross_domain/night'
-  # The set whose EER point is the threshold: 'dev' or 'train'; '': that of the
-  # protocol.
+  # The set that sets the threshold: 'dev' or 'train'; '': that of the protocol.
   config.threshold_source = ''
+  # The rule that sets it: 'eer', 'apcer=0.05' (no attack type above it),
+  # 'bpcer=0.01', or a number, which is the threshold.
+  config.threshold = 'eer'
   # Steps between checkpoints; 0 saves only the last step.
   config.checkpoint_every = 100
   # Steps between lines of metrics.jsonl.
@@ -29,6 +31,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.genotype = ''
   # The workdir of the training run to evaluate.
   config.checkpoint = ''
+  # Or a CSV file of scores to evaluate, of any system.
+  config.scores = ''
 
   # Weights of the loss terms; a term of weight 0 is not computed.
   config.loss = ml_collections.ConfigDict(

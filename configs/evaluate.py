@@ -1,10 +1,15 @@
-"""Evaluate a trained network on a protocol.
+"""Evaluate a trained network on a protocol, or the scores of any system.
 
 python -m nasfas_jax.main --config=configs/evaluate.py \
     --config.checkpoint=runs/search \
     --config.protocol=synthetic_fas/cross_domain/office
-  The network and its input come from the run's own config. So do the crop and
-  the number of snippets, unless they are given.
+  The network and its input come from the run's own config. So do the crop, the
+  number of snippets and the builder config, unless they are given. The clips
+  of the test set are enough.
+--config=configs/evaluate.py --config.scores=scores.csv
+  Scores with the columns clip, label, type, subject, score, split.
+--config.threshold=eer, apcer=0.05, bpcer=0.01, run or a number
+  The threshold: by a rule on the dev clips, that of the run, or the number.
 """
 
 import ml_collections
@@ -18,6 +23,8 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   """Returns the config, which has no variants."""
   config = default_lib.get_config()
   config.experiment = 'evaluate'
+  # '': the rule of the run; if no dev clips are prepared, 'run'.
+  config.threshold = ''
   del config.data.eval_face_scale, config.data.num_snippets
   config.data.eval_face_scale = config_dict.placeholder(float)
   config.data.num_snippets = config_dict.placeholder(int)

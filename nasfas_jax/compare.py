@@ -35,6 +35,7 @@ from nasfas_jax.comparison import (
 from nasfas_jax.comparison import setup as setup_lib
 from nasfas_jax.comparison.setup import Setup
 from nasfas_jax.data import protocols
+from nasfas_jax.metrics import thresholds
 from nasfas_jax.models import cost, genotypes
 from nasfas_jax.searchers import supernet_program
 
@@ -135,6 +136,7 @@ def compare(
         setup.form,
         functools.partial(evaluate.score, config),
         selection,
+        thresholds.parse(config.threshold),
       )
       write()
   if 'speed' in sections:

@@ -10,6 +10,7 @@ import ml_collections
 from nasfas_jax import inputs, losses, optimizers, settings, sharding
 from nasfas_jax.data import balance, episodes
 from nasfas_jax.data.protocols import definition
+from nasfas_jax.metrics import thresholds
 from nasfas_jax.models import search_spaces
 from nasfas_jax.ops import fusion, rank_pooling
 
@@ -227,6 +228,10 @@ def check(config: ml_collections.ConfigDict) -> None:
     value = _value(config, path)
     if not form.allows(value):
       raise ValueError(f'config.{path} is {value!r}; allowed: {form}.')
+  try:
+    thresholds.parse(config.threshold)
+  except ValueError as error:
+    raise ValueError(f'config.threshold: {error}') from error
   try:
     losses.make_objective(dict(config.loss))
   except ValueError as error:

@@ -3,12 +3,10 @@
 Reports the metrics of ISO/IEC 30107-3.
 """
 
-import csv
 import dataclasses
 import functools
-import io
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
 import jax
@@ -19,32 +17,28 @@ from jax.sharding import Mesh
 from nasfas_jax import (
   checkpoints,
   config_checks,
+  detector,
   files,
   inputs,
+  judgement,
   losses,
-  metrics,
   models,
   progress,
   run_config,
   run_log,
+  score_table,
   scoring,
   settings,
   sharding,
 )
 from nasfas_jax.data import index, protocols
 from nasfas_jax.data.index import Row
+from nasfas_jax.metrics import thresholds
 from nasfas_jax.models import cost, genotypes
 from nasfas_jax.report import page
 
-SCORE_COLUMNS = (
-  'clip_id',
-  'split',
-  'label',
-  'attack_type',
-  'domain',
-  'subject',
-  'score',
-)
+# The rule of config.threshold that takes the threshold of the run itself.
+RUN = 'run'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,34 +56,56 @@ class Trained:
   protocol: str
 
 
-def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def evaluate(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  prepare: Callable[[ml_collections.ConfigDict], None] = lambda config: None,
+) -> None:
   """Evaluates the run in config.checkpoint on config.protocol.
 
-  The network and its input come from the run. So do the crop and the number of
-  snippets, unless this config sets them. The protocol, the data folder and the
-  evaluation settings come from this config.
+  The network and its input come from the run. So do the crop, the number of
+  snippets and the builder config, unless this config sets them. The protocol,
+  the data folder and the evaluation settings come from this config. Only test
+  clips must be prepared. With config.scores, the scores in that file are judged
+  and no network is read.
+
+  Args:
+    config: of the evaluation.
+    workdir: folder of the results.
+    prepare: makes the embedded dataset if it is missing; called once the run
+      has turned out to be sound.
 
   Raises:
-    ValueError: if config.checkpoint is empty, is not a finished run, or was
-      trained on subjects in the protocol's test set.
+    ValueError: if config.checkpoint is empty, is not a finished run, holds
+      another network than its config says, or was trained on subjects in the
+      protocol's test set; if config.scores is not a file of scores.
     FileNotFoundError: if the run has no checkpoint or the dataset is not
       prepared.
   """
-  merged = check(config)
+  if config.scores:
+    judge_file(config, workdir)
+    return
+  if not config.checkpoint:
+    raise ValueError(
+      'Give --config.checkpoint=WORKDIR, the workdir of a training run, or '
+      '--config.scores=FILE, scores of any system.'
+    )
   source = pathlib.Path(config.checkpoint)
   trained = read_run_config(source)
-  selection = protocols.load(
-    merged.protocol,
-    merged.data.data_dir,
-    merged.data.builder_config,
-    merged.threshold_source,
-  )
+  merged = _merge(config, trained)
+  _check(merged)
+  if merged.threshold == RUN:
+    run_threshold(source)
   there, here = (c.data.builder_config or 'default' for c in (trained, merged))
   if there != here:
     progress.say(f'Trained on builder config {there!r}, evaluated on {here!r}.')
-  _check_subjects(source, selection, merged.protocol)
+  # The network before the data: it is the faster one to be wrong.
+  chosen = choose_network(merged, source)
+  config_checks.check_model(
+    'network', lambda: settings.network(merged, chosen), merged
+  )
+  model = settings.network(merged, chosen)
   mesh = sharding.make_mesh()
-  model = settings.network(merged, choose_network(merged, source))
   with progress.stage('Making the network'):
     template = jax.jit(
       functools.partial(models.initialize, model),
@@ -104,29 +120,134 @@ def evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       f'of step {step} of {trained.train.num_steps}. The command that started '
       'it resumes it.'
     )
+  prepare(merged)
+  selection = protocols.load(
+    merged.protocol,
+    merged.data.data_dir,
+    merged.data.builder_config,
+    merged.threshold_source,
+    judging=True,
+  )
+  _check_subjects(source, selection, merged.protocol)
+  merged.threshold = choose_rule(merged, trained.threshold, selection)
   run_log.start(workdir, merged, selection)
   made = Trained(variables, step, trained.protocol)
-  judge(merged, workdir, model, made, selection, mesh)
+  judge(
+    merged,
+    workdir,
+    model,
+    made,
+    selection,
+    mesh,
+    {'seen': seen_in_training(source, made.protocol, merged, selection)},
+  )
   progress.say(f'Report: {page.write_report(workdir)}')
 
 
-def check(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """Checks the config of an evaluation before anything is rendered.
-
-  Returns:
-    It, with the fields that the training of config.checkpoint has fixed.
+def _check(config: ml_collections.ConfigDict) -> None:
+  """Checks the config of an evaluation, with the fields of its run.
 
   Raises:
     ValueError: names the field, its value and what is allowed.
   """
-  if not config.checkpoint:
+  plain = ml_collections.ConfigDict(config.to_dict())
+  if plain.threshold in ('', RUN):
+    plain.threshold = 'eer'
+  try:
+    thresholds.parse(plain.threshold)
+  except ValueError as error:
     raise ValueError(
-      'Give --config.checkpoint=WORKDIR, the workdir of a training run.'
+      f'config.threshold is {plain.threshold!r}; allowed: {RUN} (that of the '
+      f'run), {thresholds.ALLOWED}.'
+    ) from error
+  config_checks.check(plain)
+  config_checks.check_batch_sizes(config, 'evaluate.batch_size')
+
+
+def judge_file(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> None:
+  """Judges the scores in config.scores; writes results.json and the report.
+
+  Raises:
+    ValueError: as `score_table.read`; if the dev clips cannot set the
+      threshold, or a clip or a subject of the threshold's split is tested too.
+    FileNotFoundError: if there is no such file.
+  """
+  if config.checkpoint:
+    raise ValueError(
+      f'config.scores is {config.scores!r} and config.checkpoint '
+      f'{config.checkpoint!r}; give one of them.'
     )
-  merged = _merge(config, read_run_config(pathlib.Path(config.checkpoint)))
-  config_checks.check(merged)
-  config_checks.check_batch_sizes(merged, 'evaluate.batch_size')
-  return merged
+  recorded = ml_collections.ConfigDict(config.to_dict())
+  defaults = run_config.defaults_of(config)
+  for name in ('eval_face_scale', 'num_snippets'):
+    # A network would bring its own.
+    recorded.data[name] = defaults[f'data.{name}']
+  rule = config.threshold or 'eer'
+  if rule == RUN:
+    raise ValueError(
+      "config.threshold is 'run'; allowed with config.scores: "
+      f'{thresholds.ALLOWED}.'
+    )
+  _check(recorded)
+  rule = thresholds.parse(rule)
+  source = config.threshold_source or 'dev'
+  path = pathlib.Path(config.scores)
+  try:
+    scored = score_table.read(path)
+  except (ValueError, FileNotFoundError) as error:
+    raise type(error)(f'config.scores: {error}') from error
+  if 'test' not in scored:
+    raise ValueError(
+      f'config.scores: {str(path)!r} has no clips of the split test; found: '
+      f'{", ".join(scored)}.'
+    )
+  if rule.kind != 'value' and source not in scored:
+    raise ValueError(
+      f'config.scores: {str(path)!r} has no clips of the split {source}, which '
+      'set the threshold; found: '
+      f'{", ".join(scored)}. Give --config.threshold=NUMBER without them.'
+    )
+  if not score_table.has_column(path, 'subject'):
+    progress.say(
+      'Warning: there is no column subject. Every clip counts as a person of '
+      'its own, so the intervals are too narrow if persons have several clips.'
+    )
+  elif source in scored:
+    shared = set(scored[source]['subject']) & set(scored['test']['subject'])
+    if shared:
+      progress.say(
+        f'Warning: {len(shared)} subjects are in {source} and in test, such '
+        f'as {str(min(shared))!r}: the threshold has seen them.'
+      )
+  run_log.start(workdir, recorded, protocols.Selection([], [], [], source))
+  scored = {part: scored[part] for part in (source, 'test') if part in scored}
+  _finish(
+    config,
+    workdir,
+    {
+      'protocol': f'scores of {path.name}',
+      'headline': ['apcer_max', 'bpcer', 'acer'],
+      'model': {'name': path.name},
+    },
+    scored,
+    judgement.set_threshold(rule, scored, source),
+    source,
+  )
+  progress.say(f'Report: {page.write_report(workdir)}')
+
+
+def run_threshold(source: pathlib.Path) -> dict[str, object]:
+  """The threshold of a run: that of a calibration, else that of its results.
+
+  Raises:
+    ValueError: if the run has none, or its file is damaged.
+  """
+  found = detector.read_threshold(source)
+  return judgement.given_threshold(
+    found.value, f'of the run: {found.rule}', RUN
+  )
 
 
 def choose_network(
@@ -160,6 +281,13 @@ def _merge(config, trained) -> ml_collections.ConfigDict:
       merged.data[name] = trained.data[name]
   for name in ('network', 'input', 'loss', 'model'):
     merged[name] = trained[name]
+  if not merged.data.builder_config:
+    # Another dataset's builder does not have the config of this one's.
+    known = protocols.all_protocols()
+    used = known[trained.protocol].datasets if trained.protocol in known else ()
+    wanted = protocols.get_protocol(merged.protocol).datasets
+    if set(wanted) <= set(used):
+      merged.data.builder_config = trained.data.builder_config
   return merged
 
 
@@ -174,6 +302,50 @@ def _check_subjects(source, selection, protocol: str) -> None:
     )
 
 
+def seen_in_training(
+  source: pathlib.Path,
+  trained_on: str,
+  config: ml_collections.ConfigDict,
+  selection: protocols.Selection,
+) -> dict[str, object]:
+  """Whether a run was trained on what a protocol holds out.
+
+  A protocol holds out a field (its domain, the attack type, the attack's own
+  code) if none of its test values is in its train set.
+
+  Args:
+    source: folder of the run.
+    trained_on: the protocol of the run.
+    config: of the evaluation.
+    selection: its clips; without train clips, domain and attack type count as
+      held out.
+
+  Returns:
+    'status': 'own' (the run's own protocol), 'unseen', 'seen', or 'unknown'
+    (the run did not record its training values); 'held_out': the fields;
+    'shared': field -> the values of the test set that the run was trained on.
+  """
+  held_out = index.held_out(
+    selection.train,
+    selection.test,
+    protocols.get_protocol(config.protocol).domain_field,
+  )
+  known = run_log.read_data(source).get('train_values')
+  if not isinstance(known, dict):
+    return {'status': 'unknown', 'held_out': list(held_out), 'shared': {}}
+  shared = {
+    field: sorted(values & set(known.get(field, ())))
+    for field, values in held_out.items()
+    if values & set(known.get(field, ()))
+  }
+  status = 'unseen' if held_out and not shared else 'seen'
+  return {
+    'status': 'own' if trained_on == config.protocol else status,
+    'held_out': list(held_out),
+    'shared': shared,
+  }
+
+
 def judge(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
@@ -181,11 +353,13 @@ def judge(
   trained: Trained,
   selection: protocols.Selection,
   mesh: Mesh,
+  more: Mapping[str, object] | None = None,
 ) -> dict:
   """Scores the dev and test sets and writes the results.
 
-  The threshold is the EER point of the dev set. Writes results.json, scores.csv
-  and, unless config.evaluate.num_samples is 0, samples.npz into the workdir.
+  config.threshold is the rule of the threshold, on the dev clips. Writes
+  results.json, scores.csv and, unless config.evaluate.num_samples is 0,
+  samples.npz into the workdir.
 
   Args:
     config: of the run.
@@ -194,22 +368,21 @@ def judge(
     trained: its weights.
     selection: the clips of config.protocol.
     mesh: of the devices.
+    more: further content of results.json.
 
   Returns:
     The content of results.json.
   """
   protocol = protocols.get_protocol(config.protocol)
   form = settings.input_form(config)
-  predict = scoring.make_predict(model, trained.variables, form, mesh)
   source = selection.dev_source
-  scored, zero_share = {}, {}
+  predict = scoring.make_predict(model, trained.variables, form, mesh)
+  scored = {}
   for part, rows in ((source, selection.dev), ('test', selection.test)):
-    scores = score(config, predict, rows, f'Evaluating {part}')
-    scored[part] = _columns(rows, scores, protocol.domain_field)
-    zero_share[part] = float(np.mean(scores == 0.0))
-  dev, test = scored[source], scored['test']
-  threshold = float(metrics.eer_threshold(dev['score'], dev['label']))
-  results = {
+    if rows:
+      scores = score(config, predict, rows, f'Evaluating {part}')
+      scored[part] = _columns(rows, scores, protocol.domain_field)
+  facts = {
     'protocol': protocol.name,
     'headline': list(protocol.headline),
     'model': {
@@ -225,51 +398,75 @@ def judge(
       'step': trained.step,
       'trained_on': trained.protocol,
     },
-    'threshold': {
-      'value': threshold,
-      'rule': f'EER point of the {source} clips',
-      'split': source,
-    },
-    'splits': {
-      part: _summary(columns, threshold) for part, columns in scored.items()
-    },
-    # Maps of zeros come from a network whose last ReLU has died.
-    'zero_score_share': zero_share,
-    'confidence': {
-      'level': 0.95,
-      'samples': config.evaluate.bootstrap_samples,
-      **metrics.bootstrap_intervals(
-        test['score'],
-        test['label'],
-        test['attack_type'],
-        test['subject'],
-        threshold,
-        num_samples=config.evaluate.bootstrap_samples,
-        seed=config.seed,
-      ),
-    },
-    'per_domain': {
-      domain: _summary(_where(test, test['domain'] == domain), threshold)
-      for domain in np.unique(test['domain']).tolist()
-    },
-    'per_type': {
-      kind: _summary(
-        _where(
-          test,
-          (test['attack_type'] == kind) | (test['label'] == 1),
-        ),
-        threshold,
-      )
-      for kind in np.unique(test['attack_type']).tolist()
-      if kind != 'live'
-    },
+    **(more or {}),
+  }
+  if config.threshold == RUN:
+    threshold = run_threshold(pathlib.Path(config.checkpoint))
+  else:
+    rule = thresholds.parse(config.threshold)
+    threshold = judgement.set_threshold(rule, scored, source)
+  results = _finish(config, workdir, facts, scored, threshold, source)
+  if config.evaluate.num_samples:
+    _write_samples(config, workdir, predict, selection, scored['test'])
+  return results
+
+
+def choose_rule(
+  config: ml_collections.ConfigDict,
+  of_the_run: str,
+  selection: protocols.Selection,
+) -> str:
+  """The rule of the threshold: that of config.threshold, else of the run.
+
+  Args:
+    config: of the evaluation.
+    of_the_run: config.threshold of the training.
+    selection: its clips; without dev clips, the run's own threshold is taken
+      if config.threshold is ''.
+
+  Raises:
+    ValueError: if config.threshold needs dev clips and there are none.
+  """
+  rule = config.threshold or of_the_run
+  if rule == RUN or thresholds.parse(rule).kind == 'value' or selection.dev:
+    return rule
+  if config.threshold:
+    raise ValueError(
+      f'config.threshold is {rule!r}, which needs {selection.dev_source} clips '
+      f'of {config.protocol!r}, and none are prepared; allowed without them: '
+      'run (the threshold of the run) or a number.'
+    )
+  progress.say(
+    f'There are no {selection.dev_source} clips to set a threshold: that of '
+    'the run is used.'
+  )
+  return RUN
+
+
+def _finish(
+  config,
+  workdir: pathlib.Path,
+  facts: Mapping[str, object],
+  scored: Mapping[str, score_table.Columns],
+  threshold: Mapping[str, object],
+  source: str,
+) -> dict[str, object]:
+  """Judges scores, writes results.json and scores.csv, says the figures."""
+  results = {
+    **facts,
+    **judgement.judge(
+      scored,
+      threshold,
+      source,
+      bootstrap_samples=config.evaluate.bootstrap_samples,
+      seed=config.seed,
+    ),
   }
   if jax.process_index() == 0:
     files.write_json(workdir / 'results.json', results)
-    _write_scores(workdir / 'scores.csv', scored)
-  if config.evaluate.num_samples:
-    _write_samples(config, workdir, predict, selection, scored['test'])
-  _announce(results)
+    score_table.write(workdir / 'scores.csv', scored)
+  for line in judgement.say(results):
+    progress.say(line)
   return results
 
 
@@ -311,29 +508,6 @@ def _columns(rows: Sequence[Row], scores, domain_field: str) -> dict:
     'subject': np.array([index.subject(row) for row in rows]),
     'score': scores,
   }
-
-
-def _where(columns: dict, mask: np.ndarray) -> dict:
-  return {name: column[mask] for name, column in columns.items()}
-
-
-def _summary(columns: dict, threshold: float) -> dict:
-  return metrics.summarise(
-    columns['score'], columns['label'], columns['attack_type'], threshold
-  )
-
-
-def _write_scores(path: pathlib.Path, scored: dict) -> None:
-  text = io.StringIO()
-  writer = csv.writer(text, lineterminator='\n')
-  writer.writerow(SCORE_COLUMNS)
-  for part, columns in scored.items():
-    split = np.full(len(columns['score']), part)
-    listed = [
-      {**columns, 'split': split}[name].tolist() for name in SCORE_COLUMNS
-    ]
-    writer.writerows(zip(*listed, strict=True))
-  files.write_whole(path, text.getvalue())
 
 
 def choose_samples(columns: dict, number: int) -> list[int]:
@@ -395,24 +569,3 @@ def _write_samples(config, workdir, predict, selection, test) -> None:
       predicted=predicted,
       depth=depth,
     )
-
-
-def _announce(results: dict) -> None:
-  for part, share in results['zero_score_share'].items():
-    if share > 0.9:
-      progress.say(
-        f'Warning: the map is zero for {share:.0%} of the {part} clips. The '
-        'last ReLU has died: train again with a lower learning rate or a '
-        'longer warm-up.'
-      )
-  test = results['splits']['test']
-  figures = ', '.join(
-    f'{name.upper().replace("_MAX", "")} '
-    + ('-' if test[name] is None else f'{test[name]:.4f}')
-    for name in dict.fromkeys((*results['headline'], 'hter', 'auc', 'acer'))
-  )
-  progress.say(
-    f'Test of {results["protocol"]} ({test["num_live"]} live, '
-    f'{test["num_spoof"]} spoof clips; threshold from '
-    f'{results["threshold"]["split"]}): {figures}'
-  )

@@ -24,6 +24,7 @@ from ml_collections.config_flags import config_flags
 
 from nasfas_jax import (
   audit,
+  compare_runs,
   evaluate,
   list_protocols,
   predict,
@@ -33,9 +34,15 @@ from nasfas_jax import (
   search,
   train,
 )
+from nasfas_jax import export as export_lib
 from nasfas_jax.data import index, protocols
 from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.report import family_table
+
+
+def judge(config, workdir: pathlib.Path) -> None:
+  """Runs the experiment 'evaluate', which says when to prepare the data."""
+  evaluate.evaluate(config, workdir, prepare_embedded)
 
 
 def compare(config, workdir: pathlib.Path) -> None:
@@ -55,6 +62,18 @@ def compare(config, workdir: pathlib.Path) -> None:
   experiment.compare(config, workdir, prepare_embedded)
 
 
+def export(config, workdir: pathlib.Path) -> None:
+  """Runs the experiment 'export'."""
+  export_lib.export(config, workdir, prepare_embedded)
+
+
+def calibrate(config, workdir: pathlib.Path) -> None:
+  """Runs the experiment 'calibrate'; imported late, as 'study' is."""
+  from nasfas_jax import calibrate as experiment
+
+  experiment.calibrate(config, workdir)
+
+
 def study(config, workdir: pathlib.Path) -> None:
   """Runs the experiment 'study'; imported late, as SciPy takes a second."""
   from nasfas_jax.study import experiment
@@ -72,18 +91,25 @@ def check_study(config) -> None:
 EXPERIMENTS = {
   'search': search.search,
   'train': train.train,
-  'evaluate': evaluate.evaluate,
+  'evaluate': judge,
   'predict': predict.predict,
+  'export': export,
+  'calibrate': calibrate,
+  'report': compare_runs.report,
   'protocols': list_protocols.list_protocols,
   'audit': audit.audit,
   'study': study,
   'compare': compare,
 }
-# What refuses a config before its data are rendered; 'compare' does so itself.
+# They make no run: no protocol chooses what they read.
+WITHOUT_RUN = ('protocols', 'predict', 'calibrate', 'report', 'audit')
+# They call `prepare_embedded` once they know that their checkpoint is sound.
+PREPARING = ('evaluate', 'compare')
+# What refuses a config before its data are rendered; `PREPARING` do so
+# themselves.
 CHECKS = {
   'search': search.check,
   'train': train.check,
-  'evaluate': evaluate.check,
   'study': check_study,
 }
 # It is rendered and needs no licence, so a run makes it when it is missing.
@@ -121,9 +147,13 @@ FLAGS['config'].parser = _ConfigParser('config')
 
 def default_workdir(config) -> pathlib.Path:
   """The workdir of a run without --workdir."""
+  if config.experiment == 'evaluate' and config.scores:
+    return pathlib.Path('runs') / f'evaluate-{pathlib.Path(config.scores).stem}'
   if config.experiment == 'evaluate' and config.checkpoint:
     name = config.protocol.replace('/', '-')
     return pathlib.Path(config.checkpoint) / 'evaluate' / name
+  if config.experiment == 'export' and config.checkpoint:
+    return pathlib.Path(config.checkpoint) / 'export'
   if config.experiment == 'train' and config.model != 'genotype':
     return pathlib.Path('runs') / f'train-{config.model}'
   return pathlib.Path('runs') / config.experiment
@@ -169,18 +199,24 @@ def run(config, workdir: pathlib.Path) -> None:
       f'{", ".join(EXPERIMENTS)}.'
     )
   run_config.check_fields(config)
-  if config.experiment in ('protocols', 'predict', 'audit'):
-    # They only print: no workdir is created.
+  if config.experiment in WITHOUT_RUN:
     if config.experiment == 'audit':
       prepare_embedded(config)
     EXPERIMENTS[config.experiment](config, workdir)
     return
+  if config.experiment == 'export':
+    # Its protocol is that of its checkpoint.
+    EXPERIMENTS[config.experiment](config, workdir)
+    progress.say(f'Everything is in {workdir}')
+    return
   names = family_table.members(config.protocol)
+  if config.scores:
+    # No protocol chooses their clips.
+    names = []
   if names and config.protocol not in protocols.all_protocols():
     run_family(config, workdir, names)
   else:
-    if config.experiment != 'compare':
-      # compare calls it itself, once it knows the protocol of its checkpoint.
+    if config.experiment not in PREPARING:
       prepare_embedded(config)
     EXPERIMENTS[config.experiment](config, workdir)
   progress.say(f'Everything is in {workdir}')
@@ -218,7 +254,8 @@ def run_family(config, workdir: pathlib.Path, names: list[str]) -> None:
         progress.say(f'{name}: no run in {source}')
         continue
       one.checkpoint = str(source)
-    prepare_embedded(one)
+    if config.experiment not in PREPARING:
+      prepare_embedded(one)
     folder = family_table.folder(workdir, name)
     EXPERIMENTS[config.experiment](one, folder)
     results[name] = family_table.read(folder)
@@ -231,6 +268,7 @@ def run_family(config, workdir: pathlib.Path, names: list[str]) -> None:
   progress.say(
     'Test results in percent: mean ± standard deviation over the protocols of '
     'a row. Figures marked "published" were measured by others.'
+    + family_table.note(results)
   )
   progress.say(family_table.table(results))
 

@@ -9,6 +9,9 @@ RENDERED_DATASET = 'synthetic_fas'
 
 SPOOF = 0
 LIVE = 1
+# Of a clip that is scored and not judged, for nobody said what it is. Its
+# attack type is ''.
+UNLABELLED = -1
 
 # The attack types of clips ("PAI species" in ISO/IEC 30107-3). 'live' is the
 # attack type of all live clips and of no other.

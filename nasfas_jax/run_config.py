@@ -10,7 +10,15 @@ from collections.abc import Iterable
 import ml_collections
 from flax import traverse_util
 
-from nasfas_configs import compare, default, predict, study
+from nasfas_configs import (
+  calibrate,
+  compare,
+  default,
+  export,
+  predict,
+  report,
+  study,
+)
 from nasfas_jax import files, progress
 
 FILE = 'config.json'
@@ -183,10 +191,11 @@ def _tuples(value):
 
 def _schema(content: dict) -> ml_collections.ConfigDict:
   """Every field that a run of this experiment has, with its default."""
-  alone = predict.get_config()
-  if content.get('experiment') == alone.experiment:
-    # It trains nothing and has fields of its own only.
-    return alone
+  for module in (predict, export, calibrate, report):
+    alone = module.get_config()
+    if content.get('experiment') == alone.experiment:
+      # It trains nothing and has fields of its own only.
+      return alone
   schema = default.get_config()
   for module in (compare, study):
     config = module.get_config()

@@ -5,7 +5,8 @@ import json
 
 import numpy as np
 
-from nasfas_jax import metrics
+from nasfas_jax import judgement, metrics
+from nasfas_jax.metrics import thresholds
 from nasfas_jax.models import search_spaces
 
 # Closes tags, attributes and formulas, and is outside ASCII.
@@ -109,39 +110,17 @@ def _write_scored(workdir, generator):
   scored = {
     s: _scores(generator, s, n) for s, n in (('dev', 200), ('test', 300))
   }
-  dev, test = scored['dev'], scored['test']
-  threshold = metrics.eer_threshold(dev['score'], dev['label'])
+  test = scored['test']
+  threshold = judgement.set_threshold(thresholds.Rule('eer'), scored, 'dev')
   results = {
     'protocol': 'synthetic_fas/cross_domain/night',
     'headline': ['hter', 'auc'],
     'model': {'name': 'genotype', 'num_parameters': 123456, 'gmac': 0.0789},
-    'threshold': {'value': threshold, 'rule': 'EER on dev', 'split': 'dev'},
-    'splits': {
-      split: _summary(c, c['label'] >= 0, threshold)
-      for split, c in scored.items()
-    },
-    'confidence': {
-      'level': 0.95,
-      **metrics.bootstrap_intervals(
-        *(test[n] for n in ('score', 'label', 'attack_type', 'subject')),
-        threshold,
-        num_samples=100,
-      ),
-    },
-    'per_domain': {
-      name: _summary(test, test['domain'] == name, threshold)
-      for name in ('night', 'office')
-    },
-    'per_type': {
-      kind: _summary(
-        test, np.isin(test['attack_type'], (kind, 'live')), threshold
-      )
-      for kind in _TYPES[1:]
-    },
+    **judgement.judge(scored, threshold, 'dev', bootstrap_samples=100, seed=0),
   }
   # A domain without spoofs, whose name is an attack on the page.
   only_live = (test['domain'] == 'night') & (test['label'] == 1)
-  results['per_domain'][HOSTILE] = _summary(test, only_live, threshold)
+  results['per_domain'][HOSTILE] = _summary(test, only_live, threshold['value'])
   _write_json(workdir / 'results.json', results)
   with open(workdir / 'scores.csv', 'w', encoding='utf-8', newline='') as file:
     names = list(test)
@@ -172,6 +151,13 @@ def _write_samples(workdir, generator, test):
     predicted=dome * (0.2 + 0.7 * live) + 0.2 * noise,
     depth=dome * live,
   )
+
+
+def write_run(workdir):
+  """Writes what a finished run is compared by; returns its results."""
+  workdir.mkdir(parents=True)
+  _write_json(workdir / 'genotype.json', GENOTYPE)
+  return _write_scored(workdir, np.random.default_rng(0))
 
 
 def write(workdir):

@@ -50,6 +50,7 @@ def test_the_shipped_trainings_pass(name):
     ('supernet.space', 'darts', 'cdcnpp, nasfas, vanilla'),
     ('train.schedule', 'linear', 'constant, cosine, step'),
     ('threshold_source', 'test', "'', dev, train"),
+    ('threshold', 'run', 'allowed: eer, apcer=RATE or bpcer=RATE with a rate'),
     ('log_every', 0, '1 to 1000000000'),
     ('search.weight_schedule', 'step', 'constant, cosine'),
     ('supernet.num_nodes', 17, '1 to 16'),

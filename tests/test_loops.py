@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import jax
 import ml_collections
@@ -194,6 +195,25 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
   assert results['model']['trained_on'] == config.protocol
   assert results['model']['step'] == 4
   assert not (tmp_path / 'other' / 'samples.npz').exists()
+  # It holds out replays, which the run was trained on.
+  assert results['seen']['status'] == 'seen'
+  assert results['seen']['shared']['attack_type'] == ['replay']
+
+  # The test clips alone are judged at the run's own threshold.
+  alone = tmp_path / 'data'
+  shutil.copytree(tiny_data_dir / 'synthetic_fas', alone / 'synthetic_fas')
+  (path,) = alone.rglob('index.jsonl')
+  lines = path.read_text().splitlines(keepends=True)
+  kept = [line for line in lines if json.loads(line)['split'] == 'test']
+  path.write_text(''.join(kept))
+  judged.protocol, judged.data.data_dir = config.protocol, str(alone)
+  judged.data.builder_config = ''
+  evaluate.evaluate(judged, tmp_path / 'alone')
+  there = files.read_json(workdir / 'results.json')
+  here = files.read_json(tmp_path / 'alone' / 'results.json')
+  assert here['splits'] == {'test': there['splits']['test']}
+  assert here['threshold']['rule'] == 'of the run: EER point of the dev clips'
+  assert here['seen']['status'] == 'own' and here['calibration'] is None
 
 
 def test_a_genotype_trains_with_theta_zero(searched, tiny_data_dir, tmp_path):

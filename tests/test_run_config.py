@@ -132,15 +132,15 @@ def test_a_run_writes_down_no_field_that_could_not_be_read():
 
 def test_configs_are_found_by_name():
   assert run_config.names() == [
-    *('compare', 'evaluate', 'predict', 'protocols'),
-    *('search', 'study', 'train'),
+    *('audit', 'calibrate', 'compare', 'evaluate', 'export', 'predict'),
+    *('protocols', 'report', 'search', 'study', 'train'),
   ]
   path, _, variants = run_config.locate('search:debug,type').partition(':')
   assert pathlib.Path(path).is_absolute() and path.endswith('/search.py')
   assert pathlib.Path(path).is_file() and variants == 'debug,type'
   # A file is taken as it is given.
   assert run_config.locate(f'{path}:debug') == f'{path}:debug'
-  with pytest.raises(ValueError, match="'variants'; known by name: compare, e"):
+  with pytest.raises(ValueError, match="'variants'; known by name: audit, ca"):
     run_config.locate('variants')
   with pytest.raises(ValueError, match="no file 'nope/search.py'; configs kno"):
     run_config.locate('nope/search.py:debug')

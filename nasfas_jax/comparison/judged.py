@@ -11,6 +11,7 @@ from nasfas_jax.comparison import parity, twins
 from nasfas_jax.comparison.source import Source
 from nasfas_jax.data import protocols
 from nasfas_jax.data.index import Row
+from nasfas_jax.metrics import thresholds
 
 # (predict, rows, title) -> the score of every clip.
 Score = Callable[[scoring.Predict, Sequence[Row], str], np.ndarray]
@@ -41,6 +42,7 @@ def judge(
   form: inputs.InputForm,
   score: Score,
   selection: protocols.Selection,
+  rule: thresholds.Rule,
 ) -> dict:
   """Metrics of the test clips by the dev clips' threshold, for both.
 
@@ -49,6 +51,7 @@ def judge(
     form: of its input.
     score: what gives every clip its score by a predict function.
     selection: the protocol's clips.
+    rule: of the threshold.
 
   Returns:
     {'jax', 'torch'}: a threshold and the metrics of `metrics.summarise`;
@@ -67,7 +70,11 @@ def judge(
   found, scores = {}, {}
   for name, predict in predicts.items():
     values = scores[name] = score(predict, rows, f'Scoring with {name}')
-    threshold = float(metrics.eer_threshold(values[:split], labels[:split]))
+    threshold = rule.number
+    if rule.kind != 'value':
+      threshold = thresholds.choose(
+        rule, values[:split], labels[:split], types[:split]
+      )
     found[name] = {
       'threshold': threshold,
       **metrics.summarise(

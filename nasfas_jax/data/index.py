@@ -134,8 +134,8 @@ def load_index(
       row = _read_row(line)
     except ValueError as error:
       raise ValueError(
-        f'{str(path)!r} is damaged in line {number}: {error}. Delete its '
-        'folder and prepare the dataset again.'
+        f'{str(path)!r} is damaged in line {number}: {error}. Prepare the '
+        'dataset again, with --replace.'
       ) from error
     row['folder'] = str(folder)
     row['position'] = positions[row['tfds_split']]
@@ -215,6 +215,57 @@ def subject(row: Row) -> str:
 def subjects(rows: Sequence[Row]) -> set[str]:
   """The subjects of clips, see `subject`."""
   return {subject(row) for row in rows}
+
+
+# The fields by which a protocol may hold out clips.
+HOLDING_FIELDS = (
+  'dataset',
+  'session',
+  'camera',
+  'light',
+  'medium',
+  'attack_type',
+  'attack_detail',
+)
+
+
+def values(rows: Sequence[Row], field: str) -> set[str]:
+  """The values of a field, without ''; of attacks only for attack fields."""
+  attacks = field in ('attack_type', 'attack_detail')
+  return {
+    row[field]
+    for row in rows
+    if row.get(field) and not (attacks and row['label'] == 1)
+  }
+
+
+def held_out(
+  train: Sequence[Row], test: Sequence[Row], domain_field: str
+) -> dict[str, set[str]]:
+  """The fields whose test values are not in the train set, with those values.
+
+  Over datasets, the codes of rooms and cameras do not compare, so a held-out
+  dataset counts instead of them. The attack's own code divides attack types
+  further: it counts for a protocol that holds out nothing else, such as the
+  printers of OULU-NPU 2.
+
+  Args:
+    train: the train set; if it is empty, `domain_field` and the attack type
+      count as held out.
+    test: the test set.
+    domain_field: the field that names a clip's domain.
+  """
+  found = {}
+  fields = HOLDING_FIELDS if train else (domain_field, 'attack_type')
+  for field in fields:
+    if field == 'attack_detail' and found:
+      continue
+    if field != 'attack_type' and 'dataset' in found:
+      continue
+    tested = values(test, field)
+    if tested and not tested & values(train, field):
+      found[field] = tested
+  return found
 
 
 def fingerprint(rows: Sequence[Row]) -> str:

@@ -11,6 +11,7 @@ needs, the metric is None. All results are plain Python values.
 """
 
 from nasfas_jax.metrics.bootstrap import bootstrap_intervals
+from nasfas_jax.metrics.fixed_rates import at_fixed_rates, det
 from nasfas_jax.metrics.rates import (
   apcer_by_type,
   auc,
@@ -24,9 +25,11 @@ from nasfas_jax.metrics.rates import (
 
 __all__ = [
   'apcer_by_type',
+  'at_fixed_rates',
   'auc',
   'bootstrap_intervals',
   'bpcer',
+  'det',
   'eer',
   'eer_threshold',
   'roc',

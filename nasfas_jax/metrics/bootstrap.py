@@ -1,10 +1,11 @@
 """Bootstrap intervals of the metrics, over resampled subjects."""
 
+import collections
 from collections.abc import Sequence
 
 import numpy as np
 
-from nasfas_jax.metrics import operating_points
+from nasfas_jax.metrics import fixed_rates, operating_points, rates
 
 # Elements of a block of bootstrap weights; limits memory, not the result.
 _BLOCK_SIZE = 1 << 21
@@ -20,7 +21,7 @@ def bootstrap_intervals(
   num_samples: int = 1000,
   confidence: float = 0.95,
   seed: int = 0,
-) -> dict[str, list[float] | None]:
+) -> dict[str, object]:
   """Percentile intervals of metrics over resampled subjects.
 
   Clips of one person are not independent, so whole subjects are drawn with
@@ -39,8 +40,10 @@ def bootstrap_intervals(
     seed: same seed, same intervals.
 
   Returns:
-    [low, high] for `hter`, `acer`, `apcer_max`, `bpcer`, `eer` and `auc`. None
-    if a class is missing, or if there are fewer than two subjects.
+    [low, high] for `hter`, `acer`, `apcer_max`, `apcer_pooled`, `bpcer`, `eer`
+    and `auc`, and for the rates in `bpcer_at_apcer`, `apcer_at_bpcer` and
+    `error_at_share`, in the form of `rates.summarise`. None if a class is
+    missing, or if there are fewer than two subjects.
   """
   scores, live = operating_points.check_scores(
     scores, labels, attack_types=attack_types, subjects=subjects
@@ -54,13 +57,20 @@ def bootstrap_intervals(
     np.asarray(subjects, str), return_inverse=True
   )
   intervals = dict.fromkeys(('hter', 'acer', 'apcer_max', 'bpcer'))
-  intervals |= dict.fromkeys(('eer', 'auc'))
+  intervals |= dict.fromkeys(('eer', 'auc', 'apcer_pooled'))
+  limits = [f'{limit:g}' for limit in fixed_rates.LIMITS]
+  for name in fixed_rates.NAMES:
+    intervals[name] = {
+      limit: dict.fromkeys(fixed_rates.POOLINGS) for limit in limits
+    }
+  intervals['error_at_share'] = {f'{s:g}': None for s in rates.ATTACK_SHARES}
   if len(names) < 2:
     return intervals
 
   draws = _draw_subjects(subject_index, live, num_samples, seed)
   attack_types = np.asarray(attack_types, str)
-  samples = {name: [] for name in intervals}
+  # Path in `intervals` -> its values, a block at a time.
+  samples = collections.defaultdict(list)
   block = max(1, _BLOCK_SIZE // len(scores))
   for start in range(0, num_samples, block):
     weights = draws[start : start + block][:, subject_index]
@@ -71,23 +81,33 @@ def bootstrap_intervals(
     num_live = weights @ live.astype(np.int64)
     rejected = weights @ (live & ~accepted).astype(np.int64)
     if not live.all():
-      apcer = passed / np.maximum(attacks, 1)
-      samples['apcer_max'].append(apcer.max(axis=1))
-    if live.any():
-      samples['bpcer'].append(rejected / num_live)
-    if live.any() and not live.all():
-      bona_fide = samples['bpcer'][-1]
+      worst = (passed / np.maximum(attacks, 1)).max(axis=1)
       pooled = passed.sum(axis=1) / attacks.sum(axis=1)
-      samples['hter'].append((pooled + bona_fide) / 2)
-      samples['acer'].append((samples['apcer_max'][-1] + bona_fide) / 2)
+      samples['apcer_max',].append(worst)
+      samples['apcer_pooled',].append(pooled)
+    if live.any():
+      bona_fide = rejected / num_live
+      samples['bpcer',].append(bona_fide)
+    if live.any() and not live.all():
+      samples['hter',].append((pooled + bona_fide) / 2)
+      samples['acer',].append((worst + bona_fide) / 2)
+      for share in rates.ATTACK_SHARES:
+        samples['error_at_share', f'{share:g}'].append(
+          share * pooled + (1 - share) * bona_fide
+        )
       curve = operating_points.count_errors(scores, live, weights)
-      samples['eer'].append(operating_points.eer_points(curve)[0])
-      samples['auc'].append(operating_points.areas(curve))
+      samples['eer',].append(operating_points.eer_points(curve)[0])
+      samples['auc',].append(operating_points.areas(curve))
+      found = fixed_rates.all_points(scores, live, attack_types, weights, curve)
+      for path, values in found.items():
+        samples[path].append(values)
   tail = (1 - confidence) / 2
-  for name, blocks in samples.items():
-    if blocks:
-      bounds = np.quantile(np.concatenate(blocks), (tail, 1 - tail))
-      intervals[name] = [float(bound) for bound in bounds]
+  for (*parents, name), blocks in samples.items():
+    bounds = np.quantile(np.concatenate(blocks), (tail, 1 - tail))
+    place = intervals
+    for parent in parents:
+      place = place[parent]
+    place[name] = [float(bound) for bound in bounds]
   return intervals
 
 

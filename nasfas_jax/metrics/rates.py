@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nasfas_jax.metrics import operating_points
+from nasfas_jax.metrics import fixed_rates, operating_points
+
+# Shares of attacks among all clips, for the error that a user would see.
+ATTACK_SHARES = (0.01, 0.1, 0.5)
 
 
 def eer(
@@ -181,8 +184,11 @@ def summarise(
     A dict ready for JSON. `apcer_max` is the APCER of ISO/IEC 30107-3, that of
     the worst attack type, and `acer` is its mean with `bpcer`. `apcer_pooled`
     takes all attacks as one type; its mean with `bpcer` is `acer_pooled`, also
-    called `hter`. `eer`, `auc` and `tpr_at_fpr` do not depend on the threshold.
-    A metric is None if a class that it needs is missing.
+    called `hter`. `error_at_share` is the share of wrong decisions where the
+    given share of clips are attacks, of all types as in this split. `eer`,
+    `auc`, `tpr_at_fpr` and the rates of `fixed_rates.at_fixed_rates`
+    (`bpcer_at_apcer`, `apcer_at_bpcer`) do not depend on the threshold. A
+    metric is None if a class that it needs is missing.
   """
   by_type = apcer_by_type(scores, labels, attack_types, threshold)
   checked, live = operating_points.check_scores(scores, labels)
@@ -205,7 +211,14 @@ def summarise(
     'accuracy': _mean(accepted == live),
     'eer': eer(scores, labels)[0],
     'auc': auc(scores, labels),
+    'error_at_share': {
+      f'{share:g}': None
+      if pooled is None
+      else share * apcer_pooled + (1 - share) * rejected
+      for share in ATTACK_SHARES
+    },
     'tpr_at_fpr': {f'{x:g}': tpr_at_fpr(scores, labels, x) for x in fprs},
+    **fixed_rates.at_fixed_rates(scores, labels, attack_types),
   }
 
 

@@ -6,6 +6,7 @@ data gives the same text. Rates are in [0, 1].
 
 import contextlib
 import io
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 import matplotlib
@@ -50,6 +51,8 @@ _STYLE = {
 _MAX_POINTS = 1000
 _MAX_SNAPSHOTS = 200
 _BINS = 40
+_DASHES = ('-', '--', ':')
+_DET_TICKS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 _EDGES_PER_ROW = 10
 
 
@@ -206,6 +209,82 @@ def roc_curves(
   return file.getvalue()
 
 
+def det_curves(
+  curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+  operating_points: Mapping[str, tuple[float, float]],
+) -> str:
+  """Draws detection error trade-offs on normal-deviate axes.
+
+  Args:
+    curves: (APCER, BPCER) by name, see `metrics.det`. Rates below 0.1 % are
+      drawn at the edge.
+    operating_points: (APCER, BPCER) at the threshold in use, by name.
+  """
+  with svg_figure(9.5, 4.8) as (figure, file):
+    axes, aside = figure.subplots(1, 2, width_ratios=(5, 3))
+    # The legend has a place of its own, whatever the number of curves.
+    aside.set_axis_off()
+    for place, (name, curve) in enumerate(curves.items()):
+      colour = _LINES[place % len(_LINES)]
+      style = _DASHES[place // len(_LINES) % len(_DASHES)]
+      axes.plot(
+        *map(_deviates, _corners(*curve)),
+        color=colour,
+        linestyle=style,
+        label=_text(name),
+      )
+      if name in operating_points:
+        point = (_deviates(np.array([x])) for x in operating_points[name])
+        axes.plot(
+          *point,
+          'o',
+          color=colour,
+          markeredgecolor='white',
+          markersize=7,
+          clip_on=False,
+          zorder=3,
+        )
+    ticks = _deviates(np.array(_DET_TICKS))
+    names = [f'{100 * tick:g}' for tick in _DET_TICKS]
+    axes.set_xticks(ticks, names)
+    axes.set_yticks(ticks, names)
+    axes.set_xlim(ticks[0], ticks[-1])
+    axes.set_ylim(ticks[0], ticks[-1])
+    axes.plot(ticks, ticks, color='#c5ccd3', linestyle='--', linewidth=1)
+    axes.set_xlabel('APCER (%): spoof clips accepted')
+    axes.set_ylabel('BPCER (%): live clips rejected')
+    axes.set_title('the dot is the threshold in use')
+    aside.legend(*axes.get_legend_handles_labels(), loc='upper left')
+  return file.getvalue()
+
+
+def reliability(bins: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+  """Draws how often clips are live against the probability that they are.
+
+  Args:
+    bins: of each split: 'probability', 'live' and 'clips', see
+      `calibration.judge`. The area of a marker grows with its clips.
+  """
+  with svg_figure(9.5, 3.7) as (figure, file):
+    axes, numbers = figure.subplots(1, 2)
+    axes.plot((0, 1), (0, 1), color='#c5ccd3', linestyle='--', linewidth=1)
+    for colour, (name, found) in zip(_LINES, bins.items(), strict=False):
+      x = np.array([entry['probability'] for entry in found])
+      y = np.array([entry['live'] for entry in found])
+      clips = np.array([entry['clips'] for entry in found])
+      axes.plot(x, y, 'o-', color=colour, markersize=4, label=_text(name))
+      numbers.plot(x, clips / clips.sum(), 'o-', color=colour, markersize=4)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_ylabel('share of live clips')
+    axes.legend(loc='upper left')
+    numbers.set_ylim(0, None)
+    numbers.set_ylabel('share of all clips')
+    for panel in (axes, numbers):
+      panel.set_xlim(-0.02, 1.02)
+      panel.set_xlabel('probability of live, from the score')
+  return file.getvalue()
+
+
 def score_histograms(
   scores: Mapping[str, Mapping[str, np.ndarray]], threshold: float | None
 ) -> str:
@@ -294,6 +373,13 @@ def _thin(length: int, most: int) -> np.ndarray:
   )
 
 
+def _deviates(rates: np.ndarray) -> np.ndarray:
+  """The normal deviates of rates, which are clipped to 0.1 and 99.9 %."""
+  normal = statistics.NormalDist()
+  clipped = np.clip(rates, _DET_TICKS[0], 1 - _DET_TICKS[0])
+  return np.array([normal.inv_cdf(rate) for rate in clipped.tolist()])
+
+
 def _corners(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Drops the points inside vertical and horizontal runs of a curve."""
   inner = (
@@ -307,4 +393,6 @@ def _corners(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _text(name: object) -> str:
   """A name in ASCII, which every font has."""
   text = str(name).encode('ascii', 'backslashreplace').decode()
-  return ''.join(c if c.isprintable() else '?' for c in text)
+  text = ''.join(c if c.isprintable() else '?' for c in text)
+  # A legend leaves out names that start with an underscore.
+  return f' {text}' if text.startswith('_') else text

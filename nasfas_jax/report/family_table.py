@@ -49,20 +49,77 @@ def table(results: Mapping[str, Mapping]) -> str:
 
   Returns:
     One row per group: its metrics in percent, as mean and standard deviation
-    over its protocols, and its published figures, marked as such.
+    over its protocols, and its published figures, marked as such. Protocols
+    whose test domains or attack types the run was trained on have a row of
+    their own, without published figures, and do not count in the group's. Over
+    several datasets, HTER stands for both ways of taking the threshold.
   """
   lines = []
   for group, names in groups(list(results)).items():
-    headline = protocols.get_protocol(names[0]).headline
-    cells = [group, str(len(names))]
-    for metric in headline:
-      values = [results[name]['splits']['test'][metric] for name in names]
-      cells.append(f'{metric} {_spread(values)}')
     dataset = group.partition('/')[0]
     methods = protocols.published(dataset).get(group, {})
-    cells += [_published(*method) for method in methods.items()]
-    lines.append(f'| {" | ".join(cells)} |')
+    for words in (_COUNTED, _SEEN, _UNKNOWN):
+      chosen = [name for name in names if _standing(results[name]) == words]
+      if not chosen:
+        continue
+      cells = [group, str(len(chosen)), *_figures(results, chosen)]
+      if words == _COUNTED:
+        cells += [_published(*method) for method in methods.items()]
+      else:
+        cells[0] = f'{group}, {words}: {", ".join(chosen)}'
+      lines.append(f'| {" | ".join(cells)} |')
   return '\n'.join(lines)
+
+
+def note(results: Mapping[str, Mapping]) -> str:
+  """What to know about the rows of `table`; '' if nothing."""
+  found = {_standing(content) for content in results.values()}
+  if found == {_COUNTED}:
+    return ''
+  text = (
+    ' A protocol counts in the mean of its group if it holds out a domain or '
+    'an attack type that the run was not trained on; the others are apart.'
+  )
+  if _UNKNOWN in found:
+    text += ' An old run has not recorded what it was trained on.'
+  return text
+
+
+_COUNTED = ''
+_SEEN = 'seen in training'
+_UNKNOWN = 'not known whether seen in training'
+
+
+def _standing(content: Mapping) -> str:
+  """Whether an evaluation counts in the mean of its group."""
+  status = content.get('seen', {}).get('status', 'own')
+  return {'seen': _SEEN, 'unknown': _UNKNOWN}.get(status, _COUNTED)
+
+
+def _figures(results: Mapping[str, Mapping], names: Sequence[str]) -> list[str]:
+  """The cells of the metrics of a row."""
+  protocol = protocols.get_protocol(names[0])
+  # Of unlabelled test clips there are no figures.
+  tests = [results[name]['splits'].get('test', {}) for name in names]
+  cells = []
+  for metric in protocol.headline:
+    spread = _spread([test.get(metric) for test in tests])
+    if metric == 'hter' and len(protocol.datasets) > 1:
+      sources = {
+        results[name].get('threshold', {}).get('split', '') for name in names
+      }
+      cells.append(f'hter (threshold of {"/".join(sorted(sources))}) {spread}')
+      eers = [results[name].get('test_eer') or {} for name in names]
+      spread = _spread([eer.get('hter') for eer in eers])
+      cells.append(
+        f"hter (test clips' own EER threshold, as published) {spread}"
+      )
+    else:
+      cells.append(f'{metric} {spread}')
+  if len(protocol.datasets) > 1:
+    rates = [test.get('tpr_at_fpr', {}).get('0.01') for test in tests]
+    cells.append(f'tpr at fpr 1 % {_spread(rates)}')
+  return cells
 
 
 def _published(method: str, figures: Mapping[str, tuple[float, float]]) -> str:

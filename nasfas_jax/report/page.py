@@ -5,7 +5,6 @@ can be written again at any time. The same files give the same bytes.
 """
 
 import base64
-import csv
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,14 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from nasfas_jax import files, metrics, run_config, run_log
+from nasfas_jax import (
+  files,
+  metrics,
+  records,
+  run_config,
+  run_log,
+  score_table,
+)
 from nasfas_jax.models import search_spaces
 from nasfas_jax.report import cell_drawing, charts, style, tables
 
@@ -33,8 +39,7 @@ def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
     The path of the report.
 
   Raises:
-    ValueError: if scores.csv has a score that is not finite or an unknown
-      label, and as `run_config.read`.
+    ValueError: as `score_table.read` and `run_config.read`.
   """
   workdir = pathlib.Path(workdir)
   config = {}
@@ -43,15 +48,27 @@ def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
   genotype = _read_json(workdir / 'genotype.json')
   results = _read_json(workdir / 'results.json')
   entries = run_log.read_metrics(workdir / 'metrics.jsonl')
-  scores = _read_scores(workdir / 'scores.csv')
+  path = workdir / 'scores.csv'
+  # Clips without a label have no place in a chart of errors.
+  scores = {
+    split: score_table.labelled(columns)
+    for split, columns in (
+      score_table.read(path) if path.exists() else {}
+    ).items()
+  }
+  scores = {
+    k: columns for k, columns in scores.items() if len(columns['label'])
+  }
   threshold = results.get('threshold', {}).get('value')
 
   sections = {
     'Results': tables.results_table(results),
-    'Searched cells': _cells(genotype),
+    'Searched cells': cells(genotype),
     'Operation weights over time': _alphas(entries, genotype, config),
     'Training curves': _curves(entries),
     'ROC': _roc(scores, threshold),
+    'DET': _det(scores, threshold),
+    'Calibration': _calibration(results.get('calibration')),
     'Scores by attack type': _histograms(scores, threshold),
     'Clips and depth maps': _samples(workdir / 'samples.npz', threshold),
     'By attack type': tables.groups_table(
@@ -77,22 +94,8 @@ def _read_json(path: pathlib.Path) -> dict:
   return files.read_json(path) if path.exists() else {}
 
 
-def _read_scores(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
-  """Split -> its columns label, attack_type and score, in file order."""
-  if not path.exists():
-    return {}
-  with open(path, encoding='utf-8', newline='') as file:
-    rows = list(csv.DictReader(file))
-  return {
-    split: {
-      name: np.array([kind(row[name]) for row in rows if row['split'] == split])
-      for name, kind in (('label', int), ('attack_type', str), ('score', float))
-    }
-    for split in dict.fromkeys(row['split'] for row in rows)
-  }
-
-
-def _cells(genotype: Mapping) -> str:
+def cells(genotype: Mapping) -> str:
+  """The drawings of a genotype's cells, and where it is from."""
   parts = []
   for level, cells in genotype.get('cells', {}).items():
     for number, cell in enumerate(cells, 1):
@@ -197,6 +200,52 @@ def _roc(scores: Mapping[str, Mapping], threshold: float | None) -> str:
   return style.chart(chart, '', f'ROC curves: {"; ".join(areas)}.')
 
 
+def _det(scores: Mapping[str, Mapping], threshold: float | None) -> str:
+  """The test clips' trade-off of errors, for each attack type and for all."""
+  part = 'test' if 'test' in scores else next(iter(scores), None)
+  if part is None:
+    return ''
+  columns = scores[part]
+  kinds = np.unique(columns['attack_type'][columns['label'] == 0]).tolist()
+  chosen = {'all types': columns['label'] >= 0} if len(kinds) > 1 else {}
+  for kind in kinds:
+    chosen[kind] = (columns['label'] == 1) | (columns['attack_type'] == kind)
+  curves, points, spoken = {}, {}, []
+  for kind, rows in chosen.items():
+    values, labels = columns['score'][rows], columns['label'][rows]
+    curve = metrics.det(values, labels)
+    if curve is None:
+      return ''
+    name = f'{kind}, EER {tables.percent(metrics.eer(values, labels)[0])} %'
+    curves[name] = curve
+    spoken.append(name)
+    if threshold is not None:
+      points[name] = (
+        np.mean(values[labels == 0] > threshold),
+        np.mean(values[labels == 1] <= threshold),
+      )
+  if not curves:
+    return ''
+  chart = charts.det_curves(curves, points)
+  return style.paragraph(
+    f'Both errors of the {part} clips at every threshold, by attack type, on '
+    'axes where normal distributions give straight lines. Lower left is better.'
+  ) + style.chart(chart, '', f'DET curves: {"; ".join(spoken)}.')
+
+
+def _calibration(calibration: Mapping | None) -> str:
+  table = tables.calibration_table(calibration)
+  if not table:
+    return ''
+  judged = {part: of for part, of in calibration['splits'].items() if of}
+  spoken = '; '.join(
+    f'{part}: expected calibration error {tables.percent(of["ece"])} %'
+    for part, of in judged.items()
+  )
+  chart = charts.reliability({part: of['bins'] for part, of in judged.items()})
+  return table + style.chart(chart, 'Reliability', f'{spoken}.')
+
+
 def _histograms(scores: Mapping[str, Mapping], threshold: float | None) -> str:
   if not scores:
     return ''
@@ -227,31 +276,40 @@ def _samples(path: pathlib.Path, threshold: float | None) -> str:
     samples = {name: file[name][:_MAX_SAMPLES] for name in file.files}
   order = np.lexsort((samples['clip_id'], samples['attack_type']))
   order = sorted(order, key=lambda i: -samples['label'][i])
-  cards = []
-  for i in order:
-    label, score = int(samples['label'][i]), float(samples['score'][i])
-    verdict = ''
-    if threshold is not None:
-      verdict = 'right' if (score > threshold) == (label == 1) else 'wrong'
-    pictures = {
+  shown = [clip_card(samples, i, threshold) for i in order]
+  return style.paragraph(
+    'Left to right: frame, dynamic image, true depth, predicted depth. Maps '
+    'run from 0 (dark) to 1 (bright); the target of an attack is 0.'
+  ) + style.cards(shown)
+
+
+def clip_card(
+  samples: Mapping[str, np.ndarray], i: int, threshold: float | None
+) -> str:
+  """The card of one clip.
+
+  Args:
+    samples: the content of samples.npz.
+    i: place of the clip.
+    threshold: live if score > threshold; None leaves out the verdict.
+  """
+  label, score = int(samples['label'][i]), float(samples['score'][i])
+  verdict = ''
+  # A clip without a label is neither.
+  if threshold is not None and label != records.UNLABELLED:
+    verdict = 'right' if (score > threshold) == (label == 1) else 'wrong'
+  return style.card(
+    {
       'frame': _png(samples['image'][i]),
       'dynamic image': _png(samples['dynamic'][i]),
       'true depth': _map_png(samples['depth'][i]),
       'predicted depth': _map_png(samples['predicted'][i]),
-    }
-    cards.append(
-      style.card(
-        pictures,
-        title=str(samples['attack_type'][i]),
-        text=f'score {score:.4f}',
-        detail=f'{samples["clip_id"][i]} · {samples["domain"][i]}',
-        verdict=verdict,
-      )
-    )
-  return style.paragraph(
-    'Left to right: frame, dynamic image, true depth, predicted depth. Maps '
-    'run from 0 (dark) to 1 (bright); the target of an attack is 0.'
-  ) + style.cards(cards)
+    },
+    title=str(samples['attack_type'][i]),
+    text=f'score {score:.4f}',
+    detail=f'{samples["clip_id"][i]} · {samples["domain"][i]}',
+    verdict=verdict,
+  )
 
 
 def _png(image: np.ndarray) -> str:

@@ -60,6 +60,11 @@ svg.cell circle { fill: var(--card); stroke: var(--text);
   stroke-width: 1.4; }
 svg.cell .unused { opacity: .35; }
 .head { fill: var(--accent); } .output .head { fill: var(--soft); }
+.columns { display: grid; gap: 12px 28px;
+  grid-template-columns: repeat(auto-fit, minmax(330px, 1fr)); }
+.columns > div { min-width: 0; overflow-x: auto; }
+.columns h3 { font-size: 15px; font-weight: 600; margin: 0 0 8px;
+  overflow-wrap: anywhere; }
 .cards { display: grid; gap: 12px;
   grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); }
 .card { background: var(--card); border: 1px solid var(--line);
@@ -144,7 +149,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     for first, *rest in rows
   )
   return (
-    f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n'
+    # Focusable, so that keys scroll a table that is too wide.
+    f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>\n'
     f'<tbody>{body}</tbody></table></div>\n'
   )
 
@@ -212,6 +218,18 @@ def card(
 def cards(items: Sequence[str]) -> str:
   """Returns cards in a grid."""
   return '<div class="cards">' + '\n'.join(items) + '</div>\n'
+
+
+def columns(items: Sequence[tuple[str, str]]) -> str:
+  """Returns (heading, HTML) side by side, as far as the width allows."""
+  return (
+    '<div class="columns">'
+    + '\n'.join(
+      f'<div><h3>{_escape(heading)}</h3>{content}</div>'
+      for heading, content in items
+    )
+    + '</div>\n'
+  )
 
 
 def _escape(text: object) -> str:

@@ -69,6 +69,7 @@ def results_table(results: Mapping) -> str:
     heading = f'TPR at FPR {100 * float(fpr):g} %'
     meaning = 'live clips accepted at this share of accepted attacks'
     rows.append([heading, *map(percent, rates), '', meaning])
+  rows += _fixed_rows(splits, confidence) + _error_rows(splits, confidence)
   for name in ('num_live', 'num_spoof'):
     counts = (str(summary.get(name, '–')) for summary in splits.values())
     kind = name.removeprefix('num_')
@@ -79,6 +80,9 @@ def results_table(results: Mapping) -> str:
       f'Live when the score exceeds {threshold["value"]:.6g} '
       f'({threshold.get("rule", "")}).'
     )
+  if threshold.get('warning'):
+    facts.append(threshold['warning'])
+  facts += _other_facts(results)
   facts.append(
     f'The large figures are those of the {judged} split. Intervals are from a '
     'bootstrap over subjects.'
@@ -88,6 +92,128 @@ def results_table(results: Mapping) -> str:
     + style.paragraph(' '.join(facts))
     + style.table(heads, rows)
   )
+
+
+def _fixed_rows(splits: Mapping, confidence: Mapping) -> list[list[str]]:
+  """BPCER at fixed APCER and the reverse, a row for each limit and pooling."""
+  rows = []
+  for name, free, fixed in (
+    ('bpcer_at_apcer', 'BPCER', 'APCER'),
+    ('apcer_at_bpcer', 'APCER', 'BPCER'),
+  ):
+    found = {split: summary.get(name, {}) for split, summary in splits.items()}
+    limits = dict.fromkeys(limit for rates in found.values() for limit in rates)
+    for limit in limits:
+      for pooling, words in _POOLINGS.items():
+        rates = (of.get(limit, {}).get(pooling) for of in found.values())
+        bounds = confidence.get(name, {}).get(limit, {}).get(pooling)
+        rows.append(
+          [
+            f'{free} at {fixed} {100 * float(limit):g} %, {pooling}',
+            *map(percent, rates),
+            _interval(bounds),
+            f'the threshold set on these very clips; APCER of {words}',
+          ]
+        )
+  return rows
+
+
+_POOLINGS = {
+  'worst': 'the worst attack type',
+  'pooled': 'all attacks as one type',
+}
+
+
+def _error_rows(splits: Mapping, confidence: Mapping) -> list[list[str]]:
+  """The share of wrong decisions by the share of attacks."""
+  found = {
+    s: summary.get('error_at_share', {}) for s, summary in splits.items()
+  }
+  shares = dict.fromkeys(share for rates in found.values() for share in rates)
+  return [
+    [
+      f'Error at {100 * float(share):g} % attacks',
+      *(percent(rates.get(share)) for rates in found.values()),
+      _interval(confidence.get('error_at_share', {}).get(share)),
+      'wrong decisions where this share of the clips are attacks',
+    ]
+    for share in shares
+  ]
+
+
+def _other_facts(results: Mapping) -> list[str]:
+  """Sentences on what qualifies the figures."""
+  facts = []
+  eer = results.get('test_eer')
+  if eer:
+    facts.append(
+      f"At the test clips' own EER threshold, {eer['value']:.6g}, as much of "
+      f'the literature takes it, HTER is {percent(eer["hter"])} % and ACER '
+      f'{percent(eer["acer"])} %.'
+    )
+  for part, number in results.get('unlabelled', {}).items():
+    if number:
+      facts.append(
+        f'{number} of the {part} clips have no label and are not counted.'
+      )
+  seen = results.get('seen', {})
+  if seen.get('status') == 'seen':
+    shared = '; '.join(
+      f'{field}: {", ".join(values)}'
+      for field, values in seen.get('shared', {}).items()
+    )
+    facts.append(
+      'The network was trained on what this protocol tests '
+      f'({shared or "it holds out neither a domain nor an attack type"}).'
+    )
+  return facts
+
+
+def calibration_table(calibration: Mapping | None) -> str:
+  """How well probabilities from the score hold, a column for each split."""
+  if not calibration:
+    return ''
+  splits = {k: v for k, v in calibration['splits'].items() if v}
+  rows = [
+    [
+      heading,
+      *(
+        f'{100 * of[name]:.2f}' if rate else f'{of[name]:.4f}'
+        for of in splits.values()
+      ),
+      meaning,
+    ]
+    for name, heading, rate, meaning in _CALIBRATION
+  ]
+  text = (
+    f'{calibration["method"]}, fitted on the {calibration["split"]} clips: the '
+    'probability of live is 1 / (1 + exp(-(slope * score + offset))) with '
+    f'slope {calibration["slope"]:.6g} and offset {calibration["offset"]:.6g}. '
+    'Where it was fitted it must hold; what counts is how it holds elsewhere.'
+  )
+  return style.paragraph(text) + style.table(
+    ('measure', *splits, 'meaning'), rows
+  )
+
+
+# (name, heading, in percent, meaning).
+_CALIBRATION = (
+  (
+    'expected_error',
+    'Error foretold (%)',
+    True,
+    'wrong decisions by the probabilities, at equal chances of both classes',
+  ),
+  ('error', 'Error that came (%)', True, 'the same by the labels: HTER'),
+  (
+    'ece',
+    'ECE (%)',
+    True,
+    'mean distance of probability and share of live clips, in ten bins',
+  ),
+  ('brier', 'Brier score', False, "squared error; a coin's is 0.25"),
+  ('log_loss', 'Log loss', False, "in nats; a coin's is 0.693"),
+)
 
 
 def groups_table(groups: Mapping[str, Mapping] | None, kind: str) -> str:

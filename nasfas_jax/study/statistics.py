@@ -1,6 +1,5 @@
 """Statistics of runs that differ in their seed or in one setting."""
 
-import csv
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from nasfas_jax import score_table
 from nasfas_jax.metrics import operating_points
 
 
@@ -30,13 +30,12 @@ class Scores:
 
 def read_scores(path: pathlib.Path) -> Scores:
   """The test clips of a scores.csv."""
-  with open(path, encoding='utf-8', newline='') as file:
-    rows = [row for row in csv.DictReader(file) if row['split'] == 'test']
+  columns = score_table.labelled(score_table.read(path)['test'])
   return Scores(
-    subjects=np.array([row['subject'] for row in rows]),
-    labels=np.array([int(row['label']) for row in rows]),
-    types=np.array([row['attack_type'] for row in rows]),
-    scores=np.array([float(row['score']) for row in rows]),
+    subjects=columns['subject'],
+    labels=columns['label'],
+    types=columns['attack_type'],
+    scores=columns['score'],
   )
 
 

@@ -57,7 +57,19 @@ def test_summary_is_the_hand_worked_one():
     'eer': 5 / 24,
     # Pairs won by live: 9 and 8 beat all 6, 6 beats 5, 4 beats 4; of 24.
     'auc': 21 / 24,
+    'error_at_share': {
+      '0.01': pytest.approx(0.01 * 2 / 6 + 0.99 / 4),
+      '0.1': pytest.approx(0.1 * 2 / 6 + 0.9 / 4),
+      '0.5': pytest.approx((2 / 6 + 1 / 4) / 2),
+    },
     'tpr_at_fpr': {'0.5': 1.0, '0.2': 3 / 4, '0.1': 2 / 4},
+    # No attack may pass, then no live clip may be rejected.
+    'bpcer_at_apcer': dict.fromkeys(
+      ('0.01', '0.05', '0.1'), {'worst': 1 / 2, 'pooled': 1 / 2}
+    ),
+    'apcer_at_bpcer': dict.fromkeys(
+      ('0.01', '0.05', '0.1'), {'worst': 1 / 2, 'pooled': 2 / 6}
+    ),
   }
   assert json.loads(json.dumps(summary)) == summary
 

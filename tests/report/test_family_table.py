@@ -108,3 +108,51 @@ def test_every_protocol_of_a_family_has_a_folder(
   text = '\n'.join(said)
   assert 'synthetic_fas/cross_domain/window: no run in' in text
   assert '| synthetic_fas/cross_domain | 2 | hter 25.0 ± 0.0 | auc 80.0' in text
+
+
+def judged(status, **test):
+  return {**result(**test), 'seen': {'status': status}}
+
+
+def test_the_mean_is_over_folds_that_the_run_has_not_seen():
+  """One run on a family: night is its own, window was not seen, office was."""
+  family = 'synthetic_fas/cross_domain'
+  results = {
+    f'{family}/night': judged('own', hter=0.2, auc=0.9),
+    f'{family}/window': judged('unseen', hter=0.4, auc=0.7),
+    f'{family}/office': judged('seen', hter=0.0, auc=1.0),
+  }
+  first, second = family_table.table(results).splitlines()
+  assert first.startswith(f'| {family} | 2 | hter 30.0 ± 14.1 | auc 80.0')
+  assert second == (
+    f'| {family}, seen in training: {family}/office | 1 | hter 0.0 | auc '
+    '100.0 |'
+  )
+  assert 'a domain or an attack type that the run was not trained on' in (
+    family_table.note(results)
+  )
+  del results[f'{family}/office']
+  assert family_table.note(results) == ''
+
+
+def test_an_old_run_counts_in_no_mean():
+  results = {'oulu_npu/2': judged('unknown', acer=0.1)}
+  (line,) = family_table.table(results).splitlines()
+  assert line.startswith('| oulu_npu/2, not known whether seen in training: ')
+  assert 'published' not in line
+  assert 'has not recorded' in family_table.note(results)
+
+
+def test_over_datasets_both_thresholds_stand_side_by_side():
+  content = result(hter=0.2, auc=0.9, tpr_at_fpr={'0.01': 0.5})
+  content['threshold'] = {'split': 'dev'}
+  content['test_eer'] = {'hter': 0.15}
+  line = family_table.table({'cross/oci-m': content})
+  assert line.startswith(
+    "| cross/oci-m | 1 | hter (threshold of dev) 20.0 | hter (test clips' own "
+    'EER threshold, as published) 15.0 | auc 90.0 | tpr at fpr 1 % 50.0 |'
+  )
+
+
+def test_unlabelled_test_clips_have_no_figures():
+  assert 'acer - ' in family_table.table({'oulu_npu/2': {'splits': {}}})

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from nasfas_jax.models import search_spaces
-from nasfas_jax.report import charts, page
+from nasfas_jax.report import charts, page, tables
 
 
 @pytest.fixture(scope='module')
@@ -27,7 +27,7 @@ def search_run(tmp_path_factory):
   return workdir, results, path.read_text(encoding='utf-8')
 
 
-class _Checker(html.parser.HTMLParser):
+class Checker(html.parser.HTMLParser):
   """Collects what the page holds and checks that its tags are balanced."""
 
   _VOID = {'meta', 'img', 'br'}
@@ -58,7 +58,7 @@ class _Checker(html.parser.HTMLParser):
 
 def test_page_is_well_formed_and_self_contained(search_run):
   page = search_run[2]
-  checker = _Checker(page)
+  checker = Checker(page)
   tags = {tag for tag, _ in checker.tags}
   assert not tags & {'script', 'link', 'iframe', 'object', 'embed'}
   ids = [attrs['id'] for _, attrs in checker.tags if 'id' in attrs]
@@ -77,12 +77,14 @@ def test_page_is_well_formed_and_self_contained(search_run):
 
 
 def test_page_has_every_section(search_run):
-  assert _Checker(search_run[2]).sections == [
+  assert Checker(search_run[2]).sections == [
     'results',
     'searched-cells',
     'operation-weights-over-time',
     'training-curves',
     'roc',
+    'det',
+    'calibration',
     'scores-by-attack-type',
     'clips-and-depth-maps',
     'by-attack-type',
@@ -92,7 +94,7 @@ def test_page_has_every_section(search_run):
   ]
 
 
-def _rows(page):
+def rows_of(page):
   """Table rows as lists of the cells' text."""
   return [
     [html.unescape(re.sub(r'<[^>]+>', '', cell)) for cell in cells]
@@ -105,7 +107,7 @@ def _rows(page):
 
 def test_tables_hold_the_numbers_of_the_results(search_run):
   _, results, page = search_run
-  rows = {tuple(row[:4]) for row in _rows(page)}
+  rows = {tuple(row[:4]) for row in rows_of(page)}
   dev, test = results['splits']['dev'], results['splits']['test']
   headings = {'ACER': 'acer', 'HTER': 'hter', 'AUC': 'auc', 'BPCER': 'bpcer'}
   for heading, name in headings.items():
@@ -123,7 +125,7 @@ def test_tables_hold_the_numbers_of_the_results(search_run):
   assert ('print', *counts, f'{100 * kind["apcer_max"]:.2f}') in rows
   # A group without spoofs has dashes, not numbers.
   assert [
-    row[3:] for row in _rows(page) if row[0] == fabricated_run.HOSTILE
+    row[3:] for row in rows_of(page) if row[0] == fabricated_run.HOSTILE
   ] == [
     [
       '–',
@@ -132,14 +134,55 @@ def test_tables_hold_the_numbers_of_the_results(search_run):
     ]
   ]
   assert '123,456' in page and '0.0789 GMAC' in page
-  assert ('supernet.num_nodes', '4') in {tuple(row) for row in _rows(page)}
-  assert ('network.theta', '–') in {tuple(row) for row in _rows(page)}
+  assert ('supernet.num_nodes', '4') in {tuple(row) for row in rows_of(page)}
+  assert ('network.theta', '–') in {tuple(row) for row in rows_of(page)}
+
+
+def test_the_tables_say_how_far_to_trust_the_threshold(search_run):
+  _, results, page = search_run
+  rows = {row[0]: row for row in rows_of(page)}
+  dev, test = results['splits']['dev'], results['splits']['test']
+  low, high = results['confidence']['bpcer_at_apcer']['0.05']['worst']
+  assert rows['BPCER at APCER 5 %, worst'][1:4] == [
+    f'{100 * dev["bpcer_at_apcer"]["0.05"]["worst"]:.2f}',
+    f'{100 * test["bpcer_at_apcer"]["0.05"]["worst"]:.2f}',
+    f'{100 * low:.2f} to {100 * high:.2f}',
+  ]
+  assert rows['APCER at BPCER 1 %, pooled'][2] == (
+    f'{100 * test["apcer_at_bpcer"]["0.01"]["pooled"]:.2f}'
+  )
+  assert rows['Error at 10 % attacks'][2] == (
+    f'{100 * test["error_at_share"]["0.1"]:.2f}'
+  )
+  held = results['calibration']['splits']['test']
+  assert rows['ECE (%)'][2] == f'{100 * held["ece"]:.2f}'
+  assert rows['Error that came (%)'][2] == f'{100 * test["hter"]:.2f}'
+  assert f'HTER is {100 * results["test_eer"]["hter"]:.2f} %' in page
+
+
+def test_what_qualifies_the_figures_is_said():
+  summary = {'hter': 0.1, 'acer': 0.1, 'auc': 0.9}
+  text = tables.results_table(
+    {
+      'splits': {'test': summary},
+      'threshold': {'value': 0.5, 'rule': '<b>', 'warning': 'too few <clips>'},
+      'unlabelled': {'dev': 0, 'test': 3},
+      'seen': {'status': 'seen', 'shared': {'session': ['night', 'office']}},
+    }
+  )
+  for wanted in (
+    '(&lt;b&gt;)',
+    'too few &lt;clips&gt;',
+    '3 of the test clips have no label',
+    'tests (session: night, office)',
+  ):
+    assert wanted in text
 
 
 def test_hostile_names_are_text(search_run):
   page = search_run[2]
   assert '<script' not in page
-  checker = _Checker(page)
+  checker = Checker(page)
   assert all('onerror' not in attrs for _, attrs in checker.tags)
   # Config, environment, provenance, domain and the caption of a clip.
   assert sum(fabricated_run.HOSTILE in text for text in checker.text) == 5
@@ -156,8 +199,8 @@ def _charts(page):
 def test_charts_are_svg_files_with_the_data(search_run):
   _, results, page = search_run
   charts = _charts(page)
-  # Three cells' weights, two phases, ROC, histograms.
-  assert len(charts) == 7
+  # Three cells' weights, two phases, ROC, DET, reliability, histograms.
+  assert len(charts) == 9
   for chart in charts:
     root = xml.etree.ElementTree.fromstring(chart)
     assert root.tag.endswith('svg')
@@ -171,7 +214,12 @@ def test_charts_are_svg_files_with_the_data(search_run):
   test = results['splits']['test']
   assert f'test, AUC {100 * test["auc"]:.2f} %' in texts[5]
   wrong = round(test['bpcer'] * test['num_live'])
-  assert f'{wrong} of {test["num_live"]} wrong' in texts[6]
+  assert f'{wrong} of {test["num_live"]} wrong' in texts[8]
+  # The DET curve of each attack type, on axes in percent.
+  assert {'0.1', '40', '0.5'} < texts[6]
+  for name in ('all types', 'print', 'replay', 'mask_rigid'):
+    assert any(text.startswith(f'{name}, EER ') for text in texts[6])
+  assert {'dev', 'test', 'share of live clips'} < texts[7]
 
 
 def test_hostile_attack_types_are_drawn_as_text(tmp_path):
@@ -182,8 +230,8 @@ def test_hostile_attack_types_are_drawn_as_text(tmp_path):
     writer.writerow(('test', 0, fabricated_run.HOSTILE, 0.1))
     writer.writerow(('test', 0, '$x^2$', 0.2))
   text = page.write_report(tmp_path).read_text(encoding='utf-8')
-  assert _Checker(text).sections == ['roc', 'scores-by-attack-type']
-  _, histograms = _charts(text)
+  assert Checker(text).sections == ['roc', 'det', 'scores-by-attack-type']
+  _, _, histograms = _charts(text)
   texts = re.findall(r'<!-- (.*?) -->', histograms)
   hostile = fabricated_run.HOSTILE.encode('ascii', 'backslashreplace').decode()
   assert {hostile, '$x^2$'} < {html.unescape(text) for text in texts}
@@ -217,9 +265,12 @@ def test_maps_of_samples_are_drawn_where_they_belong(search_run):
     (('metrics.jsonl',), ['operation-weights-over-time', 'training-curves']),
     (('genotype.json',), ['searched-cells']),
     (('config.json', 'environment.json'), ['config', 'environment']),
-    (('scores.csv',), ['roc', 'scores-by-attack-type']),
+    (('scores.csv',), ['roc', 'det', 'scores-by-attack-type']),
     (('samples.npz',), ['clips-and-depth-maps']),
-    (('results.json',), ['results', 'by-attack-type', 'by-domain']),
+    (
+      ('results.json',),
+      ['results', 'calibration', 'by-attack-type', 'by-domain'],
+    ),
   ],
 )
 def test_missing_files_leave_sections_out(
@@ -228,7 +279,7 @@ def test_missing_files_leave_sections_out(
   for name in files:
     shutil.copy(search_run[0] / name, tmp_path / name)
   text = page.write_report(tmp_path).read_text(encoding='utf-8')
-  assert _Checker(text).sections == sections
+  assert Checker(text).sections == sections
 
 
 def test_same_files_give_the_same_bytes(search_run, tmp_path):
@@ -245,13 +296,13 @@ def test_one_class_and_one_score_still_make_a_page(tmp_path):
     '{"phase": "train", "step": 1, "train_loss": 0.5}\n', encoding='utf-8'
   )
   text = page.write_report(tmp_path).read_text(encoding='utf-8')
-  assert _Checker(text).sections == ['training-curves', 'scores-by-attack-type']
+  assert Checker(text).sections == ['training-curves', 'scores-by-attack-type']
 
 
 def test_scores_that_are_not_finite_are_an_error(tmp_path):
   lines = 'split,label,attack_type,score\ntest,1,live,nan\ntest,0,print,0.5\n'
   (tmp_path / 'scores.csv').write_text(lines, encoding='utf-8')
-  with pytest.raises(ValueError, match='1 of 2 scores are not finite'):
+  with pytest.raises(ValueError, match="row 2, score 'nan'; allowed: fin"):
     page.write_report(tmp_path)
 
 

@@ -77,7 +77,10 @@ def write_run(workdir, name, skill, seed):
       writer.writerow(('test', *row))
   (folder / 'metrics.jsonl').write_text(
     json.dumps(
-      {'alpha_entropy': 0.9, 'skip_share': 0.1, 'skip_edge_share': 0.2}
+      {
+        **{'phase': 'search', 'step': 1},
+        **{'alpha_entropy': 0.9, 'skip_share': 0.1, 'skip_edge_share': 0.2},
+      }
     )
     + '\n'
   )

@@ -53,7 +53,11 @@ class Selection:
 
 
 def select(
-  protocol: Protocol, rows: Sequence[Row], threshold_source: str = ''
+  protocol: Protocol,
+  rows: Sequence[Row],
+  threshold_source: str = '',
+  *,
+  judging: bool = False,
 ) -> Selection:
   """Applies a protocol to the index.
 
@@ -61,6 +65,7 @@ def select(
     protocol: the protocol.
     rows: of the index.
     threshold_source: one of `THRESHOLD_SOURCES`; '' is the protocol's own.
+    judging: only the test set is needed, and that may lack a class.
 
   Raises:
     ValueError: for an unknown threshold_source, a set without live or spoof
@@ -78,7 +83,12 @@ def select(
   }
   if source == 'train':
     parts['dev'] = parts['train']
-  for part in ('train', 'dev', 'test'):
+  if judging and not parts['test']:
+    raise ValueError(
+      f'Protocol {protocol.name!r}: none of the {len(rows)} prepared clips is '
+      'in the test set.'
+    )
+  for part in () if judging else ('train', 'dev', 'test'):
     labels = {row['label'] for row in parts[part]}
     if labels != {0, 1}:
       raise ValueError(
@@ -109,7 +119,12 @@ def select(
 
 
 def load(
-  name: str, data_dir: str, builder_config: str, threshold_source: str = ''
+  name: str,
+  data_dir: str,
+  builder_config: str,
+  threshold_source: str = '',
+  *,
+  judging: bool = False,
 ) -> Selection:
   """Loads the clips of a protocol from the indexes of the prepared datasets.
 
@@ -118,14 +133,24 @@ def load(
     data_dir: folder of prepared datasets; '' is the default one.
     builder_config: config of the dataset builder; '' is its default.
     threshold_source: see `select`.
+    judging: see `select`; datasets that are not prepared are left out.
 
   Raises:
     ValueError: for an unknown protocol, and as `select`.
-    FileNotFoundError: if a dataset is not prepared.
+    FileNotFoundError: if a dataset is not prepared; with `judging`, if none
+      is.
   """
   protocol = get_protocol(name)
   folder = index.resolve_data_dir(data_dir)
   rows = []
-  for dataset in protocol.datasets:
+  datasets = protocol.datasets
+  if judging:
+    # Without any of them, the first one is asked for.
+    datasets = [
+      dataset
+      for dataset in datasets
+      if index.find_dataset(folder, dataset, builder_config)
+    ] or datasets[:1]
+  for dataset in datasets:
     rows += index.load_index(folder, dataset, builder_config)
-  return select(protocol, rows, threshold_source)
+  return select(protocol, rows, threshold_source, judging=judging)

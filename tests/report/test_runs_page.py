@@ -1,0 +1,182 @@
+"""Tests of the page of several runs, on fabricated files."""
+
+import base64
+import html
+import json
+import re
+import shutil
+
+import fabricated_run
+import numpy as np
+import pytest
+from test_page import Checker, rows_of
+
+from nasfas_configs import report as report_config
+from nasfas_jax import files, main, score_table
+from nasfas_jax.report import runs_page
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+  """A search, the same with a worse threshold, and a run without genotype."""
+  parent = tmp_path_factory.mktemp('runs')
+  results = fabricated_run.write_run(parent / 'search')
+  shutil.copytree(parent / 'search', parent / '<b>&"')
+  changed = json.loads(json.dumps(results))
+  changed['threshold']['value'] += 0.2
+  files.write_json(parent / '<b>&"' / 'results.json', changed)
+  plain = parent / 'plain'
+  plain.mkdir()
+  for name in ('results.json', 'scores.csv'):
+    shutil.copy(parent / 'search' / name, plain / name)
+  return [parent / 'search', parent / '<b>&"', plain]
+
+
+@pytest.fixture(scope='module')
+def text(folders, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('page')
+  config = report_config.get_config()
+  config.workdirs = ', '.join(map(str, folders))
+  main.run(config, workdir)
+  return (workdir / 'index.html').read_text(encoding='utf-8')
+
+
+def test_the_page_is_whole_escaped_and_self_contained(text):
+  checker = Checker(text)
+  assert checker.sections == [
+    'results',
+    'det',
+    'apcer-by-attack-type',
+    'genotypes',
+    'worst-mistakes',
+  ]
+  assert not {tag for tag, _ in checker.tags} & {'script', 'link', 'b'}
+  ids = [attrs['id'] for _, attrs in checker.tags if 'id' in attrs]
+  assert len(ids) == len(set(ids))
+  for tag, attrs in checker.tags:
+    if tag == 'img':
+      assert attrs['alt'] and attrs['src'].startswith('data:image/')
+    if tag == 'svg' and attrs.get('role') == 'img':
+      assert attrs['aria-label']
+    if tag == 'a':
+      assert attrs['href'][1:] in ids
+    if tag == 'div' and attrs.get('class') == 'scroll':
+      assert attrs['tabindex'] == '0'
+  assert 'url(http' not in text and '@import' not in text
+  assert any('<b>&"' in piece for piece in checker.text)
+
+
+def test_figures_stand_in_a_column_for_each_run(folders, text):
+  rows = {row[0]: row[1:] for row in rows_of(text)}
+  results = files.read_json(folders[0] / 'results.json')
+  test, bounds = results['splits']['test'], results['confidence']['hter']
+  hter = (
+    f'{100 * test["hter"]:.2f} ({100 * bounds[0]:.2f} to {100 * bounds[1]:.2f})'
+  )
+  assert rows['HTER (%)'] == [hter] * 3
+  value = results['threshold']['value']
+  assert rows['threshold'][:2] == [f'{value:.6g}', f'{value + 0.2:.6g}']
+  assert rows['print'][0] == f'{100 * test["apcer_by_type"]["print"]:.2f}'
+  assert 'cannot be compared' not in text
+
+
+def test_the_det_curves_lie_over_each_other(text):
+  (data,) = re.findall(r'data:image/svg\+xml;base64,([^"]+)', text)
+  labels = re.findall(r'<!-- (.*?) -->', base64.b64decode(data).decode())
+  labels = [html.unescape(label) for label in labels]
+  for name in ('search', '<b>&"', 'plain'):
+    assert any(label.startswith(f'{name}, EER ') for label in labels)
+
+
+def test_genotypes_are_side_by_side(text):
+  section = text.partition('id="genotypes"')[2].partition('</section>')[0]
+  # Three cells of two runs.
+  assert section.count('<svg class="cell"') == 6
+  assert 'A network without a genotype.' in section
+
+
+def test_the_worst_mistakes_are_the_farthest_from_the_threshold(folders):
+  (run,) = runs_page.read([folders[1]])
+  threshold = run.results['threshold']['value']
+  scored = score_table.read(folders[1] / 'scores.csv')['test']
+  wrong = [
+    (abs(score - threshold), i)
+    for i, (score, label) in enumerate(
+      zip(scored['score'], scored['label'], strict=True)
+    )
+    if (score > threshold) != (label == 1)
+  ]
+  expected = [i for _, i in sorted(wrong, key=lambda pair: (-pair[0], pair[1]))]
+  assert runs_page.worst(run, 5) == expected[:5]
+  assert runs_page.worst(run, 10**6) == expected
+
+
+def test_what_the_others_get_wrong_too_is_said(folders, text):
+  """The second run rejects more live clips; all its errors are there."""
+  section = text.partition('id="worst-mistakes"')[2]
+  found = rows_of(section)
+  run = runs_page.read(folders)[0]
+  clip = str(run.test['clip_id'][runs_page.worst(run, 1)[0]])
+  first = next(row for row in found if row[0] == clip)
+  assert 'plain' in first[3]
+  # Pictures of the runs that kept some.
+  assert section.count('<article class="card">') in range(1, 9)
+  assert 'class="right"' not in section
+
+
+def test_other_protocols_or_clips_are_warned_of(folders, tmp_path):
+  for name, change, warning in (
+    ('results.json', 'protocol', 'on different protocols'),
+    ('scores.csv', 'clip', 'on different clips'),
+  ):
+    other = tmp_path / change
+    shutil.copytree(folders[2], other)
+    content = (other / name).read_text(encoding='utf-8')
+    old, new = {
+      'protocol': ('cross_domain/night', 'cross_domain/office'),
+      'clip': ('test/0007', 'test/9999'),
+    }[change]
+    assert old in content
+    (other / name).write_text(content.replace(old, new), encoding='utf-8')
+    runs = runs_page.read([folders[0], other])
+    assert warning in runs_page._results(runs)
+
+
+@pytest.mark.parametrize(
+  ('workdirs', 'message'),
+  [
+    ('', 'Give --config.workdirs=RUN,RUN'),
+    (' , ', 'Give --config.workdirs=RUN,RUN'),
+    ('none', "'none' holds no evaluated run: there is no results.json"),
+    ('{0},{0}', "config.workdirs: The run '.*search' stands twice"),
+    (','.join('abcdefghijklm'), '13 runs; allowed: 1 to 12'),
+  ],
+)
+def test_a_mistake_is_one_line(workdirs, message, folders, tmp_path):
+  config = report_config.get_config()
+  config.workdirs = workdirs.format(folders[0])
+  with pytest.raises(ValueError, match=message) as caught:
+    main.run(config, tmp_path / 'out')
+  assert '\n' not in str(caught.value) and not (tmp_path / 'out').exists()
+
+
+def test_damaged_files_are_named(folders, tmp_path):
+  shutil.copytree(folders[2], tmp_path / 'run')
+  path = tmp_path / 'run' / 'results.json'
+  generator = np.random.default_rng(0)
+  whole = path.read_bytes()
+  for content, message in (
+    (
+      whole[: int(generator.integers(1, len(whole) - 5))],
+      'is truncated or not',
+    ),
+    (b'{}', 'is not that of an evaluated run'),
+    (
+      b'{"threshold": {"value": "x"}, "splits": {}}',
+      'not that of an evaluated',
+    ),
+    (b'[]', 'is not that of an evaluated run'),
+  ):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+      runs_page.read([tmp_path / 'run'])

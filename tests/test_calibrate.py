@@ -1,0 +1,184 @@
+"""The threshold of a run from live clips; the network is replaced."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from nasfas_configs import calibrate as calibrate_config
+from nasfas_configs import train as train_config
+from nasfas_jax import calibrate, files, main
+from nasfas_jax import detector as detector_lib
+
+OLD = {'value': 0.5, 'rule': 'EER point of the dev clips', 'split': 'dev'}
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+  """The files of a run, without its weights."""
+  folder = tmp_path / 'run'
+  config = train_config.get_config('debug')
+  config.model = 'cdcn'
+  content = json.loads(json.dumps(config.to_dict()))
+  files.write_json(folder / 'config.json', content)
+  files.write_json(
+    folder / 'data.json',
+    {
+      'versions': ['synthetic_fas/tiny/2.0.0'],
+      'num_clips': {},
+      'fingerprints': {},
+      'train_subjects': [],
+    },
+  )
+  files.write_json(folder / 'results.json', {'threshold': OLD})
+  (folder / 'scores.csv').write_text(
+    'clip_id,split,label,attack_type,domain,subject,score\n'
+    'a,test,1,live,d,s1,0.9\nb,test,0,print,d,s2,0.05\n'
+    'c,test,0,print,d,s2,0.31\nd,test,0,replay,d,s3,0.2\n'
+  )
+  return folder
+
+
+def write_live(path, scores, subjects=None):
+  lines = ['clip,label,type,score' + (',subject' if subjects else '')]
+  for i, score in enumerate(scores):
+    more = f',{subjects[i]}' if subjects else ''
+    lines.append(f'live{i},1,,{score}{more}')
+  # Attacks do not set it.
+  lines.append('spoof,0,print,0.0' + (',x' if subjects else ''))
+  path.write_text('\n'.join(lines) + '\n')
+
+
+def config_of(run_folder, **changes):
+  config = calibrate_config.get_config()
+  config.checkpoint = str(run_folder)
+  config.update(changes)
+  return config
+
+
+def test_live_scores_set_the_threshold(run_folder, tmp_path, capsys):
+  scores = 0.3 + 0.001 * np.arange(93)
+  write_live(tmp_path / 'new.csv', scores)
+  before = (run_folder / 'results.json').read_bytes()
+  config = config_of(run_folder, scores=str(tmp_path / 'new.csv'))
+  main.run(config, tmp_path / 'unused')
+  assert not (tmp_path / 'unused').exists()
+  assert (run_folder / 'results.json').read_bytes() == before
+  found = files.read_json(run_folder / 'threshold.json')
+  # Of 93 clips one may be rejected at 5 %.
+  assert found['value'] == np.nextafter(0.301, 0)
+  assert (found['num_live'], found['rejected']) == (93, 1)
+  assert found['bound'] <= found['bpcer'] == 0.05
+  assert found['split'] == 'calibration' and found['source'] == 'new.csv'
+  assert found['rule'].startswith('rejects 1 of 93 live clips of new.csv: BPC')
+  assert found['replaces'] == {
+    'value': 0.5,
+    'rule': OLD['rule'],
+    'rejected': 93,
+  }
+  assert found['test_apcer'] == {
+    'worst': 0.5,
+    'pooled': 1 / 3,
+    'by_type': {'print': 0.5, 'replay': 0.0},
+  }
+  said = capsys.readouterr().err
+  assert 'which rejects 93 of these 93 clips' in said
+  assert 'accepts 33.3 %, of the worst type 50.0 %' in said
+  # The detector takes it from now on.
+  assert detector_lib.read_threshold(run_folder).value == found['value']
+
+
+def test_too_few_clips_are_refused_with_what_they_can_do(run_folder, tmp_path):
+  write_live(tmp_path / 'new.csv', 0.3 + 0.01 * np.arange(20))
+  config = config_of(run_folder, scores=str(tmp_path / 'new.csv'))
+  message = (
+    '20 live clips are too few for a BPCER of 5 %: even if none is rejected, '
+    'it may be 13.9 % (upper bound at 95 %). It takes 59 clips, or '
+    '--config.bpcer=0.14.'
+  )
+  with pytest.raises(ValueError, match=re.escape(message)):
+    calibrate.calibrate(config, tmp_path)
+  assert not (run_folder / 'threshold.json').exists()
+  # The advice holds.
+  config.bpcer = 0.14
+  calibrate.calibrate(config, tmp_path)
+  found = files.read_json(run_folder / 'threshold.json')
+  assert found['rejected'] == 0 and found['value'] < 0.3
+  assert found['bound'] == pytest.approx(1 - 0.05 ** (1 / 20))
+
+
+@pytest.mark.parametrize('number', [1, 2, 7, 58])
+def test_the_advice_of_the_guard_is_always_enough(number):
+  facts = {'num_subjects': None, 'origin': 'x', 'not_scored': {}}
+  scores = np.arange(number) / number
+  with pytest.raises(ValueError, match='too few') as caught:
+    calibrate.set_threshold(scores, bpcer=0.05, **facts)
+  advice = float(re.search(r'bpcer=([\d.]+)\.$', str(caught.value))[1])
+  found = calibrate.set_threshold(scores, bpcer=advice, **facts)
+  assert found['bound'] <= advice
+
+
+def test_clips_of_few_persons_are_warned_of(run_folder, tmp_path, capsys):
+  subjects = [f's{i % 3}' for i in range(60)]
+  write_live(tmp_path / 'new.csv', 0.4 + 0.01 * np.arange(60), subjects)
+  config = config_of(run_folder, scores=str(tmp_path / 'new.csv'))
+  calibrate.calibrate(config, tmp_path)
+  found = files.read_json(run_folder / 'threshold.json')
+  assert found['num_subjects'] == 3
+  assert 'they are of only 3 subjects' in capsys.readouterr().err
+
+
+class FakeDetector:
+  """Scores a file by the number in its name; 'x' has no face."""
+
+  default_box = 'whole_frame'
+
+  def score_file(self, path, box, rules):
+    name = path.rpartition('/')[2].removesuffix('.png')
+    if name == 'x':
+      return detector_lib.Judged('no_face')
+    return detector_lib.Judged('spoof', score=float(name), decision='spoof')
+
+
+def test_files_are_scored_by_the_run(run_folder, tmp_path, monkeypatch, capsys):
+  folder = tmp_path / 'live'
+  folder.mkdir()
+  for i in range(30):
+    (folder / f'0.{i + 10}.png').touch()
+  (folder / 'x.png').touch()
+  monkeypatch.setattr(
+    detector_lib, 'load', lambda path, crop_size: FakeDetector()
+  )
+  config = config_of(
+    run_folder, input=str(folder), bpcer=0.1, face='whole_frame'
+  )
+  calibrate.calibrate(config, tmp_path)
+  found = files.read_json(run_folder / 'threshold.json')
+  assert found['value'] == np.nextafter(0.1, 0)
+  assert (found['num_live'], found['not_scored']) == (30, {'no_face': 1})
+  assert found['source'] == 'live' and found['num_subjects'] is None
+  assert '1 clips had no score (1 no_face)' in capsys.readouterr().err
+  for path in folder.iterdir():
+    path.unlink()
+  (folder / 'x.png').touch()
+  with pytest.raises(ValueError, match=r'none of its 1 files .*1 no_face'):
+    calibrate.calibrate(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'checkpoint': ''}, 'Give --config.checkpoint=WORKDIR'),
+    ({}, "config.input is '' and config.scores ''; give one of them"),
+    ({'input': 'a', 'scores': 'b'}, 'give one of them'),
+    ({'scores': 'none.csv'}, "config.scores: There is no file of scores 'none"),
+    ({'input': '0'}, "config.input is '0', a camera; allowed: files"),
+    ({'input': 'a', 'bpcer': 1.0}, 'config.bpcer is 1.0; allowed: between 0'),
+    ({'input': 'a', 'face': 'b'}, "config.face is 'b'; allowed: '', det"),
+  ],
+)
+def test_a_mistake_is_one_line(changes, message, run_folder, tmp_path):
+  with pytest.raises((ValueError, FileNotFoundError), match=message):
+    calibrate.calibrate(config_of(run_folder, **changes), tmp_path)
+  assert not (run_folder / 'threshold.json').exists()
