@@ -5,12 +5,14 @@ the clip was made from. A clip whose files, fields or settings have changed
 since then is made again.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import pathlib
 import shutil
 import zipfile
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -83,6 +85,10 @@ class ClipCache:
     self._path(clip).unlink(missing_ok=True)
     return record
 
+  def size(self, clip: listing.Clip) -> int:
+    """The bytes that are kept of a finished clip."""
+    return self._path(clip).stat().st_size
+
   def __len__(self) -> int:
     """The number of finished clips, of whatever settings."""
     return sum(1 for _ in self._folder.glob('[!.]*.npz'))
@@ -96,7 +102,8 @@ class ClipCache:
       if name not in (*arrays, 'frames')
     }
     text['source'] = self._source(clip)
-    with files.replacing(self._path(clip), suffix='.npz') as partial:
+    path = self._path(clip)
+    with files.replacing(path, suffix='.npz') as partial, _named(path):
       np.savez(
         partial,
         text=np.frombuffer(json.dumps(text).encode(), np.uint8),
@@ -118,6 +125,17 @@ class ClipCache:
   def clear(self) -> None:
     """Deletes the folder."""
     shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path) -> Iterator[None]:
+  """Names the file in an error of NumPy, as of a full disk."""
+  try:
+    yield
+  except OSError as error:
+    if error.filename is None and error.errno is not None:
+      raise OSError(error.errno, error.strerror, str(path)) from error
+    raise
 
 
 def clip_fields(clip: listing.Clip) -> dict[str, object]:

@@ -234,7 +234,10 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     path = pathlib.Path(self.data_dir) / MADE_FROM_FILE
     if not path.exists():
       return ['it does not say what it was made from (an earlier version)']
-    old, new = files.read_json(path), self.made_from()
+    try:
+      old, new = dict(files.read_json(path)), self.made_from()
+    except (ValueError, TypeError):
+      return [f'its {MADE_FROM_FILE} is damaged']
     found = [
       f'{name} {old.get(name)!r} is now {new[name]!r}'
       for name in ('schema', 'version')
@@ -259,9 +262,7 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     TFDS builds in a temporary folder, now data_dir, and renames it at the end:
     all files appear together.
     """
-    super()._download_and_prepare(
-      dl_manager=dl_manager, download_config=download_config
-    )
+    self._write_shards(dl_manager, download_config)
     files.write_json(
       pathlib.Path(self.data_dir) / MADE_FROM_FILE, self.made_from()
     )
@@ -280,6 +281,12 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       *nuisance.still_lines(rows),
       *nuisance.audit_lines(rows),
     ]
+
+  def _write_shards(self, dl_manager, download_config) -> None:
+    """Writes the shards from `_split_generators`, by TFDS."""
+    super()._download_and_prepare(
+      dl_manager=dl_manager, download_config=download_config
+    )
 
   def file_properties(self) -> dict[str, dict[str, object]]:
     """Clip id -> what is known of the clip's file, see `nuisance`."""

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import io
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -32,10 +33,6 @@ from nasfas_jax import progress as progress_lib
 
 Progress = Callable[[int, int], None]
 
-# Hosts divide the records of a dataset, not its files. Shards are small, so
-# that many hosts do not all read the same file.
-MIN_SHARD_BYTES = 16 << 20
-
 
 def _make_builder(
   name, config, data_dir, settings, **options
@@ -45,6 +42,8 @@ def _make_builder(
   if not is_video:
     if options['use_beam']:
       raise ValueError(f'Dataset {name!r} is not built on Apache Beam.')
+    if options['num_workers'] != 1:
+      raise ValueError(f'Dataset {name!r} is rendered: it has no --workers.')
     for option in ('num_workers', 'allow_missing', 'use_beam'):
       del options[option]
   names = [c.name for c in builder_class.BUILDER_CONFIGS]
@@ -62,8 +61,13 @@ def _make_builder(
         f'{", ".join(settings)}.'
       )
     config = clip_config.with_settings(config, **settings)
-  if data_dir is not None:
-    data_dir = pathlib.Path(data_dir).expanduser()
+  default = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
+  data_dir = os.path.expanduser(default if data_dir is None else data_dir)
+  if data_dir.startswith('~'):
+    raise ValueError(
+      f'{data_dir!r} needs a home folder, and there is none: give '
+      '--data_dir=FOLDER.'
+    )
   return builder_class(config=config, data_dir=data_dir, **options)
 
 
@@ -136,7 +140,7 @@ def prepare(
     beam_options: Beam's own options, such as --runner=FlinkRunner.
     face_models: folder of the models that faces='detected' and depth='mesh'
       need; None: the default folder of `fetch_face_models`.
-    replace: build again what was prepared from other files or settings.
+    replace: build again what is prepared, from whatever files or settings.
     **settings: some of `clip_config.SETTINGS`; None keeps the config's value.
       Changed settings change the name of the config.
 
@@ -188,7 +192,7 @@ def prepare(
     if _is_current(builder, root, replace):
       return folder
     build_lock.remove_leftovers(folder.parent, str(builder.version))
-    if folder.exists() and _differences(builder, root):
+    if folder.exists() and (replace or _differences(builder, root)):
       if root is not None and not use_beam:
         # The old one stays until this is done.
         builder.decode(root)
@@ -213,16 +217,16 @@ def _is_current(builder, root: pathlib.Path | None, replace: bool) -> bool:
     ValueError: if it is prepared from others, unless `replace`.
   """
   folder = pathlib.Path(builder.data_dir)
-  if not folder.exists():
+  if replace or not folder.exists():
     return False
   found = _differences(builder, root)
-  if found and not replace:
+  if found:
     raise ValueError(
       f'{str(folder)!r} is already prepared, but from other data: '
       f'{"; ".join(found)}. --replace builds it again; --data_dir names '
       'another place.'
     )
-  return not found and builder.index_path.exists()
+  return builder.index_path.exists()
 
 
 def _build(builder, root, beam_options) -> None:
@@ -232,7 +236,6 @@ def _build(builder, root, beam_options) -> None:
     beam_options=None
     if beam_options is None
     else beam_build.options(beam_options),
-    min_shard_size=MIN_SHARD_BYTES,
   )
   tfds.disable_progress_bar()
   with _quiet():
@@ -313,9 +316,7 @@ def _define_flags() -> None:
     'A clip without a face box among clips that have theirs is left out, or '
     'its whole frame is taken. Default: skip.',
   )
-  flags.DEFINE_bool(
-    'replace', False, 'Build again what was prepared from other files.'
-  )
+  flags.DEFINE_bool('replace', False, 'Build again what is already prepared.')
   flags.DEFINE_bool('traceback', False, 'Show the full traceback of an error.')
   flags.DEFINE_bool('list', False, 'Only print what the folder holds, as JSON.')
 
@@ -325,31 +326,55 @@ def main(argv) -> None:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   logging.set_verbosity(logging.WARNING)
   options = flags.FLAGS
+  settings = {name: options[name].value for name in clip_config.SETTINGS}
+  guarded(
+    lambda: _run(options, settings),
+    lambda: how_to_go_on(
+      options.dataset, options.config, options.data_dir, **settings
+    ),
+    traceback=options.traceback,
+  )
+
+
+def guarded(
+  work: Callable[[], None],
+  going_on: Callable[[], str],
+  *,
+  traceback: bool = False,
+) -> None:
+  """Does some work; a mistake or a fault ends the process with one line.
+
+  Args:
+    work: what to do.
+    going_on: says what the same command will do after a stop.
+    traceback: let exceptions through.
+
+  Raises:
+    SystemExit: after an exception.
+  """
   try:
-    _run(options)
+    work()
   except KeyboardInterrupt:
-    if options.traceback:
+    if traceback:
       raise
-    print(f'\nStopped. {_how_to_go_on(options)}', file=sys.stderr)
+    print(f'\nStopped. {going_on()}', file=sys.stderr)
     raise SystemExit(128 + signal.SIGINT) from None
-  except (ValueError, OSError, ImportError) as error:
-    if options.traceback:
+  except Exception as error:
+    if traceback:
       raise
     text = str(error)
     if _is_full(error):
       text = (
         f'the disk is full: {text}. Free some space, or name another disk by '
-        f'--data_dir. {_how_to_go_on(options)}'
+        f'--data_dir. {going_on()}'
+      )
+    elif not isinstance(error, ValueError | OSError | ImportError):
+      # A bug, or what a library says of the machine.
+      text = (
+        f'{type(error).__name__}: {text} (unexpected: --traceback shows where; '
+        'please report it)'
       )
     sys.exit('error: ' + ' '.join(text.split()))
-  except Exception as error:
-    # A bug, or what a library says of the machine.
-    if options.traceback:
-      raise
-    text = ' '.join(f'{type(error).__name__}: {error}'.split())
-    sys.exit(
-      f'error: {text} (unexpected: --traceback shows where; please report it)'
-    )
 
 
 def _is_full(error: BaseException | None) -> bool:
@@ -357,19 +382,22 @@ def _is_full(error: BaseException | None) -> bool:
   while error is not None:
     if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT):
       return True
+    # The writer of the shards has no error number.
+    if os.strerror(errno.ENOSPC) in str(error):
+      return True
     error = error.__cause__ or error.__context__
   return False
 
 
-def _how_to_go_on(options) -> str:
-  """What happens if the same command is given again."""
+def how_to_go_on(name, config, data_dir, **settings) -> str:
+  """What happens if the command is given again; see `prepare`."""
   kept = 0
-  with contextlib.suppress(Exception):
+  with contextlib.suppress(ValueError, OSError):
     builder = _make_builder(
-      options.dataset,
-      options.config,
-      options.data_dir,
-      {name: options[name].value for name in clip_config.SETTINGS},
+      name,
+      config,
+      data_dir,
+      settings,
       num_workers=1,
       allow_missing=True,
       use_beam=False,
@@ -380,7 +408,7 @@ def _how_to_go_on(options) -> str:
   return 'The same command starts again.'
 
 
-def _run(options) -> None:
+def _run(options, settings) -> None:
   """Lists or prepares, and prints the result."""
   if options.list:
     if options.manual_dir is None:
@@ -402,7 +430,7 @@ def _run(options) -> None:
       beam_options=options.beam_option,
       face_models=options.face_models,
       replace=options.replace,
-      **{name: options[name].value for name in clip_config.SETTINGS},
+      **settings,
     )
   print(folder)
 

@@ -16,7 +16,7 @@ from nasfas_jax import files
 
 SOURCES_FILE = 'sources.jsonl'
 # What of a clip can differ, as messages call it.
-PARTS = ('label', 'split', 'box', 'other field', 'file')
+PARTS = ('label', 'split', 'box', 'field', 'file')
 
 
 def _digest(content: object) -> str:

@@ -5,21 +5,25 @@ dataset with two layouts has a config for each.
 
 A build has two steps. First all clips are decoded into finished records on the
 disk, in several processes; a stopped build goes on from them, and all bad clips
-are counted before a build stops because of them. Then TFDS writes the shards,
-and each finished record is deleted when it is read, so that the disk never
-holds a clip twice.
+are counted before a build stops because of them. Then the shards are written,
+one after another, and each finished record is deleted when it is read: neither
+the disk nor the memory ever holds all clips twice. (The builder of TFDS that
+orders records by itself holds a split in memory, or in files that it can only
+write with TensorFlow.)
 """
 
 import concurrent.futures
 import csv
 import dataclasses
 import functools
+import itertools
 import multiprocessing
 import pathlib
 import signal
 from collections.abc import Iterator, Sequence
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import hashing
 
 from nasfas_datasets import (
   beam_build,
@@ -36,6 +40,10 @@ from nasfas_jax.data import nuisance
 from nasfas_jax.preprocessing import video
 
 REPORT_FILE = 'skipped.csv'
+# Hosts divide the records of a dataset, not its files. Shards are small, so
+# that many hosts do not all read the same file.
+SHARD_BYTES = 16 << 20
+_MAX_SHARDS = 1024
 # The most bad clips that an error lists.
 _NUM_REASONS = 3
 
@@ -261,7 +269,8 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
       f'{self.name}: {problem}. All are in {report}; the first: {first}'
     )
 
-  def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+  def _decode_manual_dir(self, dl_manager) -> dict[str, list[listing.Clip]]:
+    """The first step: split -> its clips, as far as they can be used."""
     try:
       root = pathlib.Path(dl_manager.manual_dir)
     except AssertionError as error:  # How TFDS says that it is not there.
@@ -272,20 +281,38 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
       ) from error
     self.decode(root)
     chosen = {
-      split: [clip for clip in self._found.clips if clip.split == split]
+      split: [
+        clip
+        for clip in self._found.clips
+        if clip.split == split
+        and (self.use_beam or clip.clip_id in self._properties)
+      ]
       for split in records.SPLITS
     }
-    generate = self._beam_examples if self.use_beam else self._generate_examples
-    return {split: generate(clips) for split, clips in chosen.items() if clips}
+    return {split: clips for split, clips in chosen.items() if clips}
 
-  def _generate_examples(
+  def _shard_iterators_per_split(self, dl_manager):
+    """Split -> for each shard a function that yields its (id, record) pairs."""
+    found = {}
+    for split, clips in self._decode_manual_dir(dl_manager).items():
+      # In the order that TFDS would give them, on Beam too.
+      hasher = hashing.Hasher(split)
+      clips = sorted(clips, key=lambda clip: hasher.hash_key(clip.clip_id))
+      size = sum(map(self._cache().size, clips))
+      number = min(len(clips), max(1, size // SHARD_BYTES), _MAX_SHARDS)
+      edges = [len(clips) * i // number for i in range(number + 1)]
+      found[split] = [
+        functools.partial(self._take, clips[low:high])
+        for low, high in itertools.pairwise(edges)
+      ]
+    return found
+
+  def _take(
     self, clips: Sequence[listing.Clip]
   ) -> Iterator[tuple[str, dict[str, object]]]:
-    """The second step: hands the finished records to TFDS."""
+    """The second step: hands the finished records over."""
     cache = self._cache()
     for clip in clips:
-      if clip.clip_id not in self._properties:
-        continue
       record = cache.take(clip)
       if record is None:
         raise ValueError(
@@ -294,6 +321,25 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
         )
       del record['properties']
       yield clip.clip_id, record
+
+  def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+    """For Beam only."""
+    clips = self._decode_manual_dir(dl_manager)
+    return {
+      split: self._beam_examples(chosen) for split, chosen in clips.items()
+    }
+
+  def _generate_examples(self, clips):
+    raise NotImplementedError('Records are made in `decode` or on Beam.')
+
+  def _write_shards(self, dl_manager, download_config) -> None:
+    if self.use_beam:
+      super()._write_shards(dl_manager, download_config)
+      self._read_beam_reports()
+    else:
+      tfds.core.ShardBasedBuilder._download_and_prepare(
+        self, dl_manager, download_config
+      )
 
   def _beam_examples(self, clips: Sequence[listing.Clip]):
     work = functools.partial(_beam_clip, **self._make_settings())
@@ -409,8 +455,6 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
     super()._download_and_prepare(
       dl_manager=dl_manager, download_config=download_config
     )
-    if self.use_beam:
-      self._read_beam_reports()
     self._cache().clear()
     folder = pathlib.Path(self.data_dir)
     sources.write(folder, self._parts, self._properties)

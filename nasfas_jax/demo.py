@@ -132,10 +132,8 @@ def demo(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """
   del workdir
   check(config)
-  box, rules = predict.box_of(config), predict.rules_of(config)
-  if box is None:
-    predict.check_face_models(config)
   detector = predict.load(config)
+  box, rules = predict.choose_box(config, detector), predict.rules_of(config)
   with (
     listening(config.host, config.port) as listener,
     private_folder() as folder,
@@ -290,14 +288,15 @@ def judge_file(
   """
   item = predict.file_item(str(path), detector, box, rules)
   found = predict.judge(item)
-  parts = predict.timeline(item, found)
+  parts, failure = predict.timeline(item, found)
+  notes = [*found.notes, *([failure] if failure else [])]
   heading, sentence = WORDS[found.outcome]
   return item_view.render(
     heading=heading,
     sentence=sentence,
     decision=found.decision,
     facts=facts_of(found, name, detector.threshold),
-    notes=[note.replace(str(path), name) for note in found.notes],
+    notes=[note.replace(str(path), name) for note in notes],
     pictures=pictures_of(found, parts, detector),
   )
 

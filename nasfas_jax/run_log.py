@@ -1,11 +1,15 @@
 """What a run records: its config, its environment, its metrics."""
 
 import atexit
+import collections
+import contextlib
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
+import time
+from collections.abc import Iterator, Mapping
 
 try:
   import fcntl
@@ -14,7 +18,8 @@ except ImportError:  # Not on Windows.
 
 import jax
 import ml_collections
-import tensorboardX
+from tensorboardX import event_file_writer, summary
+from tensorboardX.proto import event_pb2
 
 from nasfas_jax import files, run_config
 from nasfas_jax.data import index, protocols
@@ -213,6 +218,15 @@ def describe(selection: protocols.Selection) -> dict[str, object]:
     # Of the training clips, those of one frame, which have no motion.
     'still_share': sum(row.get('num_frames') == 1 for row in selection.train)
     / max(1, len(selection.train)),
+    # Where their face boxes are from, and how many are from there.
+    'boxes': dict(
+      sorted(
+        collections.Counter(
+          row.get('properties', {}).get('box', 'unknown')
+          for row in selection.train
+        ).items()
+      )
+    ),
   }
 
 
@@ -226,6 +240,53 @@ def environment() -> dict[str, str]:
     'devices': ', '.join(str(device) for device in jax.devices()),
     **{name: importlib.metadata.version(name) for name in packages},
   }
+
+
+class _EventFile:
+  """Scalars in one event file of TensorBoard.
+
+  Written in this thread. The thread of tensorboardX's own SummaryWriter ends on
+  a full disk, and what waits for it waits for ever.
+  """
+
+  # Each flush waits for the disk.
+  _SECONDS_BETWEEN_FLUSHES = 60.0
+
+  def __init__(self, folder: pathlib.Path, start_step: int):
+    """Opens a new file; TensorBoard hides earlier ones after `start_step`."""
+    self._folder = folder
+    self._flushed = time.monotonic()
+    with self._named():
+      folder.mkdir(parents=True, exist_ok=True)
+      self._file = event_file_writer.EventsWriter(str(folder / 'events'))
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    self._write(start_step + 1, session_log=start)
+
+  def add(self, step: int, scalars: Mapping[str, float]) -> None:
+    """Adds the scalars of a step."""
+    for name, value in scalars.items():
+      self._write(step, summary=summary.scalar(name, value))
+    if time.monotonic() - self._flushed > self._SECONDS_BETWEEN_FLUSHES:
+      self._flushed = time.monotonic()
+      with self._named():
+        self._file.flush()
+
+  def close(self) -> None:
+    with self._named():
+      self._file.close()
+
+  def _write(self, step: int, **content) -> None:
+    event = event_pb2.Event(wall_time=time.time(), step=step, **content)
+    with self._named():
+      self._file.write_event(event)
+
+  @contextlib.contextmanager
+  def _named(self) -> Iterator[None]:
+    """Names the folder in the error of a full disk, which names no file."""
+    try:
+      yield
+    except OSError as error:
+      raise OSError(error.errno, error.strerror, str(self._folder)) from error
 
 
 class MetricWriter:
@@ -252,23 +313,19 @@ class MetricWriter:
     ]
     files.write_whole(self._path, ''.join(kept))
     self._file = open(self._path, 'a', encoding='utf-8')  # noqa: SIM115
-    self._events = tensorboardX.SummaryWriter(
-      str(workdir / 'tensorboard' / phase),
-      purge_step=start_step + 1,
-      write_to_disk=True,
-    )
+    self._events = _EventFile(workdir / 'tensorboard' / phase, start_step)
 
   def __enter__(self) -> 'MetricWriter':
     return self
 
   def __exit__(self, kind, *unused) -> None:
-    try:
-      self._file.close()
-    except OSError:
-      # What could not be written has been said.
-      if kind is None:
-        raise
-    self._events.close()
+    for file in (self._file, self._events):
+      try:
+        file.close()
+      except OSError:
+        # What could not be written has been said.
+        if kind is None:
+          raise
 
   def write(self, step: int, scalars: dict[str, float], **other) -> None:
     """Writes one line.
@@ -290,12 +347,11 @@ class MetricWriter:
     except OSError as error:
       # Of a full disk, which names no file.
       raise OSError(error.errno, error.strerror, str(self._path)) from error
-    for name, value in scalars.items():
-      self._events.add_scalar(name, value, step)
+    self._events.add(step, scalars)
 
   def write_speed(self, step: int, steps_per_second: float) -> None:
     """Writes the speed to TensorBoard only."""
-    self._events.add_scalar('steps_per_second', steps_per_second, step)
+    self._events.add(step, {'steps_per_second': steps_per_second})
 
 
 def read_metrics(path: pathlib.Path) -> list[dict]:

@@ -59,12 +59,14 @@ def make_parts(config) -> Parts:
   loss_fn = supernet_program.supernet_loss(
     model, settings.input_form(config), settings.objective(config), shared
   )
+  # A step calls it often; traced once.
+  loss_fn = jax.jit(loss_fn, static_argnames='purpose')
   rates = {}
   if config.search.hold_out != 'none' and config.meta.learn_inner_lr:
     meta = settings.meta(config)
     rates = {
       'inner_lr': meta.inner_lr,
-      'rate_optimizer': meta.rate_optimizer(),
+      'inner_lr_optimizer': meta.inner_lr_optimizer(),
     }
   state = jax.jit(
     functools.partial(

@@ -36,7 +36,9 @@ def auc_of(model, form, params, batch_stats, *model_args):
   batch = separable_batch(10_000, size=32)
   images = inputs.network_input(batch['frames'], form)
   variables = {'params': params, 'batch_stats': batch_stats}
-  outputs = model.apply(variables, images, *model_args, train=False)
+  outputs = jax.jit(functools.partial(model.apply, train=False))(
+    variables, images, *model_args
+  )
   scores = losses.map_score(outputs.map, batch['face_mask'])
   return metrics.auc(np.asarray(scores), np.asarray(batch['label']))
 

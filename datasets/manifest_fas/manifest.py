@@ -245,10 +245,12 @@ def list_clips(
   """
   root = pathlib.Path(root).resolve()
   path = root / (path or 'manifest.csv')
-  return parse(_read(path), path, root)
+  return parse_text(_read(path), path, root)
 
 
-def parse(text: str, path: pathlib.Path, root: pathlib.Path) -> listing.Listing:
+def parse_text(
+  text: str, path: pathlib.Path, root: pathlib.Path
+) -> listing.Listing:
   """The listing of a manifest's text; see `list_clips`."""
   lines = _split_lines(path, text)
   if len(lines) < 2:

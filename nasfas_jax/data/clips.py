@@ -150,8 +150,8 @@ class ClipSource:
       reason = (str(error).strip() or type(error).__name__).splitlines()[0]
       raise ValueError(
         f'{str(folder)!r} is damaged: clip {self._clip_ids[i]!r} of {split!r} '
-        f'cannot be read ({reason[:200]}). Delete the folder and prepare the '
-        'dataset again.'
+        f'cannot be read ({reason[:200]}). Prepare the dataset again, with '
+        '--replace.'
       ) from error
     if record['clip_id'].decode() != self._clip_ids[i]:
       raise ValueError(

@@ -134,8 +134,8 @@ def load_index(
       row = _read_row(line)
     except ValueError as error:
       raise ValueError(
-        f'{str(path)!r} is damaged in line {number}: {error}. Delete its '
-        'folder and prepare the dataset again.'
+        f'{str(path)!r} is damaged in line {number}: {error}. Prepare the '
+        'dataset again, with --replace.'
       ) from error
     row['folder'] = str(folder)
     row['position'] = positions[row['tfds_split']]

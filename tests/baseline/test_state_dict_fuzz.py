@@ -20,42 +20,28 @@ JUNK = (
 )
 
 
-def read(path, twin):
-  """The state of a file, under our names."""
-  return public_names.to_own_names(twin, weights.load_checkpoint(path))
-
-
-def assert_refused_or_right(path, twin):
-  try:
-    state = read(path, twin)
-  except ValueError as error:
-    assert 'network' in str(error) or str(path) in str(error)
-    assert len(str(error).splitlines()) == 1
-    return False
-  variables = weights.to_flax(twin, state)
-  assert variables.keys() == {'params', 'batch_stats'}
-  return True
-
-
 @pytest.mark.filterwarnings('ignore')
-def test_a_file_with_other_bytes(tmp_path):
+def test_a_file_with_other_bytes():
   rng = np.random.default_rng(0)
-  twin = cdcnpp()
   whole = io.BytesIO()
-  torch.save(PublicCDCNpp(4, 6, map_size=4).state_dict(), whole)
-  path, taken = tmp_path / 'theirs.pth', 0
+  state = PublicCDCNpp(1, 2, map_size=4).state_dict()
+  torch.save({name: state[name] for name in list(state)[:12]}, whole)
+  taken = 0
   for _ in range(CASES):
     data = bytearray(whole.getvalue())
-    # Names and shapes are in the first bytes and at the end.
-    low, high = ((0, 12_000), (len(data) - 9000, len(data)), (0, len(data)))[
-      rng.integers(3)
-    ]
-    for place in rng.integers(low, high, size=rng.integers(1, 5)):
+    for place in rng.integers(len(data), size=rng.integers(1, 5)):
       data[place] = rng.integers(256)
     if rng.integers(10) == 0:
       del data[rng.integers(len(data)) :]
-    path.write_bytes(data)
-    taken += assert_refused_or_right(path, twin)
+    try:
+      # What `load_checkpoint` does with the open file; 2,000 files take longer.
+      found = weights._load(io.BytesIO(data), "'theirs.pth'")
+    except ValueError as error:
+      assert "'theirs.pth'" in str(error)
+      assert len(str(error).splitlines()) == 1
+    else:
+      weights.check_values(found)
+      taken += 1
   # PyTorch notices some of the bytes, not those of a weight that stays finite.
   assert 0 < taken < CASES
 

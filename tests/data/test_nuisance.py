@@ -169,7 +169,11 @@ def test_the_experiment_prints_the_audit_of_what_is_prepared(tmp_path, capsys):
   folder = tmp_path / 'manifest_fas/default/1.0.0'
   folder.mkdir(parents=True)
   rows = [
-    {**row(i % 2, framing=0.4 + i % 2), 'tfds_split': 'train'}
+    {
+      **dict.fromkeys(records.INDEX_FIELDS, 'x'),
+      **row(i % 2, framing=0.4 + i % 2),
+      'tfds_split': 'train',
+    }
     for i in range(20)
   ]
   text = ''.join(json.dumps(row) + '\n' for row in rows)
@@ -196,4 +200,4 @@ def test_a_hint_names_only_what_exists_for_a_dataset(tmp_path):
   with pytest.raises(FileNotFoundError) as shipped:
     index.load_index(tmp_path, 'oulu_npu', '')
   assert '--manual_dir=FOLDER' in str(shipped.value)
-  assert 'prepared there: small.' in str(shipped.value)
+  assert 'prepared there: small (' in str(shipped.value)

@@ -8,8 +8,6 @@ import sys
 import contract
 import pytest
 import trees
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nasfas_datasets import (
   fas_builder,
@@ -168,23 +166,6 @@ def test_a_subject_in_two_splits_is_an_error():
     listing.check_disjoint(
       listing.Listing([made('train'), made('test')], []), 'casia'
     )
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-  st.text(max_size=60)
-  | st.from_regex(r'\A[A-Za-z_0-9/.-]{0,60}\Z')
-  | st.from_regex(r'\A(Live|Mask_Half|train_release/\d)[_/\d.avimo]*\Z')
-)
-def test_any_name_is_a_clip_or_a_reason(name):
-  for dataset in trees.NAMES:
-    layout = fas_builder.builder_class(dataset).layout
-    try:
-      fields = layout.parse(pathlib.Path('/nowhere'), name)
-    except listing.ClipError:
-      continue
-    assert fields['split'] in ('train', 'dev', 'test')
-    assert (fields['attack_type'] == 'live') == (fields['label'] == 1)
 
 
 def test_list_prints_one_json_object(tmp_path):

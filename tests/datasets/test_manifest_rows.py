@@ -257,7 +257,7 @@ def test_any_text_is_a_manifest_or_a_clear_error(root):
     if number % 3 == 2:
       data = HEADER.encode() + b'\n' + rng.bytes(rng.integers(100))
     try:
-      found = manifest.parse(text_files.decode(data, path), path, root)
+      found = manifest.parse_text(text_files.decode(data, path), path, root)
     except ValueError as error:
       assert 'manifest.csv' in str(error)
     else:

@@ -1,5 +1,6 @@
 """The evolution with weight sharing, and the scores of its supernet."""
 
+import functools
 import types
 
 import jax
@@ -210,12 +211,13 @@ def test_the_batch_statistics_are_those_of_the_training_clips(scoring):
   # training step.
   found = scoring.scores(rows, rows)
   (batch,) = scoring.read(rows)
-  outputs, _ = scoring.model.apply(
+  step = functools.partial(
+    scoring.model.apply, train=True, mutable=['batch_stats']
+  )
+  outputs, _ = jax.jit(step)(
     scoring.variables,
     inputs.network_input(batch['frames'], scoring.form),
     scoring.arch,
-    train=True,
-    mutable=['batch_stats'],
   )
   expected = losses.map_score(outputs.map, batch['score_mask'])
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)

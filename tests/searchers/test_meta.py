@@ -45,7 +45,9 @@ def make(dtype=jnp.float64):
     name: jnp.asarray(rng.normal(size=2), dtype) for name in ('first', 'second')
   }
   model = Tiny()
-  variables = model.init(jax.random.key(0), tasks['query']['x'][0], arch)
+  variables = jax.jit(model.init)(
+    jax.random.key(0), tasks['query']['x'][0], arch
+  )
   # Flax makes the running statistics in float32, whatever the input.
   variables = jax.tree.map(lambda a: a.astype(dtype), variables)
   params = jax.tree.map(
@@ -79,8 +81,13 @@ def by_hand(
   first_order,
   step_weights=None,
 ):
-  """The formulas, one task after the other, without the module under test."""
-  query, support, stats = 0.0, 0.0, []
+  """The formulas, one task after the other, without the module under test.
+
+  Returns:
+    (what counts of the query loss, (query loss after the last step, support
+    loss, statistics)).
+  """
+  query, last, support, stats = 0.0, 0.0, 0.0, []
   for i in range(TASKS):
     one = jax.tree.map(lambda a, i=i: a[i], tasks)
     fast = params
@@ -95,13 +102,13 @@ def by_hand(
         support = support + value / TASKS
         stats.append(aux)
       fast = jax.tree.map(lambda p, r, g: p - r * g, fast, rates, gradients)
-      if step_weights is not None:
+      if step_weights is not None or step == num_steps - 1:
         loss = loss_fn(fast, arch, one['query'])[0]
-        query = query + step_weights[step] * loss / TASKS
-    if step_weights is None:
-      query = query + loss_fn(fast, arch, one['query'])[0] / TASKS
+        weight = 1.0 if step_weights is None else step_weights[step]
+        query = query + weight * loss / TASKS
+    last = last + loss / TASKS
   mean_stats = jax.tree.map(lambda *leaves: sum(leaves) / TASKS, *stats)
-  return query, support, mean_stats
+  return query, (last, support, mean_stats)
 
 
 def assert_close(found, expected, tolerance=1e-10):
@@ -126,30 +133,36 @@ def test_the_vmapped_gradients_are_those_of_a_loop_over_the_tasks(
     if annealed:
       options['step_weights'] = jnp.asarray([0.3, 0.7])[-num_steps:]
 
-    def found(params, arch, rates):
-      return meta.meta_loss(loss_fn, params, arch, rates, tasks, **options)
+    # Traced once, not at every call.
+    loss_fn = jax.jit(loss_fn)
 
-    def expected(params, arch, rates):
-      return by_hand(loss_fn, params, arch, rates, tasks, **options)[0]
+    @jax.jit
+    def found(*args):
+      def loss(*args):
+        return meta.meta_loss(loss_fn, *args, tasks, **options)
 
-    every = (0, 1, 2)
-    (value, means), gradients = jax.jit(
-      jax.value_and_grad(found, argnums=every, has_aux=True)
-    )(params, arch, rates)
-    reference, reference_gradients = jax.jit(
-      jax.value_and_grad(expected, argnums=every)
-    )(params, arch, rates)
+      return (
+        jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(*args),
+        meta.meta_gradients(loss_fn, *args, tasks, **options),
+      )
+
+    @jax.jit
+    def by_hand_too(*args):
+      def loss(*args):
+        return by_hand(loss_fn, *args, tasks, **options)
+
+      return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(*args)
+
+    ((value, means), gradients), (composed_means, composed) = found(
+      params, arch, rates
+    )
     # What is reported is the loss after the last step, whatever counts.
-    last = {**options, 'step_weights': None}
-    query, support, stats = jax.jit(
-      lambda: by_hand(loss_fn, params, arch, rates, tasks, **last)
-    )()
-    assert_close(value, reference)
-    assert_close(gradients, reference_gradients)
-    composed_means, composed = jax.jit(
-      lambda *args: meta.meta_gradients(loss_fn, *args, tasks, **options)
-    )(params, arch, rates)
-    assert_close(composed, reference_gradients)
+    (expected, (query, support, stats)), expected_gradients = by_hand_too(
+      params, arch, rates
+    )
+    assert_close(value, expected)
+    assert_close(gradients, expected_gradients)
+    assert_close(composed, expected_gradients)
     assert_close(composed_means, means)
     assert_close(means.query_loss, query)
     assert_close(means.support_loss, support)
@@ -160,19 +173,18 @@ def test_the_vmapped_gradients_are_those_of_a_loop_over_the_tasks(
 def test_the_support_term_adds_the_gradient_of_the_support_loss(first_order):
   with jax.enable_x64(True):
     loss_fn, params, arch, rates, tasks = make()
+    loss_fn = jax.jit(loss_fn)
 
     def gradients(support_weight):
-      return jax.jit(
-        jax.grad(
-          lambda *args: meta.meta_loss(
-            loss_fn,
-            *args,
-            tasks,
-            first_order=first_order,
-            support_weight=support_weight,
-          )[0],
-          argnums=(0, 1, 2),
-        )
+      return jax.grad(
+        lambda *args: meta.meta_loss(
+          loss_fn,
+          *args,
+          tasks,
+          first_order=first_order,
+          support_weight=support_weight,
+        )[0],
+        argnums=(0, 1, 2),
       )(params, arch, rates)
 
     @jax.jit
@@ -181,7 +193,7 @@ def test_the_support_term_adds_the_gradient_of_the_support_loss(first_order):
       losses = jax.vmap(lambda s: loss_fn(params, arch, s)[0])(tasks['support'])
       return jnp.mean(losses)
 
-    without, both = gradients(0.0), gradients(0.5)
+    without, both = jax.jit(lambda: (gradients(0.0), gradients(0.5)))()
     alone = support_gradient(params)
     _, composed = jax.jit(
       lambda *args: meta.meta_gradients(
@@ -198,15 +210,19 @@ def test_the_support_term_adds_the_gradient_of_the_support_loss(first_order):
 def test_inner_rate_zero_is_the_loss_without_adaptation():
   with jax.enable_x64(True):
     loss_fn, params, arch, _, tasks = make()
-    zero = meta.constant_rates(params, 0.0)
-    found = jax.grad(
-      lambda a: meta.meta_loss(
-        loss_fn, params, a, zero, tasks, first_order=False
-      )[0]
+    zero = meta.constant_inner_lrs(params, 0.0)
+    found = jax.jit(
+      jax.grad(
+        lambda a: meta.meta_loss(
+          loss_fn, params, a, zero, tasks, first_order=False
+        )[0]
+      )
     )(arch)
-    expected = jax.grad(
-      lambda a: jnp.mean(
-        jax.vmap(lambda q: loss_fn(params, a, q)[0])(tasks['query'])
+    expected = jax.jit(
+      jax.grad(
+        lambda a: jnp.mean(
+          jax.vmap(lambda q: loss_fn(params, a, q)[0])(tasks['query'])
+        )
       )
     )(arch)
     assert_close(found, expected)
@@ -216,10 +232,12 @@ def test_first_and_second_order_differ():
   with jax.enable_x64(True):
     loss_fn, params, arch, rates, tasks = make()
     first, second = (
-      jax.grad(
-        lambda a, order=order: meta.meta_loss(
-          loss_fn, params, a, rates, tasks, first_order=order
-        )[0]
+      jax.jit(
+        jax.grad(
+          lambda a, order=order: meta.meta_loss(
+            loss_fn, params, a, rates, tasks, first_order=order
+          )[0]
+        )
       )(arch)
       for order in (True, False)
     )
@@ -230,6 +248,7 @@ def test_a_task_is_normalised_by_its_own_statistics():
   with jax.enable_x64(True):
     loss_fn, params, arch, rates, tasks = make()
 
+    @jax.jit
     def query_loss(tasks):
       return meta.meta_loss(loss_fn, params, arch, rates, tasks)[1].query_loss
 

@@ -178,7 +178,7 @@ def test_load_index_takes_the_newest_version_and_counts_positions(tmp_path):
   ('damage', 'message'),
   [
     (lambda row: row[: len(row) // 2], "index.jsonl' is damaged in line 2: Un"),
-    (lambda row: '[]', 'line 2: not an object. Delete its folder'),
+    (lambda row: '[]', 'line 2: not an object. Prepare the dataset again'),
     (lambda row: row.replace('"label": 1', '"label": "1"'), "label is '1'"),
     (lambda row: row.replace('"label": 1', '"label": 0'), 'label 0 does not'),
     (lambda row: row.replace('"subject"', '"person"'), 'subject is None'),
