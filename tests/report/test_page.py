@@ -30,7 +30,7 @@ def search_run(tmp_path_factory):
 class Checker(html.parser.HTMLParser):
   """Collects what the page holds and checks that its tags are balanced."""
 
-  _VOID = {'meta', 'img', 'br'}
+  _VOID = {'meta', 'img', 'br', 'wbr'}
 
   def __init__(self, page):
     super().__init__()
