@@ -592,6 +592,8 @@ def serve(app, listener: socket.socket) -> None:
 
   settings = uvicorn.Config(
     app,
+    # Its own would take the place of absl's.
+    log_config=None,
     log_level='warning',
     access_log=False,
     server_header=False,
