@@ -130,6 +130,7 @@ class Page:
 
   def drop(self, selector: str, path) -> None:
     """Gives a file to the first file input that a selector finds."""
+    self.wait(f'document.querySelector({json.dumps(selector)})')
     root = self.call('DOM.getDocument')['root']['nodeId']
     node = self.call('DOM.querySelector', nodeId=root, selector=selector)
     self.call('DOM.setFileInputFiles', files=[str(path)], nodeId=node['nodeId'])
