@@ -1,6 +1,6 @@
 """Show finished runs side by side on one page.
 
-python -m nasfas_jax.main --config=configs/report.py \\
+python -m nasfas_jax.main --config=report \\
     --config.workdirs=runs/search,runs/train-cdcnpp
   Writes runs/report/index.html: figures, DET curves, genotypes and worst
   mistakes. The workdirs are of trainings or of evaluations.
