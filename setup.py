@@ -58,6 +58,7 @@ setuptools.setup(
   install_requires=REQUIRES,
   extras_require={
     'beam': ['apache-beam>=2.77'],
+    'examples': ['ipykernel>=6.29', 'nbconvert>=7.16'],
     'prepare': ['ai-edge-litert>=2.0', 'h5py>=3.11'],
     'torch': ['torch>=2.5'],
     'test': TEST,
