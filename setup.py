@@ -59,6 +59,13 @@ setuptools.setup(
   extras_require={
     'beam': ['apache-beam>=2.77'],
     'examples': ['ipykernel>=6.29', 'nbconvert>=7.16'],
+    'export': ['flatbuffers>=24', 'onnx>=1.18', 'onnxruntime>=1.20'],
+    # Its Python names are not public: one minor version at a time.
+    'litert': [
+      'ai-edge-litert>=2.0',
+      'flatbuffers>=24',
+      'litert-converter>=0.5,<0.6',
+    ],
     'prepare': ['ai-edge-litert>=2.0', 'h5py>=3.11'],
     'torch': ['torch>=2.5'],
     'test': TEST,

@@ -27,8 +27,8 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   # Folder of the annotated pictures; '' writes none.
   config.output = ''
   # 'detector' finds the face (extra `prepare`). 'whole_frame' is for a network
-  # that was trained on clips without face boxes.
-  config.face = 'detector'
+  # that was trained on clips without face boxes. '': as in training.
+  config.face = ''
   # The face box in all files, as in a manifest: 'x0,y0,x1,y1' in pixels, x1 and
   # y1 exclusive. It replaces config.face.
   config.box = ''

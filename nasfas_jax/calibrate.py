@@ -202,10 +202,8 @@ def _score_files(config) -> dict[str, object]:
       f'config.input is {config.input!r}, a camera; allowed: files, a folder '
       'or a pattern.'
     )
-  box, rules = predict.box_of(config), predict.rules_of(config)
-  if box is None:
-    predict.check_face_models(config)
   detector = detector_lib.load(config.checkpoint, crop_size=config.crop_size)
+  box, rules = predict.choose_box(config, detector), predict.rules_of(config)
   scores, others = [], collections.Counter()
   with progress.bar('Scoring', len(paths)) as bar:
     for done, path in enumerate(paths, 1):

@@ -7,7 +7,6 @@ the score of the evaluation, each by the function that is used there.
 
 import dataclasses
 import functools
-import json
 import math
 import os
 import pathlib
@@ -25,10 +24,12 @@ from nasfas_jax import (
   inputs,
   models,
   run_config,
+  run_log,
   scoring,
   settings,
 )
 from nasfas_jax.data import transforms
+from nasfas_jax.exporting import package
 from nasfas_jax.models import genotypes
 from nasfas_jax.preprocessing import (
   clip_crops,
@@ -57,12 +58,17 @@ OUTCOMES = (
 SCORED = (LIVE, SPOOF, STILL)
 # First frame, last frame, score.
 Part = tuple[int, int, float]
+# Largest mean difference, in grey levels, of two frames of a still. A picture
+# that was encoded as a video reached 1.4; rendered clips start at 10.
+_STILL_LEVELS = 1.5
 # Snippets that the network takes at once.
 _MAX_BATCH = 8
 # The list of training subjects of a large run has a few megabytes.
 _MAX_JSON_BYTES = 64 * 2**20
+_FILES = ('config.json', 'data.json', 'results.json', 'threshold.json')
 
-# x0, y0, x1, y1 in pixels; `clip_crops.WHOLE_FRAME`; None: the face is found.
+# x0, y0, x1, y1 in pixels; `clip_crops.WHOLE_FRAME` or `DETECTOR`; None: as in
+# training.
 Box = Sequence[float] | str | None
 
 
@@ -165,6 +171,7 @@ class Detector:
     trained_on: name of the protocol.
     needs_motion: whether the network looks at motion and was trained on clips
       that have it, so that its score of a still picture means nothing.
+    whole_frames: whether it was trained on clips without face boxes only.
   """
 
   model: nn.Module
@@ -177,6 +184,12 @@ class Detector:
   source: str
   trained_on: str = ''
   needs_motion: bool = True
+  whole_frames: bool = False
+
+  @property
+  def default_box(self) -> str:
+    """Where the box is from if none is given: as in training."""
+    return clip_crops.WHOLE_FRAME if self.whole_frames else clip_crops.DETECTOR
 
   @functools.cached_property
   def _predict(self) -> scoring.Predict:
@@ -263,11 +276,13 @@ class Detector:
         models cannot be loaded.
     """
     if box is None:
+      box = self.default_box
+    if isinstance(box, str) and box == clip_crops.DETECTOR:
       box = face_choice.detector(rules.face_models)
     elif isinstance(box, str) and box != clip_crops.WHOLE_FRAME:
       raise ValueError(
-        f'box is {box!r}; allowed: {clip_crops.WHOLE_FRAME!r}, four numbers or '
-        'None.'
+        f'box is {box!r}; allowed: {clip_crops.WHOLE_FRAME!r}, '
+        f'{clip_crops.DETECTOR!r}, four numbers or None.'
       )
     reading = self.reading
     crops = clip_crops.make_crops(sample, reading.preparation, box, rules.face)
@@ -304,10 +319,10 @@ class Detector:
         'network takes.'
       )
     outcome = LIVE if score > self.threshold.value else SPOOF
-    if np.array_equal(frames[:, 1:], frames[:, :-1]) and self.needs_motion:
+    if self.needs_motion and motion(frames) < _STILL_LEVELS:
       notes.append(
-        'A still: its dynamic image is flat, and the network was trained on '
-        'motion. The score is not to be trusted.'
+        'A still: its dynamic image is flat, or shows noise, and the network '
+        'was trained on motion. The score is not to be trusted.'
       )
       outcome = outcome if rules.stills else STILL
     if not math.isfinite(score):
@@ -323,7 +338,7 @@ class Detector:
     Args:
       frames: uint8 RGB [T, H, W, 3], whole and upright. Of many, as many are
         taken as of a video, evenly spread.
-      box: of the face; None finds it, with the extra `prepare`.
+      box: of the face; None: as in training.
       rules: what is judged. A still is scored whatever they say.
 
     Raises:
@@ -346,7 +361,7 @@ class Detector:
 
     Args:
       path: the file.
-      box: of the face; None finds it, with the extra `prepare`.
+      box: of the face; None: as in training.
       rules: what is judged.
 
     Raises:
@@ -422,6 +437,20 @@ class Detector:
       return Judged(UNREADABLE, notes=(' '.join(str(error).split()),))
 
 
+def motion(frames: np.ndarray) -> float:
+  """How much the frames of snippets move, in grey levels.
+
+  Args:
+    frames: uint8 [N, K, S, S, 3].
+
+  Returns:
+    The largest mean absolute difference of a frame from the first of its
+    snippet; 0 for equal frames.
+  """
+  differences = frames.astype(np.float32) - frames[:, :1].astype(np.float32)
+  return float(np.abs(differences).mean(axis=(2, 3, 4)).max())
+
+
 def sample_array(frames: np.ndarray, num_frames: int) -> clip_crops.Sample:
   """Reads a clip from memory.
 
@@ -488,6 +517,7 @@ class Run:
     reading: of clips.
     threshold: of the score.
     needs_motion: see `Detector`.
+    whole_frames: see `Detector`.
   """
 
   config: settings.Config
@@ -496,15 +526,16 @@ class Run:
   reading: Reading
   threshold: Threshold
   needs_motion: bool
+  whole_frames: bool
 
 
 def load(
   path: str | os.PathLike[str], *, crop_size: int | None = None
 ) -> Detector:
-  """Loads the finished run in a workdir.
+  """Loads the finished run in a workdir, or an export of one.
 
   Args:
-    path: the workdir of a training or of a search.
+    path: the workdir of a training or of a search, or the folder of an export.
     crop_size: side of the wide crops, for a run on datasets whose preparation
       is not known; None: that of the run.
 
@@ -514,6 +545,8 @@ def load(
     FileNotFoundError: if a file of the run is missing.
   """
   source = pathlib.Path(path)
+  if package.is_export(source):
+    return _from_export(source, crop_size)
   run = read_run(source, crop_size)
   one_device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   template = jax.tree.map(
@@ -546,6 +579,27 @@ def load(
     source=str(source),
     trained_on=run.config.protocol,
     needs_motion=run.needs_motion,
+    whole_frames=run.whole_frames,
+  )
+
+
+def _from_export(source: pathlib.Path, crop_size: int | None) -> Detector:
+  """The detector in the folder of an export, whose files are verified."""
+  parts = package.read(source)
+  prepared = preparation.Preparation(**parts.reading['preparation'])
+  if crop_size:
+    prepared = preparation.Preparation(size=crop_size)
+  return Detector(
+    model=parts.model,
+    variables=parts.variables,
+    form=parts.form,
+    reading=Reading(**{**parts.reading, 'preparation': prepared}),
+    threshold=Threshold(**parts.threshold),
+    genotype=parts.genotype,
+    name=parts.name,
+    source=str(source),
+    trained_on=parts.trained_on,
+    needs_motion=parts.needs_motion,
   )
 
 
@@ -560,23 +614,23 @@ def read_run(source: pathlib.Path, crop_size: int | None = None) -> Run:
     ValueError, FileNotFoundError: as `load`.
   """
   source = pathlib.Path(source)
-  try:
-    config = run_config.read(source)
-  except RecursionError as error:
-    raise ValueError(
-      f'{str(source / run_config.FILE)!r} is not the config of a run.'
-    ) from error
+  for name in _FILES:
+    path = source / name
+    if path.is_file() and path.stat().st_size > _MAX_JSON_BYTES:
+      raise ValueError(f'{str(path)!r} is larger than {_MAX_JSON_BYTES} bytes.')
+  config = run_config.read(source)
   config_checks.check(config)
   threshold = read_threshold(source)
   path = source / 'data.json'
-  data = _read_object(path)
+  data = run_log.read_data(source)
   try:
     prepared = (
       preparation.Preparation(size=crop_size)
       if crop_size
-      else preparation.from_versions(data.get('versions', ()))
+      else preparation.from_versions(data['versions'])
     )
     still_share = float(data.get('still_share', 0.0))
+    boxes = dict(data.get('boxes', {}))
   except (TypeError, ValueError, OverflowError) as error:
     raise ValueError(f'{str(path)!r}: {error}') from error
   chosen = config.model
@@ -603,6 +657,7 @@ def read_run(source: pathlib.Path, crop_size: int | None = None) -> Run:
     threshold=threshold,
     # Of a mixture it is not known what motion means to the network.
     needs_motion=not (config.input.fusion == 'static' or still_share >= 1.0),
+    whole_frames=set(boxes) == {clip_crops.WHOLE_FRAME},
   )
 
 
@@ -614,7 +669,7 @@ def read_threshold(source: pathlib.Path) -> Threshold:
   """
   path = source / 'threshold.json'
   if path.exists():
-    found = _read_object(path)
+    found = run_config.load(path)
   else:
     path = source / 'results.json'
     if not path.exists():
@@ -622,7 +677,7 @@ def read_threshold(source: pathlib.Path) -> Threshold:
         f'The run in {str(source)!r} has no threshold: there is no '
         f'{path.name}. The command that started it finishes it.'
       )
-    found = _read_object(path).get('threshold')
+    found = run_config.load(path).get('threshold')
   value = found.get('value') if isinstance(found, Mapping) else None
   rule = found.get('rule') if isinstance(found, Mapping) else None
   try:
@@ -634,27 +689,3 @@ def read_threshold(source: pathlib.Path) -> Threshold:
       f'{str(path)!r} has no threshold: a finite "value" and its "rule".'
     )
   return Threshold(number, rule, str(path))
-
-
-def _read_object(path: pathlib.Path) -> dict:
-  """A JSON file that must hold an object.
-
-  Raises:
-    FileNotFoundError: if it does not exist.
-    ValueError: if it is too large or damaged; names it.
-  """
-  with open(path, 'rb') as file:
-    data = file.read(_MAX_JSON_BYTES + 1)
-  if len(data) > _MAX_JSON_BYTES:
-    raise ValueError(f'{str(path)!r} is larger than {_MAX_JSON_BYTES} bytes.')
-  try:
-    content = json.loads(data)
-  except (ValueError, RecursionError) as error:
-    raise ValueError(
-      f'{str(path)!r} is truncated or not JSON: {error}.'
-    ) from error
-  if not isinstance(content, dict):
-    raise ValueError(
-      f'{str(path)!r} holds a JSON {type(content).__name__}, not an object.'
-    )
-  return content

@@ -34,6 +34,7 @@ from nasfas_jax import (
   search,
   train,
 )
+from nasfas_jax import export as export_lib
 from nasfas_jax.data import index, protocols
 from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.report import family_table
@@ -59,6 +60,11 @@ def compare(config, workdir: pathlib.Path) -> None:
       "config.experiment 'compare' needs PyTorch: pip install -e '.[torch]'"
     ) from error
   experiment.compare(config, workdir, prepare_embedded)
+
+
+def export(config, workdir: pathlib.Path) -> None:
+  """Runs the experiment 'export'."""
+  export_lib.export(config, workdir, prepare_embedded)
 
 
 def calibrate(config, workdir: pathlib.Path) -> None:
@@ -87,6 +93,7 @@ EXPERIMENTS = {
   'train': train.train,
   'evaluate': judge,
   'predict': predict.predict,
+  'export': export,
   'calibrate': calibrate,
   'report': compare_runs.report,
   'protocols': list_protocols.list_protocols,
@@ -145,6 +152,8 @@ def default_workdir(config) -> pathlib.Path:
   if config.experiment == 'evaluate' and config.checkpoint:
     name = config.protocol.replace('/', '-')
     return pathlib.Path(config.checkpoint) / 'evaluate' / name
+  if config.experiment == 'export' and config.checkpoint:
+    return pathlib.Path(config.checkpoint) / 'export'
   if config.experiment == 'train' and config.model != 'genotype':
     return pathlib.Path('runs') / f'train-{config.model}'
   return pathlib.Path('runs') / config.experiment
@@ -194,6 +203,11 @@ def run(config, workdir: pathlib.Path) -> None:
     if config.experiment == 'audit':
       prepare_embedded(config)
     EXPERIMENTS[config.experiment](config, workdir)
+    return
+  if config.experiment == 'export':
+    # Its protocol is that of its checkpoint.
+    EXPERIMENTS[config.experiment](config, workdir)
+    progress.say(f'Everything is in {workdir}')
     return
   names = family_table.members(config.protocol)
   if config.scores:

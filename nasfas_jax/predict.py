@@ -74,13 +74,11 @@ def predict(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """
   del workdir
   check(config)
-  box, rules = box_of(config), rules_of(config)
   paths = find_files(config.input, config.limits.files)
   if config.output:
     _check_output(config)
-  if box is None:
-    check_face_models(config)
   detector = detector_lib.load(config.checkpoint, crop_size=config.crop_size)
+  box, rules = choose_box(config, detector), rules_of(config)
   if config.threshold is not None:
     threshold = detector_lib.Threshold(
       config.threshold, 'given', 'config.threshold'
@@ -152,25 +150,46 @@ def check_reading(config: ml_collections.ConfigDict) -> None:
     ValueError: names the field, its value and what is allowed.
   """
   for name, allowed in (
-    ('face', ('detector', clip_crops.WHOLE_FRAME)),
+    ('face', ('', clip_crops.DETECTOR, clip_crops.WHOLE_FRAME)),
     ('stills', ('refuse', 'decide')),
     ('several_faces', ('refuse', 'largest')),
   ):
     if config[name] not in allowed:
-      raise ValueError(
-        f'config.{name} is {config[name]!r}; allowed: {", ".join(allowed)}.'
-      )
+      names = ', '.join(value or "''" for value in allowed)
+      raise ValueError(f'config.{name} is {config[name]!r}; allowed: {names}.')
   for name, value, low, high in (
     ('crop_size', config.crop_size, 8, 4096),
     *((f'limits.{n}', v, 1, 10**9) for n, v in config.limits.items()),
   ):
     if value is not None and not low <= value <= high:
       raise ValueError(f'config.{name} is {value}; allowed: {low} to {high}.')
+  _box_of(config)
 
 
-def box_of(config) -> detector_lib.Box:
+def choose_box(
+  config: ml_collections.ConfigDict, detector: detector_lib.Detector
+) -> detector_lib.Box:
+  """The face of every clip, by config.box and config.face.
+
+  Without either it is that of the training; another one is a warning.
+
+  Raises:
+    ValueError: for a bad box, or if faces are to be found and cannot be.
+  """
+  box = _box_of(config) or detector.default_box
+  if box == clip_crops.DETECTOR:
+    _check_face_models(config)
+  if isinstance(box, str) and box != detector.default_box:
+    progress.say(
+      f'Warning: the face is that of config.face, {box!r}; in training it was '
+      f'{detector.default_box!r}, another crop.'
+    )
+  return box
+
+
+def _box_of(config) -> detector_lib.Box:
   if not config.box:
-    return None if config.face == 'detector' else clip_crops.WHOLE_FRAME
+    return config.face or None
   try:
     box = [float(part) for part in config.box.split(',')]
     return tuple(face_choice.given(box, np.inf, np.inf).tolist())
@@ -213,13 +232,13 @@ def find_files(text: str, limit: int) -> list[str] | None:
   path = os.path.expanduser(text)
   if os.path.isdir(path):
     found, others = [], 0
-    for name in itertools.islice(_walk(path), 100 * limit):
+    for name in _walk(path):
       if name.lower().endswith(_SUFFIXES):
         found.append(name)
       else:
         others += 1
-      if len(found) > limit:
-        break
+      if max(len(found), others / 100) > limit:
+        raise _too_many(text, limit)
     if others:
       progress.say(
         f'{others} files in {text!r} are neither pictures nor videos.'
@@ -240,11 +259,15 @@ def find_files(text: str, limit: int) -> list[str] | None:
   if not found:
     raise ValueError(f'config.input is {text!r}; it holds no file to judge.')
   if len(found) > limit:
-    raise ValueError(
-      f'config.input is {text!r}; it holds more than {limit} files, the limit '
-      'in config.limits.files.'
-    )
+    raise _too_many(text, limit)
   return sorted(found)
+
+
+def _too_many(text: str, limit: int) -> ValueError:
+  return ValueError(
+    f'config.input is {text!r}; it holds more than {limit} files, the limit '
+    'in config.limits.files.'
+  )
 
 
 def _walk(folder: str) -> Iterator[str]:
@@ -269,13 +292,13 @@ def _check_output(config) -> None:
     raise ValueError(f'config.output is {config.output!r}, which is no folder.')
 
 
-def check_face_models(config) -> None:
+def _check_face_models(config) -> None:
   """Raises ValueError if faces are to be found and cannot be."""
   try:
     face_choice.detector(config.face_models or None)
   except (ImportError, OSError, ValueError) as error:
     raise ValueError(
-      f"config.face is 'detector': {error} Or give the face's box "
+      f'The face cannot be found: {error} Or give its box '
       '(--config.box=x0,y0,x1,y1), or take whole frames as the face '
       f'(--config.face={clip_crops.WHOLE_FRAME}).'
     ) from error
@@ -419,9 +442,11 @@ def _annotate(folder, number, item, found, line, detector) -> dict:
   """
   parts = []
   if found.outcome in detector_lib.SCORED:
-    # The clip could be read just before; a failure now only costs the curve.
-    with contextlib.suppress(video.VideoError, cv2.error):
+    try:
       parts = item.timeline(found)
+    except (video.VideoError, cv2.error) as error:
+      # The clip could be read just before; this only costs the curve.
+      line['notes'].append(f'No score over time: {error}')
   insets = {}
   if found.frames is not None:
     middle = len(found.frames) // 2

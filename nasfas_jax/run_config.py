@@ -10,7 +10,15 @@ from collections.abc import Iterable
 import ml_collections
 from flax import traverse_util
 
-from nasfas_configs import calibrate, compare, default, predict, report, study
+from nasfas_configs import (
+  calibrate,
+  compare,
+  default,
+  export,
+  predict,
+  report,
+  study,
+)
 from nasfas_jax import files, progress
 
 FILE = 'config.json'
@@ -183,7 +191,7 @@ def _tuples(value):
 
 def _schema(content: dict) -> ml_collections.ConfigDict:
   """Every field that a run of this experiment has, with its default."""
-  for module in (predict, calibrate, report):
+  for module in (predict, export, calibrate, report):
     alone = module.get_config()
     if content.get('experiment') == alone.experiment:
       # It trains nothing and has fields of its own only.

@@ -1,6 +1,7 @@
 """What a run records: its config, its environment, its metrics."""
 
 import atexit
+import collections
 import contextlib
 import importlib.metadata
 import json
@@ -217,6 +218,15 @@ def describe(selection: protocols.Selection) -> dict[str, object]:
     # Of the training clips, those of one frame, which have no motion.
     'still_share': sum(row.get('num_frames') == 1 for row in selection.train)
     / max(1, len(selection.train)),
+    # Where their face boxes are from, and how many are from there.
+    'boxes': dict(
+      sorted(
+        collections.Counter(
+          row.get('properties', {}).get('box', 'unknown')
+          for row in selection.train
+        ).items()
+      )
+    ),
   }
 
 

@@ -40,9 +40,9 @@ class SearchState:
       `models.architecture`.
     weight_opt_state: of the weights' optimizer.
     arch_opt_state: of the architecture's optimizer.
-    log_rates: float32 scalars in the tree of `params`, the logarithms of
+    log_inner_lr: float32 scalars in the tree of `params`, the logarithms of
       learned inner learning rates; {} without them.
-    rate_opt_state: of their optimizer; () without them.
+    inner_lr_opt_state: of their optimizer; () without them.
   """
 
   step: jax.Array
@@ -51,5 +51,5 @@ class SearchState:
   arch: PyTree
   weight_opt_state: optax.OptState
   arch_opt_state: optax.OptState
-  log_rates: PyTree
-  rate_opt_state: optax.OptState
+  log_inner_lr: PyTree
+  inner_lr_opt_state: optax.OptState

@@ -66,7 +66,7 @@ def make_parts(config) -> Parts:
     meta = settings.meta(config)
     rates = {
       'inner_lr': meta.inner_lr,
-      'rate_optimizer': meta.rate_optimizer(),
+      'inner_lr_optimizer': meta.inner_lr_optimizer(),
     }
   state = jax.jit(
     functools.partial(

@@ -23,7 +23,13 @@ def run_folder(tmp_path):
   content = json.loads(json.dumps(config.to_dict()))
   files.write_json(folder / 'config.json', content)
   files.write_json(
-    folder / 'data.json', {'versions': ['synthetic_fas/tiny/2.0.0']}
+    folder / 'data.json',
+    {
+      'versions': ['synthetic_fas/tiny/2.0.0'],
+      'num_clips': {},
+      'fingerprints': {},
+      'train_subjects': [],
+    },
   )
   files.write_json(folder / 'results.json', {'threshold': OLD})
   (folder / 'scores.csv').write_text(
@@ -126,6 +132,8 @@ def test_clips_of_few_persons_are_warned_of(run_folder, tmp_path, capsys):
 class FakeDetector:
   """Scores a file by the number in its name; 'x' has no face."""
 
+  default_box = 'whole_frame'
+
   def score_file(self, path, box, rules):
     name = path.rpartition('/')[2].removesuffix('.png')
     if name == 'x':
@@ -167,7 +175,7 @@ def test_files_are_scored_by_the_run(run_folder, tmp_path, monkeypatch, capsys):
     ({'scores': 'none.csv'}, "config.scores: There is no file of scores 'none"),
     ({'input': '0'}, "config.input is '0', a camera; allowed: files"),
     ({'input': 'a', 'bpcer': 1.0}, 'config.bpcer is 1.0; allowed: between 0'),
-    ({'input': 'a', 'face': 'b'}, "config.face is 'b'; allowed: detector, wh"),
+    ({'input': 'a', 'face': 'b'}, "config.face is 'b'; allowed: '', det"),
   ],
 )
 def test_a_mistake_is_one_line(changes, message, run_folder, tmp_path):

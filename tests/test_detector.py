@@ -75,7 +75,7 @@ def test_load_gives_all_that_a_decision_needs(run, detector):
   assert detector.genotype == untrained_run.small_genotype()
   assert set(detector.variables) == {'params', 'batch_stats'}
   assert detector.reading.preparation.size == 80
-  assert detector.needs_motion
+  assert detector.needs_motion and detector.default_box == 'detector'
   # A calibrated threshold goes first, and says so.
   path = workdir / 'threshold.json'
   files.write_json(path, {'value': 1, 'rule': 'given', 'split': ''})
@@ -210,6 +210,16 @@ def test_a_still_is_not_live(detector, tmp_path):
   assert (judged.decision, judged.notes) == ('live', ())
 
 
+def test_noise_of_a_codec_is_no_motion(detector):
+  rng = np.random.default_rng(0)
+  still = np.stack(moving(3)[:1] * 8).astype(int)
+  for levels, outcomes in ((2, {'still'}), (60, {'live', 'spoof'})):
+    noise = rng.integers(0, levels, still.shape)
+    frames = np.clip(still + noise, 0, 255).astype(np.uint8)
+    judged = detector.judge(detector_lib.sample_array(frames, 8), BOX)
+    assert judged.outcome in outcomes
+
+
 def test_the_parts_of_a_video_score_as_clips_of_their_own(detector, tmp_path):
   frames = moving(4, 40)
   write_video(tmp_path / 'long.avi', frames)
@@ -225,6 +235,22 @@ def test_the_parts_of_a_video_score_as_clips_of_their_own(detector, tmp_path):
   assert detector.score_parts(tmp_path / 'still.png', BOX, 4) == []
 
 
+def test_the_clips_of_the_training_say_how_to_take_the_face(run, tmp_path):
+  data = files.read_json(run[1] / 'data.json')
+  for said, motion, box in (
+    ({'still_share': 1.0, 'boxes': {'whole_frame': 3}}, False, 'whole_frame'),
+    ({'still_share': 0.9, 'boxes': {'given': 1, 'whole_frame': 3}}, True, None),
+    ({'still_share': float('nan'), 'boxes': {}}, True, None),
+  ):
+    content = json.dumps({**data, **said}).encode()
+    found = detector_lib.read_run(
+      changed(run[1], tmp_path / str(motion) / str(box), 'data.json', content)
+    )
+    assert found.needs_motion == motion
+    assert found.whole_frames == (box == 'whole_frame')
+    shutil.rmtree(tmp_path / str(motion))
+
+
 def changed(workdir, tmp_path, name, content):
   """A copy of a run with another file in it; None deletes the file."""
   copy = tmp_path / name
@@ -236,21 +262,26 @@ def changed(workdir, tmp_path, name, content):
   return copy
 
 
-def test_what_is_no_finished_run_is_one_line(run, tmp_path):
+def test_what_is_no_finished_run_is_one_line(run, tmp_path, monkeypatch):
   _, workdir, _ = run
   config = files.read_json(workdir / 'config.json')
   config['train']['num_steps'] = 9
-  data = {'versions': ['own/odd/1.0.0']}
+  data = files.read_json(workdir / 'data.json')
+  data['versions'] = ['own/odd/1.0.0']
   for name, content, message in (
     ('config.json', None, 'holds no run'),
     ('config.json', b'{"exper', 'truncated or not JSON'),
-    ('config.json', b'[' * 100_000, 'is not the config of a run|not JSON'),
-    ('config.json', json.dumps(config).encode(), 'of step 1 of 9'),
+    ('config.json', b'[' * 100_000, 'not JSON'),
+    (
+      'config.json',
+      json.dumps(config).encode(),
+      'of step 1 of 9|not made with this config',
+    ),
     ('results.json', None, 'has no threshold'),
     ('results.json', b'[]', 'holds a JSON list'),
     ('results.json', b'{"threshold": {"value": NaN}}', 'a finite "value"'),
     ('threshold.json', b'{"value": 1' + b'0' * 400 + b'}', 'a finite "value"'),
-    ('data.json', b'{}', 'prepared in one way'),
+    ('data.json', b'{}', "has no list under 'versions'"),
     ('data.json', json.dumps(data).encode(), 'own/odd .* --config.crop_size'),
     ('genotype.json', b'{}', 'genotype.json'),
   ):
@@ -262,6 +293,10 @@ def test_what_is_no_finished_run_is_one_line(run, tmp_path):
   copy = changed(workdir, tmp_path, 'data.json', json.dumps(data).encode())
   found = detector_lib.read_run(copy, crop_size=99)
   assert found.reading.preparation.size == 99
+  monkeypatch.setattr(detector_lib, '_MAX_JSON_BYTES', 9)
+  with pytest.raises(ValueError, match='is larger than 9 bytes'):
+    detector_lib.read_run(copy)
+  monkeypatch.undo()
   shutil.rmtree(copy / 'checkpoints')
   with pytest.raises((FileNotFoundError, ValueError), match='checkpoint'):
     detector_lib.load(copy, crop_size=99)

@@ -151,6 +151,12 @@ def test_a_given_threshold_is_said(run, clips):
   assert 'not to be trusted' in line['notes'][0]
 
 
+def test_another_crop_than_in_training_is_warned_of(run, clips):
+  (line,), err, _ = run(str(clips / 'b.avi'), box='', face='whole_frame')
+  assert line['decision'] and 'Warning: the face is that of config.face' in err
+  assert 'Warning' not in run(str(clips / 'b.avi'))[1]
+
+
 def test_a_bug_in_one_file_does_not_stop_the_rest(run, clips, monkeypatch):
   def judge(self, sample, box, rules):
     raise KeyError('a bug\nof two lines')
@@ -174,7 +180,7 @@ def test_a_bug_in_one_file_does_not_stop_the_rest(run, clips, monkeypatch):
     ({'box': '1,2,3'}, 'config.box is .* allowed: x0,y0,x1,y1'),
     ({'box': '9,9,3,3'}, 'config.box is'),
     ({'box': 'a,b,c,d'}, 'config.box is'),
-    ({'face': 'nose'}, "config.face is 'nose'; allowed: detector, whole_frame"),
+    ({'face': 'nose'}, "config.face is 'nose'; allowed: '', detector, whole"),
     ({'stills': 'yes'}, 'config.stills is'),
     ({'several_faces': 'all'}, 'config.several_faces is'),
     ({'limits.files': 0}, 'config.limits.files is 0; allowed'),
@@ -182,7 +188,10 @@ def test_a_bug_in_one_file_does_not_stop_the_rest(run, clips, monkeypatch):
     ({'threshold': float('nan')}, 'config.threshold is nan'),
     ({'output': 'clips/seen'}, 'inside config.input'),
     ({'output': 'clips/b.avi', 'input': 'clips/b.avi'}, 'is no folder'),
-    ({'box': '', 'face_models': 'nowhere'}, 'config.face is .detector.*--conf'),
+    (
+      {'box': '', 'face_models': 'nowhere'},
+      'face cannot be found.*--config.box',
+    ),
   ],
 )
 def test_a_mistake_is_one_line(run, clips, changes, message):

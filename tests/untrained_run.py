@@ -23,30 +23,40 @@ def small_genotype():
   return genotypes.Genotype('small', 0.7, ((cell,),) * 3)
 
 
-def write(workdir, versions=('manifest_fas/small/1.0.0',), **data_changes):
+def write(
+  workdir, versions=('manifest_fas/small/1.0.0',), said=None, **data_changes
+):
   """Writes the files that `detector.load` reads; returns the config."""
+  said = said or {'still_share': 0.0, 'boxes': {'given': 2}}
   config = ml_collections.ConfigDict(small_config().to_dict())
   config.protocol = 'manifest_fas/official'
   config.data.builder_config = 'small'
   config.data.update(data_changes)
-  config.train.num_steps = 1
+  config.train.update(num_steps=1, warmup_steps=0)
   genotype = small_genotype()
   model = settings.network(config, genotype)
   # Several seeds give a map of zeros: the last ReLU is dead from the start.
   variables = models.initialize(
     model, jax.random.key(1), settings.example_input(config)
   )
-  with checkpoints.Checkpointer(workdir / 'checkpoints' / 'train') as saver:
-    saver.save(1, variables)
   files.write_json(
     workdir / 'config.json', json.loads(json.dumps(config.to_dict()))
   )
   files.write_json(
     workdir / 'data.json',
-    {'versions': list(versions), 'train_subjects': [], 'still_share': 0.0},
+    {
+      'versions': list(versions),
+      'num_clips': {},
+      'fingerprints': {},
+      'train_subjects': [],
+      **said,
+    },
   )
   files.write_json(workdir / 'results.json', {'threshold': THRESHOLD})
   genotype.save(workdir / 'genotype.json')
+  # Last: a checkpoint knows the files that made it.
+  with checkpoints.Checkpointer(workdir / 'checkpoints' / 'train') as saver:
+    saver.save(1, variables)
   return config
 
 

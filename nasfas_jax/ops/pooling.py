@@ -102,10 +102,10 @@ def resize_bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
   # An accelerator's default precision (bfloat16 or TF32) would round values
   # that are only interpolated.
   if height != x.shape[1]:
-    rows = _interpolation(x.shape[1], height).astype(y.dtype)
+    rows = interpolation_weights(x.shape[1], height).astype(y.dtype)
     y = jnp.einsum('oh,nhwc->nowc', rows, y, precision='highest')
   if width != x.shape[2]:
-    columns = _interpolation(x.shape[2], width).astype(y.dtype)
+    columns = interpolation_weights(x.shape[2], width).astype(y.dtype)
     y = jnp.einsum('pw,nowc->nopc', columns, y, precision='highest')
   return y.astype(x.dtype)
 
@@ -136,7 +136,7 @@ def _widen(x: jax.Array) -> jax.Array:
   return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
 
 
-def _interpolation(size: int, new_size: int) -> np.ndarray:
+def interpolation_weights(size: int, new_size: int) -> np.ndarray:
   """Bilinear weights [new_size, size] of half-pixel centres, edges clamped."""
   centres = (np.arange(new_size) + 0.5) * size / new_size - 0.5
   centres = np.clip(centres, 0, size - 1)

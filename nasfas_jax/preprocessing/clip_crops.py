@@ -11,6 +11,7 @@ from nasfas_jax.preprocessing.preparation import Preparation
 # transform -> the clip's evenly spread frames, each through the transform.
 Sample = Callable[[video.Transform], video.Clip]
 WHOLE_FRAME = 'whole_frame'
+DETECTOR = 'detector'
 # The square about a very long and narrow frame would take gigabytes.
 _MAX_SIDE = 16384
 

@@ -90,7 +90,7 @@ def choose(
       NO_FACE, f'{len(faces)} of {len(found)} frames show a face.'
     )
   crowded = sum(
-    len(boxes) > 1 and _area(boxes[1]) >= rules.rival * _area(boxes[0])
+    any(_is_rival(box, boxes[0], rules.rival) for box in boxes[1:])
     for boxes in faces
   )
   if crowded >= max(1, rules.frames * len(faces)) and not rules.several:
@@ -142,6 +142,18 @@ def check_size(
       f'The face is {side:.0f} pixels wide or high; this network needs '
       f'{least:.0f}.',
     )
+
+
+def _is_rival(box: np.ndarray, largest: np.ndarray, share: float) -> bool:
+  """Whether a box is of another face, of at least a share of the area.
+
+  A box that lies mostly in the largest is a second one about the same face.
+  """
+  shared = np.concatenate(
+    [np.maximum(box[:2], largest[:2]), np.minimum(box[2:], largest[2:])]
+  )
+  area = _area(box)
+  return area >= share * _area(largest) and _area(shared) < area / 2
 
 
 def _area(box: np.ndarray) -> float:

@@ -18,7 +18,8 @@ _NUMBER = r'[0-9.e+-]+'
 _NAME = re.compile(
   rf'(?P<base>{"|".join(SIZES)})(_margin(?P<margin>{_NUMBER}))?'
   r'(_(?P<border>replicate|reflect|zero|stretch))?'
-  rf'(_train_frames{_NUMBER})?(_shipped|_detected)?(_ellipse|_mesh)?'
+  rf'(_train_frames{_NUMBER})?(_shipped|_detected)?'
+  r'(_skip|_whole_frame)?(_ellipse|_mesh)?'
 )
 # The rendered dataset has no video to crop: its records come at this size.
 RENDERED = {'synthetic_fas': 80}

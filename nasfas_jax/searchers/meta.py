@@ -58,7 +58,7 @@ class Meta(NamedTuple):
   aux: PyTree
 
 
-def constant_rates(params: PyTree, rate: float) -> PyTree:
+def constant_inner_lrs(params: PyTree, rate: float) -> PyTree:
   """The same inner learning rate for every tensor.
 
   Returns:

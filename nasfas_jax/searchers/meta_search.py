@@ -160,7 +160,7 @@ def _initial_state(model, example, search, settings, mesh):
   if settings.learn_inner_lr:
     rates = {
       'inner_lr': settings.inner_lr,
-      'rate_optimizer': settings.rate_optimizer(),
+      'inner_lr_optimizer': settings.inner_lr_optimizer(),
     }
   replicated = sharding.replicated(mesh)
   state = jax.jit(

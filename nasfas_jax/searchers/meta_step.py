@@ -57,7 +57,7 @@ class MetaSettings:
   inner_lr_learning_rate: float
   shard_optimizer: bool
 
-  def rate_optimizer(self) -> optax.GradientTransformation:
+  def inner_lr_optimizer(self) -> optax.GradientTransformation:
     """The optimizer of the logarithms of the inner learning rates."""
     return optimizers.adam_l2(self.inner_lr_learning_rate)
 
@@ -97,11 +97,11 @@ def step_weights(
   )
 
 
-def inner_rates(state: SearchState, settings: MetaSettings) -> meta.PyTree:
+def inner_lrs(state: SearchState, settings: MetaSettings) -> meta.PyTree:
   """The inner learning rate of each tensor: learned, or `inner_lr`."""
   if settings.learn_inner_lr:
-    return jax.tree.map(jnp.exp, state.log_rates)
-  return meta.constant_rates(state.params, settings.inner_lr)
+    return jax.tree.map(jnp.exp, state.log_inner_lr)
+  return meta.constant_inner_lrs(state.params, settings.inner_lr)
 
 
 def meta_step(
@@ -128,7 +128,7 @@ def meta_step(
     loss_of(state, loss_fn, settings.domain_statistics),
     state.params,
     state.arch,
-    inner_rates(state, settings),
+    inner_lrs(state, settings),
     tasks,
     num_steps=settings.inner_steps,
     first_order=not search.second_order,
@@ -159,7 +159,7 @@ def update(
     'val_loss' of the query sets after it. The new batch statistics are those of
     the support sets before adaptation, averaged over the tasks.
   """
-  weight_gradients, arch_gradients, rate_gradients = gradients
+  weight_gradients, arch_gradients, inner_lr_gradients = gradients
   updates, weight_opt_state = search.weights.optimizer().update(
     weight_gradients, state.weight_opt_state, state.params
   )
@@ -173,18 +173,19 @@ def update(
     state.arch_opt_state,
     state.arch,
   )
-  log_rates, rate_opt_state = state.log_rates, state.rate_opt_state
+  log_inner_lr = state.log_inner_lr
+  inner_lr_opt_state = state.inner_lr_opt_state
   if settings.learn_inner_lr:
     # The logarithms are learned, so that the rates stay positive.
-    rate_gradients = jax.tree.map(
-      jnp.multiply, rate_gradients, inner_rates(state, settings)
+    inner_lr_gradients = jax.tree.map(
+      jnp.multiply, inner_lr_gradients, inner_lrs(state, settings)
     )
-    log_rates, rate_opt_state = _update_if(
+    log_inner_lr, inner_lr_opt_state = _update_if(
       searching,
-      settings.rate_optimizer(),
-      rate_gradients,
-      state.rate_opt_state,
-      state.log_rates,
+      settings.inner_lr_optimizer(),
+      inner_lr_gradients,
+      state.inner_lr_opt_state,
+      state.log_inner_lr,
     )
   state = state.replace(
     step=state.step + 1,
@@ -193,8 +194,8 @@ def update(
     weight_opt_state=weight_opt_state,
     arch=arch,
     arch_opt_state=arch_opt_state,
-    log_rates=log_rates,
-    rate_opt_state=rate_opt_state,
+    log_inner_lr=log_inner_lr,
+    inner_lr_opt_state=inner_lr_opt_state,
   )
   losses = {'train_loss': means.support_loss, 'val_loss': means.query_loss}
   return state, losses
@@ -361,7 +362,7 @@ def first_order_pieces(
     ),
     descend=jax.jit(
       lambda state, adapted, found: meta.descend(
-        adapted, inner_rates(state, settings), found
+        adapted, inner_lrs(state, settings), found
       ),
       in_shardings=(shardings, by_task, by_task),
       out_shardings=by_task,

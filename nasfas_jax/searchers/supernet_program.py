@@ -71,7 +71,7 @@ def initial_state(
   settings: SearchSettings,
   *,
   inner_lr: float | None = None,
-  rate_optimizer: optax.GradientTransformation | None = None,
+  inner_lr_optimizer: optax.GradientTransformation | None = None,
 ) -> SearchState:
   """The initial state; the same for the same seed.
 
@@ -81,7 +81,7 @@ def initial_state(
     settings: see `SearchSettings`.
     inner_lr: initial value of learned inner learning rates; None: they are not
       learned.
-    rate_optimizer: of the logarithms of the inner learning rates.
+    inner_lr_optimizer: of the logarithms of the inner learning rates.
   """
   key = jax.random.fold_in(jax.random.key(settings.seed), 0)
   arch_key, params_key = jax.random.split(key)
@@ -92,10 +92,12 @@ def initial_state(
     num_nodes=model.num_nodes,
   )
   variables = models.initialize(model, params_key, example, arch)
-  log_rates, rate_opt_state = {}, ()
+  log_inner_lr, inner_lr_opt_state = {}, ()
   if inner_lr is not None:
-    log_rates = meta.constant_rates(variables['params'], math.log(inner_lr))
-    rate_opt_state = rate_optimizer.init(log_rates)
+    log_inner_lr = meta.constant_inner_lrs(
+      variables['params'], math.log(inner_lr)
+    )
+    inner_lr_opt_state = inner_lr_optimizer.init(log_inner_lr)
   return SearchState(
     step=jnp.zeros((), jnp.int32),
     params=variables['params'],
@@ -103,8 +105,8 @@ def initial_state(
     arch=arch,
     weight_opt_state=settings.weights.optimizer().init(variables['params']),
     arch_opt_state=settings.arch.optimizer().init(arch),
-    log_rates=log_rates,
-    rate_opt_state=rate_opt_state,
+    log_inner_lr=log_inner_lr,
+    inner_lr_opt_state=inner_lr_opt_state,
   )
 
 

@@ -4,9 +4,14 @@ import cv2
 import numpy as np
 import pytest
 
-from nasfas_datasets import clip_config, clip_faces, fas_builder, folders
-from nasfas_datasets.manifest_fas import manifest
-from nasfas_datasets.manifest_fas import manifest_fas_dataset_builder as builder
+from nasfas_datasets import (
+  clip_config,
+  clip_faces,
+  clip_record,
+  fas_builder,
+  folders,
+  listing,
+)
 from nasfas_jax.data import clips
 from nasfas_jax.preprocessing import (
   clip_crops,
@@ -25,6 +30,7 @@ def test_the_name_of_a_builders_config_says_how_it_prepares():
     {'margin': 2.0},
     {'margin': 1.25, 'border': 'reflect', 'train_frames': 60},
     {'border': 'stretch', 'faces': 'detected', 'depth': 'mesh'},
+    {'train_frames': 3, 'missing_boxes': 'whole_frame', 'depth': 'mesh'},
   )
   checked = 0
   for name in folders.dataset_folders():
@@ -58,7 +64,7 @@ def test_versions_that_say_nothing_or_two_things_are_refused():
   assert preparation.from_versions(both[:1]).size == 80
 
 
-def write_row(folder, size, box):
+def write_clip(folder, size, box):
   rng = np.random.default_rng(0)
   width, height = size
   path = folder / 'x.avi'
@@ -66,30 +72,17 @@ def write_row(folder, size, box):
   for _ in range(11):
     writer.write(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
   writer.release()
-  return manifest.Row(
-    number=1,
-    name='x.avi',
-    path=path,
-    clip_id='x',
-    label=1,
-    attack_type='live',
-    attack_detail='',
-    subject='s',
-    split='test',
-    box=box,
-    depth=None,
-    domains={},
-  )
+  return listing.Clip(path, 'x', 's', 'test', 1, 'live', box=box)
 
 
 @pytest.mark.parametrize('border', ['replicate', 'reflect', 'stretch'])
 @pytest.mark.parametrize('box', [None, (3.0, 8.0, 31.5, 52.0)])
 def test_crops_are_bit_for_bit_those_of_a_record(tmp_path, border, box):
-  row = write_row(tmp_path, (72, 64), box)
-  config = builder.ManifestConfig(name='x', size=48, border=border, margin=1.8)
-  record = builder.make_clip(row, config)
+  clip = write_clip(tmp_path, (72, 64), box)
+  config = clip_config.ClipConfig(name='x', size=48, border=border, margin=1.8)
+  record = clip_record.make_clip(clip, dataset='manifest_fas', config=config)
   found = clip_crops.make_crops(
-    lambda transform: video.sample_frames(row.path, 8, transform),
+    lambda transform: video.sample_frames(clip.path, 8, transform),
     preparation.Preparation(48, 8, 1.8, border),
     clip_crops.WHOLE_FRAME if box is None else box,
     RULES,
@@ -125,6 +118,9 @@ def test_a_small_second_face_is_no_rival():
     face_choice.choose([np.stack([large, small])] * 2, 99, 99, RULES).tolist()
     == large.tolist()
   )
+  # Nor is a second box about the same face.
+  inner = np.array([20.0, 20, 48, 48])
+  assert face_choice.choose([np.stack([large, inner])], 99, 99, RULES).tolist()
   with pytest.raises(face_choice.FaceError) as error:
     face_choice.choose([np.stack([large, small + [0, 0, 1, 1]])], 99, 99, RULES)
   assert error.value.outcome == face_choice.SEVERAL
@@ -156,10 +152,10 @@ def test_frames_of_two_sizes_and_endless_crops_are_refused():
 
 
 def test_limits_are_checked_before_decoding(tmp_path):
-  row = write_row(tmp_path, (72, 64), None)
+  clip = write_clip(tmp_path, (72, 64), None)
   picture = tmp_path / 'x.jpg'
   cv2.imwrite(str(picture), np.zeros((64, 72, 3), np.uint8))
-  for path, kind in ((row.path, 'video'), (picture, 'picture')):
+  for path, kind in ((clip.path, 'video'), (picture, 'picture')):
     size = path.stat().st_size
     good = {'file_bytes': size, 'pixels': 64 * 72, 'frames': 11}
     assert file_limits.check(path, file_limits.Limits(**good)) == kind

@@ -210,7 +210,7 @@ def test_the_support_term_adds_the_gradient_of_the_support_loss(first_order):
 def test_inner_rate_zero_is_the_loss_without_adaptation():
   with jax.enable_x64(True):
     loss_fn, params, arch, _, tasks = make()
-    zero = meta.constant_rates(params, 0.0)
+    zero = meta.constant_inner_lrs(params, 0.0)
     found = jax.jit(
       jax.grad(
         lambda a: meta.meta_loss(

@@ -104,7 +104,7 @@ def assert_same_steps(found, expected):
       scale = np.abs(moments).max() + 1e-12
       assert_close(found_moments / scale, moments / scale, atol=2e-3)
     assert_close(state.arch, state_there.arch, atol=1e-3)
-    assert_close(state.log_rates, state_there.log_rates, atol=1e-3)
+    assert_close(state.log_inner_lr, state_there.log_inner_lr, atol=1e-3)
 
 
 @pytest.fixture(scope='module')
@@ -186,11 +186,11 @@ def test_sets_that_their_domains_do_not_divide_are_an_error(sizes, message):
 def test_warmup_leaves_architecture_and_rates_alone(one_device):
   _, parts, _, ((first, _), (second, _)) = one_device
   state = parts.state
-  for name in ('arch', 'arch_opt_state', 'log_rates', 'rate_opt_state'):
+  for name in ('arch', 'arch_opt_state', 'log_inner_lr', 'inner_lr_opt_state'):
     jax.tree.map(
       np.testing.assert_array_equal, getattr(first, name), getattr(state, name)
     )
-  for name in ('arch', 'log_rates'):
+  for name in ('arch', 'log_inner_lr'):
     moved = jax.tree.map(
       lambda a, b: bool(np.any(a != b)),
       getattr(second, name),

@@ -1,0 +1,1 @@
+"""A trained network as files: ONNX, StableHLO, and parameters in Orbax."""

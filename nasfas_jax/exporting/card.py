@@ -1,0 +1,174 @@
+"""The model card of an export: README.md, for people."""
+
+from typing import Any
+
+_NAMES = {
+  'hter': 'HTER',
+  'auc': 'AUC',
+  'eer': 'EER',
+  'acer': 'ACER',
+  'apcer_max': 'APCER (worst attack type)',
+  'bpcer': 'BPCER',
+}
+_WHAT = {
+  'model.onnx': 'uint8 frames to scores, float32, any batch size',
+  'model_int8.onnx': 'the same with an int8 network',
+  'model.stablehlo': 'the same for `jax.export`, on CPU, CUDA and TPU',
+  'model.tflite': 'the same for LiteRT, one clip at a time',
+  'params': 'parameters for `nasfas_jax.load`, an Orbax checkpoint',
+  'export.json': 'everything below as JSON, and the sums of the files',
+  'selftest.npz': 'generated clips and their scores',
+  'check_onnx.py': 'compares the ONNX files with them; NumPy and onnxruntime',
+}
+
+
+def make_card(content: dict[str, Any], names: list[str]) -> str:
+  """Writes the card.
+
+  Args:
+    content: of export.json.
+    names: files and folders of the export.
+
+  Returns:
+    Markdown.
+  """
+  reading, threshold = content['reading'], content['threshold']
+  size, number = reading['image_size'], reading['num_frames']
+  lines = [
+    '# Face anti-spoofing network',
+    '',
+    'Gives a score to a short clip of a face: higher is more evidence for a '
+    'live face, lower for an attack. Made by nasfas_jax.',
+    '',
+    '| file | what |',
+    '|---|---|',
+    *(f'| `{name}` | {_WHAT[name]} |' for name in sorted(names)),
+    '',
+    '## Use',
+    '',
+    f'- **Input** `frames`: uint8 [batch, {number}, {size}, {size}, 3], RGB, '
+    f'{number} consecutive frames of a clip. Crop a square about the centre of '
+    f'the face box, {reading["face_scale"]:g} times its larger side, the same '
+    f'for all frames, and resize it to {size} x {size} (bilinear, half-pixel '
+    'centres, border pixels replicated). Nothing else: the normalisation and '
+    'the dynamic image are in the file.',
+    '- **Input** `face_size`: float32 [batch, 2], width and height of the face '
+    'box in any unit; 0, 0 if unknown.',
+    '- **Output** `score`: float32 [batch]. '
+    f'`map`: float32 [batch, {reading["map_size"]}, {reading["map_size"]}].',
+    f'- **Decision**: live if the score is above {threshold["value"]:.6g} '
+    f'({_plain(threshold["rule"])}). '
+    + (
+      f'The score of a clip is the mean over {reading["num_snippets"]} evenly '
+      'placed snippets.'
+      if reading['num_snippets'] > 1
+      else 'A longer clip is judged by the frames in its middle.'
+    ),
+    '',
+    '```python',
+    'import onnxruntime',
+    "session = onnxruntime.InferenceSession('model.onnx')",
+    "score, = session.run(['score'], {'frames': frames, 'face_size': size})",
+    '```',
+    '',
+    '## Data and protocol',
+    '',
+    f'- Protocol: `{_plain(content["trained_on"])}`.',
+    f'- Data: {_listed(content["data"].get("versions"))}.',
+    '- Clips: '
+    + ', '.join(
+      f'{_plain(part)} {count}'
+      for part, count in dict(content['data'].get('num_clips') or {}).items()
+    )
+    + '.',
+    f'- Licence of the data: {_plain(content["data"]["licence"])}.',
+    '',
+    '## Metrics',
+    '',
+    *_metrics(content['metrics']),
+    '',
+    *_int8(content['formats'].get('int8')),
+    '## Intended use',
+    '',
+    'Research on presentation attack detection, and a part of a system whose '
+    'other parts and whose decisions a person answers for. Set the threshold '
+    'on clips of the place of use: one that was chosen elsewhere carries over '
+    'badly.',
+    '',
+    '## Limits',
+    '',
+    '- The figures hold for the protocol above. On other cameras, rooms, '
+    'attacks and people they are not known.',
+    '- Attack types that were not in the training data may pass.',
+    *(
+      [
+        '- The network looks at motion: a still picture has none, and its '
+        'score means nothing.'
+      ]
+      if content['needs_motion']
+      else []
+    ),
+    '- It neither finds nor recognises faces, and was not tested for '
+    'differences between groups of people.',
+    '- The checksums in export.json find damage. They are no signature: fetch '
+    'the folder from a place that you trust.',
+    '',
+  ]
+  return '\n'.join(lines)
+
+
+def _plain(text: Any) -> str:
+  """One line without what Markdown or HTML would take for its own."""
+  text = ' '.join(str(text).split())
+  for sign in '\\`*<>[]|&':
+    text = text.replace(sign, '')
+  return text[:200]
+
+
+def _listed(values: Any) -> str:
+  return ', '.join(f'`{_plain(value)}`' for value in values or ()) or 'unknown'
+
+
+def _metrics(metrics: dict[str, Any]) -> list[str]:
+  test, intervals = metrics['test'], metrics['intervals']
+  level = metrics['level']
+  lines = [
+    f'{test["num_live"]} live and {test["num_spoof"]} attack clips of the test '
+    'set, by the network in JAX.',
+    '',
+    f'| metric | value | {level:.0%} interval |',
+    '|---|---|---|',
+  ]
+  for key, name in _NAMES.items():
+    value = test.get(key)
+    if value is None:
+      continue
+    ends = intervals.get(key)
+    interval = f'{ends[0]:.3f} to {ends[1]:.3f}' if ends else '-'
+    lines.append(f'| {name} | {value:.3f} | {interval} |')
+  return lines
+
+
+def _int8(figures: dict[str, Any] | None) -> list[str]:
+  if not figures:
+    return []
+  return [
+    'The int8 file, calibrated on '
+    f'{figures["calibration_clips"]} training clips:',
+    '',
+    '| clips | AUC float32 | AUC int8 |',
+    '|---|---|---|',
+    *(
+      f'| {_plain(part)} | {_number(both["float32"])} '
+      f'| {_number(both["int8"])} |'
+      for part, both in figures['auc'].items()
+    ),
+    '',
+    f'Its own threshold is {figures["threshold"]["value"]:.6g} '
+    f'({_plain(figures["threshold"]["rule"])}).',
+    '',
+  ]
+
+
+def _number(value: float | None) -> str:
+  return '-' if value is None else f'{value:.3f}'

@@ -1,0 +1,237 @@
+"""The experiment 'export': from a run to files, and back."""
+
+import importlib.util
+import json
+import re
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import untrained_run
+from untrained_run import moving, write_video
+
+import nasfas_jax
+from nasfas_configs import export as export_config
+from nasfas_datasets import prepare
+from nasfas_jax import export, files
+from nasfas_jax.exporting import clip_checks, package, stablehlo
+
+BOX = (30.0, 24.0, 78.0, 72.0)
+HAS_ONNX = all(
+  importlib.util.find_spec(name) for name in ('onnx', 'onnxruntime')
+)
+HAS_FLATBUFFERS = importlib.util.find_spec('flatbuffers') is not None
+METRICS = {
+  'protocol': 'manifest_fas/official',
+  'splits': {
+    'test': {'num_live': 1, 'num_spoof': 1, 'hter': 0.25, 'auc': 0.75}
+  },
+  'confidence': {'level': 0.95, 'samples': 20, 'auc': [0.5, 1.0]},
+  'model': {'num_parameters': 1, 'gmac': 0.1, 'step': 1},
+}
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  """The workdir of a run whose clips are prepared."""
+  folder = tmp_path_factory.mktemp('export')
+  clips = folder / 'clips'
+  clips.mkdir()
+  lines = ['path,label,attack_type,subject,split,box_x0,box_y0,box_x1,box_y1']
+  box = ','.join(map(str, BOX))
+  for i in range(6):
+    write_video(clips / f'{i}.avi', moving(i))
+    split = ('train', 'dev', 'test')[i // 2]
+    kind = 'live' if i % 2 else 'print'
+    lines.append(f'{i}.avi,{i % 2},{kind},s{i},{split},{box}')
+  (clips / 'manifest.csv').write_text('\n'.join(lines) + '\n')
+  prepare.prepare(
+    'manifest_fas', config='small', data_dir=folder, manual_dir=clips
+  )
+  workdir = folder / 'run'
+  untrained_run.write(workdir, num_snippets=2, data_dir=str(folder))
+  files.write_json(
+    workdir / 'results.json', {'threshold': untrained_run.THRESHOLD, **METRICS}
+  )
+  return workdir
+
+
+def config_of(run, *formats):
+  config = export_config.get_config()
+  config.checkpoint = str(run)
+  config.formats = formats
+  config.calibration_clips = 2
+  config.compared_clips = 2
+  return config
+
+
+@pytest.fixture(scope='module')
+def exported(run, tmp_path_factory):
+  """The folder of an export in every format that can be written here."""
+  formats = ['orbax']
+  formats += ['onnx', 'int8'] * HAS_ONNX + ['stablehlo'] * HAS_FLATBUFFERS
+  folder = tmp_path_factory.mktemp('exported') / 'export'
+  export.export(config_of(run, *formats), folder, lambda config: None)
+  return folder
+
+
+def test_an_export_is_the_same_detector(run, exported):
+  original, again = nasfas_jax.load(run), nasfas_jax.load(exported)
+  jax.tree.map(
+    np.testing.assert_array_equal, original.variables, again.variables
+  )
+  for name in ('genotype', 'form', 'reading', 'name', 'trained_on'):
+    assert getattr(original, name) == getattr(again, name), name
+  assert again.threshold.value == untrained_run.THRESHOLD['value']
+  assert again.threshold.rule == untrained_run.THRESHOLD['rule']
+  frames = np.stack(moving(3))
+  assert original.score(frames, BOX) == again.score(frames, BOX) > 0
+
+
+def test_sums_that_fit_do_not_make_parameters(exported, tmp_path):
+  """As who can write the folder could make them."""
+
+  def refused(message, change):
+    folder = tmp_path / 'copy'
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(exported, folder)
+    content = json.loads((folder / 'export.json').read_text())
+    kept = {
+      key: content.pop(key)
+      for key in ('files', 'digest', 'format', 'schema_version')
+    }
+    change(content, folder)
+    (folder / 'export.json').unlink()
+    package.write(folder, content, list(kept['files']))
+    with pytest.raises(ValueError, match=message) as caught:
+      nasfas_jax.load(folder)
+    assert '\n' not in str(caught.value)
+
+  def cut(content, folder):
+    data = max(
+      (p for p in (folder / 'params').rglob('*') if p.is_file()),
+      key=lambda path: path.stat().st_size,
+    )
+    data.write_bytes(data.read_bytes()[:100])
+
+  wrong = 'does not hold the parameters of this network'
+  refused(wrong, cut)
+  refused(wrong, lambda content, _: content['network'].update(cell_features=5))
+  refused(
+    'allowed: 268435456 or fewer',
+    lambda content, _: content['network'].update(cell_features=65_536),
+  )
+
+
+def test_the_json_says_all_that_a_reader_needs(exported):
+  content = package.read_content(exported)
+  assert content['label']['live'] == 1
+  assert content['threshold']['value'] == 0.25
+  assert content['input']['coefficients'] == pytest.approx([-0.5, 0.5])
+  assert content['metrics']['intervals'] == {'auc': [0.5, 1.0]}
+  assert content['compared']['clips_of_the_run'] == 2
+  assert content['data']['licence'] == 'unknown'
+  card = (exported / 'README.md').read_text()
+  assert '| AUC | 0.750 | 0.500 to 1.000 |' in card
+  assert 'Licence of the data: unknown' in card
+  # The card is for people to complete.
+  (exported / 'README.md').write_text('changed')
+  package.read_content(exported)
+  (exported / 'README.md').write_text(card)
+
+
+@pytest.mark.skipif(not HAS_FLATBUFFERS, reason='flatbuffers is missing')
+def test_stablehlo_takes_any_batch(exported):
+  data = (exported / 'model.stablehlo').read_bytes()
+  with np.load(exported / 'selftest.npz', allow_pickle=False) as arrays:
+    clips = dict(arrays)
+  score, maps = stablehlo.load(data)(
+    clips['frames'][:3], clips['face_size'][:3]
+  )
+  np.testing.assert_allclose(score, clips['score'][:3], atol=1e-6)
+  np.testing.assert_allclose(maps, clips['map'][:3], atol=1e-6)
+  promise = package.read_content(exported)['formats']['stablehlo']
+  assert promise['platforms'] == ['cpu', 'cuda', 'tpu']
+  assert 'six months' in promise['promise']
+  with pytest.raises(ValueError, match='no program of jax.export'):
+    stablehlo.load(data[: len(data) // 2])
+
+
+@pytest.mark.skipif(not HAS_ONNX, reason='onnx is missing')
+def test_the_check_of_a_bare_environment(exported, monkeypatch, capsys):
+  from nasfas_jax.exporting import check_onnx
+
+  source = (exported / 'check_onnx.py').read_text()
+  imported = set(re.findall(r'^(?:import|from) (\w+)', source, re.MULTILINE))
+  assert imported - {'numpy', 'onnxruntime'} <= set(
+    ('argparse', 'hashlib', 'json', 'pathlib', 'statistics', 'sys', 'time')
+  )
+  monkeypatch.setattr(check_onnx, 'ROUNDS', 2)
+  monkeypatch.setattr('sys.argv', ['check_onnx.py', str(exported)])
+  check_onnx.main()
+  out = capsys.readouterr().out
+  assert re.search(r'model.onnx: largest difference of the score \d', out)
+  assert 'model_int8.onnx' in out
+  monkeypatch.setattr(check_onnx, 'TOLERANCE', -1.0)
+  with pytest.raises(SystemExit, match='the difference is above'):
+    check_onnx.main()
+  path = exported / 'model.onnx'
+  data = path.read_bytes()
+  path.write_bytes(data[:-1] + b'\0')
+  with pytest.raises(SystemExit, match='model.onnx was changed'):
+    check_onnx.main()
+  with pytest.raises(ValueError, match="'model.onnx' was changed after"):
+    nasfas_jax.load(exported)
+  path.write_bytes(data)
+
+
+@pytest.mark.skipif(not HAS_ONNX, reason='onnx is missing')
+def test_int8_says_what_it_costs(exported):
+  figures = package.read_content(exported)['formats']['int8']
+  assert set(figures['auc']) == {'dev', 'test'}
+  for both in figures['auc'].values():
+    assert all(0 <= value <= 1 for value in both.values())
+  assert figures['calibration_clips'] == 2
+  assert 'AUC float32 | AUC int8' in (exported / 'README.md').read_text()
+
+
+def test_a_file_that_differs_stops_the_export(run, tmp_path, monkeypatch):
+  monkeypatch.setattr(clip_checks, 'TOLERANCE', -1.0)
+  with pytest.raises(ValueError, match="'params' differs from the network"):
+    export.export(config_of(run, 'orbax'), tmp_path, lambda config: None)
+  assert not (tmp_path / 'export.json').exists()
+
+
+def test_without_the_clips_of_the_run(run, exported, tmp_path, capsys):
+  config = config_of(run, 'orbax')
+  config.data_dir = str(tmp_path / 'nothing')
+  export.export(config, tmp_path / 'export', lambda config: None)
+  assert 'on generated clips only' in capsys.readouterr().err
+  # A second export replaces the first.
+  export.export(config, tmp_path / 'export', lambda config: None)
+  # An export is not a run.
+  with pytest.raises(ValueError, match='is an export already'):
+    export.export(
+      config_of(exported, 'orbax'), tmp_path / 'again', lambda config: None
+    )
+
+
+def test_bad_fields_are_refused(run, tmp_path, monkeypatch):
+  def refused(message, **changes):
+    config = config_of(run, 'orbax')
+    config.update(changes)
+    with pytest.raises(ValueError, match=message):
+      export.export(config, tmp_path / 'export', lambda config: None)
+    assert not (tmp_path / 'export').exists()
+
+  refused('Give --config.checkpoint', checkpoint='')
+  refused(r"config.formats is \('tf',\); allowed: one", formats=('tf',))
+  refused("has 'int8' without 'onnx'", formats=('int8',))
+  refused('calibration_clips is 0', calibration_clips=0)
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  refused(r"needs onnx: pip install -e '.\[export\]'", formats=('onnx',))
+  monkeypatch.undo()
+  (tmp_path / 'photo.jpg').write_bytes(b'')
+  with pytest.raises(ValueError, match="holds 'photo.jpg', which is not of"):
+    export.export(config_of(run, 'orbax'), tmp_path, lambda config: None)
