@@ -115,7 +115,12 @@ def of_docstring(text: str) -> list[str]:
 
 def _is_command(text: str) -> bool:
   words = text.split()
-  return len(words) > 1 and words[0] in PROGRAMS
+  return len(words) > 1 and _program(words[0]) in PROGRAMS
+
+
+def _program(word: str) -> str:
+  """The program that a command starts with, also of a virtual environment."""
+  return word.rpartition('/')[2]
 
 
 def check_command(line: str) -> None:
@@ -128,7 +133,7 @@ def check_command(line: str) -> None:
     words = shlex.split(line, comments=True)
   except ValueError as error:
     raise DocumentError(f'{line!r}: {error}') from error
-  program, *rest = words
+  program, rest = _program(words[0]), words[1:]
   if program not in PROGRAMS:
     raise DocumentError(f'{line!r}: is {program!r} a program?')
   if program in _FOREIGN:
@@ -150,8 +155,10 @@ def check_command(line: str) -> None:
 
 
 def _check_file(name: str) -> None:
-  """A file or folder of the repository."""
-  if not _PLACEHOLDER.search(name) and not (ROOT / name).exists():
+  """A file or folder of the repository, unless a run leaves it."""
+  if name.startswith('runs/') or _PLACEHOLDER.search(name):
+    return
+  if not (ROOT / name).exists():
     raise DocumentError(f'there is no {name!r}.')
 
 
@@ -192,6 +199,8 @@ def _check_python(words: list[str]) -> None:
 
 def _check_module(module: str, words: list[str]) -> None:
   """Any other module of ours: its flags, by the text of its file."""
+  if module in sys.stdlib_module_names:
+    return
   name = module.replace('nasfas_datasets', 'datasets').replace('.', '/')
   _check_file(f'{name}.py')
   text = (ROOT / f'{name}.py').read_text(encoding='utf-8')
@@ -294,14 +303,17 @@ def check_protocol(name: str) -> None:
 
 
 def runs(lines: list[str]) -> tuple[set[str], set[str]]:
-  """The workdirs that commands make, and those that they read."""
+  """The workdirs that commands make, and those that they read.
+
+  An export belongs to the run that it is in.
+  """
   made, read = set(), set()
   for line in lines:
     words = shlex.split(line, comments=True)
     module, arguments = words[1:3], words[3:]
     if module != ['-m', 'nasfas_jax.main'] or not arguments:
       continue
-    if _PLACEHOLDER.search(line):
+    if _PLACEHOLDER.search(arguments[0]):
       continue
     config, workdir = parse_main(arguments)
     if config.experiment in ('search', 'train', 'compare', 'study'):
@@ -310,7 +322,7 @@ def runs(lines: list[str]) -> tuple[set[str], set[str]]:
       filter(
         None,
         (
-          config.get('checkpoint', ''),
+          config.get('checkpoint', '').removesuffix('/export'),
           str(config.get('genotype', '')).removesuffix('/genotype.json'),
           *config.get('workdirs', '').split(','),
         ),
@@ -361,7 +373,7 @@ def check_span(span: str) -> None:
   """
   if _is_command(span):
     return
-  sections = {path for path in _fields() if '.' not in path}
+  sections = {path.split('.')[0] for path in _fields() if '.' in path}
   for path in _field_paths(span):
     explicit = span.startswith(('--', 'config.'))
     if _PLACEHOLDER.search(path) or path in _fields():

@@ -155,6 +155,14 @@ def test_other_lines_in_a_block_of_commands_are_found():
     documents.check_command(line)
 
 
+def test_the_snippet_of_the_readme_is_that_of_the_page_whose_test_runs_it():
+  own, page = (
+    [body for language, body in documents.blocks(read(name)) if language]
+    for name in ('README.md', 'docs/predicting.md')
+  )
+  assert len(own) == 1 and own[0] in page
+
+
 def test_every_page_is_in_the_index_of_the_readme():
   index = read('README.md')
   for page in documents.PAGES:
