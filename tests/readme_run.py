@@ -54,6 +54,9 @@ def smallest(words: list[str]) -> list[str]:
     words = [*words, '--config.data.builder_config=default']
   if name in ('audit', 'protocols'):
     words = [*words, '--config.data.builder_config=tiny']
+  if name == 'compare':
+    # torch.compile and the timings take minutes; tests/baseline has them.
+    words = [*words, "--config.compare.sections=('network',)"]
   return words
 
 
