@@ -210,6 +210,7 @@ ELSEWHERE = {
   'model': 'train.check lists the networks',
   'genotype': 'a path; reading it says what is wrong',
   'checkpoint': 'a path; reading it says what is wrong',
+  'scores': 'a path; reading it says what is wrong',
   'data.data_dir': 'a path; what is not prepared there is said',
   'loss.depth': 'losses.make_objective checks the weights',
   'loss.contrastive_depth': 'losses.make_objective checks the weights',
