@@ -232,7 +232,9 @@ def check(config: ml_collections.ConfigDict) -> None:
   try:
     thresholds.parse(config.threshold)
   except ValueError as error:
-    raise ValueError(f'config.threshold: {error}') from error
+    raise ValueError(
+      f'config.threshold is {config.threshold!r}: {error}'
+    ) from error
   try:
     losses.make_objective(dict(config.loss))
   except ValueError as error:
