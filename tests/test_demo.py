@@ -471,7 +471,7 @@ def test_the_commands_of_the_page_are_right(
   pathlib.Path('runs').mkdir()
   pathlib.Path('runs/search').symlink_to(workdir)
   shell = DOCS.read_text(encoding='utf-8').replace('\\\n', ' ').splitlines()
-  lines = [line for line in shell if '--config=configs/demo.py' in line]
+  lines = [line for line in shell if '--config=demo' in line]
   assert len(lines) >= 2
   for line in lines:
     config = demo_config.get_config()
