@@ -20,7 +20,7 @@ import ml_collections
 import numpy as np
 
 from nasfas_jax import detector as detector_lib
-from nasfas_jax import files, metrics, progress, run_config
+from nasfas_jax import files, metrics, progress, records, run_config
 from nasfas_jax.data import protocols
 from nasfas_jax.data.clips import ClipSource
 from nasfas_jax.data.index import Row
@@ -474,9 +474,10 @@ def _write_int8(workdir, detector, comparison, selection, config) -> dict:
 
 
 def _auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
-  if len(np.unique(labels)) < 2:
+  known = labels != records.UNLABELLED
+  if not known.any():
     return None
-  return float(metrics.auc(scores, labels))
+  return metrics.auc(scores[known], labels[known])
 
 
 def score_both(
