@@ -58,6 +58,8 @@ setuptools.setup(
   install_requires=REQUIRES,
   extras_require={
     'beam': ['apache-beam>=2.77'],
+    'demo': ['gradio>=6.31,<7'],
+    'examples': ['ipykernel>=6.29', 'nbconvert>=7.16'],
     'export': ['flatbuffers>=24', 'onnx>=1.18', 'onnxruntime>=1.20'],
     # Its Python names are not public: one minor version at a time.
     'litert': [

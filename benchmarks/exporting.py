@@ -13,7 +13,6 @@ result is JSON: the file's nodes and bytes, the largest difference of the score
 from JAX on noise, and the median latency of one clip on one thread.
 """
 
-import argparse
 import importlib.metadata
 import json
 import pathlib
@@ -27,10 +26,14 @@ import jax.export
 import numpy as np
 import onnx
 import onnxruntime
+from absl import app, flags
 
 import nasfas_jax
 from nasfas_jax.exporting import clip_checks, onnx_graph, signature
 from nasfas_jax.ops import convolution, rank_pooling
+
+_CHECKPOINT = flags.DEFINE_string('checkpoint', 'runs/search', 'The run.')
+_ROUNDS = flags.DEFINE_integer('rounds', 300, 'Timed calls of a file.')
 
 
 def write_own(detector, path: pathlib.Path) -> None:
@@ -223,17 +226,15 @@ def measure(route: str, checkpoint: str, rounds: int) -> dict:
   }
 
 
-def main() -> None:
-  """Prints the figures of the routes."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('routes', nargs='+', choices=ROUTES)
-  parser.add_argument('--checkpoint', required=True)
-  parser.add_argument('--rounds', type=int, default=300)
-  arguments = parser.parse_args()
-  for route in arguments.routes:
-    figures = measure(route, arguments.checkpoint, arguments.rounds)
+def main(argv) -> None:
+  """Prints the figures of the routes in the arguments."""
+  routes = argv[1:]
+  if not routes or not set(routes) <= set(ROUTES):
+    raise app.UsageError(f'Give one or more of: {", ".join(ROUTES)}.')
+  for route in routes:
+    figures = measure(route, _CHECKPOINT.value, _ROUNDS.value)
     print(json.dumps(figures), flush=True)
 
 
 if __name__ == '__main__':
-  main()
+  app.run(main)

@@ -1,6 +1,6 @@
 """Print what of the clips, beside faces, tells their label.
 
-python -m nasfas_jax.main --config=configs/audit.py \
+python -m nasfas_jax.main --config=audit \
     --config.protocol=oulu_npu/1
   All prepared clips of the protocol's datasets are looked at.
 """

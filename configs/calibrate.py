@@ -1,6 +1,6 @@
 """Set the threshold of a run from a few live clips of the place of its use.
 
-python -m nasfas_jax.main --config=configs/calibrate.py \\
+python -m nasfas_jax.main --config=calibrate \\
     --config.checkpoint=runs/search --config.input=live_clips
   The input is a file, a folder or a pattern, as in configs/predict.py, and
   holds live faces only. Writes threshold.json into the run's folder, which

@@ -1,17 +1,17 @@
 """Compare a network with its PyTorch twin (extra `torch`).
 
-python -m nasfas_jax.main --config=configs/compare.py --config.model=cdcnpp
+python -m nasfas_jax.main --config=compare --config.model=cdcnpp
   Random weights: maps, gradients, times and memory at 64x64, sized for a CPU.
---config=configs/compare.py --config.checkpoint=runs/search
+--config=compare --config.checkpoint=runs/search
   The network of a run, on its protocol, with metrics. Also writes weights.pth.
---config=configs/compare.py:paper --config.model=cdcn \
+--config=compare:paper --config.model=cdcn \
     --config.torch_weights=CDCN.pth --config.input.fusion=static
-  Weights from the public CDCN code. configs/evaluate.py then accepts the
+  Weights from the public CDCN code. --config=evaluate then accepts the
   workdir as a run.
---config=configs/compare.py:paper
+--config=compare:paper
   CDCN++ at 256x256 in the published sizes, batch size 2. The supernet is timed
   only.
---config=configs/compare.py:debug
+--config=compare:debug
   The smallest comparison.
 """
 

@@ -1,12 +1,12 @@
 """Evaluate a trained network on a protocol, or the scores of any system.
 
-python -m nasfas_jax.main --config=configs/evaluate.py \
+python -m nasfas_jax.main --config=evaluate \
     --config.checkpoint=runs/search \
     --config.protocol=synthetic_fas/cross_domain/office
   The network and its input come from the run's own config. So do the crop, the
   number of snippets and the builder config, unless they are given. The clips
   of the test set are enough.
---config=configs/evaluate.py --config.scores=scores.csv
+--config=evaluate --config.scores=scores.csv
   Scores with the columns clip, label, type, subject, score, split.
 --config.threshold=eer, apcer=0.05, bpcer=0.01, run or a number
   The threshold: by a rule on the dev clips, that of the run, or the number.

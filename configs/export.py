@@ -1,6 +1,6 @@
 """Export a trained network: files that run without this package, and a card.
 
-python -m nasfas_jax.main --config=configs/export.py \
+python -m nasfas_jax.main --config=export \
     --config.checkpoint=runs/search
   Writes runs/search/export; needs the extra `export`. Every file is loaded
   again and compared with the network. See docs/exporting.md.

@@ -1,6 +1,6 @@
 """Score pictures, videos or a camera with a trained network.
 
-python -m nasfas_jax.main --config=configs/predict.py \
+python -m nasfas_jax.main --config=predict \
     --config.checkpoint=runs/search --config.input=photos
   One JSON line on stdout for each file; progress goes to stderr. The input is a
   file, a folder (with all folders in it), a pattern such as 'clips/*.mp4', or

@@ -1,6 +1,6 @@
 """Print all protocols, with the numbers of clips that are prepared here.
 
-python -m nasfas_jax.main --config=configs/protocols.py
+python -m nasfas_jax.main --config=protocols
 """
 
 import ml_collections

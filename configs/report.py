@@ -1,7 +1,7 @@
 """Show finished runs side by side on one page.
 
-python -m nasfas_jax.main --config=configs/report.py \\
-    --config.workdirs=runs/search,runs/train-cdcnpp
+python -m nasfas_jax.main --config=report \\
+    --config.workdirs=runs/search,runs/cdcnpp
   Writes runs/report/index.html: figures, DET curves, genotypes and worst
   mistakes. The workdirs are of trainings or of evaluations.
 """

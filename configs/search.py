@@ -1,11 +1,11 @@
 """Search an architecture, then train and evaluate the derived network.
 
-python -m nasfas_jax.main --config=configs/search.py --workdir=runs/search
+python -m nasfas_jax.main --config=search --workdir=runs/search
   A domain-aware search: each task holds out a domain. 64x64, sized for a CPU:
   about six minutes on two CPU cores. The first time, one of them renders the
   embedded dataset.
 
-Variants follow a colon and compose, in any order: configs/search.py:debug,type
+Variants follow a colon and compose, in any order: search:debug,type
 
 domain, type, domain_type, plain
   What the tasks hold out. `domain` is the default; `plain` has no tasks.

@@ -1,9 +1,9 @@
 """What the search is worth: many small runs on synthetic_fas, and their tables.
 
-python -m nasfas_jax.main --config=configs/study.py --workdir=runs/study
+python -m nasfas_jax.main --config=study --workdir=runs/study
   Some hours on two CPU cores. The same command resumes it, and reports the
   finished runs. Every run is one of the other configs with the settings below.
---config=configs/study.py:debug
+--config=study:debug
   One run of each kind on the builder config 'tiny'. Its figures mean nothing.
 """
 

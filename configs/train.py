@@ -1,11 +1,11 @@
 """Train a network and evaluate it.
 
-python -m nasfas_jax.main --config=configs/train.py \
+python -m nasfas_jax.main --config=train \
     --config.genotype=runs/search/genotype.json --workdir=runs/train
   A searched network, sized for a CPU: about three minutes on two CPU cores.
---config=configs/train.py --config.model=cdcnpp
+--config=train --config.model=cdcnpp
   CDCN++ (or cdcn) at the same width, instead of a genotype.
---config=configs/train.py:debug, :paper, :bf16 or :paper,bf16
+--config=train:debug, :paper, :bf16 or :paper,bf16
   The variants of configs/search.py that affect training.
 """
 

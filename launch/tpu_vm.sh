@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the main job on a single-host Cloud TPU VM.
 #
-#   bash launch/tpu_vm.sh --config=configs/search.py:paper \
+#   bash launch/tpu_vm.sh --config=search:paper \
 #     --config.protocol=synthetic_fas/cross_domain/night --workdir=DIR
 #
 # Makes the virtual environment the first time. Not run by us on a TPU yet.

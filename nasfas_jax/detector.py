@@ -600,6 +600,7 @@ def _from_export(source: pathlib.Path, crop_size: int | None) -> Detector:
     source=str(source),
     trained_on=parts.trained_on,
     needs_motion=parts.needs_motion,
+    whole_frames=parts.whole_frames,
   )
 
 

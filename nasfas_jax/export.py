@@ -248,6 +248,7 @@ def describe(
     'steps': results['model']['step'],
     'trained_on': detector.trained_on,
     'needs_motion': detector.needs_motion,
+    'whole_frames': detector.whole_frames,
     'signature': {
       'frames': f'uint8 [batch, {reading.num_frames}, {reading.image_size}, '
       f'{reading.image_size}, 3], RGB',
@@ -422,6 +423,11 @@ def _write_onnx(workdir, detector, comparison, selection, config) -> dict:
 def _write_int8(workdir, detector, comparison, selection, config) -> dict:
   from nasfas_jax.exporting import int8
 
+  if not (selection.train and selection.dev and selection.test):
+    raise ValueError(
+      f'The protocol {detector.trained_on!r} has no train, dev or test clips '
+      "here; leave 'int8' out of config.formats."
+    )
   path = workdir / INT8
   rows = spread(selection.train, config.calibration_clips)
   calibration = (

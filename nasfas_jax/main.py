@@ -74,6 +74,17 @@ def calibrate(config, workdir: pathlib.Path) -> None:
   experiment.calibrate(config, workdir)
 
 
+def demo(config, workdir: pathlib.Path) -> None:
+  """Runs the experiment 'demo', the only one that needs Gradio.
+
+  Raises:
+    ValueError: if Gradio is not installed.
+  """
+  from nasfas_jax import demo as experiment
+
+  experiment.demo(config, workdir)
+
+
 def study(config, workdir: pathlib.Path) -> None:
   """Runs the experiment 'study'; imported late, as SciPy takes a second."""
   from nasfas_jax.study import experiment
@@ -95,6 +106,7 @@ EXPERIMENTS = {
   'predict': predict.predict,
   'export': export,
   'calibrate': calibrate,
+  'demo': demo,
   'report': compare_runs.report,
   'protocols': list_protocols.list_protocols,
   'audit': audit.audit,
@@ -102,7 +114,14 @@ EXPERIMENTS = {
   'compare': compare,
 }
 # They make no run: no protocol chooses what they read.
-WITHOUT_RUN = ('protocols', 'predict', 'calibrate', 'report', 'audit')
+WITHOUT_RUN = (
+  'protocols',
+  'predict',
+  'calibrate',
+  'demo',
+  'report',
+  'audit',
+)
 # They call `prepare_embedded` once they know that their checkpoint is sound.
 PREPARING = ('evaluate', 'compare')
 # What refuses a config before its data are rendered; `PREPARING` do so

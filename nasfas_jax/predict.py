@@ -77,19 +77,14 @@ def predict(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   paths = find_files(config.input, config.limits.files)
   if config.output:
     _check_output(config)
-  detector = detector_lib.load(config.checkpoint, crop_size=config.crop_size)
+  detector = load(config)
   box, rules = choose_box(config, detector), rules_of(config)
-  if config.threshold is not None:
-    threshold = detector_lib.Threshold(
-      config.threshold, 'given', 'config.threshold'
-    )
-    detector = dataclasses.replace(detector, threshold=threshold)
   _introduce(detector)
   if paths is None:
     items = _camera_items(config, detector, box, rules)
     total = config.camera.clips
   else:
-    items = (_file_item(path, detector, box, rules) for path in paths)
+    items = (file_item(path, detector, box, rules) for path in paths)
     total = len(paths)
   folder = pathlib.Path(config.output).expanduser()
   counts, stopped = collections.Counter(), False
@@ -115,16 +110,27 @@ def predict(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     raise SystemExit(NOTHING_SCORED)
 
 
+def load(config: ml_collections.ConfigDict) -> detector_lib.Detector:
+  """Loads the detector of config.checkpoint, with the threshold of the config.
+
+  Raises:
+    ValueError, FileNotFoundError: as `detector.load`.
+  """
+  detector = detector_lib.load(config.checkpoint, crop_size=config.crop_size)
+  if config.threshold is None:
+    return detector
+  threshold = detector_lib.Threshold(
+    config.threshold, 'given', 'config.threshold'
+  )
+  return dataclasses.replace(detector, threshold=threshold)
+
+
 def check(config: ml_collections.ConfigDict) -> None:
   """Checks the fields of the config.
 
   Raises:
     ValueError: names the field, its value and what is allowed.
   """
-  if not config.checkpoint:
-    raise ValueError(
-      'Give --config.checkpoint=WORKDIR, that of a finished run.'
-    )
   if not config.input:
     raise ValueError(
       'Give --config.input: a file, a folder, a pattern, or the number of a '
@@ -136,6 +142,19 @@ def check(config: ml_collections.ConfigDict) -> None:
   ):
     if not low <= value <= high:
       raise ValueError(f'config.{name} is {value}; allowed: {low} to {high}.')
+  check_decision(config)
+
+
+def check_decision(config: ml_collections.ConfigDict) -> None:
+  """Checks the fields that say which run decides, and how.
+
+  Raises:
+    ValueError: names the field, its value and what is allowed.
+  """
+  if not config.checkpoint:
+    raise ValueError(
+      'Give --config.checkpoint=WORKDIR, that of a finished run.'
+    )
   if config.threshold is not None and not math.isfinite(config.threshold):
     raise ValueError(
       f'config.threshold is {config.threshold}; allowed: a finite number.'
@@ -320,18 +339,72 @@ def _judged(
   with contextlib.ExitStack() as stack:
     bar = total and stack.enter_context(progress.bar('Judging', total))
     for done, item in enumerate(items, 1):
-      try:
-        found = item.judge()
-      except Exception as error:
-        # A bug or a library's: this item has no decision, the rest go on.
-        note = ' '.join(f'{type(error).__name__}: {error}'.split())
-        found = detector_lib.Judged(ERROR, notes=(note,))
+      found = judge(item)
       if bar:
         bar.update(done)
       yield item, found
 
 
-def _file_item(path, detector, box, rules) -> Item:
+def judge(item: Item) -> detector_lib.Judged:
+  """Judges an item; the outcome of one that a bug stops is `ERROR`."""
+  try:
+    return item.judge()
+  except Exception as error:
+    # A bug or a library's: this item has no decision, the rest go on.
+    note = ' '.join(f'{type(error).__name__}: {error}'.split())
+    return detector_lib.Judged(ERROR, notes=(note,))
+
+
+def timeline(
+  item: Item, found: detector_lib.Judged
+) -> tuple[list[detector_lib.Part], str]:
+  """The scores of an item's parts over time.
+
+  Args:
+    item: was judged.
+    found: what was made of it.
+
+  Returns:
+    (parts, why there are none): no parts if it has none, and a text only if
+    reading them failed.
+  """
+  if found.outcome not in detector_lib.SCORED:
+    return [], ''
+  try:
+    return item.timeline(found), ''
+  except (video.VideoError, cv2.error) as error:
+    # The clip could be read just before; this only costs the curve.
+    return [], f'No score over time: {error}'
+
+
+def network_pictures(
+  found: detector_lib.Judged, detector: detector_lib.Detector
+) -> dict[str, np.ndarray]:
+  """What the network saw of the clip's middle snippet.
+
+  Returns:
+    'static', 'dynamic' and 'map' -> uint8 RGB [S, S, 3]; empty if the clip was
+    not scored.
+  """
+  if found.frames is None:
+    return {}
+  middle = len(found.frames) // 2
+  return {
+    'static': found.frames[middle][found.frames.shape[1] // 2],
+    'dynamic': inputs.dynamic_picture(
+      found.frames[middle][None], detector.form.rank_pooling
+    )[0],
+    'map': annotated.colour_map(found.maps[middle]),
+  }
+
+
+def file_item(
+  path: str,
+  detector: detector_lib.Detector,
+  box: detector_lib.Box,
+  rules: detector_lib.Rules,
+) -> Item:
+  """A picture or a video; see `Detector.score_file` for the arguments."""
   return Item(
     name=path,
     judge=lambda: detector.score_file(path, box, rules),
@@ -440,23 +513,9 @@ def _annotate(folder, number, item, found, line, detector) -> dict:
     What it adds to the item's JSON line: the path of the picture, and the
     scores of the parts of a video.
   """
-  parts = []
-  if found.outcome in detector_lib.SCORED:
-    try:
-      parts = item.timeline(found)
-    except (video.VideoError, cv2.error) as error:
-      # The clip could be read just before; this only costs the curve.
-      line['notes'].append(f'No score over time: {error}')
-  insets = {}
-  if found.frames is not None:
-    middle = len(found.frames) // 2
-    insets = {
-      'static': found.frames[middle][found.frames.shape[1] // 2],
-      'dynamic': inputs.dynamic_picture(
-        found.frames[middle][None], detector.form.rank_pooling
-      )[0],
-      'map': annotated.colour_map(found.maps[middle]),
-    }
+  parts, failure = timeline(item, found)
+  if failure:
+    line['notes'].append(failure)
   threshold = detector.threshold
   score = 'none' if found.score is None else f'{found.score:.6g}'
   image = annotated.draw(
@@ -470,7 +529,7 @@ def _annotate(folder, number, item, found, line, detector) -> dict:
     threshold=threshold.value,
     frame=found.crops and found.crops.frame,
     box=found.box,
-    insets=insets,
+    insets=network_pictures(found, detector),
     parts=parts,
   )
   done, data = cv2.imencode('.png', image[..., ::-1])

@@ -14,6 +14,7 @@ from nasfas_configs import (
   calibrate,
   compare,
   default,
+  demo,
   export,
   predict,
   report,
@@ -191,7 +192,7 @@ def _tuples(value):
 
 def _schema(content: dict) -> ml_collections.ConfigDict:
   """Every field that a run of this experiment has, with its default."""
-  for module in (predict, export, calibrate, report):
+  for module in (predict, export, calibrate, demo, report):
     alone = module.get_config()
     if content.get('experiment') == alone.experiment:
       # It trains nothing and has fields of its own only.

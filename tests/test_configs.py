@@ -8,6 +8,7 @@ import pytest
 from nasfas_configs import (
   calibrate,
   compare,
+  demo,
   evaluate,
   predict,
   protocols,
@@ -102,6 +103,6 @@ def test_the_other_configs_have_the_variants_that_change_them():
   assert config.compare.batch_size == 2 and config.data.image_size == 256
   assert compare.get_config('debug').compare.adam_steps == 2
   assert study.get_config('debug').study.seeds == (0,)
-  for module in (calibrate, evaluate, predict, protocols, report):
+  for module in (calibrate, demo, evaluate, predict, protocols, report):
     with pytest.raises(ValueError, match="Unknown variant 'debug'.* has none"):
       module.get_config('debug')

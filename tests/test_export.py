@@ -21,6 +21,10 @@ BOX = (30.0, 24.0, 78.0, 72.0)
 HAS_ONNX = all(
   importlib.util.find_spec(name) for name in ('onnx', 'onnxruntime')
 )
+HAS_LITERT = all(
+  importlib.util.find_spec(name)
+  for name in ('litert_converter', 'ai_edge_litert')
+)
 HAS_FLATBUFFERS = importlib.util.find_spec('flatbuffers') is not None
 METRICS = {
   'protocol': 'manifest_fas/official',
@@ -71,6 +75,7 @@ def exported(run, tmp_path_factory):
   """The folder of an export in every format that can be written here."""
   formats = ['orbax']
   formats += ['onnx', 'int8'] * HAS_ONNX + ['stablehlo'] * HAS_FLATBUFFERS
+  formats += ['litert'] * HAS_LITERT
   folder = tmp_path_factory.mktemp('exported') / 'export'
   export.export(config_of(run, *formats), folder, lambda config: None)
   return folder
@@ -81,7 +86,10 @@ def test_an_export_is_the_same_detector(run, exported):
   jax.tree.map(
     np.testing.assert_array_equal, original.variables, again.variables
   )
-  for name in ('genotype', 'form', 'reading', 'name', 'trained_on'):
+  for name in (
+    *('genotype', 'form', 'reading', 'name', 'trained_on'),
+    *('needs_motion', 'whole_frames'),
+  ):
     assert getattr(original, name) == getattr(again, name), name
   assert again.threshold.value == untrained_run.THRESHOLD['value']
   assert again.threshold.rule == untrained_run.THRESHOLD['rule']
@@ -156,6 +164,17 @@ def test_stablehlo_takes_any_batch(exported):
   assert 'six months' in promise['promise']
   with pytest.raises(ValueError, match='no program of jax.export'):
     stablehlo.load(data[: len(data) // 2])
+
+
+@pytest.mark.skipif(not HAS_LITERT, reason='litert-converter is missing')
+def test_litert_gives_the_same_scores(exported):
+  from nasfas_jax.exporting import litert
+
+  program = litert.load((exported / 'model.tflite').read_bytes())
+  with np.load(exported / 'selftest.npz', allow_pickle=False) as clips:
+    score, maps = program(clips['frames'], clips['face_size'])
+    np.testing.assert_allclose(score, clips['score'], atol=1e-5)
+    np.testing.assert_allclose(maps, clips['map'], atol=1e-5)
 
 
 @pytest.mark.skipif(not HAS_ONNX, reason='onnx is missing')

@@ -388,7 +388,7 @@ def test_the_commands_of_the_page_run(
   assert len(shell) >= 5 and snippets
   for line in shell:
     arguments = shlex.split(line)[3:]
-    assert arguments[0] == '--config=configs/predict.py'
+    assert arguments[0] == '--config=predict'
     config = predict_config.get_config()
     for argument in arguments[1:]:
       name, _, value = argument.removeprefix('--config.').partition('=')

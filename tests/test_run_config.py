@@ -132,8 +132,8 @@ def test_a_run_writes_down_no_field_that_could_not_be_read():
 
 def test_configs_are_found_by_name():
   assert run_config.names() == [
-    *('audit', 'calibrate', 'compare', 'evaluate', 'export', 'predict'),
-    *('protocols', 'report', 'search', 'study', 'train'),
+    *('audit', 'calibrate', 'compare', 'demo', 'evaluate', 'export'),
+    *('predict', 'protocols', 'report', 'search', 'study', 'train'),
   ]
   path, _, variants = run_config.locate('search:debug,type').partition(':')
   assert pathlib.Path(path).is_absolute() and path.endswith('/search.py')

@@ -108,6 +108,14 @@ def make_card(content: dict[str, Any], names: list[str]) -> str:
       if content['needs_motion']
       else []
     ),
+    *(
+      [
+        '- It was trained on whole frames, not on faces that were found: give '
+        'it the whole frame.'
+      ]
+      if content['whole_frames']
+      else []
+    ),
     '- It neither finds nor recognises faces, and was not tested for '
     'differences between groups of people.',
     '- The checksums in export.json find damage. They are no signature: fetch '

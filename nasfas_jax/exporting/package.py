@@ -62,7 +62,7 @@ class Parts:
     genotype: None for a network without one.
     name: 'genotype', 'cdcn' or 'cdcnpp'.
     trained_on: name of the protocol.
-    needs_motion: see `detector.Detector`.
+    needs_motion, whole_frames: see `detector.Detector`.
   """
 
   model: nn.Module
@@ -74,6 +74,7 @@ class Parts:
   name: str
   trained_on: str
   needs_motion: bool
+  whole_frames: bool
 
 
 def is_export(folder: str | os.PathLike[str]) -> bool:
@@ -379,7 +380,8 @@ def check_parts(content: dict[str, Any]) -> Parts:
     check_type(f'threshold.{field}', threshold[field], str, 'a string')
   for field in ('name', 'trained_on'):
     check_type(field, content[field], str, 'a string')
-  check_type('needs_motion', content['needs_motion'], bool, 'true or false')
+  for field in ('needs_motion', 'whole_frames'):
+    check_type(field, content[field], bool, 'true or false')
   check_type('files', content['files'], dict, 'an object')
   if f'{parameters.FOLDER}/_METADATA' not in content['files']:
     raise ValueError(
@@ -396,4 +398,5 @@ def check_parts(content: dict[str, Any]) -> Parts:
     name=content['name'],
     trained_on=content['trained_on'],
     needs_motion=content['needs_motion'],
+    whole_frames=content['whole_frames'],
   )

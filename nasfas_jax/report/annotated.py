@@ -82,6 +82,34 @@ def _chart(image, left, top, width, parts, threshold):
   )
 
 
+def framed(
+  frame: np.ndarray, box: np.ndarray | None, decision: str | None
+) -> np.ndarray:
+  """A frame with the face box, as large as there is room for.
+
+  Args:
+    frame: uint8 RGB [H, W, 3].
+    box: floats [4] in pixels of the frame; None draws none.
+    decision: sets the colour of the box: 'live', 'spoof' or None.
+
+  Returns:
+    uint8 RGB [H, W, 3].
+  """
+  scale = min(_VIEW[0] / frame.shape[1], _VIEW[1] / frame.shape[0])
+  sides = [max(1, round(scale * side)) for side in frame.shape[1::-1]]
+  view = cv2.resize(
+    np.ascontiguousarray(frame),
+    sides,
+    interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
+  )
+  if box is not None:
+    x0, y0, x1, y1 = (round(float(value) * scale) for value in box)
+    colour = COLOURS.get(decision, _UNDECIDED)
+    cv2.rectangle(view, (x0, y0), (x1, y1), _WHITE, 4)
+    cv2.rectangle(view, (x0, y0), (x1, y1), colour, 2)
+  return view
+
+
 def draw(
   *,
   title: str,
@@ -110,20 +138,7 @@ def draw(
   """
   colour = COLOURS.get(decision, _UNDECIDED)
   insets = insets or {}
-  view = None
-  if frame is not None:
-    scale = min(_VIEW[0] / frame.shape[1], _VIEW[1] / frame.shape[0])
-    sides = [max(1, round(scale * side)) for side in frame.shape[1::-1]]
-    shrinks = scale < 1
-    view = cv2.resize(
-      np.ascontiguousarray(frame),
-      sides,
-      interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
-    )
-    if box is not None:
-      x0, y0, x1, y1 = (round(float(value) * scale) for value in box)
-      cv2.rectangle(view, (x0, y0), (x1, y1), _WHITE, 4)
-      cv2.rectangle(view, (x0, y0), (x1, y1), colour, 2)
+  view = None if frame is None else framed(frame, box, decision)
   column = max(_LEAST_WIDTH, 0 if view is None else view.shape[1])
   width = column + 2 * _MARGIN + (_INSET + _MARGIN if insets else 0)
   texts = [line for text in texts for line in _lines(text, width // 8 - 4)]

@@ -285,6 +285,46 @@ def reliability(bins: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
   return file.getvalue()
 
 
+def scores_over_time(
+  parts: Sequence[tuple[int, int, float]], threshold: float
+) -> str:
+  """Draws the scores of a video's parts over its frames.
+
+  Args:
+    parts: (first frame, last frame, score) of each, at least one.
+    threshold: live if score > threshold; drawn as a line.
+  """
+  places = [(first + last) / 2 for first, last, _ in parts]
+  scores = [score for _, _, score in parts]
+  with svg_figure(3.8, 2.3) as (figure, file):
+    axes = figure.add_subplot()
+    axes.plot(places, scores, color=MUTED)
+    for live, marker, colour in (
+      (True, 'o', LIVE_COLOUR),
+      (False, 's', SPOOF_COLOUR),
+    ):
+      chosen = [
+        i for i, score in enumerate(scores) if (score > threshold) == live
+      ]
+      if chosen:
+        axes.plot(
+          [places[i] for i in chosen],
+          [scores[i] for i in chosen],
+          marker,
+          color=colour,
+          label='above' if live else 'not above',
+        )
+    axes.axhline(
+      threshold, color=_DARK, linestyle='--', linewidth=1, label='threshold'
+    )
+    axes.margins(y=0.15)
+    axes.set_xlim(0, max(1, parts[-1][1]))
+    axes.set_xlabel('frame')
+    axes.set_ylabel('score')
+    figure.legend(loc='outside upper left', ncols=3)
+  return file.getvalue()
+
+
 def score_histograms(
   scores: Mapping[str, Mapping[str, np.ndarray]], threshold: float | None
 ) -> str:

@@ -19,6 +19,7 @@ def content_of(model):
     'network': package.describe_network(model),
     'trained_on': 'set/protocol',
     'needs_motion': True,
+    'whole_frames': False,
     'input': {
       'fusion': 'concat',
       'rank_pooling': 'approximate',

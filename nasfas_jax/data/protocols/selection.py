@@ -20,7 +20,7 @@ def get_protocol(name: str) -> Protocol:
   if name not in known:
     raise ValueError(
       f'Unknown protocol {name!r}; allowed: {_suggest(name, list(known))}. '
-      'All: python -m nasfas_jax.main --config=configs/protocols.py'
+      'All: python -m nasfas_jax.main --config=protocols'
     )
   return known[name]
 
