@@ -251,7 +251,8 @@ def describe(
     'whole_frames': detector.whole_frames,
     'signature': {
       'frames': f'uint8 [batch, {reading.num_frames}, {reading.image_size}, '
-      f'{reading.image_size}, 3], RGB',
+      f'{reading.image_size}, 3], RGB, in order of time; the card says how '
+      'they are made',
       'face_size': 'float32 [batch, 2], width and height of the face box in '
       'any unit; 0, 0 if unknown',
       'score': 'float32 [batch], sum of the map over the cells of the face '

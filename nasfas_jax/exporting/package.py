@@ -30,6 +30,7 @@ from nasfas_jax.models.schema_checks import (
   check_type,
 )
 from nasfas_jax.ops import fusion, rank_pooling
+from nasfas_jax.preprocessing import crop
 
 FILE = 'export.json'
 FORMAT = 'nasfas_jax export'
@@ -372,7 +373,11 @@ def check_parts(content: dict[str, Any]) -> Parts:
   for field, most in (('size', 4096), ('num_frames', 512)):
     check_integer(f'reading.preparation.{field}', prepared[field], 1, most)
   check_number('reading.preparation.margin', prepared['margin'], 0.01, 100.0)
-  check_type('reading.preparation.border', prepared['border'], str, 'a string')
+  if prepared['border'] not in (*crop.BORDERS, 'stretch'):
+    raise ValueError(
+      f'reading.preparation.border: {prepared["border"]!r}; allowed: '
+      f'{", ".join(crop.BORDERS)}, stretch.'
+    )
   threshold = content['threshold']
   check_fields('threshold', threshold, ('value', 'rule', 'source'))
   check_number('threshold.value', threshold['value'], -math.inf, math.inf)
