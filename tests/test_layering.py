@@ -101,6 +101,7 @@ FORBIDDEN = [
   ('nasfas_jax.checkpoints', 'torch', 'torch in the comparison'),
   ('nasfas_jax.train', 'nasfas_jax.baseline.layers', 'torch in the comp'),
   ('nasfas_jax.states', 'tensorflow', 'tensorflow and beam'),
+  ('nasfas_jax.predict', 'gradio', 'gradio in the demo'),
   ('nasfas_datasets.clip_faces', 'ai_edge_litert', 'the runtime of LiteRT'),
   ('nasfas_jax.report.page', 'gradio', 'gradio in the demo'),
   ('nasfas_jax.search', 'nasfas_datasets.prepare', 'the builders are known'),
