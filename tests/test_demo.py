@@ -16,10 +16,10 @@ import sys
 import types
 
 import chromium
+import jax
 import numpy as np
 import pytest
 import untrained_run
-from conftest import CACHE
 from report.test_page import Checker
 from untrained_run import moving, write_video
 
@@ -326,7 +326,7 @@ class Server:
         *(sys.executable, '-c', program, '--config=demo'),
         *(f'--config.checkpoint={workdir}', '--config.port=0'),
         *(f'--config.box={BOX_TEXT}', '--config.limits.file_mib=1'),
-        f'--compilation_cache={CACHE}',
+        f'--compilation_cache={jax.config.jax_compilation_cache_dir}',
       ],
       env={
         **os.environ,
