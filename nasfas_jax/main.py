@@ -234,8 +234,10 @@ def run(config, workdir: pathlib.Path) -> None:
     progress.say(f'Everything is in {workdir}')
     return
   names = family_table.members(config.protocol)
-  if config.scores:
-    # No protocol chooses their clips.
+  if config.scores or (
+    config.experiment == 'evaluate' and not config.checkpoint
+  ):
+    # No protocol chooses the clips of scores. `evaluate` says what is missing.
     names = []
   if names and config.protocol not in protocols.all_protocols():
     run_family(config, workdir, names)
