@@ -122,6 +122,8 @@ WITHOUT_RUN = (
   'report',
   'audit',
 )
+# They write checkpoints.
+RESUMING = ('search', 'train', 'study')
 # They call `prepare_embedded` once they know that their checkpoint is sound.
 PREPARING = ('evaluate', 'compare')
 # What refuses a config before its data are rendered; `PREPARING` do so
@@ -311,11 +313,7 @@ def main(argv) -> None:
   except KeyboardInterrupt:
     if _TRACEBACK.value:
       raise
-    print(
-      '\nStopped. The same command resumes from the last checkpoint in '
-      f'{str(workdir)!r}.',
-      file=sys.stderr,
-    )
+    print(f'\nStopped. {how_to_go_on(config, workdir)}', file=sys.stderr)
     raise SystemExit(128 + signal.SIGINT) from None
   except Exception as error:
     # A bug: the line also gives the exception's type and asks for a report.
@@ -325,6 +323,15 @@ def main(argv) -> None:
       f'{type(error).__name__}: {error} (unexpected: --traceback shows where; '
       'please report it)'
     )
+
+
+def how_to_go_on(config, workdir: pathlib.Path) -> str:
+  """What the same command does after a stop."""
+  if config.experiment in RESUMING:
+    return (
+      f'The same command resumes from the last checkpoint in {str(workdir)!r}.'
+    )
+  return 'The same command starts again.'
 
 
 def check_devices() -> None:
