@@ -1,6 +1,6 @@
 """A page on this machine that judges pictures, videos and the camera.
 
-python -m nasfas_jax.main --config=configs/demo.py \\
+python -m nasfas_jax.main --config=demo \\
     --config.checkpoint=runs/search
   Prints the address of the page, http://127.0.0.1:7860. Needs the extra `demo`.
   See docs/demo.md.

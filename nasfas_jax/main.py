@@ -25,6 +25,7 @@ from ml_collections.config_flags import config_flags
 from nasfas_jax import (
   audit,
   compare_runs,
+  demo,
   evaluate,
   list_protocols,
   predict,
@@ -74,17 +75,6 @@ def calibrate(config, workdir: pathlib.Path) -> None:
   experiment.calibrate(config, workdir)
 
 
-def demo(config, workdir: pathlib.Path) -> None:
-  """Runs the experiment 'demo', the only one that needs Gradio.
-
-  Raises:
-    ValueError: if Gradio is not installed.
-  """
-  from nasfas_jax import demo as experiment
-
-  experiment.demo(config, workdir)
-
-
 def study(config, workdir: pathlib.Path) -> None:
   """Runs the experiment 'study'; imported late, as SciPy takes a second."""
   from nasfas_jax.study import experiment
@@ -106,7 +96,7 @@ EXPERIMENTS = {
   'predict': predict.predict,
   'export': export,
   'calibrate': calibrate,
-  'demo': demo,
+  'demo': demo.demo,
   'report': compare_runs.report,
   'protocols': list_protocols.list_protocols,
   'audit': audit.audit,

@@ -103,6 +103,7 @@ FORBIDDEN = [
   ('nasfas_jax.states', 'tensorflow', 'tensorflow and beam'),
   ('nasfas_jax.predict', 'gradio', 'gradio in the demo'),
   ('nasfas_datasets.clip_faces', 'ai_edge_litert', 'the runtime of LiteRT'),
+  ('nasfas_jax.report.page', 'gradio', 'gradio in the demo'),
   ('nasfas_jax.search', 'nasfas_datasets.prepare', 'the builders are known'),
   ('nasfas_datasets.listing', 'nasfas_jax.train', 'builders import'),
   ('nasfas_jax.searchers.meta', 'nasfas_configs.search', 'configs are read'),
