@@ -115,6 +115,8 @@ WITHOUT_RUN = (
   'report',
   'audit',
 )
+# They write checkpoints.
+RESUMING = ('search', 'train', 'study')
 # They call `prepare_embedded` once they know that their checkpoint is sound.
 PREPARING = ('evaluate', 'compare')
 # What refuses a config before its data are rendered; `PREPARING` do so
