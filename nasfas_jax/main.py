@@ -126,8 +126,6 @@ CHECKS = {
   'train': train.check,
   'study': check_study,
 }
-# They keep what they have done in their workdir.
-RESUMING = ('search', 'train', 'study')
 # It is rendered and needs no licence, so a run makes it when it is missing.
 EMBEDDED_DATASET = records.RENDERED_DATASET
 
