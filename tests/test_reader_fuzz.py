@@ -1,21 +1,19 @@
 """Readers of genotypes and configs under damaged input.
 
 Whatever a file holds, it is read or refused by a ValueError of one line.
-NASFAS_FUZZ_CASES=200000 pytest -n 0 tests/test_reader_fuzz.py is a longer run.
 """
 
 import copy
 import json
-import os
 
 import numpy as np
 import pytest
+from fuzz_cases import CASES
 
 from nasfas_configs import search as search_config
 from nasfas_jax import config_checks, run_config
 from nasfas_jax.models import genotypes
 
-CASES = int(os.environ.get('NASFAS_FUZZ_CASES', 2000))
 JUNK = (
   *(None, True, -1, 0, 1, 17, 2**63, 10**400, -0.5, 0.5, 1e300, 1e-300),
   *(float('nan'), float('inf'), '', 'x', '\n', '\x00', 'é漢\ud800', '../x'),

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from fuzz_cases import CASES
 
 from nasfas_jax import records, score_table
 
@@ -107,7 +108,7 @@ def test_random_damage_is_read_or_named_in_one_line(tmp_path):
   original = np.frombuffer(OWN.encode(), np.uint8)
   pieces = [b'nan', b'"', b'\n', b',', b'\x00', b'\xff', b'1', b'live', b'']
   outcomes = {'read': 0, 'refused': 0}
-  for _ in range(2000):
+  for _ in range(CASES):
     data = bytearray(original.tobytes())
     for _ in range(generator.integers(1, 4)):
       start = int(generator.integers(0, len(data) + 1))

@@ -7,12 +7,12 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+from fuzz_cases import CASES
 from public_layout import PublicCDCNpp
 from test_weights import cdcnpp
 
 from nasfas_jax.baseline import public_names, weights
 
-CASES = 2000
 JUNK = (
   *(None, 3, 'x', [1.0], {'a': torch.zeros(1)}, torch.zeros(0)),
   *(torch.zeros(2, 2), torch.full((4,), torch.nan), torch.tensor(1)),

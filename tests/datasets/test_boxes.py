@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from fuzz_cases import CASES
 
 from nasfas_datasets import boxes
 
@@ -74,7 +75,7 @@ def test_any_text_is_boxes_or_an_error(tmp_path, monkeypatch):
   rng = np.random.default_rng(0)
   known = np.array([ord(c) for c in '0123456789-., \n\tenaif'])
   texts = []
-  for _ in range(2000):
+  for _ in range(CASES):
     codes = known[rng.integers(len(known), size=rng.integers(80))]
     texts.append(''.join(map(chr, codes)))
   # Without the disk, which takes a hundred times longer.

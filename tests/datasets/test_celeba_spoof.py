@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 import trees
+from fuzz_cases import CASES
 
 from nasfas_datasets import clip_record, listing
 from nasfas_datasets.celeba_spoof import layout
@@ -172,7 +173,7 @@ def test_any_box_file_is_a_box_or_a_reason(texts):
   path = pathlib.Path('a_BB.txt')
   words = ['0', '-1', '12', '224', '1e9', 'nan', 'inf', 'x', '', '3.5', '\n']
   good = 0
-  for _ in range(2000):
+  for _ in range(CASES):
     texts['a_BB.txt'] = ' '.join(rng.choice(words, rng.integers(0, 8)))
     try:
       box = layout.read_box(path)
@@ -189,7 +190,7 @@ def test_any_label_vector_is_read_or_refused(texts):
   path = pathlib.Path('train_label.json')
   odd = [None, 1.5, True, 'x', -1, 99, [], {}]
   read = 0
-  for _ in range(2000):
+  for _ in range(CASES):
     numbers = [0] * 40 + [int(rng.integers(top)) for top in (11, 5, 3, 2)]
     for _ in range(rng.integers(0, 3)):
       choice = rng.integers(4)
@@ -207,7 +208,7 @@ def test_any_label_vector_is_read_or_refused(texts):
       continue
     read += 1
     assert len(found) == 44 and found[layout.KIND] < len(layout.KINDS)
-  assert 500 < read < 2000
+  assert CASES * 0.25 < read < CASES
 
 
 def test_a_picture_in_no_list_is_left_out():

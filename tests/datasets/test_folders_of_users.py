@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import small_trees
 import trees
+from fuzz_cases import CASES
 
 from nasfas_datasets import (
   boxes,
@@ -197,7 +198,7 @@ def test_any_list_is_read_or_named(tmp_path, monkeypatch):
     lambda: msu_mfsd.read_subjects(tmp_path),
     lambda: siw_mv2.read_list(tmp_path / 'list.txt'),
   )
-  for number in range(2000):
+  for number in range(CASES):
     codes = known[rng.integers(len(known), size=rng.integers(40))]
     data = ''.join(map(chr, codes)).encode()
     if number % 4 == 0:
@@ -242,7 +243,7 @@ def test_any_name_is_a_clip_or_a_reason(name):
   # Where a list has to name a clip too, no name alone is enough.
   assert good or hasattr(example, 'write_lists')
   words = good or sorted(words)
-  for _ in range(2000):
+  for _ in range(CASES):
     # One or a few letters of a name are others.
     letters = list(words[rng.integers(len(words))] or 'x')
     for place in rng.integers(len(letters), size=rng.integers(1, 4)):

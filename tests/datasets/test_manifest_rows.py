@@ -4,6 +4,7 @@ import codecs
 
 import numpy as np
 import pytest
+from fuzz_cases import CASES
 
 from nasfas_datasets import listing, text_files
 from nasfas_datasets.manifest_fas import manifest
@@ -224,7 +225,7 @@ def random_row(rng):
 def test_any_row_is_a_clip_or_a_reason(root):
   rng = np.random.default_rng(0)
   accepted = 0
-  for _ in range(2000):
+  for _ in range(CASES):
     row = random_row(rng)
     try:
       clip = manifest.parse_row(7, row, root)
@@ -249,7 +250,7 @@ def test_any_row_is_a_clip_or_a_reason(root):
 def test_any_text_is_a_manifest_or_a_clear_error(root):
   rng = np.random.default_rng(1)
   path = root / 'manifest.csv'
-  for number in range(2000):
+  for number in range(CASES):
     text = random_text(rng, 200)
     data = text.encode('utf-8')
     if number % 3 == 1:
