@@ -29,6 +29,7 @@ import onnxruntime
 from absl import app, flags
 
 import nasfas_jax
+from nasfas_jax import export
 from nasfas_jax.exporting import clip_checks, onnx_graph, signature
 from nasfas_jax.ops import convolution, rank_pooling
 
@@ -67,7 +68,7 @@ def write_jax2onnx(detector, path: pathlib.Path) -> None:
     ),
   ):
     jax2onnx.to_onnx(
-      program_of(detector),
+      export.program_of(detector),
       inputs=jax.export.symbolic_args_specs(
         (
           jax.ShapeDtypeStruct((1, reading.num_frames, size, size, 3), 'uint8'),
@@ -168,17 +169,6 @@ def fold_differences(module, kind) -> None:
     setattr(module, name, plain)
 
 
-def program_of(detector):
-  """The function that the routes export."""
-  return signature.program(
-    detector.model,
-    detector.variables,
-    detector.form,
-    face_scale=detector.reading.face_scale,
-    map_size=detector.reading.map_size,
-  )
-
-
 ROUTES = {'own': write_own, 'torch': write_torch, 'jax2onnx': write_jax2onnx}
 
 
@@ -206,7 +196,7 @@ def measure(route: str, checkpoint: str, rounds: int) -> dict:
     map_size=reading.map_size,
   )
   frames, faces = made.frames, made.face_size
-  wanted = np.asarray(jax.jit(program_of(detector))(frames, faces)[0])
+  wanted = np.asarray(jax.jit(export.program_of(detector))(frames, faces)[0])
   found = session.run(['score'], {'frames': frames, 'face_size': faces})[0]
   one = {'frames': frames[:1], 'face_size': faces[:1]}
   times = []

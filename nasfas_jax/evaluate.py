@@ -131,6 +131,9 @@ def evaluate(
   _check_subjects(source, selection, merged.protocol)
   merged.threshold = choose_rule(merged, trained.threshold, selection)
   run_log.start(workdir, merged, selection)
+  if isinstance(chosen, genotypes.Genotype):
+    # Its page, and one that compares runs, draw the cells.
+    chosen.save(workdir / 'genotype.json')
   made = Trained(variables, step, trained.protocol)
   judge(
     merged,

@@ -326,7 +326,8 @@ def read_clips(
     )
 
 
-def _program(detector: Detector) -> Callable:
+def program_of(detector: Detector) -> Callable:
+  """What every format holds, see `signature.program`."""
   return signature.program(
     detector.model,
     detector.variables,
@@ -507,7 +508,7 @@ def _write_stablehlo(workdir, detector, comparison, selection, config) -> dict:
   del selection, config
   reading = detector.reading
   data = stablehlo.serialize(
-    _program(detector),
+    program_of(detector),
     num_frames=reading.num_frames,
     image_size=reading.image_size,
   )
@@ -534,7 +535,7 @@ def _write_litert(workdir, detector, comparison, selection, config) -> dict:
   files.write_whole(
     path,
     litert.convert(
-      _program(detector),
+      program_of(detector),
       num_frames=reading.num_frames,
       image_size=reading.image_size,
     ),

@@ -151,6 +151,9 @@ def test_clips_of_which_nobody_says_what_they_are(
     [detector.score_file(clips / f'{i}.avi', BOX).score for i in (4, 5)],
     rtol=1e-6,
   )
+  assert (tmp_path / 'out' / 'genotype.json').read_bytes() == (
+    workdir / 'genotype.json'
+  ).read_bytes()
   results = files.read_json(tmp_path / 'out' / 'results.json')
   assert results['unlabelled'] == {'test': 2 - live}
   assert results['threshold']['value'] == 0.25

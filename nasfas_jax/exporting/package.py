@@ -40,7 +40,6 @@ MAX_FILE_BYTES = 4 * 2**30
 MAX_FILES = 10_000
 # Of all frames of a clip: 32 snippets of 8 frames of 1024 x 1024.
 MAX_PIXELS = 2**28
-_KEYS = ('format', 'schema_version', 'digest', 'files')
 _READING = {
   'image_size': 4096,
   'num_frames': 512,
