@@ -78,7 +78,6 @@ def _not_prepared(
 ) -> str:
   """The message for a dataset that is not prepared, and what prepares it."""
   wanted = f'{name}/{builder_config}' if builder_config else name
-  option = f' --config={builder_config}' if builder_config else ''
   found = sorted(
     path.parent.parent.name
     for path in (data_dir / name).glob(f'*/*/{records.INDEX_FILE}')
@@ -89,13 +88,21 @@ def _not_prepared(
       f'; prepared there: {", ".join(dict.fromkeys(found))} '
       '(--config.data.builder_config=NAME)'
     )
-  text += (
-    '. Prepare it with: python -m nasfas_datasets.prepare '
-    f'--dataset={name}{option} --data_dir={data_dir}'
+  return f'{text}. Prepare it with: {_command(data_dir, name, builder_config)}'
+
+
+def _command(
+  data_dir: pathlib.Path, name: str, builder_config: str, more: str = ''
+) -> str:
+  """The command that prepares a dataset, and what to know of it."""
+  option = f' --config={builder_config}' if builder_config else ''
+  text = (
+    f'python -m nasfas_datasets.prepare --dataset={name}{option} '
+    f'--data_dir={data_dir}'
   )
   if name == records.RENDERED_DATASET:
-    return text
-  text += ' --manual_dir=FOLDER_OF_ITS_FILES'
+    return text + more
+  text += f' --manual_dir=FOLDER_OF_ITS_FILES{more}'
   if '_' in builder_config:
     text += (
       ' (settings are part of the name of a config: --config=default '
@@ -135,7 +142,8 @@ def load_index(
     except ValueError as error:
       raise ValueError(
         f'{str(path)!r} is damaged in line {number}: {error}. Prepare the '
-        'dataset again, with --replace.'
+        'dataset again: '
+        + _command(data_dir, name, builder_config, ' --replace')
       ) from error
     row['folder'] = str(folder)
     row['position'] = positions[row['tfds_split']]
@@ -159,7 +167,7 @@ def _read_row(line: bytes) -> dict[str, object]:
   for name in (*records.INDEX_FIELDS, 'tfds_split'):
     kind = int if name == 'label' else str
     if name not in row:
-      raise ValueError(f'no {name}; an older version may have made it')
+      raise ValueError(f'it has no {name}, or is of an earlier version')
     if type(row.get(name)) is not kind:
       raise ValueError(f'{name} is {row.get(name)!r}')
   records.check_labels(

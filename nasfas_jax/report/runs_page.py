@@ -63,13 +63,8 @@ def _read(name: str, path: pathlib.Path) -> Run:
       )
   contents = {}
   for file in ('results.json', 'genotype.json'):
-    try:
-      found = files.read_json(path / file) if (path / file).exists() else {}
-    except ValueError as error:
-      raise ValueError(
-        f'{str(path / file)!r} is truncated or not JSON: {error}.'
-      ) from error
-    contents[file] = found
+    there = (path / file).exists()
+    contents[file] = files.read_json(path / file) if there else {}
   results = contents['results.json']
   threshold = results.get('threshold') if isinstance(results, dict) else None
   value = threshold.get('value') if isinstance(threshold, dict) else None

@@ -178,5 +178,6 @@ def test_damaged_files_are_named(folders, tmp_path):
     (b'[]', 'is not that of an evaluated run'),
   ):
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
       runs_page.read([tmp_path / 'run'])
+    assert str(caught.value).count('results.json') == 1

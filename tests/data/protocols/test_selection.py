@@ -178,10 +178,17 @@ def test_load_index_takes_the_newest_version_and_counts_positions(tmp_path):
   ('damage', 'message'),
   [
     (lambda row: row[: len(row) // 2], "index.jsonl' is damaged in line 2: Un"),
-    (lambda row: '[]', 'line 2: not an object. Prepare the dataset again'),
+    (
+      lambda row: '[]',
+      'line 2: not an object. Prepare the dataset again: python',
+    ),
     (lambda row: row.replace('"label": 1', '"label": "1"'), "label is '1'"),
     (lambda row: row.replace('"label": 1', '"label": 0'), 'label 0 does not'),
-    (lambda row: row.replace('"subject"', '"person"'), 'subject is None'),
+    (
+      lambda row: row.replace('"subject"', '"person"'),
+      'it has no subject, or is of',
+    ),
+    (lambda row: row.replace('"x"', 'null').replace('"y"', 'null'), 'is None'),
   ],
 )
 def test_a_damaged_index_is_named_with_its_line(tmp_path, damage, message):
