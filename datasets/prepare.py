@@ -8,6 +8,12 @@ python -m nasfas_datasets.prepare --dataset=oulu_npu --manual_dir=OULU --beam
   On Apache Beam (extra [beam]), on a file system that all workers share.
 """
 
+if __name__ == '__main__':
+  # Before the imports, which take seconds.
+  from nasfas_jax import stopping
+
+  stopping.quiet_imports()
+
 import contextlib
 import errno
 import io
@@ -15,7 +21,6 @@ import json
 import os
 import pathlib
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -30,6 +35,7 @@ from nasfas_datasets import (
   video_builder,
 )
 from nasfas_jax import progress as progress_lib
+from nasfas_jax import stopping
 
 Progress = Callable[[int, int], None]
 
@@ -358,7 +364,7 @@ def guarded(
     if traceback:
       raise
     print(f'\nStopped. {going_on()}', file=sys.stderr)
-    raise SystemExit(128 + signal.SIGINT) from None
+    raise SystemExit(stopping.STATUS) from None
   except Exception as error:
     if traceback:
       raise
@@ -437,4 +443,5 @@ def _run(options, settings) -> None:
 
 if __name__ == '__main__':
   _define_flags()
-  app.run(main)
+  with stopping.ending_at_once():
+    app.run(main)

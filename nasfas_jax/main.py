@@ -8,6 +8,9 @@ call into the experiment that config.experiment names.
 
 if __name__ == '__main__':
   # Before the imports, which take seconds.
+  from nasfas_jax import stopping
+
+  stopping.quiet_imports()
   from nasfas_jax.ops.cpu import huge_pages
 
   huge_pages.restart_with_huge_pages()
@@ -15,7 +18,6 @@ if __name__ == '__main__':
 import os
 import pathlib
 import re
-import signal
 import sys
 
 import jax
@@ -33,6 +35,7 @@ from nasfas_jax import (
   records,
   run_config,
   search,
+  stopping,
   train,
 )
 from nasfas_jax import export as export_lib
@@ -221,8 +224,10 @@ def run(config, workdir: pathlib.Path) -> None:
     progress.say(f'Everything is in {workdir}')
     return
   names = family_table.members(config.protocol)
-  if config.scores:
-    # No protocol chooses their clips.
+  if config.scores or (
+    config.experiment == 'evaluate' and not config.checkpoint
+  ):
+    # No protocol chooses the clips of scores. `evaluate` says what is missing.
     names = []
   if names and config.protocol not in protocols.all_protocols():
     run_family(config, workdir, names)
@@ -303,8 +308,8 @@ def main(argv) -> None:
   except KeyboardInterrupt:
     if _TRACEBACK.value:
       raise
-    print(f'\nStopped. {how_to_go_on(config, workdir)}', file=sys.stderr)
-    raise SystemExit(128 + signal.SIGINT) from None
+    print(f'\nStopped. {going_on(config, workdir)}', file=sys.stderr)
+    raise SystemExit(stopping.STATUS) from None
   except Exception as error:
     # A bug: the line also gives the exception's type and asks for a report.
     if _TRACEBACK.value:
@@ -315,13 +320,13 @@ def main(argv) -> None:
     )
 
 
-def how_to_go_on(config, workdir: pathlib.Path) -> str:
-  """What the same command does after a stop."""
-  if config.experiment in RESUMING:
-    return (
-      f'The same command resumes from the last checkpoint in {str(workdir)!r}.'
-    )
-  return 'The same command starts again.'
+def going_on(config, workdir: pathlib.Path) -> str:
+  """What the same command will do after a stop."""
+  if config.experiment not in RESUMING or not workdir.exists():
+    return 'The same command starts again.'
+  return (
+    f'The same command resumes from the last checkpoint in {str(workdir)!r}.'
+  )
 
 
 def check_devices() -> None:
@@ -419,8 +424,9 @@ def _unknown_field(argv: list[str]) -> str:
 
 
 def entry() -> None:
-  """Entry point of the console script."""
-  app.run(main, flags_parser=parse_flags)
+  """What `python -m nasfas_jax.main` does."""
+  with stopping.ending_at_once():
+    app.run(main, flags_parser=parse_flags)
 
 
 if __name__ == '__main__':

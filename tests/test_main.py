@@ -131,6 +131,14 @@ def test_a_mistake_on_the_command_line_is_one_line(arguments, message, fail):
     (['--config=search', '--config.supernet.space=darts'], "'darts'"),
     (['--config=evaluate'], 'Give --config.checkpoint=WORKDIR'),
     (
+      ['--config=evaluate', '--config.protocol=synthetic_fas/cross_domain'],
+      'Give --config.checkpoint=WORKDIR',
+    ),
+    (
+      ['--config=study', '--config.protocol=synthetic_fas/cross_domain'],
+      'which no run of a study would take',
+    ),
+    (
       [
         '--config=train',
         '--config.model=cdcnpp',
@@ -268,6 +276,7 @@ def test_without_a_home_compiled_programs_are_not_kept(monkeypatch, capsys):
     ('train', 'augmentation.gamma', (-3.0, -2.0)),
     ('evaluate', 'evaluate.batch_size', 0),
     ('study', 'study.searches', ('none',)),
+    ('study', 'study.settings.train.batch_size', -1),
   ],
 )
 def test_nothing_is_rendered_for_a_config_that_is_refused(
@@ -290,7 +299,9 @@ def test_nothing_is_rendered_for_a_config_that_is_refused(
     pytest.fail('rendered')
 
   monkeypatch.setattr(prepare, 'prepare', render)
-  with pytest.raises(ValueError, match=f'config.{field}'):
+  # That of a run of a study is named after where it is set.
+  name = field.replace('settings.', 'settings: config.')
+  with pytest.raises(ValueError, match=f'config.{name}'):
     main.run(config, tmp_path / 'out')
   assert not (tmp_path / 'data').exists()
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from nasfas_jax import (
   checkpoints,
+  config_checks,
   files,
   metrics,
   progress,
@@ -23,6 +24,7 @@ from nasfas_jax import (
 )
 from nasfas_jax.data import episodes, protocols
 from nasfas_jax.models import genotypes
+from nasfas_jax.ops import fusion
 from nasfas_jax.searchers import supernet_program, supernet_scores
 from nasfas_jax.study import jobs, pages, plan
 
@@ -57,13 +59,45 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     raise failure
 
 
+# Number fields of config.study.
+_NUMBERS = {
+  'num_workers': config_checks.Number(0, 256),
+  'random': config_checks.Number(0, 1_000_000),
+  'supernet_clips': config_checks.Number(2, 1_000_000),
+  'bootstrap_samples': config_checks.Number(1, 1_000_000),
+  'seeds': config_checks.Numbers(config_checks.Number(0, 2**31 - 1), 10_000),
+}
+# What a study reads beside config.study; its runs take nothing else from it.
+_READ = ('experiment', 'data.data_dir', 'data.builder_config', 'input.fusion')
+
+
 def check(config: ml_collections.ConfigDict) -> None:
-  """Checks the names in a study's config before anything is run.
+  """Checks a study's config, and those of its runs, before anything is run.
 
   Raises:
     ValueError: names the field, the value and what is allowed.
   """
   fields = config.study
+  for name, form in _NUMBERS.items():
+    if not form.allows(fields[name]):
+      raise ValueError(
+        f'config.study.{name} is {fields[name]!r}; allowed: {form}.'
+      )
+  defaults = run_config.defaults_of(config)
+  for path, value in run_config.flatten(config).items():
+    own = path.startswith('study.') or path in _READ
+    if not own and value != defaults[path]:
+      raise ValueError(
+        f'config.{path} is {value!r}, which no run of a study would take; '
+        f'allowed: {defaults[path]!r}. The fields of the runs are in '
+        'config.study.settings.'
+      )
+  if not fields.protocols:
+    raise ValueError(
+      'config.study.protocols is (); allowed: one protocol or more.'
+    )
+  for name in (*fields.protocols, *fields.fusion_protocols):
+    protocols.get_protocol(name)
   # Those by gradient, which have a mixture.
   searches = ('plain', *episodes.HOLD_OUTS)
   allowed = {
@@ -72,6 +106,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     'evolutions': tuple(fields.evolution_settings),
     'chosen_remedies': tuple(fields.remedies),
     'supernets': (*searches, *map(plan.remedy_row, fields.remedies)),
+    'fusions': fusion.FUSIONS,
   }
   for field, names in allowed.items():
     for name in fields[field]:
@@ -79,6 +114,36 @@ def check(config: ml_collections.ConfigDict) -> None:
         raise ValueError(
           f'config.study.{field} holds {name!r}; allowed: {", ".join(names)}.'
         )
+  _check_runs(config)
+
+
+def _check_runs(config: ml_collections.ConfigDict) -> None:
+  """Checks the fields that a study sets in its runs."""
+  planned = read_plan(config)
+  changes = {
+    'settings': {},
+    'search_settings': planned.search_fields,
+    **{f'remedies.{n}': planned.remedies[n] for n in planned.chosen_remedies},
+    **{
+      f'evolution_settings.{name}.settings': evolution.fields
+      for name, evolution in planned.evolutions.items()
+    },
+  }
+  for where, change in changes.items():
+    # What it does not set has been found to be as by default.
+    one = ml_collections.ConfigDict(config.to_dict()).lock()
+    if where.startswith('evolution_settings'):
+      one.search.algorithm = 'evolution'
+    # As in a run, where config.study.settings has the last word.
+    before = {} if where == 'settings' else planned.search_fields
+    try:
+      for part in (before, change, planned.fields):
+        one.update_from_flattened_dict(run_config.flatten(part))
+      config_checks.check(one)
+    except (ValueError, TypeError, KeyError) as error:
+      raise ValueError(
+        f'config.study.{where}: {" ".join(map(str, error.args))}'
+      ) from error
 
 
 def read_plan(config: ml_collections.ConfigDict) -> plan.Plan:

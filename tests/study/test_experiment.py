@@ -34,6 +34,66 @@ def test_an_unknown_name_is_an_error(field, name, allowed, tmp_path):
     experiment.study(config, tmp_path)
 
 
+@pytest.mark.parametrize('variant', ['', 'debug'])
+def test_the_shipped_studies_pass(variant):
+  experiment.check(study_config.get_config(variant))
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'message'),
+  [
+    ('study.num_workers', -1, 'num_workers is -1; allowed: 0 to 256'),
+    ('study.random', -5, 'study.random is -5; allowed: 0 to'),
+    ('study.seeds', (), r'is \(\); allowed: 1 to'),
+    ('study.seeds', (0, -1), 'each 0 to'),
+    ('study.bootstrap_samples', 0, 'is 0; allowed: 1 to'),
+    ('study.supernet_clips', 0, 'is 0; allowed: 2 to'),
+    ('study.protocols', (), 'allowed: one protocol or more'),
+    ('study.fusions', ('sum',), "holds 'sum'; allowed: static, dynamic"),
+    # Fields that the runs of a study never see.
+    ('train.num_steps', 7, 'is 7, which no run .* allowed: 800'),
+    ('protocol', 'synthetic_fas/intra', 'config.study.settings'),
+    # Fields of the runs, found before the first of them starts.
+    (
+      'study.settings.train.num_steps',
+      0,
+      'config.study.settings: config.train.num_steps is 0; allowed: 1 to',
+    ),
+    (
+      'study.search_settings.search.warmup_steps',
+      60,
+      'config.study.search_settings: config.search.warmup_steps is 60',
+    ),
+    (
+      'study.remedies.larger_query.meta.query_size',
+      0,
+      'config.study.remedies.larger_query: config.meta.query_size is 0',
+    ),
+    (
+      'study.evolution_settings.evolution.settings.evolution.population',
+      1,
+      'evolution.settings: config.evolution.population is 1',
+    ),
+  ],
+)
+def test_a_bad_value_is_refused_before_the_first_run(field, value, message):
+  config = study_config.get_config()
+  config.update_from_flattened_dict({field: value})
+  with pytest.raises(ValueError, match=message):
+    experiment.check(config)
+
+
+def test_an_unknown_field_or_protocol_of_the_runs_is_named():
+  config = study_config.get_config()
+  config.study.settings.train.steps = 3
+  with pytest.raises(ValueError, match='config.study.settings: .*steps'):
+    experiment.check(config)
+  config = study_config.get_config()
+  config.study.fusion_protocols = ('synthetic_fas/none',)
+  with pytest.raises(ValueError, match="Unknown protocol 'synthetic_fas/none'"):
+    experiment.check(config)
+
+
 def test_runs_of_other_settings_are_not_reported(settings, tmp_path):
   job = plan.jobs_of(experiment.read_plan(settings))[0]
   write_run(tmp_path, job.name, 1.0, 0)
