@@ -20,7 +20,7 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   config = predict_lib.get_config()
   config.experiment = 'calibrate'
   # Fields of a decision, which a calibration does not make.
-  del config.output, config.threshold, config.camera
+  del config.output, config.output_videos, config.threshold, config.camera
   # A CSV file of scores instead of config.input.
   config.scores = ''
   # The BPCER that the threshold keeps with 95 % confidence.

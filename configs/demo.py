@@ -1,6 +1,6 @@
 """A page on this machine that judges pictures, videos and the camera.
 
-python -m nasfas_jax.main --config=configs/demo.py \\
+python -m nasfas_jax.main --config=demo \\
     --config.checkpoint=runs/search
   Prints the address of the page, http://127.0.0.1:7860. Needs the extra `demo`.
   See docs/demo.md.
@@ -19,7 +19,8 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   config = predict_lib.get_config()
   config.experiment = 'demo'
   # The page brings the files, and shows what was made of them.
-  del config.input, config.output, config.camera, config.limits.files
+  del config.input, config.output, config.output_videos, config.camera
+  del config.limits.files
   # What is dropped waits in a temporary folder.
   config.limits.file_mib = 256
   # The address that the page is served at. Another one than this machine's own

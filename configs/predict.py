@@ -26,6 +26,8 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   config.input = ''
   # Folder of the annotated pictures; '' writes none.
   config.output = ''
+  # Also an annotated video (.avi) of each video that has a score.
+  config.output_videos = False
   # 'detector' finds the face (extra `prepare`). 'whole_frame' is for a network
   # that was trained on clips without face boxes. '': as in training.
   config.face = ''

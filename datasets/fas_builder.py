@@ -81,8 +81,8 @@ def make_record(
     dataset: name of the dataset.
     subject: identity of the person.
     split: one of `records.SPLITS`.
-    label: 1 live, 0 spoof.
-    attack_type: one of `records.ATTACK_TYPES`.
+    label: 1 live, 0 spoof, -1 not labelled (test clips only).
+    attack_type: one of `records.ATTACK_TYPES`; '' without a label.
     frames: 1 to `records.MAX_FRAMES` PNG files, as bytes.
     frame_index: ints [K], the place of each frame in the clip.
     face_box: floats [4], x0, y0, x1, y1 in pixels of the crop.
@@ -98,7 +98,7 @@ def make_record(
   Raises:
     ValueError: for a clip that breaks the schema; names the clip and the field.
   """
-  records.check_labels(clip_id, label, attack_type)
+  records.check_labels(clip_id, label, attack_type, split)
   if split not in records.SPLITS:
     raise ValueError(
       f'Clip {clip_id!r}: unknown split {split!r}; allowed: '

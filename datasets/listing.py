@@ -137,11 +137,16 @@ class Listing:
       values = collections.Counter(str(getattr(c, field)) for c in self.clips)
       return dict(sorted(values.items()))
 
-    fields = ('split', 'label', 'attack_type', 'attack_detail')
+    labels = count('label')
+    if str(records.UNLABELLED) in labels:
+      labels['unlabelled'] = labels.pop(str(records.UNLABELLED))
+    fields = ('attack_type', 'attack_detail')
     domains = ('session', 'camera', 'light', 'medium')
     return {
       'clips': len(self.clips),
       'subjects': len({clip.subject for clip in self.clips}),
+      'split': count('split'),
+      'label': labels,
       **{name: count(name) for name in (*fields, *domains)},
       'without_boxes': count_labels(c for c in self.clips if not c.has_box),
       'not_understood': [
@@ -213,7 +218,9 @@ def make_listing(
     try:
       check_file(path, root)
       clip = Clip(path=path, **parse(name))
-      records.check_labels(clip.clip_id, clip.label, clip.attack_type)
+      records.check_labels(
+        clip.clip_id, clip.label, clip.attack_type, clip.split
+      )
       if clip.clip_id in clips:
         raise ClipError(f'a second file of the clip {clip.clip_id!r}')
     except ClipError as error:

@@ -432,7 +432,11 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
     ]
     same = listing.same_files(found.clips)
     across = [pair for pair in same if pair[0].split != pair[1].split]
-    labels = [pair for pair in same if pair[0].label != pair[1].label]
+    labels = [
+      pair
+      for pair in same
+      if {clip.label for clip in pair} == {records.LIVE, records.SPOOF}
+    ]
     for pairs, what in (
       (same, 'under two names'),
       (across, 'in two splits'),

@@ -114,7 +114,9 @@ def set_threshold(
       f'--config.bpcer={np.ceil(1000 * best) / 1000:g}.'
     )
   value, rejected = tolerance.threshold_below(scores, most)
-  bound = tolerance.upper_bound(rejected, number, CONFIDENCE)
+  # Of the rank, which was fixed beforehand. With ties fewer are rejected, but
+  # how many was seen first, so that number has no bound of this confidence.
+  bound = tolerance.upper_bound(most, number, CONFIDENCE)
   warnings = []
   if num_subjects is not None and num_subjects < number:
     warnings.append(

@@ -210,6 +210,7 @@ ELSEWHERE = {
   'model': 'train.check lists the networks',
   'genotype': 'a path; reading it says what is wrong',
   'checkpoint': 'a path; reading it says what is wrong',
+  'scores': 'a path; reading it says what is wrong',
   'data.data_dir': 'a path; what is not prepared there is said',
   'loss.depth': 'losses.make_objective checks the weights',
   'loss.contrastive_depth': 'losses.make_objective checks the weights',
@@ -231,7 +232,9 @@ def check(config: ml_collections.ConfigDict) -> None:
   try:
     thresholds.parse(config.threshold)
   except ValueError as error:
-    raise ValueError(f'config.threshold: {error}') from error
+    raise ValueError(
+      f'config.threshold is {config.threshold!r}: {error}'
+    ) from error
   try:
     losses.make_objective(dict(config.loss))
   except ValueError as error:

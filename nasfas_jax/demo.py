@@ -96,10 +96,24 @@ _SHOW = """() => {
     heading.scrollIntoView({block: 'start', behavior: 'smooth'});
   }
 }"""
-# A component that was emptied changes too: then what is shown stays.
-_WAIT = f"""(data, shown) => data === null ? shown : {
-  json.dumps(item_view.render(heading='Judging', sentence='Please wait.'))
+# What is shown is hidden once another file is chosen: the upload may fail, and
+# Gradio then only shows a message.
+_HIDE = """() => {
+  for (const name of ['change', 'drop']) {
+    document.addEventListener(name, (event) => {
+      if (event.target.closest('#file')) {
+        document.querySelector('#shown').classList.add('old');
+      }
+    }, true);
+  }
 }"""
+# A component that was emptied changes too: then what is shown stays.
+_WAIT = f"""(data, shown) => {{
+  document.querySelector('#shown').classList.remove('old');
+  return data === null ? shown : {
+  json.dumps(item_view.render(heading='Judging', sentence='Please wait.'))
+};
+}}"""
 _FAIL = f"""() => {
   json.dumps(
     item_view.render(
@@ -115,6 +129,8 @@ _CSS = """
 .gradio-container main { width: 100%; }
 .gradio-container :focus-visible { outline: 3px solid #1b7f79 !important;
   outline-offset: -3px; }
+#shown.old > * { display: none; }
+#shown.old::before { content: 'Nothing judged.'; }
 """
 
 
@@ -543,6 +559,7 @@ def make_app(
     pwa=False,
     mcp_server=False,
     css=item_view.STYLE + _CSS,
+    js=_HIDE,
     theme=gradio.themes.Default(
       font=[gradio.themes.Font('system-ui'), gradio.themes.Font('sans-serif')],
       font_mono=[
@@ -592,7 +609,10 @@ def serve(app, listener: socket.socket) -> None:
 
   settings = uvicorn.Config(
     app,
-    log_level='warning',
+    # Its own would take the place of absl's.
+    log_config=None,
+    # Requests that the end of the server cuts off are no errors.
+    log_level='critical',
     access_log=False,
     server_header=False,
     # An open page keeps a connection for ever.

@@ -20,7 +20,7 @@ import ml_collections
 import numpy as np
 
 from nasfas_jax import detector as detector_lib
-from nasfas_jax import files, metrics, progress, run_config
+from nasfas_jax import files, metrics, progress, records, run_config
 from nasfas_jax.data import protocols
 from nasfas_jax.data.clips import ClipSource
 from nasfas_jax.data.index import Row
@@ -251,7 +251,8 @@ def describe(
     'whole_frames': detector.whole_frames,
     'signature': {
       'frames': f'uint8 [batch, {reading.num_frames}, {reading.image_size}, '
-      f'{reading.image_size}, 3], RGB',
+      f'{reading.image_size}, 3], RGB, in order of time; the card says how '
+      'they are made',
       'face_size': 'float32 [batch, 2], width and height of the face box in '
       'any unit; 0, 0 if unknown',
       'score': 'float32 [batch], sum of the map over the cells of the face '
@@ -480,9 +481,10 @@ def _write_int8(workdir, detector, comparison, selection, config) -> dict:
 
 
 def _auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
-  if len(np.unique(labels)) < 2:
+  known = labels != records.UNLABELLED
+  if not known.any():
     return None
-  return float(metrics.auc(scores, labels))
+  return metrics.auc(scores[known], labels[known])
 
 
 def score_both(

@@ -4,7 +4,7 @@ import pathlib
 
 import ml_collections
 
-from nasfas_jax import progress
+from nasfas_jax import progress, records
 from nasfas_jax.data import index, protocols
 
 
@@ -24,7 +24,8 @@ def list_protocols(
 def table(data_dir: str, builder_config: str) -> str:
   """One line per protocol: live/spoof clips of its sets, or what is missing.
 
-  After them a line for each dataset whose index cannot be read.
+  Clips without a label do not count. After the protocols stands a line for each
+  dataset whose index cannot be read.
 
   Args:
     data_dir: folder of prepared datasets; '' is the default one.
@@ -70,5 +71,5 @@ def table(data_dir: str, builder_config: str) -> str:
 
 
 def _count(rows) -> str:
-  live = sum(row['label'] == 1 for row in rows)
-  return f'{live}/{len(rows) - live}'
+  labels = [row['label'] for row in rows]
+  return f'{labels.count(records.LIVE)}/{labels.count(records.SPOOF)}'

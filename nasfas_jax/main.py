@@ -27,6 +27,7 @@ from ml_collections.config_flags import config_flags
 from nasfas_jax import (
   audit,
   compare_runs,
+  demo,
   evaluate,
   list_protocols,
   predict,
@@ -77,17 +78,6 @@ def calibrate(config, workdir: pathlib.Path) -> None:
   experiment.calibrate(config, workdir)
 
 
-def demo(config, workdir: pathlib.Path) -> None:
-  """Runs the experiment 'demo', the only one that needs Gradio.
-
-  Raises:
-    ValueError: if Gradio is not installed.
-  """
-  from nasfas_jax import demo as experiment
-
-  experiment.demo(config, workdir)
-
-
 def study(config, workdir: pathlib.Path) -> None:
   """Runs the experiment 'study'; imported late, as SciPy takes a second."""
   from nasfas_jax.study import experiment
@@ -109,7 +99,7 @@ EXPERIMENTS = {
   'predict': predict.predict,
   'export': export,
   'calibrate': calibrate,
-  'demo': demo,
+  'demo': demo.demo,
   'report': compare_runs.report,
   'protocols': list_protocols.list_protocols,
   'audit': audit.audit,
@@ -125,6 +115,8 @@ WITHOUT_RUN = (
   'report',
   'audit',
 )
+# They write checkpoints.
+RESUMING = ('search', 'train', 'study')
 # They call `prepare_embedded` once they know that their checkpoint is sound.
 PREPARING = ('evaluate', 'compare')
 # What refuses a config before its data are rendered; `PREPARING` do so
@@ -134,8 +126,6 @@ CHECKS = {
   'train': train.check,
   'study': check_study,
 }
-# They keep what they have done in their workdir.
-RESUMING = ('search', 'train', 'study')
 # It is rendered and needs no licence, so a run makes it when it is missing.
 EMBEDDED_DATASET = records.RENDERED_DATASET
 

@@ -8,6 +8,7 @@ the rest.
 import collections
 import contextlib
 import dataclasses
+import functools
 import glob
 import itertools
 import json
@@ -41,6 +42,10 @@ ERROR = 'error'
 _SUFFIXES = (*video.IMAGE_SUFFIXES, *video.VIDEO_SUFFIXES)
 # Parts of a video whose scores make the curve over time.
 _NUM_PARTS = 8
+# Of an annotated video: about 100 MB in memory.
+_MAX_VIDEO_FRAMES = 120
+# Where the file does not say how fast it is.
+_FPS = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +57,14 @@ class Item:
     judge: () -> what the detector makes of it.
     timeline: what was made of it -> the scores of its parts over time; empty if
       it has none.
+    sample: reads at most `_MAX_VIDEO_FRAMES` of its frames, evenly spread; None
+      if they cannot be read again.
   """
 
   name: str
   judge: Callable[[], detector_lib.Judged]
   timeline: Callable[[detector_lib.Judged], list[detector_lib.Part]]
+  sample: clip_crops.Sample | None = None
 
 
 def predict(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -94,7 +102,16 @@ def predict(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         counts[found.outcome] += 1
         line = as_line(item.name, found, detector)
         if config.output:
-          line.update(_annotate(folder, number, item, found, line, detector))
+          line.update(
+            _annotate(
+              folder / output_name(number, item.name),
+              item,
+              found,
+              line,
+              detector,
+              with_video=config.output_videos,
+            )
+          )
         print(json.dumps(line, allow_nan=False), flush=True)
   except BrokenPipeError:
     # The reader has seen enough. Python would complain again at its end.
@@ -142,6 +159,8 @@ def check(config: ml_collections.ConfigDict) -> None:
   ):
     if not low <= value <= high:
       raise ValueError(f'config.{name} is {value}; allowed: {low} to {high}.')
+  if config.output_videos and not config.output:
+    raise ValueError('config.output_videos needs a folder: --config.output.')
   check_decision(config)
 
 
@@ -411,6 +430,9 @@ def file_item(
     timeline=lambda found: detector.score_parts(
       path, found.box, _NUM_PARTS, rules
     ),
+    sample=lambda transform: detector_lib.sample_file(
+      path, _MAX_VIDEO_FRAMES, rules.limits
+    )(transform),
   )
 
 
@@ -506,19 +528,20 @@ def output_name(number: int, name: str) -> str:
   return f'{number:06}-{stem}.png'
 
 
-def _annotate(folder, number, item, found, line, detector) -> dict:
-  """Writes the picture of an item.
+def _annotate(path, item, found, line, detector, *, with_video) -> dict:
+  """Writes the picture of an item and, if asked for, its video.
 
   Returns:
-    What it adds to the item's JSON line: the path of the picture, and the
-    scores of the parts of a video.
+    What it adds to the item's JSON line: the paths of the picture and of the
+    video, and the scores of the parts of a video.
   """
   parts, failure = timeline(item, found)
   if failure:
     line['notes'].append(failure)
   threshold = detector.threshold
   score = 'none' if found.score is None else f'{found.score:.6g}'
-  image = annotated.draw(
+  draw = functools.partial(
+    annotated.draw,
     title=found.outcome,
     texts=(
       line['path'],
@@ -527,21 +550,41 @@ def _annotate(folder, number, item, found, line, detector) -> dict:
     ),
     decision=found.decision,
     threshold=threshold.value,
-    frame=found.crops and found.crops.frame,
-    box=found.box,
     insets=network_pictures(found, detector),
     parts=parts,
   )
+  image = draw(frame=found.crops and found.crops.frame, box=found.box)
   done, data = cv2.imencode('.png', image[..., ::-1])
   if not done:
     raise OSError(f'OpenCV cannot write a PNG of shape {image.shape}.')
-  path = folder / output_name(number, item.name)
   files.write_whole(path, data.tobytes())
+  film = None
+  if with_video and item.sample and len(found.frame_index) > 1:
+    try:
+      film = _write_video(path.with_suffix('.avi'), item.sample, found, draw)
+    except (video.VideoError, cv2.error) as error:
+      line['notes'].append(f'No annotated video: {error}')
   names = ('first_frame', 'last_frame', 'score')
   return {
     'annotated': str(path),
+    'annotated_video': film,
     'parts': [dict(zip(names, part, strict=True)) for part in parts],
   }
+
+
+def _write_video(path, sample, found, draw) -> str:
+  """Writes the frames of a clip, each drawn by `draw`; returns the path."""
+  # As large as they are drawn, which is what is kept in memory.
+  clip = sample(
+    lambda frame: annotated.framed(frame, found.box, found.decision)
+  )
+  share = len(clip.frames) / max(1, clip.num_frames)
+  pictures = (
+    draw(frame=frame, now=int(place))
+    for frame, place in zip(clip.frames, clip.frame_index, strict=True)
+  )
+  annotated.write_video(path, pictures, clip.fps * share or _FPS)
+  return str(path)
 
 
 def _sum_up(counts: collections.Counter) -> None:

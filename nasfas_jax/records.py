@@ -9,7 +9,7 @@ RENDERED_DATASET = 'synthetic_fas'
 
 SPOOF = 0
 LIVE = 1
-# Of a clip that is scored and not judged, for nobody said what it is. Its
+# Of a test clip that is scored and not judged, for nobody said what it is. Its
 # attack type is ''.
 UNLABELLED = -1
 
@@ -65,11 +65,13 @@ DEPTH_SIZE = 32
 
 
 def attack_type_number(clip_id: str, attack_type: str) -> int:
-  """The index of a clip's attack type in `ATTACK_TYPES`.
+  """The index of a clip's attack type in `ATTACK_TYPES`; -1 for ''.
 
   Raises:
     ValueError: for an unknown attack type; names the clip.
   """
+  if not attack_type:
+    return UNLABELLED
   if attack_type not in ATTACK_TYPES:
     raise ValueError(
       f'Clip {clip_id!r}: unknown attack_type {attack_type!r}; allowed: '
@@ -78,15 +80,24 @@ def attack_type_number(clip_id: str, attack_type: str) -> int:
   return ATTACK_TYPES.index(attack_type)
 
 
-def check_labels(clip_id: str, label: int, attack_type: str) -> None:
-  """Raises ValueError unless the label and the attack type agree."""
+def check_labels(
+  clip_id: str, label: int, attack_type: str, split: str
+) -> None:
+  """Raises ValueError unless label, attack type and split agree."""
   attack_type_number(clip_id, attack_type)
-  if label not in (SPOOF, LIVE):
+  if label not in (SPOOF, LIVE, UNLABELLED):
     raise ValueError(
-      f'Clip {clip_id!r}: label {label!r}; allowed: 1 (live), 0 (spoof).'
+      f'Clip {clip_id!r}: label {label!r}; allowed: 1 (live), 0 (spoof), -1 '
+      '(not labelled).'
     )
-  if (label == LIVE) != (attack_type == 'live'):
+  if label == UNLABELLED and split != 'test':
+    raise ValueError(
+      f'Clip {clip_id!r}: split {split!r} without a label; allowed: test.'
+    )
+  kind = UNLABELLED if not attack_type else int(attack_type == 'live')
+  if label != kind:
     raise ValueError(
       f'Clip {clip_id!r}: label {label} does not go with attack_type '
-      f'{attack_type!r}: live clips have label 1, all others 0.'
+      f'{attack_type!r}: live clips have label 1, attacks 0, and only clips '
+      "without a label have ''."
     )

@@ -11,6 +11,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 
 PATH = shutil.which('chromium') or shutil.which('chromium-browser')
@@ -29,6 +30,14 @@ _SWITCHES = (
   '--use-fake-device-for-media-stream',
   '--use-fake-ui-for-media-stream',
 )
+# The protocol's pipes are those with the numbers 3 and 4.
+_START = """
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 10) for fd in sys.argv[1:3]]
+os.dup2(pipes[0], 3)
+os.dup2(pipes[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Page:
@@ -121,6 +130,7 @@ class Page:
 
   def drop(self, selector: str, path) -> None:
     """Gives a file to the first file input that a selector finds."""
+    self.wait(f'document.querySelector({json.dumps(selector)})')
     root = self.call('DOM.getDocument')['root']['nodeId']
     node = self.call('DOM.querySelector', nodeId=root, selector=selector)
     self.call('DOM.setFileInputFiles', files=[str(path)], nodeId=node['nodeId'])
@@ -141,12 +151,11 @@ def opened(profile):
   """
   browser_in, to_browser = os.pipe()
   from_browser, browser_out = os.pipe()
-  # The protocol's pipes are those with the numbers 3 and 4.
-  start = f'exec "$@" 3<&{browser_in} 4>&{browser_out}'
   process = subprocess.Popen(
     [
-      *('/bin/sh', '-c', start, 'sh', PATH, *_SWITCHES),
-      *(f'--user-data-dir={profile}', '--remote-debugging-pipe'),
+      *(sys.executable, '-c', _START, str(browser_in), str(browser_out)),
+      *(PATH, *_SWITCHES, f'--user-data-dir={profile}'),
+      '--remote-debugging-pipe',
     ],
     pass_fds=(browser_in, browser_out),
     stdout=subprocess.DEVNULL,

@@ -5,8 +5,8 @@
 Each command of the README runs as it stands there, in a process of its own and
 in the order of the page, with the changes of `smallest` and with the files of
 `provide` in place of a reader's. Commands of pip and pytest are left out, as
-.ci/run has its own. Needs the extras test, prepare, torch and export, and the
-face models.
+.ci/run has its own, and the demo, which serves until it is stopped. Needs the
+extras test, prepare and export, and the face models.
 """
 
 import os
@@ -42,7 +42,7 @@ def provide(folder: pathlib.Path) -> None:
 def smallest(words: list[str]) -> list[str]:
   """A command of the README with the least work, on the smallest data."""
   name, _, variants = words[3].removeprefix('--config=').partition(':')
-  if name in ('search', 'train', 'compare'):
+  if name in ('search', 'train'):
     names = {'debug', *filter(None, variants.split(','))}
     words = [
       *words[:3],
@@ -68,7 +68,7 @@ def main(folder: pathlib.Path) -> None:
   provide(folder)
   for line in documents.commands(text):
     words = shlex.split(line, comments=True)
-    if words[0] != 'python':
+    if words[0] != 'python' or '--config=demo' in words:
       continue
     if words[2] == 'nasfas_jax.main':
       words = smallest(words)

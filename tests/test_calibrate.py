@@ -10,6 +10,7 @@ from nasfas_configs import calibrate as calibrate_config
 from nasfas_configs import train as train_config
 from nasfas_jax import calibrate, files, main
 from nasfas_jax import detector as detector_lib
+from nasfas_jax.metrics import tolerance
 
 OLD = {'value': 0.5, 'rule': 'EER point of the dev clips', 'split': 'dev'}
 
@@ -55,6 +56,16 @@ def config_of(run_folder, **changes):
   config.checkpoint = str(run_folder)
   config.update(changes)
   return config
+
+
+def test_tied_scores_get_no_better_bound_than_their_rank():
+  scores = np.full(93, 0.5)
+  found = calibrate.set_threshold(
+    scores, num_subjects=None, origin='x', not_scored={}, bpcer=0.05
+  )
+  # One of 93 may be rejected; that none is was seen only afterwards.
+  assert (found['value'], found['rejected']) == (np.nextafter(0.5, 0), 0)
+  assert found['bound'] == tolerance.upper_bound(1, 93)
 
 
 def test_live_scores_set_the_threshold(run_folder, tmp_path, capsys):

@@ -1,17 +1,22 @@
 """The page of the demo: what it says, what it keeps, who may ask it."""
 
 import asyncio
+import contextlib
+import http.client
 import importlib.util
+import json
 import os
 import pathlib
 import re
 import shlex
 import signal
 import socket
-import threading
+import subprocess
+import sys
 import types
 
 import chromium
+import jax
 import numpy as np
 import pytest
 import untrained_run
@@ -24,13 +29,12 @@ from nasfas_jax import detector as detector_lib
 from nasfas_jax.preprocessing import face_choice
 
 BOX = (30.0, 24.0, 78.0, 72.0)
+BOX_TEXT = ','.join(map(str, BOX))
 RULES = detector_lib.Rules()
 DOCS = pathlib.Path(__file__).parents[1] / 'docs' / 'demo.md'
 needs_gradio = pytest.mark.skipif(
   importlib.util.find_spec('gradio') is None, reason='needs the extra demo'
 )
-# Gradio and what it brings use names that their makers have deprecated.
-lenient = pytest.mark.filterwarnings('default')
 NASTY = 'a<img src=x onerror=alert(1)>${document.title=1}{{value}}.avi'
 
 
@@ -50,7 +54,7 @@ def detector(workdir):
 def config(workdir):
   config = demo_config.get_config()
   config.checkpoint = str(workdir)
-  config.box = ','.join(map(str, BOX))
+  config.box = BOX_TEXT
   config.port = 0
   return config
 
@@ -264,7 +268,7 @@ def test_a_wrong_config_is_one_line(config, monkeypatch, tmp_path):
     ('port', 65536, 'config.port is 65536; allowed: 0'),
     ('checkpoint', '', 'Give --config.checkpoint=WORKDIR'),
     ('threshold', float('nan'), 'config.threshold is nan'),
-    ('face', 'none', "config.face is 'none'; allowed: detector"),
+    ('face', 'none', "config.face is 'none'; allowed: '', detector"),
     ('limits.file_mib', 0, 'config.limits.file_mib is 0'),
   ):
     wrong = config.copy_and_resolve_references()
@@ -304,116 +308,150 @@ def test_other_sites_are_refused(headers, status):
   assert (status == 200) == (b'content-security-policy' in found)
 
 
-@needs_gradio
-@lenient
-def test_the_server_takes_no_large_file_and_no_other_name(environment):
-  from starlette import testclient
+class Server:
+  """The command, run as a user would; it ends with the module's tests.
 
-  with demo.private_folder() as folder:
-    app = demo.make_app(
-      lambda path, name: name,
-      folder,
-      host='127.0.0.1',
-      intro='<b>x</b>',
-      file_bytes=1 << 20,
+  Attributes:
+    address: of the page.
+    temporary: the folder in which it makes its own.
+    process: of the command.
+  """
+
+  def __init__(self, workdir, temporary):
+    self.temporary = temporary
+    # The space of the small network is that of the tests.
+    program = 'import untrained_run; from nasfas_jax import main; main.entry()'
+    self.process = subprocess.Popen(
+      [
+        *(sys.executable, '-c', program, '--config=demo'),
+        *(f'--config.checkpoint={workdir}', '--config.port=0'),
+        *(f'--config.box={BOX_TEXT}', '--config.limits.file_mib=1'),
+        f'--compilation_cache={jax.config.jax_compilation_cache_dir}',
+      ],
+      env={
+        **os.environ,
+        'TMPDIR': str(temporary),
+        'PYTHONPATH': os.pathsep.join(filter(None, sys.path)),
+      },
+      stderr=subprocess.PIPE,
+      text=True,
     )
-    with testclient.TestClient(app, base_url='http://127.0.0.1') as client:
-      page = client.get('/')
-      assert page.status_code == 200
-      policy = page.headers['content-security-policy']
-      assert "default-src 'self' data: blob:;" in policy
-      assert '<b>x' not in page.text
-      config = client.get('/config').json()
-      assert not config['analytics_enabled'] and not config['is_colab']
-      assert not config.get('run_history') and not config.get('footer_links')
-      large = {'files': ('a.png', bytes((1 << 20) + 1))}
-      assert client.post('/gradio_api/upload', files=large).status_code == 413
-      left = [path for path in folder.rglob('*') if path.is_file()]
-      assert not left
-      for path in (__file__, '/etc/hostname', str(folder / 'x')):
-        answer = client.get(f'/gradio_api/file={path}')
-        assert answer.status_code in (403, 404)
-      # A name that another site made for this address.
-      assert (
-        client.get('/', headers={'host': 'evil.example'}).status_code == 400
-      )
+    said = []
+    for line in self.process.stderr:
+      said.append(line)
+      if found := re.match(r'Open (http://\S+)', line):
+        self.address = found[1]
+        return
+    raise RuntimeError(''.join(said))
+
+  def ask(self, path, method='GET', body=None, **headers):
+    """(status, headers, body) of an answer."""
+    _, _, place = self.address.partition('://')
+    connection = http.client.HTTPConnection(place, timeout=30)
+    with contextlib.closing(connection):
+      connection.request(method, path, body, headers)
+      answer = connection.getresponse()
+      return answer.status, answer.headers, answer.read().decode()
+
+  def files(self):
+    """What it keeps."""
+    return [path for path in self.temporary.rglob('*') if path.is_file()]
+
+
+@pytest.fixture(scope='module')
+def server(workdir, tmp_path_factory):
+  found = Server(workdir, tmp_path_factory.mktemp('temporary'))
+  (folder,) = found.temporary.iterdir()
+  assert folder.name.startswith('nasfas_demo_')
+  try:
+    yield found
+    found.process.terminate()
+    assert found.process.wait(30) == 128 + signal.SIGTERM
+    assert not list(found.temporary.iterdir())
+    assert not found.process.stderr.read()
+  finally:
+    found.process.kill()
+    found.process.wait()
+    found.process.stderr.close()
 
 
 @needs_gradio
-@lenient
+def test_the_server_keeps_to_itself(server, tmp_path):
+  status, headers, page = server.ask('/')
+  assert status == 200 and 'nasfas_jax demo' in page
+  assert "default-src 'self' data: blob:;" in headers['content-security-policy']
+  status, _, text = server.ask('/config')
+  config = json.loads(text)
+  assert status == 200 and not config['analytics_enabled']
+  assert not config.get('run_history') and not config.get('footer_links')
+  # A file of more than config.limits.file_mib.
+  part = (
+    b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"'
+    b'\r\n\r\n' + bytes((1 << 20) + 1) + b'\r\n--x--\r\n'
+  )
+  kind = {'Content-Type': 'multipart/form-data; boundary=x'}
+  status, _, _ = server.ask('/gradio_api/upload', 'POST', part, **kind)
+  assert status == 413 and not server.files()
+  secret = tmp_path / 'secret.txt'
+  secret.write_text('x')
+  for path in (__file__, '/etc/hostname', secret):
+    status, _, text = server.ask(f'/gradio_api/file={path}')
+    assert status in (403, 404), path
+  # A name that another site made for this address, and another site.
+  assert server.ask('/', Host='evil.example')[0] == 400
+  assert server.ask('/', Origin='http://evil.example')[0] == 403
+
+
+@needs_gradio
 @pytest.mark.skipif(chromium.PATH is None, reason='needs Chromium')
-def test_a_clip_is_dropped_and_judged(
-  config, detector, tmp_path, monkeypatch, environment, capsys
-):
-  """The whole of it, with the server in a thread."""
-  import uvicorn
-
-  clip = tmp_path / NASTY.replace('/', '_')
-  write_video(clip.with_name('x.avi'), moving(0))
-  clip.with_name('x.avi').rename(clip)
-  found = detector.score_file(clip, BOX)
-  empty = tmp_path / 'empty.png'
+def test_a_clip_is_dropped_and_judged(server, detector, tmp_path):
+  clip, empty = tmp_path / NASTY, tmp_path / 'empty.png'
+  write_video(tmp_path / 'x.avi', moving(0))
+  (tmp_path / 'x.avi').rename(clip)
   empty.write_bytes(b'no picture')
-  seen = {}
+  large = tmp_path / 'large.png'
+  large.write_bytes(bytes(2 << 20))
+  found = detector.score_file(clip, BOX)
+  (tmp_path / 'profile').mkdir()
+  with chromium.opened(tmp_path / 'profile') as page:
+    page.resize(1280, 900)
+    page.call('Page.navigate', url=server.address)
+    page.wait("document.querySelector('#shown h2')")
 
-  def look(app, listener):
-    folder = pathlib.Path(os.environ['GRADIO_TEMP_DIR'])
-    server = uvicorn.Server(
-      uvicorn.Config(app, log_level='error', timeout_graceful_shutdown=1)
-    )
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-      with chromium.opened(tmp_path / 'profile') as page:
-        address = f'http://127.0.0.1:{listener.getsockname()[1]}/'
-        page.resize(1280, 900)
-        page.call('Page.navigate', url=address)
-        page.wait("document.querySelector('#shown h2')")
-        for name, path in (('clip', clip), ('empty', empty)):
-          page.drop('#file input[type=file]', path)
-          page.wait(
-            f"document.querySelector('#shown dd')?.textContent == "
-            f"'{path.name}'".replace('${', "' + '$' + '{")
-          )
-          seen[name] = page.run("document.querySelector('#shown').innerText")
-          seen[f'{name} files'] = [
-            path for path in folder.rglob('*') if path.is_file()
-          ]
-          if name == 'clip':
-            seen['broken'] = page.run(
-              '[...document.images].filter(i => !i.naturalWidth).length'
-            )
-            for width in (1280, 390):
-              page.resize(width, 844)
-              page.wait(f'innerWidth == {width}')
-              seen[width] = page.run('document.documentElement.scrollWidth')
-        seen['title'] = page.run('document.title')
-        seen['elsewhere'] = [
-          url
-          for url in page.requests
-          if not url.startswith((address, 'data:', 'blob:', 'about:'))
-        ]
-        seen['errors'] = page.errors
-    finally:
-      server.should_exit = True
-      thread.join()
-    seen['folder'] = folder
-    raise SystemExit(130)
+    def shown_of(path):
+      page.drop('#file input[type=file]', path)
+      name = "document.querySelector('#shown dd')?.textContent"
+      page.wait(f'{name} == {json.dumps(path.name)}')
+      assert not server.files()
+      return page.run("document.querySelector('#shown').innerText")
 
-  monkeypatch.setattr(demo, 'serve', look)
-  with pytest.raises(SystemExit):
-    main.run(config, tmp_path / 'none')
-  heading, sentence = demo.WORDS[found.decision]
-  assert seen['clip'].startswith(f'{heading}\n')
-  assert sentence in seen['clip'] and f'{found.score:.4g}' in seen['clip']
-  assert seen['empty'].startswith(demo.WORDS['unreadable'][0])
-  assert not seen['clip files'] and not seen['empty files']
-  assert not seen['broken'] and not seen['elsewhere'] and not seen['errors']
-  # Nothing sticks out at the side, and no text has become a script.
-  assert seen[1280] <= 1280 and seen[390] <= 390
-  assert seen['title'] == 'nasfas_jax demo'
-  assert not seen['folder'].exists() and not (tmp_path / 'none').exists()
-  assert 'Open http://127.0.0.1:' in capsys.readouterr().err
+    text = shown_of(clip)
+    heading, sentence = demo.WORDS[found.decision]
+    assert text.startswith(f'{heading}\n') and sentence in text
+    assert f'{found.score:.4g}' in text
+    pictures = 'document.images'
+    assert page.run(f'{pictures}.length') == 6
+    broken = f'[...{pictures}].filter(i => !i.naturalWidth || !i.alt).length'
+    assert page.run(broken) == 0
+    # Nothing sticks out at the side.
+    for width in (1280, 390):
+      page.resize(width, 844)
+      page.wait(f'innerWidth == {width}')
+      assert page.run('document.documentElement.scrollWidth') <= width
+    # The upload of another one fails: the decision is not for that one.
+    page.drop('#file input[type=file]', large)
+    page.wait("document.body.innerText.includes('exceed the maximum')")
+    text = page.run("document.querySelector('#shown').innerText")
+    assert heading not in text and sentence not in text
+    # Another clip, and nothing of the first is left.
+    text = shown_of(empty)
+    assert text.startswith(demo.WORDS['unreadable'][0])
+    assert page.run(f'{pictures}.length') == 0
+    # No text became a script, and nothing was asked for elsewhere.
+    assert page.run('document.title') == 'nasfas_jax demo'
+    assert not page.errors
+    known = (server.address, 'data:', 'blob:', 'about:')
+    assert not [url for url in page.requests if not url.startswith(known)]
 
 
 def test_the_commands_of_the_page_are_right(
@@ -433,7 +471,7 @@ def test_the_commands_of_the_page_are_right(
   pathlib.Path('runs').mkdir()
   pathlib.Path('runs/search').symlink_to(workdir)
   shell = DOCS.read_text(encoding='utf-8').replace('\\\n', ' ').splitlines()
-  lines = [line for line in shell if '--config=configs/demo.py' in line]
+  lines = [line for line in shell if '--config=demo' in line]
   assert len(lines) >= 2
   for line in lines:
     config = demo_config.get_config()

@@ -12,12 +12,14 @@ import untrained_run
 from untrained_run import moving, write_video
 
 import nasfas_jax
+from nasfas_configs import evaluate as evaluate_config
 from nasfas_datasets import prepare
 from nasfas_jax import (
   config_checks,
   evaluate,
   files,
   run_config,
+  score_table,
   scoring,
   sharding,
 )
@@ -113,6 +115,51 @@ def test_the_same_clip_scores_the_same_as_in_evaluation(
   assert [judged.decision for judged in found] == [
     'live' if score > 0.25 else 'spoof' for score in expected
   ]
+
+
+@pytest.mark.parametrize('labels', [('', ''), ('live', '')])
+def test_clips_of_which_nobody_says_what_they_are(
+  labels, run, detector, tmp_path, monkeypatch, capsys
+):
+  _, workdir, every = run
+  clips = tmp_path / 'clips'
+  clips.mkdir()
+  box = ','.join(map(str, BOX))
+  lines = ['path,label,attack_type,subject,split,box_x0,box_y0,box_x1,box_y1']
+  for i, label in enumerate(labels, 4):
+    shutil.copy(every / f'{i}.avi', clips)
+    lines.append(f'{i}.avi,{label},,s{i},test,{box}')
+  (clips / 'manifest.csv').write_text('\n'.join(lines))
+  monkeypatch.setattr(evaluate.page, 'write_report', lambda workdir: workdir)
+  prepare.prepare(
+    'manifest_fas', config='small', data_dir=tmp_path, manual_dir=clips
+  )
+  live = labels.count('live')
+  assert f'Built 2 (live {live}, attack 0, unlabelled {2 - live}) clips in' in (
+    capsys.readouterr().err
+  )
+  config = evaluate_config.get_config()
+  config.checkpoint = str(workdir)
+  config.protocol = 'manifest_fas/official'
+  config.data.data_dir = str(tmp_path)
+  config.evaluate.update(bootstrap_samples=9, num_samples=2, batch_size=4)
+  evaluate.evaluate(config, tmp_path / 'out')
+  test = score_table.read(tmp_path / 'out' / 'scores.csv')['test']
+  assert test['label'].tolist() == [1 if label else -1 for label in labels]
+  np.testing.assert_allclose(
+    test['score'],
+    [detector.score_file(clips / f'{i}.avi', BOX).score for i in (4, 5)],
+    rtol=1e-6,
+  )
+  results = files.read_json(tmp_path / 'out' / 'results.json')
+  assert results['unlabelled'] == {'test': 2 - live}
+  assert results['threshold']['value'] == 0.25
+  if live:
+    rejected = float(test['score'][0] <= 0.25)
+    assert results['splits']['test']['bpcer'] == rejected
+    assert results['splits']['test']['num_spoof'] == 0
+  else:
+    assert results['splits'] == {}
 
 
 def test_frames_in_memory_score_as_their_file(run, detector):

@@ -334,6 +334,22 @@ def test_test_clips_alone_are_a_selection():
     )
 
 
+def test_only_test_clips_may_lack_a_label():
+  rows = [
+    clip(split, 'night' if split == 'test' else 'office', kind)
+    for split in ('train', 'dev', 'test')
+    for kind in ('live', 'print')
+  ]
+  protocol = protocols.get_protocol('synthetic_fas/cross_domain/night')
+  unknown = {'label': -1, 'attack_type': '', 'attack_detail': 'x'}
+  rows.append({**rows[-1], **unknown})
+  assert len(protocols.select(protocol, rows).test) == 3
+  assert index.values(rows, 'attack_type') == {'print'}
+  assert index.values(rows, 'attack_detail') == set()
+  with pytest.raises(ValueError, match='the train set has 3 clips'):
+    protocols.select(protocol, [*rows, {**rows[0], **unknown}])
+
+
 def test_an_evaluation_takes_the_rule_of_its_run(capsys):
   config = evaluate_config.get_config()
   none = protocols.Selection([], [], [{}], 'dev')

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 
+import cv2
 import jax
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from untrained_run import moving, write_video
 import nasfas_jax
 from nasfas_configs import export as export_config
 from nasfas_datasets import prepare
+from nasfas_jax import detector as detector_lib
 from nasfas_jax import export, files
-from nasfas_jax.exporting import clip_checks, package, stablehlo
+from nasfas_jax.exporting import card, clip_checks, package, stablehlo
 
 BOX = (30.0, 24.0, 78.0, 72.0)
 HAS_ONNX = all(
@@ -95,6 +97,63 @@ def test_an_export_is_the_same_detector(run, exported):
   assert again.threshold.rule == untrained_run.THRESHOLD['rule']
   frames = np.stack(moving(3))
   assert original.score(frames, BOX) == again.score(frames, BOX) > 0
+
+
+def test_the_card_says_how_the_frames_are_made(run, exported):
+  """Its four steps in NumPy and OpenCV alone."""
+  card = (exported / 'README.md').read_text()
+  for step in (
+    '1. Decode 8 frames, the middles of 8 equal parts of the clip',
+    '2. Crop a square about its centre, 1.6 times its larger side, in whole '
+    'pixels (past the border of the frame: repeat the border pixels). Resize '
+    'it to 80 x 80, by area averaging where it shrinks, else bilinearly.',
+    '3. In these pictures, crop a square about the centre of the box, 1.28 '
+    'times its larger side, and resize it bilinearly to 16 x 16 (half-pixel',
+    '4. Score 2 evenly placed runs of 2 consecutive ones of these; the score',
+  ):
+    assert step in card
+  # A face whose wide crop is shrunk and reaches past the frame.
+  frames = moving(5, number=24, width=200, height=160)
+  box = np.array([8.0, 20.0, 118.0, 140.0])
+  made = []
+  for i in range(8):
+    side, centre = round(1.6 * 120), (box[:2] + box[2:]) / 2
+    x, y = (round(c - side / 2) for c in centre)
+    wide = cv2.copyMakeBorder(
+      frames[3 * i + 1], *(200,) * 4, cv2.BORDER_REPLICATE
+    )[y + 200 : y + 200 + side, x + 200 : x + 200 + side]
+    wide = cv2.resize(wide, (80, 80), interpolation=cv2.INTER_AREA)
+    inner = (box - [x, y, x, y]) * 80 / side
+    step = 1.28 * max(inner[2:] - inner[:2]) / 16
+    left, top = (inner[:2] + inner[2:]) / 2 - 8 * step
+    corner = step / 2 - 0.5
+    matrix = np.array([[step, 0, left + corner], [0, step, top + corner]])
+    made.append(
+      cv2.warpAffine(
+        wide,
+        matrix,
+        (16, 16),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+      )
+    )
+  judged = nasfas_jax.load(run).judge(
+    detector_lib.sample_array(np.stack(frames), 8), tuple(box)
+  )
+  # warpAffine rounds its places, and a record holds its box in float32.
+  np.testing.assert_allclose(
+    judged.frames.astype(int), np.stack([made[2:4], made[4:6]]), atol=1
+  )
+
+
+def test_the_card_says_at_which_threshold_its_figures_are(exported):
+  content = package.read_content(exported)
+  content['metrics']['test']['threshold'] = 0.25
+  text = card.make_card(content, [])
+  assert 'by the network in JAX, at the threshold 0.25.\n' in text
+  content['threshold']['value'] = 0.5
+  text = card.make_card(content, [])
+  assert 'at the threshold 0.25 of the training: at 0.5, by which' in text
 
 
 def test_sums_that_fit_do_not_make_parameters(exported, tmp_path):
@@ -191,7 +250,10 @@ def test_the_check_of_a_bare_environment(exported, monkeypatch, capsys):
   check_onnx.main()
   out = capsys.readouterr().out
   assert re.search(r'model.onnx: largest difference of the score \d', out)
-  assert 'model_int8.onnx' in out
+  # Each file has a threshold of its own.
+  own = package.read_content(exported)['formats']['int8']['threshold']['value']
+  for name, value in (('model.onnx', 0.25), ('model_int8.onnx', own)):
+    assert re.search(f'{name}: .* live above {value:.4g};', out)
   monkeypatch.setattr(check_onnx, 'TOLERANCE', -1.0)
   with pytest.raises(SystemExit, match='the difference is above'):
     check_onnx.main()

@@ -34,10 +34,10 @@ def run(*arguments, cwd):
 
 
 @pytest.fixture
-def fail(monkeypatch, capsys):
-  """Runs the main module in this process, up to its error.
+def end(monkeypatch, capsys):
+  """Runs the main module in this process, up to its end.
 
-  A callable of the command line's arguments that returns the line.
+  A callable of the command line's arguments that returns (status, stderr).
   """
 
   def call(*arguments):
@@ -46,8 +46,19 @@ def fail(monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', argv)
     with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
       main.main(main.parse_flags(argv))
-    assert stop.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    return stop.value.code, capsys.readouterr().err
+
+  return call
+
+
+@pytest.fixture
+def fail(end):
+  """As `end`, of an error: returns its one line."""
+
+  def call(*arguments):
+    status, said = end(*arguments)
+    assert status == 2
+    (line,) = said.splitlines()
     assert line.startswith('error: ')
     return line
 
@@ -222,6 +233,17 @@ def test_a_stop_is_one_line_that_says_how_to_go_on(tiny_data_dir, tmp_path):
     'Stopped. The same command resumes from the last checkpoint in '
     f"'{tmp_path / 'run'}'."
   )
+
+
+@pytest.mark.parametrize('name', ['predict', 'evaluate', 'export', 'report'])
+def test_a_stop_of_what_writes_no_checkpoint(name, end, monkeypatch):
+  def stop(config, workdir):
+    raise KeyboardInterrupt
+
+  monkeypatch.setitem(main.EXPERIMENTS, name, stop)
+  status, said = end(f'--config={name}')
+  assert status == 130
+  assert said == '\nStopped. The same command starts again.\n'
 
 
 def test_a_device_that_is_not_there_is_one_line(fail, monkeypatch):

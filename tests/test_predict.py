@@ -130,6 +130,47 @@ def test_one_line_a_file_and_failures_do_not_stop_the_rest(run, clips):
   assert 'At another place or camera it can fail' in err
 
 
+def test_a_video_shows_every_frame_with_its_place(run, clips):
+  changes = {'output': 'seen', 'output_videos': True}
+  lines, _, _ = run(str(clips), **changes)
+  films = {
+    pathlib.Path(line['path']).name: line['annotated_video'] for line in lines
+  }
+  assert films.pop('b.avi') == 'seen/000001-b.avi'
+  assert films.pop('moving.avi') == 'seen/000000-moving.avi'
+  # What has no score, and stills.
+  assert set(films.values()) == {None}
+  frames = video.read_frames('seen/000001-b.avi', range(20))
+  picture = cv2.imread('seen/000001-b.png')
+  assert frames[0].shape[0] == picture.shape[0] // 2 * 2
+  assert video.probe('seen/000001-b.avi').fps == 25
+  # The frame moves, and so does the mark in the chart below it.
+  first, last = frames[0].astype(int), frames[19].astype(int)
+  moved = np.abs(first - last).max(axis=2) > 100
+  assert moved[100:400].any() and moved[-130:-40].any()
+  # A picture, and nothing else, of the file that is gone meanwhile.
+  assert sorted(os.listdir('seen')) == sorted(
+    pathlib.Path(line[name]).name
+    for line in lines
+    for name in ('annotated', 'annotated_video')
+    if line[name]
+  )
+
+
+def test_a_video_that_cannot_be_read_again_costs_the_video(
+  run, clips, monkeypatch
+):
+  def fail(path, pictures, fps):
+    raise video.VideoError('gone')
+
+  monkeypatch.setattr(predict.annotated, 'write_video', fail)
+  (line,), _, status = run(
+    str(clips / 'b.avi'), output='seen', output_videos=True
+  )
+  assert (line['annotated_video'], status) == (None, 0)
+  assert line['notes'] == ['No annotated video: gone']
+
+
 def test_nothing_scored_is_status_3(run, clips):
   lines, err, status = run(str(clips / 'empty.jpg'))
   assert [line['outcome'] for line in lines] == ['unreadable']
@@ -187,6 +228,7 @@ def test_a_bug_in_one_file_does_not_stop_the_rest(run, clips, monkeypatch):
     ({'crop_size': 1}, 'config.crop_size is 1; allowed: 8'),
     ({'threshold': float('nan')}, 'config.threshold is nan'),
     ({'output': 'clips/seen'}, 'inside config.input'),
+    ({'output_videos': True}, 'output_videos needs a folder: --config.output'),
     ({'output': 'clips/b.avi', 'input': 'clips/b.avi'}, 'is no folder'),
     (
       {'box': '', 'face_models': 'nowhere'},

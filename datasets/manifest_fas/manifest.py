@@ -25,6 +25,7 @@ COLUMNS = (
   *BOX_COLUMNS,
   'depth',
 )
+# A test row may have none: it is scored and not judged.
 LABELS = {
   'live': records.LIVE,
   'bonafide': records.LIVE,
@@ -95,6 +96,34 @@ def _parse_box(cells: Mapping[str, str]) -> tuple[float, ...] | None:
     raise ClipError(str(error)) from error
 
 
+def _parse_label(cells: Mapping[str, str], split: str) -> tuple[int, str]:
+  """(label, attack type) of a row of a split."""
+  attack_type = cells['attack_type']
+  if not cells['label']:
+    if split != 'test':
+      raise ClipError(
+        f'label is empty in the split {split}; allowed: {", ".join(LABELS)}. '
+        'Only rows of test may have none.'
+      )
+    for column in ('attack_type', 'attack_detail'):
+      if cells.get(column):
+        raise ClipError(
+          f'{column} {cells[column]!r} in a row without a label; allowed: none.'
+        )
+    return records.UNLABELLED, ''
+  label = LABELS[_choose('label', cells['label'], LABELS)]
+  if not attack_type and label == records.LIVE:
+    attack_type = 'live'
+  attack_type = _choose('attack_type', attack_type, records.ATTACK_TYPES)
+  if (label == records.LIVE) != (attack_type == 'live'):
+    raise ClipError(
+      f'label {cells["label"]!r} does not go with attack_type '
+      f'{attack_type!r}: live clips have the attack_type live or none, '
+      'attacks any other.'
+    )
+  return label, attack_type
+
+
 def parse_row(
   number: int, cells: Mapping[str, str], root: pathlib.Path
 ) -> listing.Clip:
@@ -108,18 +137,8 @@ def parse_row(
   Raises:
     ClipError: for an invalid cell; says what is allowed.
   """
-  label = LABELS[_choose('label', cells['label'], LABELS)]
-  attack_type = cells['attack_type']
-  if not attack_type and label == records.LIVE:
-    attack_type = 'live'
-  attack_type = _choose('attack_type', attack_type, records.ATTACK_TYPES)
-  if (label == records.LIVE) != (attack_type == 'live'):
-    raise ClipError(
-      f'label {cells["label"]!r} does not go with attack_type '
-      f'{attack_type!r}: live clips have the attack_type live or none, '
-      'attacks any other.'
-    )
   split = _choose('split', cells['split'], records.SPLITS)
+  label, attack_type = _parse_label(cells, split)
   if not cells['subject']:
     raise ClipError('subject is empty.')
   if not cells['path']:

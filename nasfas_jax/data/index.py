@@ -167,10 +167,12 @@ def _read_row(line: bytes) -> dict[str, object]:
   for name in (*records.INDEX_FIELDS, 'tfds_split'):
     kind = int if name == 'label' else str
     if name not in row:
-      raise ValueError(f'it has no {name}, or is of an earlier version')
+      raise ValueError(f'no {name}; an older version may have made it')
     if type(row.get(name)) is not kind:
       raise ValueError(f'{name} is {row.get(name)!r}')
-  records.check_labels(row['clip_id'], row['label'], row['attack_type'])
+  records.check_labels(
+    *(row[name] for name in ('clip_id', 'label', 'attack_type', 'split'))
+  )
   return row
 
 
@@ -245,7 +247,7 @@ def values(rows: Sequence[Row], field: str) -> set[str]:
   return {
     row[field]
     for row in rows
-    if row.get(field) and not (attacks and row['label'] == 1)
+    if row.get(field) and not (attacks and row['label'] != records.SPOOF)
   }
 
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nasfas_jax import records
 from nasfas_jax.data.index import Row
 
 # A property with an AUC from here on tells the label; of few clips, chance
@@ -102,9 +103,13 @@ def _of_words(words: Sequence[str], labels: Sequence[int]) -> list[float]:
 def audit(rows: Sequence[Row]) -> list[Audit]:
   """How well each property tells the label of clips, the best first.
 
+  Args:
+    rows: of an index; those without a label do not count.
+
   Returns:
     [] if there are not both live and spoof clips.
   """
+  rows = [row for row in rows if row['label'] != records.UNLABELLED]
   labels = [row['label'] for row in rows]
   live = sum(labels)
   spoof = len(labels) - live
@@ -138,10 +143,12 @@ def audit_lines(rows: Sequence[Row]) -> list[str]:
 
 
 def count(rows: Iterable[Row]) -> str:
-  """Such as '12 (live 8, attack 4)'."""
-  labels = [row['label'] for row in rows]
-  live = sum(labels)
-  return f'{len(labels)} (live {live}, attack {len(labels) - live})'
+  """Such as '12 (live 8, attack 4)', or with ', unlabelled 3'."""
+  found = collections.Counter(row['label'] for row in rows)
+  text = f'live {found[records.LIVE]}, attack {found[records.SPOOF]}'
+  if found[records.UNLABELLED]:
+    text += f', unlabelled {found[records.UNLABELLED]}'
+  return f'{found.total()} ({text})'
 
 
 def _property(row: Row, name: str) -> object:
@@ -164,15 +171,16 @@ def by_label(name: str, told: Sequence[tuple[int, bool]]) -> list[str]:
 
   Args:
     name: what is counted, such as 'Clips without a face'.
-    told: (label, whether it is so) of all clips.
+    told: (label, whether it is so) of all clips; those without a label do not
+      count.
 
   Returns:
     [] if it is so for none.
   """
-  if not any(so for _, so in told):
+  live = [so for label, so in told if label == records.LIVE]
+  spoof = [so for label, so in told if label == records.SPOOF]
+  if not any(live) and not any(spoof):
     return []
-  live = [so for label, so in told if label]
-  spoof = [so for label, so in told if not label]
   parts = [
     f'{sum(part)} of {len(part)} {word}'
     + (f' ({np.mean(part):.0%})' if part else '')
@@ -200,7 +208,9 @@ def box_lines(rows: Sequence[Row]) -> list[str]:
   }
   lines = []
   for kind, chosen in sorted(kinds.items()):
-    types = collections.Counter(row['attack_type'] for row in chosen)
+    types = collections.Counter(
+      row['attack_type'] or 'unlabelled' for row in chosen
+    )
     listed = ', '.join(f'{name} {n}' for name, n in sorted(types.items()))
     lines.append(
       f'Face boxes {words.get(kind, kind)}: {len(chosen)} ({listed})'

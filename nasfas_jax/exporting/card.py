@@ -47,23 +47,18 @@ def make_card(content: dict[str, Any], names: list[str]) -> str:
     '## Use',
     '',
     f'- **Input** `frames`: uint8 [batch, {number}, {size}, {size}, 3], RGB, '
-    f'{number} consecutive frames of a clip. Crop a square about the centre of '
-    f'the face box, {reading["face_scale"]:g} times its larger side, the same '
-    f'for all frames, and resize it to {size} x {size} (bilinear, half-pixel '
-    'centres, border pixels replicated). Nothing else: the normalisation and '
-    'the dynamic image are in the file.',
+    'in order of time, made as below. The normalisation and the dynamic image '
+    'are in the file.',
     '- **Input** `face_size`: float32 [batch, 2], width and height of the face '
     'box in any unit; 0, 0 if unknown.',
     '- **Output** `score`: float32 [batch]. '
     f'`map`: float32 [batch, {reading["map_size"]}, {reading["map_size"]}].',
     f'- **Decision**: live if the score is above {threshold["value"]:.6g} '
-    f'({_plain(threshold["rule"])}). '
-    + (
-      f'The score of a clip is the mean over {reading["num_snippets"]} evenly '
-      'placed snippets.'
-      if reading['num_snippets'] > 1
-      else 'A longer clip is judged by the frames in its middle.'
-    ),
+    f'({_plain(threshold["rule"])}).',
+    '',
+    'The frames of a clip are made as those of the training:',
+    '',
+    *_recipe(reading),
     '',
     '```python',
     'import onnxruntime',
@@ -85,7 +80,7 @@ def make_card(content: dict[str, Any], names: list[str]) -> str:
     '',
     '## Metrics',
     '',
-    *_metrics(content['metrics']),
+    *_metrics(content['metrics'], threshold['value']),
     '',
     *_int8(content['formats'].get('int8')),
     '## Intended use',
@@ -125,6 +120,54 @@ def make_card(content: dict[str, Any], names: list[str]) -> str:
   return '\n'.join(lines)
 
 
+def _recipe(reading: dict[str, Any]) -> list[str]:
+  """How the frames of a clip are made, as a numbered list."""
+  prepared = reading['preparation']
+  size, number = reading['image_size'], reading['num_frames']
+  stored, snippets = prepared['num_frames'], reading['num_snippets']
+  if number < stored and snippets > 1:
+    chosen = (
+      f'Score {snippets} evenly placed runs of {number} consecutive ones of '
+      'these; the score of the clip is the mean.'
+    )
+  elif number < stored:
+    chosen = f'Take the {number} consecutive ones in the middle of these.'
+  else:
+    chosen = f'Take all of these, repeated evenly if they are not {number}.'
+  if prepared['border'] == 'stretch':
+    wide = (
+      f'Scale the width and the height of the box by {prepared["margin"]:g} '
+      'about its centre, clip the region to the frame, and resize it '
+      f'bilinearly to {prepared["size"]} x {prepared["size"]}.'
+    )
+  else:
+    border = {
+      'replicate': 'repeat the border pixels',
+      'reflect': 'mirror the frame',
+      'zero': 'black',
+    }[prepared['border']]
+    wide = (
+      f'Crop a square about its centre, {prepared["margin"]:g} times its '
+      'larger side, in whole pixels (past the border of the frame: '
+      f'{border}). Resize it to {prepared["size"]} x {prepared["size"]}, by '
+      'area averaging where it shrinks, else bilinearly.'
+    )
+  return [
+    f'1. Decode {stored} frames, the middles of {stored} equal parts of the '
+    'clip, and take one box of the face for all.',
+    f'2. {wide}',
+    '3. In these pictures, crop a square about the centre of the box, '
+    f'{reading["face_scale"]:g} times its larger side, and resize it '
+    f'bilinearly to {size} x {size} (half-pixel centres, border pixels '
+    'repeated).',
+    f'4. {chosen}',
+    '',
+    'Other frames or another resizing give other scores: frames that follow '
+    'each other at once show less motion, and without step 2 a large face '
+    'loses texture to aliasing.',
+  ]
+
+
 def _plain(text: Any) -> str:
   """One line without what Markdown or HTML would take for its own."""
   text = ' '.join(str(text).split())
@@ -137,12 +180,18 @@ def _listed(values: Any) -> str:
   return ', '.join(f'`{_plain(value)}`' for value in values or ()) or 'unknown'
 
 
-def _metrics(metrics: dict[str, Any]) -> list[str]:
+def _metrics(metrics: dict[str, Any], decided: float) -> list[str]:
   test, intervals = metrics['test'], metrics['intervals']
-  level = metrics['level']
+  level, threshold = metrics['level'], test.get('threshold', decided)
   lines = [
     f'{test["num_live"]} live and {test["num_spoof"]} attack clips of the test '
-    'set, by the network in JAX.',
+    f'set, by the network in JAX, at the threshold {threshold:.6g}'
+    + (
+      '.'
+      if threshold == decided
+      else f' of the training: at {decided:.6g}, by which this export decides, '
+      'HTER, ACER, APCER and BPCER are others.'
+    ),
     '',
     f'| metric | value | {level:.0%} interval |',
     '|---|---|---|',

@@ -60,12 +60,13 @@ def main():
   path = verify(folder, 'selftest.npz', listed)
   with np.load(path, allow_pickle=False) as arrays:
     clips = dict(arrays)
-  threshold = content['threshold']['value']
   failed = False
   for name in ('model.onnx', 'model_int8.onnx'):
     if name not in listed:
       continue
     session = open_session(verify(folder, name, listed), arguments.threads)
+    # Each file has its own.
+    known = session.get_modelmeta().custom_metadata_map
     inputs = {key: clips[key] for key in ('frames', 'face_size')}
     found = dict(zip(OUTPUTS, session.run(OUTPUTS, inputs), strict=True))
     worst = {
@@ -80,7 +81,7 @@ def main():
     print(
       f'{name}: largest difference of the score {worst["score"]:.1e}, of the '
       f'map {worst["map"]:.1e} (values up to {clips["map"].max():.2g}); '
-      f'decision: live above {threshold:.4g}; one clip takes '
+      f'decision: live above {float(known["threshold"]):.4g}; one clip takes '
       f'{1e3 * statistics.median(times):.2f} ms on {arguments.threads} '
       f'thread(s), onnxruntime {onnxruntime.__version__}'
     )

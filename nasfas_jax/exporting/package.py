@@ -30,6 +30,7 @@ from nasfas_jax.models.schema_checks import (
   check_type,
 )
 from nasfas_jax.ops import fusion, rank_pooling
+from nasfas_jax.preprocessing import crop
 
 FILE = 'export.json'
 FORMAT = 'nasfas_jax export'
@@ -37,6 +38,8 @@ SCHEMA_VERSION = 1
 MAX_JSON_BYTES = 8 * 2**20
 MAX_FILE_BYTES = 4 * 2**30
 MAX_FILES = 10_000
+# Of all frames of a clip: 32 snippets of 8 frames of 1024 x 1024.
+MAX_PIXELS = 2**28
 _KEYS = ('format', 'schema_version', 'digest', 'files')
 _READING = {
   'image_size': 4096,
@@ -220,9 +223,11 @@ def read_content(folder: str | os.PathLike[str]) -> dict[str, Any]:
   """
   folder = pathlib.Path(folder)
   path = folder / FILE
+  name = repr(str(path))
+  if path.is_symlink():
+    raise ValueError(f'{name} is a link; allowed: a file in the folder.')
   with open(path, 'rb') as file:
     data = file.read(MAX_JSON_BYTES + 1)
-  name = repr(str(path))
   if len(data) > MAX_JSON_BYTES:
     raise ValueError(f'{name} is larger than {MAX_JSON_BYTES} bytes.')
   try:
@@ -237,7 +242,12 @@ def read_content(folder: str | os.PathLike[str]) -> dict[str, Any]:
       f'{name} has schema_version {version!r}; allowed: {SCHEMA_VERSION} (a '
       'newer export needs a newer nasfas_jax).'
     )
-  if content.get('digest') != _digest(content):
+  try:
+    digest = _digest(content)
+  except ValueError as error:
+    # A number such as 1e999, which is read as infinite.
+    raise ValueError(f'{name}: {error}') from error
+  if content.get('digest') != digest:
     raise ValueError(
       f'{name} was changed after the export: its digest does not fit. Export '
       'the run again.'
@@ -372,7 +382,24 @@ def check_parts(content: dict[str, Any]) -> Parts:
   for field, most in (('size', 4096), ('num_frames', 512)):
     check_integer(f'reading.preparation.{field}', prepared[field], 1, most)
   check_number('reading.preparation.margin', prepared['margin'], 0.01, 100.0)
-  check_type('reading.preparation.border', prepared['border'], str, 'a string')
+  for number, side, field in (
+    (
+      reading['num_snippets'] * reading['num_frames'],
+      reading['image_size'],
+      'reading',
+    ),
+    (prepared['num_frames'], prepared['size'], 'reading.preparation'),
+  ):
+    if number * side**2 > MAX_PIXELS:
+      raise ValueError(
+        f'{field}: {number} frames of {side} x {side} pixels a clip; allowed: '
+        f'{MAX_PIXELS} pixels or fewer.'
+      )
+  if prepared['border'] not in (*crop.BORDERS, 'stretch'):
+    raise ValueError(
+      f'reading.preparation.border: {prepared["border"]!r}; allowed: '
+      f'{", ".join(crop.BORDERS)}, stretch.'
+    )
   threshold = content['threshold']
   check_fields('threshold', threshold, ('value', 'rule', 'source'))
   check_number('threshold.value', threshold['value'], -math.inf, math.inf)

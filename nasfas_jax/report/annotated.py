@@ -4,10 +4,14 @@ Drawn with OpenCV. Pictures are RGB; text is ASCII, since its fonts have no
 other letters.
 """
 
-from collections.abc import Mapping, Sequence
+import errno
+import os
+from collections.abc import Iterable, Mapping, Sequence
 
 import cv2
 import numpy as np
+
+from nasfas_jax import files
 
 _WHITE, _INK, _PALE = (255, 255, 255), (30, 34, 40), (205, 210, 216)
 # Apart also for the colour-blind, and never the only sign: the words say it.
@@ -50,8 +54,11 @@ def colour_map(image: np.ndarray) -> np.ndarray:
   return cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1]
 
 
-def _chart(image, left, top, width, parts, threshold):
-  """Draws scores over the frames, with the threshold as a dashed line."""
+def _chart(image, left, top, width, parts, threshold, now):
+  """Draws scores over the frames, with the threshold as a dashed line.
+
+  A thin line marks the frame `now`, unless that is None.
+  """
   scores = [score for _, _, score in parts]
   high = 1.1 * max(*scores, threshold, 1e-9)
   low = min(0.0, *scores, threshold)
@@ -66,6 +73,9 @@ def _chart(image, left, top, width, parts, threshold):
   y = point(0, threshold)[1]
   for x in range(left, left + width, 12):
     cv2.line(image, (x, y), (min(x + 6, left + width), y), _INK, 1)
+  if now is not None:
+    x = point(min(now, last), threshold)[0]
+    cv2.line(image, (x, top), (x, bottom), _UNDECIDED, 1)
   points = [point((a + b) / 2, score) for a, b, score in parts]
   cv2.polylines(
     image, [np.array(points, np.int32)], False, _UNDECIDED, 2, cv2.LINE_AA
@@ -120,6 +130,7 @@ def draw(
   box: np.ndarray | None = None,
   insets: Mapping[str, np.ndarray] | None = None,
   parts: Sequence[tuple[int, int, float]] = (),
+  now: int | None = None,
 ) -> np.ndarray:
   """Draws the picture of one item.
 
@@ -132,6 +143,7 @@ def draw(
     box: floats [4] in pixels of the frame.
     insets: name -> uint8 RGB [H, W, 3], a column beside the frame.
     parts: (first frame, last frame, score), for the chart; empty: no chart.
+    now: number of the frame, marked in the chart; None: no mark.
 
   Returns:
     uint8 RGB [H, W, 3].
@@ -170,5 +182,48 @@ def draw(
       width - 2 * _MARGIN,
       parts,
       threshold,
+      now,
     )
   return image
+
+
+def write_video(
+  path: str | os.PathLike[str], pictures: Iterable[np.ndarray], fps: float
+) -> None:
+  """Writes pictures as Motion JPEG in an AVI file, whole or not at all.
+
+  Args:
+    path: of the file.
+    pictures: uint8 RGB [H, W, 3], all of one size, at least one; an odd side
+      loses a pixel.
+    fps: pictures per second; OpenCV rounds it to a whole number of 1 or more.
+
+  Raises:
+    OSError: if the file cannot be written.
+  """
+  with files.replacing(path, suffix='.avi') as partial:
+    writer, number = None, 0
+    try:
+      for picture in pictures:
+        height, width = (side // 2 * 2 for side in picture.shape[:2])
+        if writer is None:
+          writer = cv2.VideoWriter(
+            str(partial),
+            cv2.CAP_OPENCV_MJPEG,
+            cv2.VideoWriter_fourcc(*'MJPG'),
+            max(1.0, fps),
+            (width, height),
+          )
+        writer.write(np.ascontiguousarray(picture[:height, :width, ::-1]))
+        number += 1
+    finally:
+      if writer is not None:
+        writer.release()
+    # The writer says nothing of a full disk.
+    capture = cv2.VideoCapture(str(partial))
+    written = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    if written != number:
+      raise OSError(
+        errno.EIO, f'{written} of {number} pictures written', str(partial)
+      )

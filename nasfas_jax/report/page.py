@@ -294,18 +294,21 @@ def clip_card(
     threshold: live if score > threshold; None leaves out the verdict.
   """
   label, score = int(samples['label'][i]), float(samples['score'][i])
+  pictures = {
+    'frame': _png(samples['image'][i]),
+    'dynamic image': _png(samples['dynamic'][i]),
+    'true depth': _map_png(samples['depth'][i]),
+    'predicted depth': _map_png(samples['predicted'][i]),
+  }
   verdict = ''
-  # A clip without a label is neither.
-  if threshold is not None and label != records.UNLABELLED:
+  if label == records.UNLABELLED:
+    # It is neither right nor wrong, and what its map should be is not known.
+    del pictures['true depth']
+  elif threshold is not None:
     verdict = 'right' if (score > threshold) == (label == 1) else 'wrong'
   return style.card(
-    {
-      'frame': _png(samples['image'][i]),
-      'dynamic image': _png(samples['dynamic'][i]),
-      'true depth': _map_png(samples['depth'][i]),
-      'predicted depth': _map_png(samples['predicted'][i]),
-    },
-    title=str(samples['attack_type'][i]),
+    pictures,
+    title=str(samples['attack_type'][i]) or 'unlabelled',
     text=f'score {score:.4f}',
     detail=f'{samples["clip_id"][i]} · {samples["domain"][i]}',
     verdict=verdict,

@@ -38,7 +38,9 @@ a:hover, a:focus { text-decoration: underline; }
 table { border-collapse: collapse; font-size: 14px;
   font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 18px 5px 0; border-bottom: 1px solid var(--line);
-  text-align: right; white-space: nowrap; vertical-align: top; }
+  text-align: right; vertical-align: top; }
+tbody th, thead th:first-child { position: sticky; left: 0;
+  background: var(--page); }
 thead th { color: var(--soft); font-weight: 500; }
 tbody th { font-weight: 550; }
 th:first-child, .text { text-align: left; }
@@ -46,7 +48,7 @@ td.text { color: var(--soft); white-space: normal; overflow-wrap: anywhere; }
 summary { cursor: pointer; color: var(--accent); font-size: 14px; }
 details table { margin-top: 8px; }
 details th, details td { font: 13px/1.5 ui-monospace, monospace; }
-figure { margin: 0 0 14px; }
+figure { margin: 0 0 14px; overflow-x: auto; }
 figcaption { font-size: 14px; font-weight: 550; margin-bottom: 4px; }
 .chart { display: block; width: 100%; height: auto; padding: 8px;
   background: #fff; border: 1px solid var(--line); border-radius: 8px; }
@@ -61,12 +63,13 @@ svg.cell circle { fill: var(--card); stroke: var(--text);
 svg.cell .unused { opacity: .35; }
 .head { fill: var(--accent); } .output .head { fill: var(--soft); }
 .columns { display: grid; gap: 12px 28px;
-  grid-template-columns: repeat(auto-fit, minmax(330px, 1fr)); }
+  grid-template-columns: repeat(auto-fit, minmax(min(330px, 100%), 1fr)); }
+.columns .cards { margin-top: 12px; }
 .columns > div { min-width: 0; overflow-x: auto; }
 .columns h3 { font-size: 15px; font-weight: 600; margin: 0 0 8px;
   overflow-wrap: anywhere; }
 .cards { display: grid; gap: 12px;
-  grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(330px, 100%), 1fr)); }
 .card { background: var(--card); border: 1px solid var(--line);
   border-radius: 8px; padding: 10px; min-width: 0; }
 .pictures { display: grid; grid-template-columns: repeat(4, 1fr); gap: 4px; }
@@ -78,6 +81,9 @@ svg.cell .unused { opacity: .35; }
 .card h3 .right { color: var(--accent); margin-left: auto; }
 .card h3 .wrong { color: var(--alarm); margin-left: auto; font-weight: 600; }
 .card p { font-size: 12px; margin: 0; }
+@media (max-width: 600px) { body { padding: 20px 16px 48px; }
+  th, td { padding-right: 10px; } th:first-child { max-width: 38vw; }
+  .chart { min-width: 620px; } }
 """
 
 
@@ -136,13 +142,13 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     ' class="text"' if head in ('meaning', 'value') else '' for head in heads
   ]
   head = ''.join(
-    f'<th scope="col"{kind}>{_escape(name)}</th>'
+    f'<th scope="col"{kind}>{_breakable(name)}</th>'
     for name, kind in zip(heads, kinds, strict=True)
   )
   body = '\n'.join(
-    f'<tr><th scope="row">{_escape(first)}</th>'
+    f'<tr><th scope="row">{_breakable(first)}</th>'
     + ''.join(
-      f'<td{kind}>{_escape(cell)}</td>'
+      f'<td{kind}>{_breakable(cell)}</td>'
       for cell, kind in zip(rest, kinds[1:], strict=True)
     )
     + '</tr>'
@@ -150,7 +156,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
   )
   return (
     # Focusable, so that keys scroll a table that is too wide.
-    f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>\n'
+    '<div class="scroll" tabindex="0" role="group" aria-label="Table">'
+    f'<table><thead><tr>{head}</tr></thead>\n'
     f'<tbody>{body}</tbody></table></div>\n'
   )
 
@@ -230,6 +237,13 @@ def columns(items: Sequence[tuple[str, str]]) -> str:
     )
     + '</div>\n'
   )
+
+
+def _breakable(text: object) -> str:
+  """A name that may break into lines at its slashes and underscores."""
+  escaped = _escape(text)
+  # No entity of HTML has these characters.
+  return escaped.replace('/', '/<wbr>').replace('_', '_<wbr>')
 
 
 def _escape(text: object) -> str:

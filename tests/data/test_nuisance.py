@@ -128,6 +128,14 @@ def test_stills_are_counted_by_label():
   assert len(nuisance.still_lines(everywhere)) == 2
 
 
+def test_clips_without_a_label_are_counted_and_tell_nothing():
+  rows = plain() + [{**row(0, fps=99.0), 'label': -1, 'attack_type': ''}] * 9
+  assert nuisance.audit(rows) == nuisance.audit(plain())
+  assert nuisance.count(rows) == '29 (live 10, attack 10, unlabelled 9)'
+  assert 'unlabelled 9' in nuisance.box_lines(rows)[0]
+  assert nuisance.by_label('Lost', [(-1, True), (1, False)]) == []
+
+
 def test_what_a_run_says_of_its_clips():
   assert nuisance.run_lines(plain(), 'concat') == []
   # An index of another source has no properties.

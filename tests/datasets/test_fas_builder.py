@@ -54,6 +54,9 @@ def test_depth_survives():
   [
     ({'label': 0}, "'a/b'.*label 0.*'live'"),
     ({'label': 2}, 'label 2; allowed: 1'),
+    ({'label': 0, 'attack_type': ''}, "label 0 .*attack_type ''"),
+    ({'label': -1, 'split': 'test'}, "label -1 .*attack_type 'live'"),
+    ({'label': -1, 'attack_type': '', 'split': 'dev'}, "'dev' without a label"),
     ({'attack_type': 'wig'}, "'wig'; allowed: live, print"),
     ({'split': 'valid'}, "'valid'; allowed: train, dev, test"),
     ({'subject': ''}, 'subject is empty'),

@@ -209,7 +209,12 @@ def bad_rows(root):
     (('', 'live', '', 'eve', 'train') + none, 'path is empty'),
     (row('strip.png') + none, 'side of 20000'),
     (row(label='real') + none, "label 'real'; allowed: live"),
-    (row(label='') + none, "label ''; allowed: live"),
+    (row(label='') + none, 'label is empty in the split train; allowed: live'),
+    (row(label='', split='dev') + none, 'label is empty in the split dev'),
+    (
+      row(label='', split='test', kind='print') + none,
+      "attack_type 'print' in a row without a label; allowed: none",
+    ),
     (row(label='spoof') + none, "attack_type ''; allowed: live, print"),
     (row(label='spoof', kind='prnt') + none, "attack_type 'prnt'; allowed"),
     (row(label='live', kind='print') + none, 'does not go with'),

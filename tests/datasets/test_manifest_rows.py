@@ -172,7 +172,7 @@ def test_a_skipped_row_does_not_count_as_a_subject(root):
 # Words that get past the first checks, mixed with anything.
 WORDS = {
   'path': ['a.avi', 'day/a.mp4', '../outside.avi', '/etc/passwd', '.', ''],
-  'label': ['live', 'Spoof', '1', '0', 'attack'],
+  'label': ['live', 'Spoof', '1', '0', 'attack', ''],
   'attack_type': ['', 'live', 'print', 'REPLAY'],
   'subject': ['anna'],
   'split': ['train', 'dev', 'test'],
@@ -233,7 +233,7 @@ def test_any_row_is_a_clip_or_a_reason(root):
       assert str(error)
       continue
     accepted += 1
-    records.check_labels(clip.clip_id, clip.label, clip.attack_type)
+    records.check_labels(clip.clip_id, clip.label, clip.attack_type, clip.split)
     assert clip.split in records.SPLITS and clip.subject
     assert clip.path.is_file() and clip.path.resolve().is_relative_to(root)
     assert clip.depth is None or clip.depth.resolve().is_relative_to(root)

@@ -37,8 +37,10 @@ def test_records_hold_the_schema(tiny_records):
       }
       clip_id = text['clip_id']
       seen.add((split, text['session'], text['attack_type']))
-      records.check_labels(clip_id, int(record['label']), text['attack_type'])
       assert text['split'] == split and text['dataset'] == 'synthetic_fas'
+      records.check_labels(
+        clip_id, int(record['label']), text['attack_type'], split
+      )
       assert clip_id.rpartition('/')[0] == (
         f'{text["session"]}/{text["subject"]}/{text["attack_type"]}'
       )

@@ -129,12 +129,40 @@ def test_another_version_or_a_changed_field_is_refused(tmp_path):
     ('"schema_version": 1', '"schema_version": 2', 'allowed: 1 .a newer'),
     ('nasfas_jax export', 'other', 'is not of an export'),
     ('0.25', 'NaN', 'NaN is not allowed'),
+    ('0.25', '-1e999', "export.json': Out of range float"),
     (text, '[' * 100_000, 'truncated or not JSON'),
     (text, ' ' * (package.MAX_JSON_BYTES + 1), 'is larger than'),
   ):
     (folder / 'export.json').write_text(text.replace(old, new))
     with pytest.raises(ValueError, match=message):
       package.read_content(folder)
+
+
+def test_a_link_in_place_of_the_json_is_refused(tmp_path):
+  folder = small_export(tmp_path / 'export')
+  (folder / 'export.json').rename(tmp_path / 'elsewhere.json')
+  (folder / 'export.json').symlink_to(tmp_path / 'elsewhere.json')
+  with pytest.raises(ValueError, match="export.json' is a link"):
+    package.read_content(folder)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'image_size': 4096, 'num_frames': 512}, 'reading: 512 frames of 4096'),
+    ({'num_snippets': 1024, 'image_size': 512}, 'reading: 2048 frames of 512'),
+    ({'preparation': {'size': 4096}}, 'reading.preparation: 32 frames of 40'),
+    ({'preparation': {'border': 'none'}}, "border: 'none'; allowed: replicate"),
+  ],
+)
+def test_sizes_and_words_are_bounded(changes, message):
+  content = content_of(network())
+  content['files'] = {PARAMS: {}}
+  content['reading']['preparation']['num_frames'] = 32
+  content['reading']['preparation'] |= changes.pop('preparation', {})
+  content['reading'] |= changes
+  with pytest.raises(ValueError, match=message):
+    package.check_parts(content)
 
 
 def test_damage_is_always_a_refusal(tmp_path):

@@ -1,7 +1,9 @@
 """The picture of a judged clip."""
 
 import numpy as np
+import pytest
 
+from nasfas_jax.preprocessing import video
 from nasfas_jax.report import annotated
 
 
@@ -47,6 +49,22 @@ def test_every_item_has_a_picture():
     image = drawn(**changes)
     assert image.dtype == np.uint8 and image.ndim == 3
     assert max(image.shape) < 2000
+
+
+def test_a_video_is_whole_or_not_there(tmp_path, monkeypatch):
+  path = tmp_path / 'x.avi'
+  pictures = [drawn(now=place)[:-1, :-1] for place in (0, 19)]
+  annotated.write_video(path, pictures, 25.0)
+  frames = video.read_frames(path, (0, 1))
+  height, width = (side // 2 * 2 for side in pictures[0].shape[:2])
+  assert frames[1].shape == (height, width, 3)
+  # JPEG is lossy, and colours have half the resolution.
+  assert np.abs(frames[1] - pictures[1][:height, :width].astype(int)).mean() < 4
+  before = path.read_bytes()
+  monkeypatch.setattr(annotated.cv2.VideoWriter, 'write', lambda *_: None)
+  with pytest.raises(OSError, match=r"0 of 2 pictures written: .*/x.avi'"):
+    annotated.write_video(path, pictures, 25.0)
+  assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_map_without_numbers_is_drawn():

@@ -35,11 +35,16 @@ class Checker(html.parser.HTMLParser):
   def __init__(self, page):
     super().__init__()
     self.open, self.tags, self.sections, self.text = [], [], [], []
+    self._joined = False
     self.feed(page)
     self.close()
     assert not self.open
 
   def handle_starttag(self, tag, attrs):
+    if tag == 'wbr':
+      # A place where a text may break into lines is no end of the text.
+      self._joined = True
+      return
     self.tags.append((tag, dict(attrs)))
     if tag not in self._VOID:
       self.open.append(tag)
@@ -53,7 +58,10 @@ class Checker(html.parser.HTMLParser):
     assert self.open.pop() == tag
 
   def handle_data(self, data):
+    if self._joined:
+      data = self.text.pop() + data
     self.text.append(data)
+    self._joined = False
 
 
 def test_page_is_well_formed_and_self_contained(search_run):

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from nasfas_jax import records
 from nasfas_jax.data import index
 from nasfas_jax.data.index import Row
 from nasfas_jax.data.protocols import found
@@ -69,7 +70,8 @@ def select(
 
   Raises:
     ValueError: for an unknown threshold_source, a set without live or spoof
-      clips, or a subject in two of the sets.
+      clips, a clip without a label that is not tested, or a subject in two of
+      the sets.
   """
   source = threshold_source or protocol.threshold_source
   if source not in THRESHOLD_SOURCES:
@@ -90,6 +92,9 @@ def select(
     )
   for part in () if judging else ('train', 'dev', 'test'):
     labels = {row['label'] for row in parts[part]}
+    if part == 'test':
+      # Those without a label are scored beside them.
+      labels.discard(records.UNLABELLED)
     if labels != {0, 1}:
       raise ValueError(
         f'Protocol {protocol.name!r}: the {part} set has {len(parts[part])} '
