@@ -24,7 +24,8 @@ def list_protocols(
 def table(data_dir: str, builder_config: str) -> str:
   """One line per protocol: live/spoof clips of its sets, or what is missing.
 
-  Clips without a label do not count.
+  Clips without a label do not count. After the protocols stands a line for each
+  dataset whose index cannot be read.
 
   Args:
     data_dir: folder of prepared datasets; '' is the default one.
@@ -32,11 +33,14 @@ def table(data_dir: str, builder_config: str) -> str:
   """
   folder = index.resolve_data_dir(data_dir)
   known = protocols.all_protocols().values()
-  rows = {}
+  rows, unreadable = {}, {}
   for name in {dataset for protocol in known for dataset in protocol.datasets}:
     found = index.find_dataset(folder, name, builder_config)
     if found is not None:
-      rows[name] = index.load_index(folder, name, builder_config)
+      try:
+        rows[name] = index.load_index(folder, name, builder_config)
+      except ValueError as error:
+        unreadable[name] = str(error)
   lines = [
     f'Live/spoof clips prepared in {folder}. The threshold is the EER point of '
     'the set in its column.',
@@ -45,6 +49,10 @@ def table(data_dir: str, builder_config: str) -> str:
   for protocol in known:
     missing = [name for name in protocol.datasets if name not in rows]
     headline = ', '.join(protocol.headline)
+    damaged = [name for name in missing if name in unreadable]
+    if damaged:
+      lines.append(f'{protocol.name:44} damaged: {", ".join(damaged)}')
+      continue
     if missing:
       lines.append(f'{protocol.name:44} not prepared: {", ".join(missing)}')
       continue
@@ -59,7 +67,7 @@ def table(data_dir: str, builder_config: str) -> str:
       f'{protocol.name:44} {_count(chosen.train):>12} {source:>18} '
       f'{_count(chosen.test):>12}  {headline}'
     )
-  return '\n'.join(lines)
+  return '\n'.join([*lines, *unreadable.values()])
 
 
 def _count(rows) -> str:

@@ -16,7 +16,6 @@ import math
 import os
 import pathlib
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ import ml_collections
 import numpy as np
 
 from nasfas_jax import detector as detector_lib
-from nasfas_jax import files, inputs, progress
+from nasfas_jax import files, inputs, progress, stopping
 from nasfas_jax.preprocessing import (
   clip_crops,
   face_choice,
@@ -122,7 +121,7 @@ def predict(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     stopped = paths is not None
   _sum_up(counts)
   if stopped:
-    raise SystemExit(128 + signal.SIGINT)
+    raise SystemExit(stopping.STATUS)
   if not sum(counts[name] for name in detector_lib.SCORED):
     raise SystemExit(NOTHING_SCORED)
 

@@ -190,9 +190,7 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
     [
       path
       for split in SPLITS
-      for path in listing.files(
-        root, f'Data/{split}', ('.jpg', '.jpeg', '.png')
-      )
+      for path in listing.files(root, f'Data/{split}', SUFFIXES)
     ],
     lambda name: parse(root, name, labels, lists, shared),
   )

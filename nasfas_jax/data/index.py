@@ -167,7 +167,7 @@ def _read_row(line: bytes) -> dict[str, object]:
   for name in (*records.INDEX_FIELDS, 'tfds_split'):
     kind = int if name == 'label' else str
     if name not in row:
-      raise ValueError(f'it has no {name}, or is of an earlier version')
+      raise ValueError(f'no {name}; an older version may have made it')
     if type(row.get(name)) is not kind:
       raise ValueError(f'{name} is {row.get(name)!r}')
   records.check_labels(

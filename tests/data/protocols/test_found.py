@@ -261,3 +261,16 @@ def test_published_cross_dataset_figures_stand_where_their_papers_have_them():
   for title in ('oci-m', 'omi-c', 'ocm-i', 'icm-o', 'mi-c', 'mi-o'):
     optimistic = test[f'mcio/{title}']['SSDG-R']['hter at the test EER'][0]
     assert optimistic < dev[f'cross/{title}']['SSDG-R']['hter'][0]
+
+
+def test_a_damaged_index_does_not_hide_the_other_datasets(tmp_path):
+  for name in ('oulu_npu', 'siw'):
+    folder = tmp_path / name / 'default' / '1.0.0'
+    folder.mkdir(parents=True)
+    (folder / records.INDEX_FILE).write_text('' if name == 'siw' else '{}\n')
+  lines = list_protocols.table(str(tmp_path), '').splitlines()
+  said = {line.split()[0]: ' '.join(line.split()[1:]) for line in lines}
+  assert said['oulu_npu/1'] == 'damaged: oulu_npu'
+  assert 'the train set has 0 clips' in said['siw/1']
+  assert said['rose_youtu/all'] == 'not prepared: rose_youtu'
+  assert "oulu_npu/default/1.0.0/index.jsonl' is damaged in line 1" in lines[-1]

@@ -186,7 +186,7 @@ def test_load_index_takes_the_newest_version_and_counts_positions(tmp_path):
     (lambda row: row.replace('"label": 1', '"label": 0'), 'label 0 does not'),
     (
       lambda row: row.replace('"subject"', '"person"'),
-      'it has no subject, or is of',
+      'no subject; an older version',
     ),
     (lambda row: row.replace('"x"', 'null').replace('"y"', 'null'), 'is None'),
   ],
