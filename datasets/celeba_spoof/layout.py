@@ -37,6 +37,7 @@ ENVIRONMENTS = ('', 'indoor', 'outdoor')
 NUM_LABELS = 44
 KIND, LIGHT, ENVIRONMENT, LABEL = 40, 41, 42, 43
 SPLITS = ('train', 'test')
+SUFFIXES = ('.jpg', '.jpeg', '.png')
 # The name of a list in the records -> its folder in `metas`.
 LISTS = {
   'intra': 'intra_test',
