@@ -16,6 +16,8 @@ from nasfas_jax.preprocessing import face_detector, face_models
 
 INPUT_SIZE = 192
 NUM_POINTS = 468
+# The place of the tip of the nose among them.
+NOSE = 1
 # The mesh's input is a square of 1.5 times the larger side of the box.
 _REGION_SCALE = 1.5
 # The lowest probability of a face according to the mesh; the detector alone

@@ -7,9 +7,6 @@ import pytest
 
 from nasfas_jax.preprocessing import crop, face_depth, face_mesh, face_models
 
-# The tip of the nose among the points of the mesh.
-NOSE = 1
-
 
 @pytest.fixture(scope='module')
 def models(needs_face_models):
@@ -52,7 +49,7 @@ def test_the_face_of_the_astronaut(astronaut):
   for corners, pupil in (((33, 133), (203, 102)), ((362, 263), (248, 104))):
     middle = astronaut.points[list(corners), :2].mean(axis=0)
     np.testing.assert_allclose(middle, pupil, atol=4)
-  nose = astronaut.points[NOSE]
+  nose = astronaut.points[face_mesh.NOSE]
   np.testing.assert_allclose(nose[:2], (224, 129), atol=6)
   assert nose[2] < np.quantile(astronaut.points[:, 2], 0.05)
 
@@ -66,7 +63,7 @@ def test_the_depth_of_the_astronaut(astronaut):
   face = depth > 0
   assert (face & ellipse).sum() / (face | ellipse).sum() > 0.8
   row, column = np.unravel_index(depth.argmax(), depth.shape)
-  nose = (astronaut.points[NOSE, :2] - place[:2]) * 32 / place[2]
+  nose = (astronaut.points[face_mesh.NOSE, :2] - place[:2]) * 32 / place[2]
   np.testing.assert_allclose((column + 0.5, row + 0.5), nose, atol=1.5)
   assert not depth[:3].any() and not depth[-3:].any()
   assert not depth[:, :3].any() and not depth[:, -3:].any()
