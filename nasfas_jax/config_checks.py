@@ -2,7 +2,8 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import jax
 import ml_collections
@@ -18,6 +19,13 @@ DTYPES = ('float32', 'bfloat16')
 
 _STEPS = 10**9
 _SIZE = 1 << 16
+
+
+class Form(Protocol):
+  """What a field may be; as a text, what is allowed."""
+
+  def allows(self, value) -> bool:
+    """Whether the field may have this value."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,10 +233,7 @@ def check(config: ml_collections.ConfigDict) -> None:
   Raises:
     ValueError: names the field, its value and what is allowed.
   """
-  for path, form in ALLOWED.items():
-    value = _value(config, path)
-    if not form.allows(value):
-      raise ValueError(f'config.{path} is {value!r}; allowed: {form}.')
+  check_fields(config, ALLOWED)
   try:
     thresholds.parse(config.threshold)
   except ValueError as error:
@@ -266,6 +271,24 @@ def check(config: ml_collections.ConfigDict) -> None:
       f'config.search.warmup_steps is {fields.warmup_steps}; allowed with '
       f'{fields.num_steps} steps in config.search.num_steps: 0 to {last}.'
     )
+
+
+def check_fields(
+  config: ml_collections.ConfigDict, allowed: Mapping[str, Form]
+) -> None:
+  """Checks some fields.
+
+  Args:
+    config: has the fields.
+    allowed: path of a field, such as 'train.num_steps' -> what it may be.
+
+  Raises:
+    ValueError: names the field, its value and what is allowed.
+  """
+  for path, form in allowed.items():
+    value = _value(config, path)
+    if not form.allows(value):
+      raise ValueError(f'config.{path} is {value!r}; allowed: {form}.')
 
 
 def _value(config, path: str):

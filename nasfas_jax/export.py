@@ -19,8 +19,15 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from nasfas_jax import (
+  config_checks,
+  files,
+  metrics,
+  progress,
+  records,
+  run_config,
+)
 from nasfas_jax import detector as detector_lib
-from nasfas_jax import files, metrics, progress, records, run_config
 from nasfas_jax.data import protocols
 from nasfas_jax.data.clips import ClipSource
 from nasfas_jax.data.index import Row
@@ -172,14 +179,13 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       "config.formats has 'int8' without 'onnx', which it is made from."
     )
-  for name, low, high in (
-    ('calibration_clips', 1, 10_000),
-    ('compared_clips', 0, 1000),
-  ):
-    if not low <= config[name] <= high:
-      raise ValueError(
-        f'config.{name} is {config[name]}; allowed: {low} to {high}.'
-      )
+  config_checks.check_fields(
+    config,
+    {
+      'calibration_clips': config_checks.Number(1, 10_000),
+      'compared_clips': config_checks.Number(0, 1000),
+    },
+  )
 
 
 def check_installed(formats: Sequence[str]) -> None:

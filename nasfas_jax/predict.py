@@ -24,8 +24,8 @@ import cv2
 import ml_collections
 import numpy as np
 
+from nasfas_jax import config_checks, files, inputs, progress, stopping
 from nasfas_jax import detector as detector_lib
-from nasfas_jax import files, inputs, progress, stopping
 from nasfas_jax.preprocessing import (
   clip_crops,
   face_choice,
@@ -152,12 +152,13 @@ def check(config: ml_collections.ConfigDict) -> None:
       'Give --config.input: a file, a folder, a pattern, or the number of a '
       'camera.'
     )
-  for name, value, low, high in (
-    ('camera.seconds', config.camera.seconds, 0.1, 60.0),
-    ('camera.clips', config.camera.clips, 0, 10**9),
-  ):
-    if not low <= value <= high:
-      raise ValueError(f'config.{name} is {value}; allowed: {low} to {high}.')
+  config_checks.check_fields(
+    config,
+    {
+      'camera.seconds': config_checks.Number(0.1, 60.0),
+      'camera.clips': config_checks.Number(0, 10**9),
+    },
+  )
   if config.output_videos and not config.output:
     raise ValueError('config.output_videos needs a folder: --config.output.')
   check_decision(config)
@@ -186,20 +187,18 @@ def check_reading(config: ml_collections.ConfigDict) -> None:
   Raises:
     ValueError: names the field, its value and what is allowed.
   """
-  for name, allowed in (
-    ('face', ('', clip_crops.DETECTOR, clip_crops.WHOLE_FRAME)),
-    ('stills', ('refuse', 'decide')),
-    ('several_faces', ('refuse', 'largest')),
-  ):
-    if config[name] not in allowed:
-      names = ', '.join(value or "''" for value in allowed)
-      raise ValueError(f'config.{name} is {config[name]!r}; allowed: {names}.')
-  for name, value, low, high in (
-    ('crop_size', config.crop_size, 8, 4096),
-    *((f'limits.{n}', v, 1, 10**9) for n, v in config.limits.items()),
-  ):
-    if value is not None and not low <= value <= high:
-      raise ValueError(f'config.{name} is {value}; allowed: {low} to {high}.')
+  faces = ('', clip_crops.DETECTOR, clip_crops.WHOLE_FRAME)
+  allowed = {
+    'face': config_checks.OneOf(faces),
+    'stills': config_checks.OneOf(('refuse', 'decide')),
+    'several_faces': config_checks.OneOf(('refuse', 'largest')),
+    **{
+      f'limits.{name}': config_checks.Number(1, 10**9) for name in config.limits
+    },
+  }
+  if config.crop_size is not None:
+    allowed['crop_size'] = config_checks.Number(8, 4096)
+  config_checks.check_fields(config, allowed)
   _box_of(config)
 
 

@@ -59,13 +59,15 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     raise failure
 
 
-# Number fields of config.study.
+# Fields that are numbers.
 _NUMBERS = {
-  'num_workers': config_checks.Number(0, 256),
-  'random': config_checks.Number(0, 1_000_000),
-  'supernet_clips': config_checks.Number(2, 1_000_000),
-  'bootstrap_samples': config_checks.Number(1, 1_000_000),
-  'seeds': config_checks.Numbers(config_checks.Number(0, 2**31 - 1), 10_000),
+  'study.num_workers': config_checks.Number(0, 256),
+  'study.random': config_checks.Number(0, 1_000_000),
+  'study.supernet_clips': config_checks.Number(2, 1_000_000),
+  'study.bootstrap_samples': config_checks.Number(1, 1_000_000),
+  'study.seeds': config_checks.Numbers(
+    config_checks.Number(0, 2**31 - 1), 10_000
+  ),
 }
 # What a study reads beside config.study; its runs take nothing else from it.
 _READ = ('experiment', 'data.data_dir', 'data.builder_config', 'input.fusion')
@@ -78,11 +80,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     ValueError: names the field, the value and what is allowed.
   """
   fields = config.study
-  for name, form in _NUMBERS.items():
-    if not form.allows(fields[name]):
-      raise ValueError(
-        f'config.study.{name} is {fields[name]!r}; allowed: {form}.'
-      )
+  config_checks.check_fields(config, _NUMBERS)
   defaults = run_config.defaults_of(config)
   for path, value in run_config.flatten(config).items():
     own = path.startswith('study.') or path in _READ
