@@ -548,26 +548,12 @@ def load(
   if package.is_export(source):
     return _from_export(source, crop_size)
   run = read_run(source, crop_size)
-  one_device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  template = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(
-      leaf.shape, leaf.dtype, sharding=one_device
-    ),
-    jax.eval_shape(
-      functools.partial(models.initialize, run.model),
-      jax.random.key(0),
-      settings.example_input(run.config),
-    ),
+  variables, _ = restore_network(
+    source,
+    run.model,
+    run.config,
+    jax.sharding.SingleDeviceSharding(jax.devices()[0]),
   )
-  variables, step = checkpoints.restore_variables(
-    checkpoints.folder(source, 'train'), template
-  )
-  if step < run.config.train.num_steps:
-    raise ValueError(
-      f'The run in {str(source)!r} is not finished: its newest checkpoint is '
-      f'of step {step} of {run.config.train.num_steps}. The command that '
-      'started it resumes it.'
-    )
   return Detector(
     model=run.model,
     variables=variables,
@@ -581,6 +567,50 @@ def load(
     needs_motion=run.needs_motion,
     whole_frames=run.whole_frames,
   )
+
+
+def restore_network(
+  source: pathlib.Path,
+  model: nn.Module,
+  config: settings.Config,
+  sharding: jax.sharding.Sharding,
+) -> tuple[dict, int]:
+  """The weights of the finished run in a workdir; compiles nothing.
+
+  Args:
+    source: the workdir.
+    model: the network of the run.
+    config: of the run.
+    sharding: of every array.
+
+  Returns:
+    (dict with 'params' and 'batch_stats', the number of training steps).
+
+  Raises:
+    ValueError: if the training is not finished, and as
+      `checkpoints.restore_variables`.
+    FileNotFoundError: if the run has no checkpoint.
+  """
+  template = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=sharding
+    ),
+    jax.eval_shape(
+      functools.partial(models.initialize, model),
+      jax.random.key(0),
+      settings.example_input(config),
+    ),
+  )
+  variables, step = checkpoints.restore_variables(
+    checkpoints.folder(source, 'train'), template
+  )
+  if step < config.train.num_steps:
+    raise ValueError(
+      f'The run in {str(source)!r} is not finished: its newest checkpoint is '
+      f'of step {step} of {config.train.num_steps}. The command that '
+      'started it resumes it.'
+    )
+  return variables, step
 
 
 def _from_export(source: pathlib.Path, crop_size: int | None) -> Detector:

@@ -4,7 +4,6 @@ Reports the metrics of ISO/IEC 30107-3.
 """
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,7 +14,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from nasfas_jax import (
-  checkpoints,
   config_checks,
   detector,
   files,
@@ -106,20 +104,9 @@ def evaluate(
   )
   model = settings.network(merged, chosen)
   mesh = sharding.make_mesh()
-  with progress.stage('Making the network'):
-    template = jax.jit(
-      functools.partial(models.initialize, model),
-      out_shardings=sharding.replicated(mesh),
-    )(jax.random.key(0), settings.example_input(merged))
-  variables, step = checkpoints.restore_variables(
-    checkpoints.folder(source, 'train'), template
+  variables, step = detector.restore_network(
+    source, model, trained, sharding.replicated(mesh)
   )
-  if step < trained.train.num_steps:
-    raise ValueError(
-      f'The run in {str(source)!r} is not finished: its newest checkpoint is '
-      f'of step {step} of {trained.train.num_steps}. The command that started '
-      'it resumes it.'
-    )
   prepare(merged)
   selection = protocols.load(
     merged.protocol,
