@@ -12,7 +12,7 @@ import os
 import pathlib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -416,6 +416,21 @@ def _pieces(path: pathlib.Path) -> bytes:
 def _whole(path: pathlib.Path) -> bytes:
   with open(path, 'rb') as file:
     return hashlib.file_digest(file, 'sha256').digest()
+
+
+def unlike_published(found: Listing, published: Mapping[str, int]) -> list[str]:
+  """A note for each split that has another number of clips than published.
+
+  Args:
+    found: the clips.
+    published: split -> number of clips.
+  """
+  counts = collections.Counter(clip.split for clip in found.clips)
+  return [
+    f'{counts[split]} clips of {split}; published: {count}'
+    for split, count in published.items()
+    if counts[split] != count
+  ]
 
 
 def check_disjoint(listing: Listing, dataset: str) -> None:

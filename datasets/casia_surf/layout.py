@@ -5,7 +5,6 @@ live clip is `real`. An attack's code, such as 04_en_b, says which parts of the
 printed face are cut out (eyes, nose, mouth), and whether it is still or bent.
 """
 
-import collections
 import pathlib
 
 from nasfas_datasets import listing
@@ -68,10 +67,5 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
   ]
   found = listing.make_listing(root, folders, lambda name: parse(root, name))
   listing.check_disjoint(found, 'casia_surf')
-  counts = collections.Counter(clip.split for clip in found.clips)
-  found.notes = [
-    f'{counts[split]} clips of {split}; published: {count}'
-    for split, count in PUBLISHED.items()
-    if counts[split] != count
-  ]
+  found.notes = listing.unlike_published(found, PUBLISHED)
   return found

@@ -4,7 +4,6 @@ L what is shown, S talking or not, D the phone, x glasses or not, E the
 background, p the user, N a number.
 """
 
-import collections
 import pathlib
 
 from nasfas_datasets import listing
@@ -76,10 +75,5 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
     instructions=INSTRUCTIONS,
     disjoint='rose_youtu',
   )
-  counts = collections.Counter(clip.split for clip in found.clips)
-  found.notes = [
-    f'{counts[split]} clips of {split}; published: {count}'
-    for split, count in PUBLISHED.items()
-    if counts[split] != count
-  ]
+  found.notes = listing.unlike_published(found, PUBLISHED)
   return found
