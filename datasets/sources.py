@@ -99,7 +99,7 @@ def read(folder: pathlib.Path) -> Sources:
   with open(path, encoding='utf-8') as lines:
     for number, line in enumerate(lines, 1):
       try:
-        name, *words, known = json.loads(line)
+        name, words, known = _read_line(line)
       except ValueError as error:
         raise ValueError(
           f'{path}, line {number} is damaged: prepare again with --replace.'
@@ -108,6 +108,17 @@ def read(folder: pathlib.Path) -> Sources:
       if known is not None:
         properties[name] = known
   return Sources(clips, properties)
+
+
+def _read_line(line: str) -> tuple[str, list[object], dict | None]:
+  """(id, `parts`, properties); raises ValueError for another form."""
+  content = json.loads(line)
+  if not isinstance(content, list) or len(content) != len(PARTS) + 2:
+    raise ValueError(f'{line[:80]!r} is not {len(PARTS) + 2} values')
+  name, *words, known = content
+  if not isinstance(name, str) or not isinstance(known, dict | None):
+    raise ValueError(f'{line[:80]!r} holds other kinds of values')
+  return name, words, known
 
 
 def difference(

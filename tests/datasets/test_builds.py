@@ -237,9 +237,10 @@ def test_another_version_of_the_code_is_other_data(name, videos, data):
 
 def test_a_damaged_list_of_sources_is_named(videos, data):
   folder = videos.prepare(data)
-  (folder / sources.SOURCES_FILE).write_text('["00", 1, \n')
-  with pytest.raises(ValueError, match=r'sources\.jsonl, line 1 is damaged'):
-    videos.prepare(data)
+  for line in ('["00", 1, ', '3', '["00", 1]', '[[], 1, 2, 3, 4, 5, null]'):
+    (folder / sources.SOURCES_FILE).write_text(f'{line}\n')
+    with pytest.raises(ValueError, match=r'sources\.jsonl, line 1 is damaged'):
+      videos.prepare(data)
 
 
 @pytest.mark.parametrize('damage', ['torn', 'word', 'empty row'])
