@@ -185,15 +185,7 @@ def roc_curves(
         # clipped, would stretch the figure without limit.
         point = operating_points.get(name)
         if point and (axes is linear or point[0] > 0):
-          axes.plot(
-            *point,
-            'o',
-            color=colour,
-            markeredgecolor='white',
-            markersize=7,
-            clip_on=False,
-            zorder=3,
-          )
+          _dot(axes, *point, colour)
       axes.set_xlabel('FPR: spoof clips accepted')
       axes.set_ylim(-0.01, 1.01)
     linear.set_ylabel('TPR: live clips accepted')
@@ -207,6 +199,18 @@ def roc_curves(
     logarithmic.set_xlim(min(positive) / 1.5, 1)
     logarithmic.set_title('the same, FPR on a logarithmic scale')
   return file.getvalue()
+
+
+def _dot(axes, x, y, colour: str) -> None:
+  """Marks the threshold in use on a curve."""
+  axes.plot(
+    *(x, y, 'o'),
+    color=colour,
+    markeredgecolor='white',
+    markersize=7,
+    clip_on=False,
+    zorder=3,
+  )
 
 
 def det_curves(
@@ -235,15 +239,7 @@ def det_curves(
       )
       if name in operating_points:
         point = (_deviates(np.array([x])) for x in operating_points[name])
-        axes.plot(
-          *point,
-          'o',
-          color=colour,
-          markeredgecolor='white',
-          markersize=7,
-          clip_on=False,
-          zorder=3,
-        )
+        _dot(axes, *point, colour)
     ticks = _deviates(np.array(_DET_TICKS))
     names = [f'{100 * tick:g}' for tick in _DET_TICKS]
     axes.set_xticks(ticks, names)
