@@ -30,7 +30,7 @@ from absl import app, flags
 
 import nasfas_jax
 from nasfas_jax import export
-from nasfas_jax.exporting import clip_checks, onnx_graph, signature
+from nasfas_jax.exporting import clip_checks, signature
 from nasfas_jax.ops import convolution, rank_pooling
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'runs/search', 'The run.')
@@ -39,16 +39,7 @@ _ROUNDS = flags.DEFINE_integer('rounds', 300, 'Timed calls of a file.')
 
 def write_own(detector, path: pathlib.Path) -> None:
   """Our own graph."""
-  reading = detector.reading
-  made = onnx_graph.build(
-    detector.model,
-    detector.variables,
-    detector.form,
-    num_frames=reading.num_frames,
-    image_size=reading.image_size,
-    face_scale=reading.face_scale,
-  )
-  onnx.save(made, path)
+  onnx.save(export.graph_of(detector), path)
 
 
 def write_jax2onnx(detector, path: pathlib.Path) -> None:

@@ -395,6 +395,27 @@ def _session(path: pathlib.Path) -> tuple[clip_checks.Program, float]:
   return run, 1e3 * statistics.median(times)
 
 
+def graph_of(detector: Detector, metadata: dict[str, str] | None = None):
+  """The ONNX graph of a detector, an onnx.ModelProto.
+
+  Raises:
+    ValueError: as `onnx_graph.build`.
+    ModuleNotFoundError: if onnx is not installed.
+  """
+  # Imported late: the package is an extra.
+  from nasfas_jax.exporting import onnx_graph
+
+  return onnx_graph.build(
+    detector.model,
+    detector.variables,
+    detector.form,
+    num_frames=detector.reading.num_frames,
+    image_size=detector.reading.image_size,
+    face_scale=detector.reading.face_scale,
+    metadata=metadata,
+  )
+
+
 def _write_onnx(workdir, detector, comparison, selection, config) -> dict:
   # Imported late: the packages are an extra.
   import onnx
@@ -403,15 +424,8 @@ def _write_onnx(workdir, detector, comparison, selection, config) -> dict:
   from nasfas_jax.exporting import onnx_graph
 
   del selection, config
-  reading = detector.reading
-  made = onnx_graph.build(
-    detector.model,
-    detector.variables,
-    detector.form,
-    num_frames=reading.num_frames,
-    image_size=reading.image_size,
-    face_scale=reading.face_scale,
-    metadata=_metadata(dataclasses.asdict(detector.threshold)),
+  made = graph_of(
+    detector, metadata=_metadata(dataclasses.asdict(detector.threshold))
   )
   path = workdir / ONNX
   files.write_whole(path, made.SerializeToString())
