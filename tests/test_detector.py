@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 import untrained_run
-from untrained_run import moving, write_video
+from untrained_run import BOX, moving, write_video
 
 import nasfas_jax
 from nasfas_configs import evaluate as evaluate_config
@@ -27,7 +27,6 @@ from nasfas_jax import detector as detector_lib
 from nasfas_jax.data import index
 from nasfas_jax.preprocessing import clip_crops, face_choice, video
 
-BOX = (30.0, 24.0, 78.0, 72.0)
 WHOLE = clip_crops.WHOLE_FRAME
 
 
@@ -37,17 +36,7 @@ def run(tmp_path_factory):
   folder = tmp_path_factory.mktemp('detector')
   config = untrained_run.write(folder / 'run', num_snippets=3)
   clips = folder / 'clips'
-  clips.mkdir()
-  lines = [
-    'path,label,attack_type,subject,split,box_x0,box_y0,box_x1,box_y1',
-  ]
-  box = ','.join(map(str, BOX))
-  for i in range(6):
-    write_video(clips / f'{i}.avi', moving(i))
-    split = ('train', 'dev', 'test')[i // 2]
-    kind = 'live' if i % 2 else 'print'
-    lines.append(f'{i}.avi,{i % 2},{kind},s{i},{split},{box}')
-  (clips / 'manifest.csv').write_text('\n'.join(lines) + '\n')
+  untrained_run.write_clips(clips)
   return config, folder / 'run', clips
 
 

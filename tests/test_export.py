@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 import untrained_run
-from untrained_run import moving, write_video
+from untrained_run import BOX, moving
 
 import nasfas_jax
 from nasfas_configs import export as export_config
@@ -19,7 +19,6 @@ from nasfas_jax import detector as detector_lib
 from nasfas_jax import export, files
 from nasfas_jax.exporting import card, clip_checks, package, stablehlo
 
-BOX = (30.0, 24.0, 78.0, 72.0)
 HAS_ONNX = all(
   importlib.util.find_spec(name) for name in ('onnx', 'onnxruntime')
 )
@@ -43,15 +42,7 @@ def run(tmp_path_factory):
   """The workdir of a run whose clips are prepared."""
   folder = tmp_path_factory.mktemp('export')
   clips = folder / 'clips'
-  clips.mkdir()
-  lines = ['path,label,attack_type,subject,split,box_x0,box_y0,box_x1,box_y1']
-  box = ','.join(map(str, BOX))
-  for i in range(6):
-    write_video(clips / f'{i}.avi', moving(i))
-    split = ('train', 'dev', 'test')[i // 2]
-    kind = 'live' if i % 2 else 'print'
-    lines.append(f'{i}.avi,{i % 2},{kind},s{i},{split},{box}')
-  (clips / 'manifest.csv').write_text('\n'.join(lines) + '\n')
+  untrained_run.write_clips(clips)
   prepare.prepare(
     'manifest_fas', config='small', data_dir=folder, manual_dir=clips
   )

@@ -17,6 +17,9 @@ THRESHOLD = {
   'split': 'dev',
 }
 
+# The face in the clips of `write_clips`.
+BOX = (30.0, 24.0, 78.0, 72.0)
+
 
 def small_genotype():
   cell = genotypes.Cell((genotypes.Edge(0, 1, 'cdc_3x3'),), ((1, 1.0),))
@@ -58,6 +61,19 @@ def write(
   with checkpoints.Checkpointer(workdir / 'checkpoints' / 'train') as saver:
     saver.save(1, variables)
   return config
+
+
+def write_clips(folder):
+  """Writes six clips of moving pictures, two a split, and their manifest."""
+  folder.mkdir()
+  lines = ['path,label,attack_type,subject,split,box_x0,box_y0,box_x1,box_y1']
+  box = ','.join(map(str, BOX))
+  for i in range(6):
+    write_video(folder / f'{i}.avi', moving(i))
+    split = ('train', 'dev', 'test')[i // 2]
+    kind = 'live' if i % 2 else 'print'
+    lines.append(f'{i}.avi,{i % 2},{kind},s{i},{split},{box}')
+  (folder / 'manifest.csv').write_text('\n'.join(lines) + '\n')
 
 
 def moving(seed, number=20, width=120, height=96):
