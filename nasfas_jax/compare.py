@@ -76,12 +76,7 @@ def compare(
   # First what may be refused: a bad file costs no rendering.
   setup, loaded = load(config)
   prepare(config)
-  selection = protocols.load(
-    config.protocol,
-    config.data.data_dir,
-    config.data.builder_config,
-    config.threshold_source,
-  )
+  selection = settings.selection(config)
   run_log.start(workdir, config, selection)
   if isinstance(loaded.chosen, genotypes.Genotype):
     # The processes that time and measure read it there.

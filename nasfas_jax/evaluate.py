@@ -108,13 +108,7 @@ def evaluate(
     source, model, trained, sharding.replicated(mesh)
   )
   prepare(merged)
-  selection = protocols.load(
-    merged.protocol,
-    merged.data.data_dir,
-    merged.data.builder_config,
-    merged.threshold_source,
-    judging=True,
-  )
+  selection = settings.selection(merged, judging=True)
   _check_subjects(source, selection, merged.protocol)
   merged.threshold = choose_rule(merged, trained.threshold, selection)
   run_log.start(workdir, merged, selection)

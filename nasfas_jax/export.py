@@ -26,9 +26,9 @@ from nasfas_jax import (
   progress,
   records,
   run_config,
+  settings,
 )
 from nasfas_jax import detector as detector_lib
-from nasfas_jax.data import protocols
 from nasfas_jax.data.clips import ClipSource
 from nasfas_jax.data.index import Row
 from nasfas_jax.detector import Detector
@@ -85,12 +85,7 @@ def export(
   content = describe(detector, source, config)
   try:
     prepare(run)
-    selection = protocols.load(
-      run.protocol,
-      run.data.data_dir,
-      run.data.builder_config,
-      run.threshold_source,
-    )
+    selection = settings.selection(run)
   except FileNotFoundError as error:
     if 'int8' in config.formats:
       raise FileNotFoundError(

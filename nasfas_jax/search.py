@@ -44,12 +44,7 @@ def search(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     FloatingPointError: if the search or the training diverges.
   """
   check(config)
-  selection = protocols.load(
-    config.protocol,
-    config.data.data_dir,
-    config.data.builder_config,
-    config.threshold_source,
-  )
+  selection = settings.selection(config)
   genotype = obtain_genotype(config, workdir, selection)
   train.fit_and_judge(config, workdir, selection, genotype)
 

@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 
 from nasfas_jax import inputs, losses, models, optimizers
-from nasfas_jax.data import pipeline, transforms
+from nasfas_jax.data import pipeline, protocols, transforms
 from nasfas_jax.models import genotypes
 from nasfas_jax.models.supernet import Supernet
 from nasfas_jax.searchers import evolution, meta_step, supernet_program
@@ -29,6 +29,25 @@ def input_form(config: Config) -> inputs.InputForm:
     fusion=config.input.fusion,
     rank_pooling=config.input.rank_pooling,
     normalization=config.input.normalization,
+  )
+
+
+def selection(config: Config, *, judging: bool = False) -> protocols.Selection:
+  """The clips of config.protocol that are prepared.
+
+  Args:
+    config: of the run.
+    judging: the test clips are enough, see `protocols.select`.
+
+  Raises:
+    ValueError, FileNotFoundError: as `protocols.load`.
+  """
+  return protocols.load(
+    config.protocol,
+    config.data.data_dir,
+    config.data.builder_config,
+    config.threshold_source,
+    judging=judging,
   )
 
 

@@ -46,12 +46,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   config_checks.check_model(
     'network', lambda: settings.network(config, chosen), config
   )
-  selection = protocols.load(
-    config.protocol,
-    config.data.data_dir,
-    config.data.builder_config,
-    config.threshold_source,
-  )
+  selection = settings.selection(config)
   run_log.start(workdir, config, selection)
   for line in nuisance.run_lines(selection.train, config.input.fusion):
     progress.say(line)

@@ -230,9 +230,7 @@ def _score_supernet(
   """
   folder = workdir / name
   config = run_config.read(folder)
-  selection = protocols.load(
-    config.protocol, config.data.data_dir, config.data.builder_config
-  )
+  selection = settings.selection(config)
   mesh = sharding.make_mesh()
   model = settings.supernet(config)
   variables = _restore(config, folder, model, mesh)
