@@ -20,8 +20,6 @@ from nasfas_jax.preprocessing import (
   video,
 )
 
-# The square crop of a very long and narrow frame would take gigabytes.
-_MAX_CROP_SIDE = 16384
 # Nobody is seen in fewer pixels; boxes in other units are smaller.
 _MIN_SIDE = 8
 
@@ -101,15 +99,10 @@ def place(
       f'Box {np.round(box, 1).tolist()} is smaller than {_MIN_SIDE} pixels: '
       'no face, or not in pixels.'
     )
-  if config.border == 'stretch':
-    return box, crop.clipped_region(box, config.margin, width, height)
-  square = crop.square_around(box, config.margin)
-  if square.side > _MAX_CROP_SIDE:
-    raise listing.ClipError(
-      f'the crop of a frame of {width} x {height} pixels has a side of '
-      f'{square.side}; at most {_MAX_CROP_SIDE} is possible.'
-    )
-  return box, square
+  try:
+    return box, crop.wide_view(box, config.margin, config.border, width, height)
+  except ValueError as error:
+    raise listing.ClipError(str(error)) from error
 
 
 def _sampler(clip: listing.Clip, config: ClipConfig):

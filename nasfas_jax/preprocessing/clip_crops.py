@@ -12,8 +12,6 @@ from nasfas_jax.preprocessing.preparation import Preparation
 Sample = Callable[[video.Transform], video.Clip]
 WHOLE_FRAME = 'whole_frame'
 DETECTOR = 'detector'
-# The square about a very long and narrow frame would take gigabytes.
-_MAX_SIDE = 16384
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +59,7 @@ def make_crops(
     TooLargeError: if the crop would be too large.
   """
   found = list(sample(box).frames) if callable(box) else None
-  stretched = prepared.border == 'stretch'
-  border = 'replicate' if stretched else prepared.border
+  border = 'replicate' if prepared.border == 'stretch' else prepared.border
   placed = []  # Box, view and first frame, set at the first frame.
 
   def cut(frame: np.ndarray) -> np.ndarray:
@@ -74,15 +71,12 @@ def make_crops(
         chosen = crop.default_box(width, height, prepared.margin)
       else:
         chosen = face_choice.given(box, width, height)
-      view = (
-        crop.clipped_region(chosen, prepared.margin, width, height)
-        if stretched
-        else crop.square_around(chosen, prepared.margin)
-      )
-      if not stretched and view.side > _MAX_SIDE:
-        raise file_limits.TooLargeError(
-          f'The crop has a side of {view.side} pixels; allowed are {_MAX_SIDE}.'
+      try:
+        view = crop.wide_view(
+          chosen, prepared.margin, prepared.border, width, height
         )
+      except ValueError as error:
+        raise file_limits.TooLargeError(str(error)) from error
       placed.extend((chosen, view, frame))
     if placed[2].shape != frame.shape:
       raise video.VideoError('The frames of the clip differ in size.')

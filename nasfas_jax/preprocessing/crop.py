@@ -49,6 +49,8 @@ class Region:
 # The pixels past the border of the frame: the border pixel, the mirrored frame,
 # or 0.
 BORDERS = ('replicate', 'reflect', 'zero')
+# The square crop of a very long and narrow frame would take gigabytes.
+_MAX_SIDE = 16384
 
 
 def check_box(box, width: int, height: int) -> np.ndarray:
@@ -160,6 +162,32 @@ def clipped_region(box, scale: float, width: int, height: int) -> Region:
       f'{height} pixels.'
     )
   return region
+
+
+def wide_view(
+  box, margin: float, border: str, width: int, height: int
+) -> Square | Region:
+  """What a builder stores of a frame.
+
+  Args:
+    box: of the face, four floats in pixels of the frame.
+    margin: side of the view over the larger side of the box.
+    border: one of `BORDERS`, or 'stretch', which clips the view to the frame.
+    width: of the frame.
+    height: of the frame.
+
+  Raises:
+    ValueError: if the view is too large.
+  """
+  if border == 'stretch':
+    return clipped_region(box, margin, width, height)
+  square = square_around(box, margin)
+  if square.side > _MAX_SIDE:
+    raise ValueError(
+      f'the crop of a frame of {width} x {height} pixels has a side of '
+      f'{square.side}; at most {_MAX_SIDE} is possible.'
+    )
+  return square
 
 
 def cut(
