@@ -207,7 +207,7 @@ def judge_file(
       )
   run_log.start(workdir, recorded, protocols.Selection([], [], [], source))
   scored = {part: scored[part] for part in (source, 'test') if part in scored}
-  _finish(
+  results = _finish(
     config,
     workdir,
     {
@@ -219,6 +219,13 @@ def judge_file(
     judgement.set_threshold(rule, scored, source),
     source,
   )
+  for part, summary in results['splits'].items():
+    if summary['auc'] is not None and summary['auc'] < 0.5:
+      progress.say(
+        f'Warning: the AUC of {part} is {summary["auc"]:.4f}: live clips score '
+        'lower than attacks. A high score must be evidence for live; if yours '
+        'is evidence for an attack, give its negative.'
+      )
   progress.say(f'Report: {page.write_report(workdir)}')
 
 

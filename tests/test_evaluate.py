@@ -124,6 +124,20 @@ def test_test_clips_alone_need_a_given_threshold(no_report, tmp_path):
   assert results['calibration'] is None
 
 
+@pytest.mark.parametrize(('sign', 'said'), [(1, False), (-1, True)])
+def test_scores_for_attacks_are_warned_of(
+  sign, said, no_report, tmp_path, capsys
+):
+  path = tmp_path / 'theirs.csv'
+  live = f'a,1,,{sign * 3}\nb,1,,{sign * 4}\n'
+  path.write_text(
+    f'clip,label,type,score\n{live}c,0,print,{sign}\nd,0,print,{sign * 2}\n'
+  )
+  evaluate.evaluate(config_of(path, threshold='1.5'), tmp_path / 'out')
+  warning = 'the AUC of test is 0.0000: live clips score lower than attacks'
+  assert (warning in capsys.readouterr().err) == said
+
+
 def test_clips_without_labels_are_scored_only(tmp_path):
   path = tmp_path / 'theirs.csv'
   path.write_text('clip,label,type,score\na,,,1\nb,,,2\n')
