@@ -8,7 +8,6 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
-import jax
 import ml_collections
 import numpy as np
 from jax.sharding import Mesh
@@ -17,6 +16,7 @@ from nasfas_jax import (
   config_checks,
   detector,
   files,
+  hosts,
   inputs,
   judgement,
   losses,
@@ -114,7 +114,7 @@ def evaluate(
   run_log.start(workdir, merged, selection)
   if isinstance(chosen, genotypes.Genotype):
     # Its page, and one that compares runs, draw the cells.
-    chosen.save(workdir / 'genotype.json')
+    hosts.first(lambda: chosen.save(workdir / 'genotype.json'))
   made = Trained(variables, step, trained.protocol)
   judge(
     merged,
@@ -125,7 +125,8 @@ def evaluate(
     mesh,
     {'seen': seen_in_training(source, made.protocol, merged, selection)},
   )
-  progress.say(f'Report: {page.write_report(workdir)}')
+  report = hosts.first(lambda: str(page.write_report(workdir)))
+  progress.say(f'Report: {report}')
 
 
 def _check(config: ml_collections.ConfigDict) -> None:
@@ -226,7 +227,8 @@ def judge_file(
         'lower than attacks. A high score must be evidence for live; if yours '
         'is evidence for an attack, give its negative.'
       )
-  progress.say(f'Report: {page.write_report(workdir)}')
+  report = hosts.first(lambda: str(page.write_report(workdir)))
+  progress.say(f'Report: {report}')
 
 
 def run_threshold(source: pathlib.Path) -> dict[str, object]:
@@ -453,9 +455,12 @@ def _finish(
       seed=config.seed,
     ),
   }
-  if jax.process_index() == 0:
+
+  def write() -> None:
     files.write_json(workdir / 'results.json', results)
     score_table.write(workdir / 'scores.csv', scored)
+
+  hosts.first(write)
   for line in judgement.say(results):
     progress.say(line)
   return results
@@ -539,24 +544,26 @@ def _write_samples(config, workdir, predict, selection, test) -> None:
       batch['depth'], batch['face_mask'], batch['label'], supervision
     )
     static = batch['frames'][:, batch['frames'].shape[1] // 2]
-    parts.append((static, pictures, maps, np.asarray(target)))
-  if jax.process_count() > 1:
-    # Each process holds only its own part of the pictures: write none.
-    return
-  image, dynamic, predicted, depth = (
+    shown = sharding.gather((static, pictures, np.asarray(target)))
+    parts.append((*shown, maps))
+  image, dynamic, depth, predicted = (
     np.concatenate(arrays)[: len(rows)] for arrays in zip(*parts, strict=True)
   )
   chosen = {name: column[places] for name, column in test.items()}
-  with files.replacing(workdir / 'samples.npz', suffix='.npz') as partial:
-    np.savez_compressed(
-      partial,
-      clip_id=chosen['clip_id'],
-      attack_type=chosen['attack_type'],
-      domain=chosen['domain'],
-      label=chosen['label'],
-      score=chosen['score'],
-      image=image,
-      dynamic=dynamic,
-      predicted=predicted,
-      depth=depth,
-    )
+
+  def write() -> None:
+    with files.replacing(workdir / 'samples.npz', suffix='.npz') as partial:
+      np.savez_compressed(
+        partial,
+        clip_id=chosen['clip_id'],
+        attack_type=chosen['attack_type'],
+        domain=chosen['domain'],
+        label=chosen['label'],
+        score=chosen['score'],
+        image=image,
+        dynamic=dynamic,
+        predicted=predicted,
+        depth=depth,
+      )
+
+  hosts.first(write)

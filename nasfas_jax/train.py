@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from nasfas_jax import (
   config_checks,
   evaluate,
+  hosts,
   loop,
   models,
   progress,
@@ -51,7 +52,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   for line in nuisance.run_lines(selection.train, config.input.fusion):
     progress.say(line)
   if config.model == 'genotype':
-    chosen.save(workdir / 'genotype.json')
+    hosts.first(lambda: chosen.save(workdir / 'genotype.json'))
   fit_and_judge(config, workdir, selection, chosen)
 
 
@@ -113,7 +114,8 @@ def fit_and_judge(
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   trained = evaluate.Trained(variables, int(state.step), config.protocol)
   evaluate.judge(config, workdir, model, trained, selection, mesh)
-  progress.say(f'Report: {page.write_report(workdir)}')
+  report = hosts.first(lambda: str(page.write_report(workdir)))
+  progress.say(f'Report: {report}')
 
 
 def fit(
