@@ -1,11 +1,14 @@
 """The loop on a program that counts."""
 
+import gzip
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasfas_jax import loop, run_log
+from nasfas_jax import loop, profiles, run_log
 
 
 def counting(num_steps=6, *, poison=None, opened=None):
@@ -99,3 +102,76 @@ def test_a_divergence_between_logs_is_not_saved(tmp_path):
     for path in (tmp_path / 'checkpoints' / 'train').iterdir()
     if path.name.isdigit()
   ]
+
+
+def test_batches_are_read_ahead_and_none_beyond_the_last_step(tmp_path):
+  opened, seen = [], []
+  program = counting(opened=opened)
+
+  def compile_step(state, batch):
+    step = program.compile(state, batch)
+
+    def watched(state, batch):
+      seen.append((int(batch), opened[0]._next))
+      return step(state, batch)
+
+    return watched
+
+  run(program._replace(compile=compile_step), tmp_path)
+  # The batch of each step, and the newest one that was read before it.
+  assert seen == [(1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 6)]
+
+
+def test_results_are_waited_for_at_most_two_steps_behind(tmp_path, monkeypatch):
+  waited = []
+  block = jax.block_until_ready
+  monkeypatch.setattr(
+    jax,
+    'block_until_ready',
+    lambda tree: waited.append(float(tree['train_loss'])) or block(tree),
+  )
+  run(counting(), tmp_path, log_every=6, checkpoint_every=0)
+  # Of the steps 1 to 4, the losses: 1, 1 + 2, ...
+  assert waited == [1, 3, 6, 10]
+
+
+@pytest.mark.parametrize(
+  ('text', 'start', 'span'),
+  [
+    ('3', 0, (3, 5)),
+    ('3', 100, (103, 105)),
+    ('20:30', 0, (20, 30)),
+    ('20:30', 25, (26, 30)),
+    ('7:7', 0, (7, 7)),
+    ('1000', 0, (3, 1002)),
+  ],
+)
+def test_which_steps_a_text_names(text, start, span):
+  assert profiles.parse(text).span(start) == span
+
+
+@pytest.mark.parametrize(
+  'text', ['0', '1001', '5:4', '0:3', '1:1001', 'x', '3:', ':3', '-1', '1:2:3']
+)
+def test_a_text_that_names_no_steps_is_refused(text):
+  with pytest.raises(ValueError, match=r'--profile is .*allowed: a number of'):
+    profiles.parse(text)
+
+
+def test_a_trace_of_the_wanted_steps_is_written_and_parses(tmp_path, capsys):
+  run(counting(), tmp_path, profile=profiles.parse('3:4'))
+  (path,) = (tmp_path / 'profile' / 'train').rglob('perfetto_trace.json.gz')
+  assert list(path.parent.glob('*.xplane.pb'))
+  with gzip.open(path) as file:
+    events = json.load(file)['traceEvents']
+  marked = [
+    int(event['args']['step_num'])
+    for event in events
+    if event.get('name') == 'step'
+  ]
+  assert sorted(marked) == [3, 4]
+  assert 'Trace of steps 3 to 4' in capsys.readouterr().err
+  # A finished program, and one that begins behind the steps, write none.
+  run(counting(num_steps=8), tmp_path, profile=profiles.parse('3:4'))
+  assert 'No trace' in capsys.readouterr().err
+  assert len(list((tmp_path / 'profile' / 'train').rglob('*.xplane.pb'))) == 1
