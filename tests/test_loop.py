@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasfas_jax import loop, run_log
+from nasfas_jax import loop, run_log, stopping
 
 
 def counting(num_steps=6, *, poison=None, opened=None):
@@ -99,3 +99,60 @@ def test_a_divergence_between_logs_is_not_saved(tmp_path):
     for path in (tmp_path / 'checkpoints' / 'train').iterdir()
     if path.name.isdigit()
   ]
+
+
+def test_sigterm_saves_the_step_at_work_and_the_same_call_goes_on(
+  tmp_path, monkeypatch
+):
+  watch = stopping.Watch()
+  monkeypatch.setattr(stopping, 'sigterm', watch)
+  program = counting()
+
+  def batches(start):
+    for number in range(start, 100):
+      if number == 3:
+        watch._asked.set()
+      yield jnp.float32(number + 1)
+
+  with pytest.raises(stopping.Preempted):
+    run(
+      program._replace(batches=batches),
+      tmp_path,
+      log_every=2,
+      checkpoint_every=0,
+    )
+  folder = tmp_path / 'checkpoints' / 'train'
+  assert [path.name for path in folder.iterdir() if path.name.isdigit()] == [
+    '3'
+  ]
+  monkeypatch.setattr(stopping, 'sigterm', stopping.Watch())
+  opened = []
+  state = run(counting(opened=opened), tmp_path, checkpoint_every=0)
+  assert state['total'] == 21
+  entries = run_log.read_metrics(tmp_path / 'metrics.jsonl')
+  assert [entry['step'] for entry in entries] == [2, 4, 6]
+
+
+def test_sigterm_does_not_save_a_diverged_step(tmp_path, monkeypatch):
+  watch = stopping.Watch()
+  monkeypatch.setattr(stopping, 'sigterm', watch)
+  watch._asked.set()
+  with pytest.raises(FloatingPointError, match='at step 1 of'):
+    run(counting(poison=1.0), tmp_path)
+  assert not list((tmp_path / 'checkpoints' / 'train').glob('[0-9]*'))
+
+
+def test_sigterm_in_the_last_step_ends_too(tmp_path, monkeypatch):
+  """Its evaluation would begin, and be cut off."""
+  watch = stopping.Watch()
+  monkeypatch.setattr(stopping, 'sigterm', watch)
+  wait = loop.checkpoints.Checkpointer.wait
+
+  def late(saver):
+    watch._asked.set()
+    wait(saver)
+
+  monkeypatch.setattr(loop.checkpoints.Checkpointer, 'wait', late)
+  with pytest.raises(stopping.Preempted):
+    run(counting(), tmp_path)
+  assert (tmp_path / 'checkpoints' / 'train' / '6').is_dir()
