@@ -29,6 +29,7 @@ from nasfas_jax import (
   compare_runs,
   demo,
   evaluate,
+  hosts,
   list_protocols,
   predict,
   progress,
@@ -148,6 +149,24 @@ _CACHE = flags.DEFINE_string(
   'compilation_cache',
   '~/.cache/nasfas_jax/xla',
   "Folder of XLA's persistent compilation cache. '' turns it off.",
+)
+_HOSTS = flags.DEFINE_string(
+  'hosts',
+  'auto',
+  'Processes of the run: auto (as Slurm, Kubernetes or Cloud TPU say, else '
+  'one), off (one), or NAME:PORT of host 0.',
+)
+_NUM_HOSTS = flags.DEFINE_integer(
+  'num_hosts', None, 'Number of processes, with --hosts=NAME:PORT.'
+)
+_HOST_ID = flags.DEFINE_integer(
+  'host_id', None, 'Number of this process, from 0, with --hosts=NAME:PORT.'
+)
+_HOST_TIMEOUT = flags.DEFINE_integer(
+  'host_timeout',
+  60,
+  'Seconds after which the others give up a host that is silent.',
+  lower_bound=1,
 )
 
 
@@ -305,6 +324,12 @@ def main(argv) -> None:
       chain=jax.distributed.is_initialized(),
     )
   try:
+    hosts.start(
+      _HOSTS.value,
+      _NUM_HOSTS.value,
+      _HOST_ID.value,
+      timeout=_HOST_TIMEOUT.value,
+    )
     check_devices()
     keep_compiled_programs(_CACHE.value)
     run(config, workdir)
