@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+from jax.experimental import multihost_utils
 
-from nasfas_jax import checkpoints, profiles, progress, run_log
+from nasfas_jax import checkpoints, profiles, progress, run_log, stopping
 
 PyTree = Any
 Scalars = Mapping[str, jax.Array]
@@ -102,6 +103,9 @@ def run(
 ) -> PyTree:
   """Runs a program to its end, starting from its newest checkpoint.
 
+  SIGTERM ends it after the step that is at work, which is saved. With several
+  processes all of them save the same step, whichever got the signal.
+
   Args:
     program: see `Program`.
     workdir: receives checkpoints/NAME, metrics.jsonl and tensorboard/NAME.
@@ -115,6 +119,7 @@ def run(
   Raises:
     FloatingPointError: if a logged number is not finite. Nothing is then saved.
     ValueError: if the newest checkpoint does not match the state.
+    stopping.Preempted: after SIGTERM.
   """
   last = program.num_steps
   folder = checkpoints.folder(workdir, program.name)
@@ -130,6 +135,7 @@ def run(
       began = time.monotonic()
       unfinished = collections.deque()
       with (
+        stopping.sigterm.saving(),
         run_log.MetricWriter(workdir, program.name, start) as writer,
         progress.bar(program.title, last, start) as bar,
         profiles.Tracer(profile, workdir, program.name, start, last) as tracer,
@@ -142,8 +148,9 @@ def run(
             if len(unfinished) > AHEAD:
               jax.block_until_ready(unfinished.popleft())
           tracer.end_step(done, scalars)
+          stops = _preempted(done)
           logs = done % log_every == 0 or done == last
-          saves = checkpoints.save_due(done, checkpoint_every, last)
+          saves = stops or checkpoints.save_due(done, checkpoint_every, last)
           if logs or saves:
             # Check before saving: a resume could not recover from a checkpoint
             # of a diverged run.
@@ -156,6 +163,12 @@ def run(
             writer.write_speed(done, (done - start) / seconds)
           if saves:
             saver.save(done, state)
+          if stops:
+            break
+        # What is being saved is not lost to a SIGTERM either.
+        saver.wait()
+        if stops:
+          raise stopping.Preempted
     finally:
       batches.close()
   return state
@@ -164,6 +177,15 @@ def run(
 def read(scalars: Scalars) -> dict[str, float]:
   """The scalars of a step on the host, in one transfer."""
   return {k: float(v) for k, v in jax.device_get(dict(scalars)).items()}
+
+
+def _preempted(done: int) -> bool:
+  """Whether to save this step and stop; the same on all hosts."""
+  if jax.process_count() == 1:
+    return stopping.sigterm.asked
+  # JAX tells the other hosts of a SIGTERM, and finds a step that none of them
+  # has passed. Orbax asks with the same number at every save.
+  return multihost_utils.reached_preemption_sync_point(done)
 
 
 def _short(numbers: Mapping[str, float]) -> dict[str, float]:

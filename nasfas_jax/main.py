@@ -119,6 +119,8 @@ WITHOUT_RUN = (
 )
 # They write checkpoints.
 RESUMING = ('search', 'train', 'study')
+# They heed SIGTERM themselves.
+HEEDING = ('demo', 'study')
 # They call `prepare_embedded` once they know that their checkpoint is sound.
 PREPARING = ('evaluate', 'compare')
 # They have steps, which --profile can trace.
@@ -339,6 +341,11 @@ def main(argv) -> None:
   xla_options.prefer_own_convolutions()
   config = _CONFIG.value
   workdir = pathlib.Path(_WORKDIR.value or default_workdir(config))
+  if config.experiment not in HEEDING:
+    stopping.sigterm.start(
+      f'Stopped by SIGTERM. {going_on(config, workdir)}',
+      chain=jax.distributed.is_initialized(),
+    )
   try:
     hosts.start(
       _HOSTS.value,
@@ -358,6 +365,9 @@ def main(argv) -> None:
       raise
     print(f'\nStopped. {going_on(config, workdir)}', file=sys.stderr)
     raise SystemExit(stopping.STATUS) from None
+  except stopping.Preempted:
+    print(f'\nStopped by SIGTERM. {going_on(config, workdir)}', file=sys.stderr)
+    raise SystemExit(stopping.PREEMPTED) from None
   except Exception as error:
     # A bug: the line also gives the exception's type and asks for a report.
     if _TRACEBACK.value:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasfas_jax import loop, profiles, run_log
+from nasfas_jax import loop, profiles, run_log, stopping
 
 
 def counting(num_steps=6, *, poison=None, opened=None):
@@ -175,3 +175,61 @@ def test_a_trace_of_the_wanted_steps_is_written_and_parses(tmp_path, capsys):
   run(counting(num_steps=8), tmp_path, profile=profiles.parse('3:4'))
   assert 'No trace' in capsys.readouterr().err
   assert len(list((tmp_path / 'profile' / 'train').rglob('*.xplane.pb'))) == 1
+
+
+def test_sigterm_saves_the_step_at_work_and_the_same_call_goes_on(
+  tmp_path, monkeypatch
+):
+  watch = stopping.Watch()
+  monkeypatch.setattr(stopping, 'sigterm', watch)
+  program = counting()
+
+  def batches(start):
+    for number in range(start, 100):
+      # It is read after step 3, for step 5.
+      if number == 4:
+        watch._asked.set()
+      yield jnp.float32(number + 1)
+
+  with pytest.raises(stopping.Preempted):
+    run(
+      program._replace(batches=batches),
+      tmp_path,
+      log_every=2,
+      checkpoint_every=0,
+    )
+  folder = tmp_path / 'checkpoints' / 'train'
+  assert [path.name for path in folder.iterdir() if path.name.isdigit()] == [
+    '3'
+  ]
+  monkeypatch.setattr(stopping, 'sigterm', stopping.Watch())
+  opened = []
+  state = run(counting(opened=opened), tmp_path, checkpoint_every=0)
+  assert state['total'] == 21
+  entries = run_log.read_metrics(tmp_path / 'metrics.jsonl')
+  assert [entry['step'] for entry in entries] == [2, 4, 6]
+
+
+def test_sigterm_does_not_save_a_diverged_step(tmp_path, monkeypatch):
+  watch = stopping.Watch()
+  monkeypatch.setattr(stopping, 'sigterm', watch)
+  watch._asked.set()
+  with pytest.raises(FloatingPointError, match='at step 1 of'):
+    run(counting(poison=1.0), tmp_path)
+  assert not list((tmp_path / 'checkpoints' / 'train').glob('[0-9]*'))
+
+
+def test_sigterm_in_the_last_step_ends_too(tmp_path, monkeypatch):
+  """Its evaluation would begin, and be cut off."""
+  watch = stopping.Watch()
+  monkeypatch.setattr(stopping, 'sigterm', watch)
+  wait = loop.checkpoints.Checkpointer.wait
+
+  def late(saver):
+    watch._asked.set()
+    wait(saver)
+
+  monkeypatch.setattr(loop.checkpoints.Checkpointer, 'wait', late)
+  with pytest.raises(stopping.Preempted):
+    run(counting(), tmp_path)
+  assert (tmp_path / 'checkpoints' / 'train' / '6').is_dir()
