@@ -39,7 +39,6 @@ import dataclasses
 import faulthandler
 import importlib.util
 import json
-import multiprocessing
 import os
 import re
 import select
@@ -54,11 +53,11 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from nasfas_jax import progress
+from nasfas_jax import progress, stopping
 
-# The status of a host that another one left alone: EX_TEMPFAIL, as after
-# SIGTERM. A launcher starts the same command again.
-LOST = 75
+# The status of a host that another one left alone. A launcher starts the same
+# command again.
+LOST = stopping.PREEMPTED
 
 _SLURM = (
   'SLURM_JOB_ID',
@@ -266,12 +265,12 @@ def ending_at_once() -> Iterator[None]:
     yield
   except SystemExit as stop:
     if _joined is not None and stop.code:
-      _exit(stop.code)
+      stopping.end(stop.code)
     raise
   except BaseException:
     if _joined is not None:
       traceback.print_exc()
-      _exit(1)
+      stopping.end(1)
     raise
 
 
@@ -425,13 +424,4 @@ def _lost(real: int, said: str, who: str = '') -> None:
     'on all hosts, of this number or another, goes on from there.\n'
   )
   os.write(real, line.encode())
-  _exit(LOST)
-
-
-def _exit(status: int) -> None:
-  for stream in (sys.stdout, sys.stderr):
-    with contextlib.suppress(OSError, ValueError):
-      stream.flush()
-  for child in multiprocessing.active_children():
-    child.kill()
-  os._exit(status)
+  stopping.end(LOST)

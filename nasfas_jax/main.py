@@ -32,6 +32,7 @@ from nasfas_jax import (
   hosts,
   list_protocols,
   predict,
+  profiles,
   progress,
   records,
   run_config,
@@ -118,8 +119,12 @@ WITHOUT_RUN = (
 )
 # They write checkpoints.
 RESUMING = ('search', 'train', 'study')
+# They heed SIGTERM themselves.
+HEEDING = ('demo', 'study')
 # They call `prepare_embedded` once they know that their checkpoint is sound.
 PREPARING = ('evaluate', 'compare')
+# They have steps, which --profile can trace.
+PROFILED = ('search', 'train')
 # What refuses a config before its data are rendered; `PREPARING` do so
 # themselves.
 CHECKS = {
@@ -141,6 +146,12 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder of the run. Default: runs/EXPERIMENT.'
+)
+_PROFILE = flags.DEFINE_string(
+  'profile',
+  '',
+  'Steps to trace into WORKDIR/profile: a number of steps, such as 20, or the '
+  'first and the last one, such as 20:30.',
 )
 _TRACEBACK = flags.DEFINE_bool(
   'traceback', False, 'Show the full traceback of an error.'
@@ -229,8 +240,13 @@ def prepare_embedded(config) -> None:
   render()
 
 
-def run(config, workdir: pathlib.Path) -> None:
+def run(config, workdir: pathlib.Path, profile: str = '') -> None:
   """Runs the experiment of a config.
+
+  Args:
+    config: of the experiment.
+    workdir: folder of its files.
+    profile: steps to trace, see `profiles.parse`; '': none.
 
   Raises:
     ValueError: for a bad config; one line, which says what is allowed.
@@ -248,6 +264,12 @@ def run(config, workdir: pathlib.Path) -> None:
         f'hosts: {", ".join(SHARED)}. --hosts=off runs it in one process.'
       )
     hosts.check_same('--workdir', str(workdir))
+  traced = {'profile': profiles.parse(profile)} if profile else {}
+  if traced and config.experiment not in PROFILED:
+    raise ValueError(
+      f'--profile is given with config.experiment {config.experiment!r}; '
+      f'allowed with: {", ".join(PROFILED)}.'
+    )
   if config.experiment in WITHOUT_RUN:
     if config.experiment == 'audit':
       prepare_embedded(config)
@@ -265,15 +287,17 @@ def run(config, workdir: pathlib.Path) -> None:
     # No protocol chooses the clips of scores. `evaluate` says what is missing.
     names = []
   if names and config.protocol not in protocols.all_protocols():
-    run_family(config, workdir, names)
+    run_family(config, workdir, names, traced)
   else:
     if config.experiment not in PREPARING:
       prepare_embedded(config)
-    EXPERIMENTS[config.experiment](config, workdir)
+    EXPERIMENTS[config.experiment](config, workdir, **traced)
   progress.say(f'Everything is in {workdir}')
 
 
-def run_family(config, workdir: pathlib.Path, names: list[str]) -> None:
+def run_family(
+  config, workdir: pathlib.Path, names: list[str], traced: dict[str, object]
+) -> None:
   """Runs an experiment on every protocol of a family and prints their table.
 
   Training writes one subfolder of `workdir` for each protocol. Evaluation reads
@@ -284,6 +308,7 @@ def run_family(config, workdir: pathlib.Path, names: list[str]) -> None:
     config: of the experiment; config.protocol is the family.
     workdir: parent of the protocols' folders.
     names: the protocols of the family.
+    traced: further arguments of the experiment.
 
   Raises:
     ValueError: for a search or a comparison, or if no protocol has a run.
@@ -308,7 +333,7 @@ def run_family(config, workdir: pathlib.Path, names: list[str]) -> None:
     if config.experiment not in PREPARING:
       prepare_embedded(one)
     folder = family_table.folder(workdir, name)
-    EXPERIMENTS[config.experiment](one, folder)
+    EXPERIMENTS[config.experiment](one, folder, **traced)
     results[name] = family_table.read(folder)
   if not results:
     raise ValueError(
@@ -339,9 +364,15 @@ def main(argv) -> None:
       _HOST_ID.value,
       timeout=_HOST_TIMEOUT.value,
     )
+    if config.experiment not in HEEDING:
+      # After the start of the hosts, which also heed SIGTERM.
+      stopping.sigterm.start(
+        f'Stopped by SIGTERM. {going_on(config, workdir)}',
+        chain=jax.distributed.is_initialized(),
+      )
     check_devices()
     keep_compiled_programs(_CACHE.value)
-    run(config, workdir)
+    run(config, workdir, _PROFILE.value)
     hosts.finish()
   except (ValueError, OSError, FloatingPointError) as error:
     hosts.check_loss(error)
@@ -353,6 +384,10 @@ def main(argv) -> None:
       raise
     print(f'\nStopped. {going_on(config, workdir)}', file=sys.stderr)
     raise SystemExit(stopping.STATUS) from None
+  except stopping.Preempted:
+    hosts.finish()
+    print(f'\nStopped by SIGTERM. {going_on(config, workdir)}', file=sys.stderr)
+    raise SystemExit(stopping.PREEMPTED) from None
   except Exception as error:
     # A bug: the line also gives the exception's type and asks for a report.
     hosts.check_loss(error)
