@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 
 import pytest
 from conftest import NASTY, ROOT
@@ -245,26 +246,29 @@ def test_a_dry_run_prints_every_command_and_calls_nothing(machine):
 
 def test_a_second_start_on_a_host_runs_once(machine):
   """tpu_vm.sh --detach, as after a lost connection."""
-  machine.script(
-    machine.home / 'nasfas_venv/bin/python',
-    PYTHON.replace("print('step 7')", 'import time; time.sleep(0.6)'),
-  )
-  machine.script(machine.home / 'nasfas_venv/bin/nasfas_ready', '')
+  waiting = """
+import time
+while not (fake / 'go').exists():
+  time.sleep(0.05)
+"""
+  venv = machine.home / 'nasfas_venv/bin'
+  machine.script(venv / 'python', PYTHON.replace("print('step 7')", waiting))
+  machine.script(venv / 'nasfas_ready', '')
   machine.write(plan='[0]')
-  source = machine.cwd / 'launch'
-  source.mkdir()
-  shutil.copy(ROOT / 'launch/tpu_vm.sh', source)
-  start = f'bash {source}/tpu_vm.sh'
-  machine.script(
-    machine.bin / 'both',
-    'import os, sys\n'
-    f'sys.exit(os.system("{start} --detach a; {start} --detach a; '
-    f'{start} --status; sleep 1; {start} --status"))',
-  )
-  done = subprocess.run(
-    [machine.bin / 'both'], env=machine.env, capture_output=True, text=True
-  )
-  first, last = done.stdout.splitlines()
-  assert first.startswith('nasfas-status: running')
-  assert last == 'nasfas-status: 0'
+  script = machine.cwd / 'launch/tpu_vm.sh'
+  script.parent.mkdir()
+  shutil.copy(ROOT / 'launch/tpu_vm.sh', script)
+
+  def call(*args):
+    command = ['bash', str(script), *args]
+    return subprocess.check_output(command, env=machine.env, text=True)
+
+  call('--detach', 'a')
+  call('--detach', 'a')
+  assert call('--status').startswith('nasfas-status: running')
+  machine.write(go='')
+  deadline = time.monotonic() + 20
+  while (said := call('--status')).startswith('nasfas-status: running'):
+    assert time.monotonic() < deadline
+  assert said == 'nasfas-status: 0\n'
   assert len(runs(machine)) == 1
