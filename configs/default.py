@@ -31,6 +31,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.genotype = ''
   # The workdir of the training run to evaluate.
   config.checkpoint = ''
+  # Evaluate it with the batch statistics that --config=calibrate has adapted.
+  config.adapted = False
   # Or a CSV file of scores to evaluate, of any system.
   config.scores = ''
 

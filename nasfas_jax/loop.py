@@ -2,8 +2,12 @@
 
 An experiment hands it a `Program`. The loop knows nothing about networks or
 faces.
+
+The loop works ahead of the devices. It hands them the next `AHEAD` batches and
+as many steps without waiting for a result; only what is logged is read back.
 """
 
+import collections
 import math
 import pathlib
 import time
@@ -11,12 +15,18 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+from jax.experimental import multihost_utils
 
-from nasfas_jax import checkpoints, progress, run_log
+from nasfas_jax import checkpoints, profiles, progress, run_log, stopping
 
 PyTree = Any
 Scalars = Mapping[str, jax.Array]
 Step = Callable[[PyTree, PyTree], tuple[PyTree, Scalars]]
+
+
+# Batches that wait on the devices, and steps that are handed to them, before
+# a result is waited for. Two hide the reading of a batch; more take memory.
+AHEAD = 2
 
 
 class Observed(NamedTuple):
@@ -57,20 +67,51 @@ class Program(NamedTuple):
   observe: Callable[[PyTree, Scalars, int], Observed]
 
 
+class _Feed:
+  """The next batches of an iterator, read before their step."""
+
+  def __init__(self, batches: Iterator[PyTree], total: int):
+    """Reads the first ones; never more than `total`."""
+    self._batches = batches
+    self._left = total
+    self._waiting = collections.deque()
+    self.fill()
+
+  def fill(self) -> None:
+    """Reads until `AHEAD` batches wait, or none is left."""
+    while self._left and len(self._waiting) < AHEAD:
+      self._waiting.append(next(self._batches))
+      self._left -= 1
+
+  @property
+  def first(self) -> PyTree:
+    """The batch that `take` gives next."""
+    return self._waiting[0]
+
+  def take(self) -> PyTree:
+    """The next batch, which is then no longer held here."""
+    return self._waiting.popleft()
+
+
 def run(
   program: Program,
   workdir: pathlib.Path,
   *,
   log_every: int,
   checkpoint_every: int,
+  profile: profiles.Steps | None = None,
 ) -> PyTree:
   """Runs a program to its end, starting from its newest checkpoint.
+
+  SIGTERM ends it after the step that is at work, which is saved. With several
+  processes all of them save the same step, whichever got the signal.
 
   Args:
     program: see `Program`.
     workdir: receives checkpoints/NAME, metrics.jsonl and tensorboard/NAME.
     log_every: steps between lines of metrics.jsonl.
     checkpoint_every: steps between checkpoints; 0 saves only the last step.
+    profile: steps to trace into workdir/profile/NAME; None: none.
 
   Returns:
     The final state.
@@ -78,6 +119,7 @@ def run(
   Raises:
     FloatingPointError: if a logged number is not finite. Nothing is then saved.
     ValueError: if the newest checkpoint does not match the state.
+    stopping.Preempted: after SIGTERM.
   """
   last = program.num_steps
   folder = checkpoints.folder(workdir, program.name)
@@ -87,20 +129,28 @@ def run(
       return state
     batches = program.batches(start)
     try:
-      batch = next(batches)
+      feed = _Feed(batches, last - start)
       with progress.stage(f'Compiling: {program.title.lower()}'):
-        step = program.compile(state, batch)
+        step = program.compile(state, feed.first)
       began = time.monotonic()
+      unfinished = collections.deque()
       with (
+        stopping.sigterm.saving(),
         run_log.MetricWriter(workdir, program.name, start) as writer,
         progress.bar(program.title, last, start) as bar,
+        profiles.Tracer(profile, workdir, program.name, start, last) as tracer,
       ):
         for done in range(start + 1, last + 1):
-          state, scalars = step(state, batch)
-          if done < last:
-            batch = next(batches)
+          with tracer.step(done):
+            state, scalars = step(state, feed.take())
+            feed.fill()
+            unfinished.append(scalars)
+            if len(unfinished) > AHEAD:
+              jax.block_until_ready(unfinished.popleft())
+          tracer.end_step(done, scalars)
+          stops = _preempted(done)
           logs = done % log_every == 0 or done == last
-          saves = checkpoints.save_due(done, checkpoint_every, last)
+          saves = stops or checkpoints.save_due(done, checkpoint_every, last)
           if logs or saves:
             # Check before saving: a resume could not recover from a checkpoint
             # of a diverged run.
@@ -113,9 +163,29 @@ def run(
             writer.write_speed(done, (done - start) / seconds)
           if saves:
             saver.save(done, state)
+          if stops:
+            break
+        # What is being saved is not lost to a SIGTERM either.
+        saver.wait()
+        if stops:
+          raise stopping.Preempted
     finally:
       batches.close()
   return state
+
+
+def read(scalars: Scalars) -> dict[str, float]:
+  """The scalars of a step on the host, in one transfer."""
+  return {k: float(v) for k, v in jax.device_get(dict(scalars)).items()}
+
+
+def _preempted(done: int) -> bool:
+  """Whether to save this step and stop; the same on all hosts."""
+  if jax.process_count() == 1:
+    return stopping.sigterm.asked
+  # JAX tells the other hosts of a SIGTERM, and finds a step that none of them
+  # has passed. Orbax asks with the same number at every save.
+  return multihost_utils.reached_preemption_sync_point(done)
 
 
 def _short(numbers: Mapping[str, float]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from nasfas_jax import (
   evaluate,
   loop,
   models,
+  profiles,
   progress,
   run_log,
   settings,
@@ -29,10 +30,19 @@ from nasfas_jax.states import TrainState
 MODELS = ('genotype', *models.NETWORKS)
 
 
-def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def train(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  profile: profiles.Steps | None = None,
+) -> None:
   """Trains config.model on config.protocol, evaluates it and writes the report.
 
   The same call with the same workdir resumes a run that was killed.
+
+  Args:
+    config: of the run.
+    workdir: folder of its files.
+    profile: steps to trace, see `loop.run`.
 
   Raises:
     ValueError: for an invalid config; names the field.
@@ -52,7 +62,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     progress.say(line)
   if config.model == 'genotype':
     chosen.save(workdir / 'genotype.json')
-  fit_and_judge(config, workdir, selection, chosen)
+  fit_and_judge(config, workdir, selection, chosen, profile)
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -105,11 +115,12 @@ def fit_and_judge(
   workdir: pathlib.Path,
   selection: protocols.Selection,
   chosen: str | genotypes.Genotype,
+  profile: profiles.Steps | None = None,
 ) -> None:
   """Trains on the selection's train set, evaluates, and writes the report."""
   mesh = sharding.make_mesh()
   model = settings.network(config, chosen)
-  state = fit(config, workdir, model, selection, mesh)
+  state = fit(config, workdir, model, selection, mesh, profile)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   trained = evaluate.Trained(variables, int(state.step), config.protocol)
   evaluate.judge(config, workdir, model, trained, selection, mesh)
@@ -122,6 +133,7 @@ def fit(
   model: nn.Module,
   selection: protocols.Selection,
   mesh: Mesh,
+  profile: profiles.Steps | None = None,
 ) -> TrainState:
   """Trains for config.train.num_steps; resumes from the newest checkpoint."""
   domain_field = protocols.get_protocol(config.protocol).domain_field
@@ -164,7 +176,7 @@ def fit(
 
   def observe(state, scalars, done):
     del state
-    numbers = {name: float(value) for name, value in scalars.items()}
+    numbers = loop.read(scalars)
     rate = float(descent.rate()(done - 1))
     return loop.Observed({**numbers, 'learning_rate': rate})
 
@@ -181,6 +193,7 @@ def fit(
     workdir,
     log_every=config.log_every,
     checkpoint_every=config.checkpoint_every,
+    profile=profile,
   )
 
 

@@ -168,7 +168,7 @@ def evolutionary_search(
 
   def observe(state, scalars, step):
     del state
-    numbers = {name: float(value) for name, value in scalars.items()}
+    numbers = loop.read(scalars)
     return loop.Observed({**numbers, 'learning_rate': float(rate(step - 1))})
 
   def derive(state):

@@ -157,7 +157,7 @@ def observe(
   rate = settings.weights.rate()
 
   def of_step(state, scalars, step):
-    numbers = {name: float(value) for name, value in scalars.items()}
+    numbers = loop.read(scalars)
     numbers['learning_rate'] = float(rate(step - 1))
     tempered = architecture.temper(state.arch, model.temperature)
     numbers['alpha_entropy'] = float(architecture.alpha_entropy(tempered))
