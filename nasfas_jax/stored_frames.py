@@ -7,10 +7,10 @@ Frames of new records are 'planes' files, one file a frame:
   B - G, uint8 [3, H, W], in which each row is the difference to the row above.
   All differences are modulo 256.
 
-Neighbours are alike and so are colours: the differences are small numbers,
-which Zstandard packs tighter than PNG packs its own, and unpacks faster. Undoing
-them is a few additions of whole rows. Records of earlier versions hold PNG
-files; they are read as before.
+Neighbours are alike and so are colours: the differences are small numbers, and
+small files. To undo them takes a few additions of whole rows (figures are in
+benchmarks/README.md). Records of earlier versions hold PNG files; they are read
+as before.
 
 Data may be damaged or hostile: sizes are checked before anything is allocated.
 """
@@ -50,7 +50,7 @@ def encode(frame: np.ndarray) -> bytes:
     )
   height, width, _ = frame.shape
   _check_sides(height, width)
-  planes = np.ascontiguousarray(frame.transpose(2, 0, 1))
+  planes = np.array(frame.transpose(2, 0, 1), order='C')
   planes[0::2] -= planes[1]
   planes[:, 1:] -= planes[:, :-1].copy()
   packer = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)

@@ -1,6 +1,11 @@
-"""Random access to the records of selected clips."""
+"""Random access to the records of selected clips, with a cache in memory.
+
+Decoding the frames is half of a training clip's cost, and training sees each
+clip many times. So decoded clips stay in memory, up to a limit.
+"""
 
 import pathlib
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,82 +15,111 @@ from nasfas_jax import stored_frames
 from nasfas_jax.data.index import Row
 
 
+class Room:
+  """The bytes that a cache may hold; safe to share between threads.
+
+  Picklable: the copy starts empty.
+  """
+
+  def __init__(self, size: int):
+    """size: the limit in bytes."""
+    self._size = size
+    self._left = size
+    self._lock = threading.Lock()
+
+  def __reduce__(self):
+    # Another process starts with an empty cache.
+    return Room, (self._size,)
+
+  def take(self, size: int) -> bool:
+    """Reserves `size` bytes (frees them if negative); False if too many."""
+    with self._lock:
+      if size > self._left:
+        return False
+      self._left -= size
+      return True
+
+
 class Frames(Sequence):
   """The frames of a clip: uint8 RGB [H, W, 3], decoded on access."""
 
-  def __init__(self, files: Sequence[bytes], name: str = ''):
+  def __init__(
+    self, files: Sequence[bytes], room: Room | None = None, name: str = ''
+  ):
     """Keeps the files; decodes nothing yet.
 
     Args:
       files: of the frames, see `stored_frames`.
+      room: for decoded frames, beyond the bytes of their files, which are
+        already counted. A frame that finds no room is decoded at every access.
       name: of the clip, for messages.
     """
-    self._files = list(files)
+    # Each entry is a file or, once decoded, its picture.
+    self._frames = list(files)
+    self._room = room or Room(0)
     self._name = name
 
   def __len__(self) -> int:
-    return len(self._files)
+    return len(self._frames)
 
   def __getitem__(self, i: int) -> np.ndarray:
     """Frame i; see `take`."""
     return self.take([i])[0]
 
-  def take(self, places: Sequence[int]) -> np.ndarray:
+  def take(self, places: Sequence[int]) -> list[np.ndarray]:
     """Some frames at once, which costs less than one by one.
 
     Args:
-      places: K places of frames, in any order; one that comes again is decoded
-        once.
-
-    Returns:
-      uint8 [K, H, W, 3].
+      places: of the frames, in any order.
 
     Raises:
-      IndexError: for a place that is not there.
       ValueError: if a file cannot be decoded; names the clip.
     """
-    chosen = sorted(set(places))
-    try:
-      frames = stored_frames.decode([self._files[i] for i in chosen])
-    except ValueError as error:
-      raise ValueError(
-        f'Clip {self._name!r}, frames {_span(chosen)}: {error}'
-      ) from error
-    if chosen == list(places):
-      return frames
-    return frames[[chosen.index(i) for i in places]]
-
-
-def _span(places: Sequence[int]) -> str:
-  """Such as '0' or '2 to 9'."""
-  first, last = places[0], places[-1]
-  return str(first) if first == last else f'{first} to {last}'
+    found = {int(i): self._frames[i] for i in places}
+    files = {i: data for i, data in found.items() if isinstance(data, bytes)}
+    if files:
+      try:
+        pictures = stored_frames.decode(list(files.values()))
+      except ValueError as error:
+        raise ValueError(f'Clip {self._name!r}: {error}') from error
+      # Read-only, since it may be handed out again.
+      pictures.setflags(write=False)
+      for (i, data), picture in zip(files.items(), pictures, strict=True):
+        found[i] = picture
+        if self._room.take(picture.nbytes - len(data)):
+          self._frames[i] = picture
+    return [found[int(i)] for i in places]
 
 
 class ClipSource:
   """Random access to the records of selected clips.
 
-  Picklable. Each process opens the shards at its first access. Nothing is kept:
-  clips are read and decoded again faster than a step takes them.
+  Picklable. Each process opens the shards at its first access and has a cache
+  of its own.
   """
 
-  def __init__(self, rows: Sequence[Row]):
+  def __init__(self, rows: Sequence[Row], cache_bytes: int = 0):
     """Keeps the places of the records; reads nothing yet.
 
     Args:
       rows: of the index; clip i is that of rows[i].
+      cache_bytes: limit of the cache. The clips that are read first stay, and
+        none is evicted: an epoch reads every clip once, so no other choice
+        would give more hits.
     """
     self._places = [
       (row['folder'], row['tfds_split'], row['position']) for row in rows
     ]
     self._clip_ids = [row['clip_id'] for row in rows]
     self._sources = {}
+    self._room = Room(cache_bytes)
+    self._kept = {}
 
   def __len__(self) -> int:
     return len(self._places)
 
   def __getstate__(self):
-    return {**self.__dict__, '_sources': {}}
+    return {**self.__dict__, '_sources': {}, '_kept': {}}
 
   def __getitem__(self, i: int) -> dict[str, object]:
     """The record of clip i, with `frames` as `Frames` and `index` = i.
@@ -94,12 +128,22 @@ class ClipSource:
       ValueError: if the shards are damaged or do not match the index; names
         folder and clip.
     """
+    if i in self._kept:
+      return self._kept[i]
     record = self._read(i)
-    return {
+    files = record['frames']
+    size = sum(map(len, files)) + record['depth'].nbytes
+    kept = self._room.take(size)
+    record = {
       **record,
       'index': i,
-      'frames': Frames(record['frames'], name=self._clip_ids[i]),
+      'frames': Frames(
+        files, self._room if kept else None, name=self._clip_ids[i]
+      ),
     }
+    if kept:
+      self._kept[i] = record
+    return record
 
   def _read(self, i: int) -> dict[str, object]:
     folder, split, position = self._places[i]
