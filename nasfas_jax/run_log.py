@@ -30,6 +30,8 @@ _FREE_FIELDS = (
   'data.cache_mib',
   'data.data_dir',
   'checkpoint_every',
+  # Without a step to skip it changes nothing; with one there is no result.
+  'max_skipped_steps',
 )
 
 
@@ -382,3 +384,17 @@ def read_metrics(path: pathlib.Path) -> list[dict]:
       ) from error
     entries.append(entry)
   return entries
+
+
+def skipped_steps(workdir: pathlib.Path) -> dict[str, dict[str, int]]:
+  """The skipped steps of each phase, as results.json has them; {} if unknown.
+
+  They are in metrics.jsonl where config.max_skipped_steps is not 0.
+  """
+  entries = read_metrics(workdir / 'metrics.jsonl')
+  counts = {
+    entry['phase']: entry['skipped_steps']
+    for entry in entries
+    if 'skipped_steps' in entry
+  }
+  return {'skipped_steps': counts} if counts else {}

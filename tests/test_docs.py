@@ -99,6 +99,14 @@ def test_every_run_that_a_page_reads_is_made_on_it_or_in_the_readme():
     ),
     ('bash launch/gpu_vm.sh --config=search', 'no .launch/gpu_vm.sh'),
     (
+      'bash launch/local.sh -n 2 -- --config=search:papr',
+      "Unknown variant 'papr'",
+    ),
+    (
+      'bash launch/slurm.sh --tiem=9 -- --config=search',
+      'launch/slurm.sh has no option --tiem',
+    ),
+    (
       'python -m nasfas_datasets.prepare --dataset=oulu_npu --worker=8',
       "Unknown command line flag 'worker'",
     ),
