@@ -32,6 +32,9 @@ ATTACK_TYPES = (
   'partial_paper',
   'partial_funnyeye',
   'partial_paperglasses',
+  # Not held before a camera: files that were altered.
+  'adversarial',
+  'digital',
 )
 
 SPLITS = ('train', 'dev', 'test')
