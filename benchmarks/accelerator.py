@@ -90,9 +90,7 @@ def sections(size: str) -> list[Section]:
     'matrix rate', OURS, {'kind': 'matrix rate', 'side': clips['side']}
   )
   return [
-    Section(
-      'matrix rate', OURS, {'kind': 'matrix rate', 'side': clips['side']}
-    ),
+    matrix_rate,
     ours('training', large, fast),
     ours('inference', large, fast),
     ours('search', searched, fast),

@@ -37,7 +37,8 @@ class Server:
       env=environ,
     )
     self._answers = queue.SimpleQueue()
-    threading.Thread(target=self._read, daemon=True).start()
+    self._reader = threading.Thread(target=self._read, daemon=True)
+    self._reader.start()
 
   def _read(self):
     for line in self._process.stdout:
@@ -50,6 +51,8 @@ class Server:
   def __exit__(self, *_):
     self._process.kill()
     self._process.wait()
+    self._reader.join()
+    self._process.stdout.close()
     with contextlib.suppress(BrokenPipeError):
       self._process.stdin.close()
     self._log.close()
