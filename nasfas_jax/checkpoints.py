@@ -127,6 +127,17 @@ class Checkpointer:
     except Exception as error:
       raise self._not_written(error) from error
 
+  def wait(self) -> None:
+    """Waits until what `save` began is on the disk.
+
+    Raises:
+      OSError: if it could not be written.
+    """
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:
+      raise self._not_written(error) from error
+
   def restore_or(self, state: State) -> tuple[State, int]:
     """Restores the newest good checkpoint; returns `state` if there is none.
 

@@ -29,8 +29,10 @@ from nasfas_jax import (
   compare_runs,
   demo,
   evaluate,
+  hosts,
   list_protocols,
   predict,
+  profiles,
   progress,
   records,
   run_config,
@@ -117,8 +119,12 @@ WITHOUT_RUN = (
 )
 # They write checkpoints.
 RESUMING = ('search', 'train', 'study')
+# They heed SIGTERM themselves.
+HEEDING = ('demo', 'study')
 # They call `prepare_embedded` once they know that their checkpoint is sound.
 PREPARING = ('evaluate', 'compare')
+# They have steps, which --profile can trace.
+PROFILED = ('search', 'train')
 # What refuses a config before its data are rendered; `PREPARING` do so
 # themselves.
 CHECKS = {
@@ -139,6 +145,12 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder of the run. Default: runs/EXPERIMENT.'
 )
+_PROFILE = flags.DEFINE_string(
+  'profile',
+  '',
+  'Steps to trace into WORKDIR/profile: a number of steps, such as 20, or the '
+  'first and the last one, such as 20:30.',
+)
 _TRACEBACK = flags.DEFINE_bool(
   'traceback', False, 'Show the full traceback of an error.'
 )
@@ -146,6 +158,24 @@ _CACHE = flags.DEFINE_string(
   'compilation_cache',
   '~/.cache/nasfas_jax/xla',
   "Folder of XLA's persistent compilation cache. '' turns it off.",
+)
+_HOSTS = flags.DEFINE_string(
+  'hosts',
+  'auto',
+  'Processes of the run: auto (as Slurm, Kubernetes or Cloud TPU say, else '
+  'one), off (one), or NAME:PORT of host 0.',
+)
+_NUM_HOSTS = flags.DEFINE_integer(
+  'num_hosts', None, 'Number of processes, with --hosts=NAME:PORT.'
+)
+_HOST_ID = flags.DEFINE_integer(
+  'host_id', None, 'Number of this process, from 0, with --hosts=NAME:PORT.'
+)
+_HOST_TIMEOUT = flags.DEFINE_integer(
+  'host_timeout',
+  60,
+  'Seconds after which the others give up a host that is silent.',
+  lower_bound=1,
 )
 
 
@@ -201,8 +231,13 @@ def prepare_embedded(config) -> None:
     )
 
 
-def run(config, workdir: pathlib.Path) -> None:
+def run(config, workdir: pathlib.Path, profile: str = '') -> None:
   """Runs the experiment of a config.
+
+  Args:
+    config: of the experiment.
+    workdir: folder of its files.
+    profile: steps to trace, see `profiles.parse`; '': none.
 
   Raises:
     ValueError: for a bad config; one line, which says what is allowed.
@@ -213,6 +248,12 @@ def run(config, workdir: pathlib.Path) -> None:
       f'{", ".join(EXPERIMENTS)}.'
     )
   run_config.check_fields(config)
+  traced = {'profile': profiles.parse(profile)} if profile else {}
+  if traced and config.experiment not in PROFILED:
+    raise ValueError(
+      f'--profile is given with config.experiment {config.experiment!r}; '
+      f'allowed with: {", ".join(PROFILED)}.'
+    )
   if config.experiment in WITHOUT_RUN:
     if config.experiment == 'audit':
       prepare_embedded(config)
@@ -230,15 +271,17 @@ def run(config, workdir: pathlib.Path) -> None:
     # No protocol chooses the clips of scores. `evaluate` says what is missing.
     names = []
   if names and config.protocol not in protocols.all_protocols():
-    run_family(config, workdir, names)
+    run_family(config, workdir, names, traced)
   else:
     if config.experiment not in PREPARING:
       prepare_embedded(config)
-    EXPERIMENTS[config.experiment](config, workdir)
+    EXPERIMENTS[config.experiment](config, workdir, **traced)
   progress.say(f'Everything is in {workdir}')
 
 
-def run_family(config, workdir: pathlib.Path, names: list[str]) -> None:
+def run_family(
+  config, workdir: pathlib.Path, names: list[str], traced: dict[str, object]
+) -> None:
   """Runs an experiment on every protocol of a family and prints their table.
 
   Training writes one subfolder of `workdir` for each protocol. Evaluation reads
@@ -249,6 +292,7 @@ def run_family(config, workdir: pathlib.Path, names: list[str]) -> None:
     config: of the experiment; config.protocol is the family.
     workdir: parent of the protocols' folders.
     names: the protocols of the family.
+    traced: further arguments of the experiment.
 
   Raises:
     ValueError: for a search or a comparison, or if no protocol has a run.
@@ -273,7 +317,7 @@ def run_family(config, workdir: pathlib.Path, names: list[str]) -> None:
     if config.experiment not in PREPARING:
       prepare_embedded(one)
     folder = family_table.folder(workdir, name)
-    EXPERIMENTS[config.experiment](one, folder)
+    EXPERIMENTS[config.experiment](one, folder, **traced)
     results[name] = family_table.read(folder)
   if not results:
     raise ValueError(
@@ -297,10 +341,24 @@ def main(argv) -> None:
   xla_options.prefer_own_convolutions()
   config = _CONFIG.value
   workdir = pathlib.Path(_WORKDIR.value or default_workdir(config))
+
+  def stopped():
+    return f'\nStopped by SIGTERM. {going_on(config, workdir)}'
+
   try:
+    hosts.start(
+      _HOSTS.value,
+      _NUM_HOSTS.value,
+      _HOST_ID.value,
+      timeout=_HOST_TIMEOUT.value,
+    )
+    if config.experiment not in HEEDING:
+      # After the start of jax.distributed, which has a handler too.
+      chain = jax.distributed.is_initialized()
+      stopping.sigterm.start(stopped, chain=chain)
     check_devices()
     keep_compiled_programs(_CACHE.value)
-    run(config, workdir)
+    run(config, workdir, _PROFILE.value)
   except (ValueError, OSError, FloatingPointError) as error:
     if _TRACEBACK.value:
       raise
@@ -310,6 +368,9 @@ def main(argv) -> None:
       raise
     print(f'\nStopped. {going_on(config, workdir)}', file=sys.stderr)
     raise SystemExit(stopping.STATUS) from None
+  except stopping.Preempted:
+    print(stopped(), file=sys.stderr)
+    raise SystemExit(stopping.PREEMPTED) from None
   except Exception as error:
     # A bug: the line also gives the exception's type and asks for a report.
     if _TRACEBACK.value:

@@ -17,6 +17,7 @@ import ml_collections
 from nasfas_jax import (
   config_checks,
   loop,
+  profiles,
   progress,
   run_log,
   settings,
@@ -33,10 +34,19 @@ from nasfas_jax.searchers import (
 from nasfas_jax.searchers.supernet_program import Search
 
 
-def search(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def search(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  profile: profiles.Steps | None = None,
+) -> None:
   """Searches, writes genotype.json, then trains and evaluates the network.
 
   The same call with the same workdir resumes a run that was killed.
+
+  Args:
+    config: of the run.
+    workdir: folder of its files.
+    profile: steps of the search and of the training to trace, see `loop.run`.
 
   Raises:
     ValueError: for an invalid config; names the field.
@@ -45,14 +55,15 @@ def search(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """
   check(config)
   selection = settings.selection(config)
-  genotype = obtain_genotype(config, workdir, selection)
-  train.fit_and_judge(config, workdir, selection, genotype)
+  genotype = obtain_genotype(config, workdir, selection, profile)
+  train.fit_and_judge(config, workdir, selection, genotype, profile)
 
 
 def obtain_genotype(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
   selection: protocols.Selection,
+  profile: profiles.Steps | None = None,
 ) -> genotypes.Genotype:
   """Starts or resumes the run; searches unless genotype.json is there.
 
@@ -69,7 +80,7 @@ def obtain_genotype(
   if finished:
     genotype = genotypes.load(path)
   else:
-    genotype = find(config, workdir, found, selection)
+    genotype = find(config, workdir, found, selection, profile)
     genotype.save(path)
   progress.say(f'Genotype: {path}')
   return genotype
@@ -213,6 +224,7 @@ def find(
   workdir: pathlib.Path,
   found: Search | None,
   selection: protocols.Selection,
+  profile: profiles.Steps | None = None,
 ) -> genotypes.Genotype:
   """Runs a search and derives its genotype; draws one if `found` is None."""
   if found is None:
@@ -223,6 +235,8 @@ def find(
       workdir,
       log_every=config.log_every,
       checkpoint_every=config.checkpoint_every,
+      max_skipped=config.max_skipped_steps,
+      profile=profile,
     )
     genotype = found.derive(state)
   return dataclasses.replace(

@@ -1,22 +1,42 @@
-"""Ctrl-C ends a process in one line, from its first import to its end."""
+"""How a process stops: Ctrl-C and SIGTERM, from the first import to the end.
+
+Ctrl-C ends it in one line. SIGTERM is what a machine sends that is about to be
+taken away: what is at work is saved, and the status asks for another start.
+"""
 
 import contextlib
+import faulthandler
+import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 # Status of a process that Ctrl-C stopped, as of a shell's command.
 STATUS = 128 + signal.SIGINT
+# Status of a process that SIGTERM stopped, EX_TEMPFAIL: "try again later". A
+# launcher starts the same command again.
+PREEMPTED = 75
+
+
+class Preempted(BaseException):  # noqa: N818
+  """SIGTERM came, and what was at work has been saved.
+
+  As a KeyboardInterrupt, no handler of errors takes it for one.
+  """
 
 
 def quiet_imports() -> None:
-  """Lets Ctrl-C end the process without a traceback; call it before imports.
+  """Lets Ctrl-C and SIGTERM end the process in order; call it before imports.
 
-  Where Ctrl-C is ignored or handled, that stays so.
+  Where they are ignored or handled, that stays so.
   """
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+  if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    # Nothing has begun that could be lost.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(PREEMPTED))
 
 
 @contextlib.contextmanager
@@ -36,7 +56,99 @@ def ending_at_once() -> Iterator[None]:
   except SystemExit as stop:
     if stop.code != STATUS:
       raise
-    for stream in (sys.stdout, sys.stderr):
-      with contextlib.suppress(OSError):
-        stream.flush()
-    os._exit(STATUS)
+    _end(STATUS)
+
+
+def _end(status: int) -> None:
+  for stream in (sys.stdout, sys.stderr):
+    with contextlib.suppress(OSError, ValueError):
+      stream.flush()
+  # Their parent's end would not end them.
+  for child in multiprocessing.active_children():
+    child.kill()
+  os._exit(status)
+
+
+def _hold_sigterm(how: int) -> None:
+  signal.pthread_sigmask(how, [signal.SIGTERM])
+
+
+def _forget_in_child() -> None:
+  """A child has the pipe too, and its SIGTERM is not that of its parent."""
+  faulthandler.unregister(signal.SIGTERM)
+  _hold_sigterm(signal.SIG_UNBLOCK)
+
+
+class Watch:
+  """Heeds SIGTERM, also while the main thread is in C code, such as XLA's.
+
+  A Python handler would run only when that returns, after minutes of
+  compiling. So the handler of faulthandler, which is C code, writes to a pipe,
+  and a thread waits there. Outside `saving` it ends the process at once:
+  nothing is lost then that a checkpoint does not have.
+  """
+
+  def __init__(self):
+    self._asked = threading.Event()
+    self._lock = threading.Lock()
+    self._saving = False
+    self._line = None
+
+  def start(self, line: Callable[[], str], *, chain: bool = False) -> None:
+    """Begins to watch; a second call changes nothing but the line.
+
+    Args:
+      line: gives what to print at the end, on stderr.
+      chain: call the handler of C code that was there before too, such as that
+        of jax.distributed, which tells the other hosts.
+    """
+    watching, self._line = self._line is not None, line
+    if watching or not hasattr(faulthandler, 'register'):  # On Windows.
+      return
+    reading, writing = os.pipe()
+    # A handler must not wait, however many signals come.
+    os.set_blocking(writing, False)
+    faulthandler.register(
+      signal.SIGTERM, writing, all_threads=False, chain=chain
+    )
+    os.register_at_fork(
+      before=lambda: _hold_sigterm(signal.SIG_BLOCK),
+      after_in_parent=lambda: _hold_sigterm(signal.SIG_UNBLOCK),
+      after_in_child=_forget_in_child,
+    )
+    threading.Thread(target=self._wait, args=(reading,), daemon=True).start()
+
+  @property
+  def asked(self) -> bool:
+    """Whether SIGTERM came while `saving`."""
+    return self._asked.is_set()
+
+  @contextlib.contextmanager
+  def saving(self) -> Iterator[None]:
+    """Leaves SIGTERM to the block, which looks at `asked` and saves.
+
+    Raises:
+      Preempted: at the end of the block, if SIGTERM came.
+    """
+    with self._lock:
+      self._saving = True
+    try:
+      yield
+    finally:
+      with self._lock:
+        self._saving = False
+    if self.asked:
+      raise Preempted
+
+  def _wait(self, reading: int) -> None:
+    os.read(reading, 1)
+    with self._lock:
+      self._asked.set()
+      if self._saving:
+        return
+    print(self._line(), file=sys.stderr)
+    _end(PREEMPTED)
+
+
+# A process has one handler of a signal, so there is one watch.
+sigterm = Watch()

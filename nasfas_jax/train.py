@@ -15,6 +15,7 @@ from nasfas_jax import (
   evaluate,
   loop,
   models,
+  profiles,
   progress,
   run_log,
   settings,
@@ -29,10 +30,19 @@ from nasfas_jax.states import TrainState
 MODELS = ('genotype', *models.NETWORKS)
 
 
-def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def train(
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  profile: profiles.Steps | None = None,
+) -> None:
   """Trains config.model on config.protocol, evaluates it and writes the report.
 
   The same call with the same workdir resumes a run that was killed.
+
+  Args:
+    config: of the run.
+    workdir: folder of its files.
+    profile: steps to trace, see `loop.run`.
 
   Raises:
     ValueError: for an invalid config; names the field.
@@ -52,7 +62,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     progress.say(line)
   if config.model == 'genotype':
     chosen.save(workdir / 'genotype.json')
-  fit_and_judge(config, workdir, selection, chosen)
+  fit_and_judge(config, workdir, selection, chosen, profile)
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -105,14 +115,16 @@ def fit_and_judge(
   workdir: pathlib.Path,
   selection: protocols.Selection,
   chosen: str | genotypes.Genotype,
+  profile: profiles.Steps | None = None,
 ) -> None:
   """Trains on the selection's train set, evaluates, and writes the report."""
   mesh = sharding.make_mesh()
   model = settings.network(config, chosen)
-  state = fit(config, workdir, model, selection, mesh)
+  state = fit(config, workdir, model, selection, mesh, profile)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   trained = evaluate.Trained(variables, int(state.step), config.protocol)
-  evaluate.judge(config, workdir, model, trained, selection, mesh)
+  more = run_log.skipped_steps(workdir)
+  evaluate.judge(config, workdir, model, trained, selection, mesh, more=more)
   progress.say(f'Report: {page.write_report(workdir)}')
 
 
@@ -122,6 +134,7 @@ def fit(
   model: nn.Module,
   selection: protocols.Selection,
   mesh: Mesh,
+  profile: profiles.Steps | None = None,
 ) -> TrainState:
   """Trains for config.train.num_steps; resumes from the newest checkpoint."""
   domain_field = protocols.get_protocol(config.protocol).domain_field
@@ -164,7 +177,7 @@ def fit(
 
   def observe(state, scalars, done):
     del state
-    numbers = {name: float(value) for name, value in scalars.items()}
+    numbers = loop.read(scalars)
     rate = float(descent.rate()(done - 1))
     return loop.Observed({**numbers, 'learning_rate': rate})
 
@@ -177,10 +190,13 @@ def fit(
       compile=lambda state, batch: step.lower(state, batch).compile(),
       batches=batches,
       observe=observe,
+      clips=lambda batch: [(selection.train, batch)],
     ),
     workdir,
     log_every=config.log_every,
     checkpoint_every=config.checkpoint_every,
+    max_skipped=config.max_skipped_steps,
+    profile=profile,
   )
 
 
@@ -205,6 +221,7 @@ def initial_state(
     params=variables['params'],
     batch_stats=variables['batch_stats'],
     opt_state=optimizer.init(variables['params']),
+    skipped=jnp.zeros((), jnp.int32),
   )
 
 
@@ -233,7 +250,7 @@ def train_step(
   updates, opt_state = optimizer.update(
     gradients, state.opt_state, state.params
   )
-  state = TrainState(
+  state = state.replace(
     step=state.step + 1,
     params=optax.apply_updates(state.params, updates),
     batch_stats=batch_stats,

@@ -1,11 +1,14 @@
 """The loop on a program that counts."""
 
+import gzip
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasfas_jax import loop, run_log
+from nasfas_jax import loop, profiles, run_log, stopping
 
 
 def counting(num_steps=6, *, poison=None, opened=None):
@@ -99,3 +102,134 @@ def test_a_divergence_between_logs_is_not_saved(tmp_path):
     for path in (tmp_path / 'checkpoints' / 'train').iterdir()
     if path.name.isdigit()
   ]
+
+
+def test_batches_are_read_ahead_and_none_beyond_the_last_step(tmp_path):
+  opened, seen = [], []
+  program = counting(opened=opened)
+
+  def compile_step(state, batch):
+    step = program.compile(state, batch)
+
+    def watched(state, batch):
+      seen.append((int(batch), opened[0]._next))
+      return step(state, batch)
+
+    return watched
+
+  run(program._replace(compile=compile_step), tmp_path)
+  # The batch of each step, and the newest one that was read before it.
+  assert seen == [(1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 6)]
+
+
+def test_results_are_waited_for_at_most_two_steps_behind(tmp_path, monkeypatch):
+  waited = []
+  block = jax.block_until_ready
+  monkeypatch.setattr(
+    jax,
+    'block_until_ready',
+    lambda tree: waited.append(float(tree['train_loss'])) or block(tree),
+  )
+  run(counting(), tmp_path, log_every=6, checkpoint_every=0)
+  # Of the steps 1 to 4, the losses: 1, 1 + 2, ...
+  assert waited == [1, 3, 6, 10]
+
+
+@pytest.mark.parametrize(
+  ('text', 'start', 'span'),
+  [
+    ('3', 0, (3, 5)),
+    ('3', 100, (103, 105)),
+    ('20:30', 0, (20, 30)),
+    ('20:30', 25, (26, 30)),
+    ('7:7', 0, (7, 7)),
+    ('1000', 0, (3, 1002)),
+  ],
+)
+def test_which_steps_a_text_names(text, start, span):
+  assert profiles.parse(text).span(start) == span
+
+
+@pytest.mark.parametrize(
+  'text', ['0', '1001', '5:4', '0:3', '1:1001', 'x', '3:', ':3', '-1', '1:2:3']
+)
+def test_a_text_that_names_no_steps_is_refused(text):
+  with pytest.raises(ValueError, match=r'--profile is .*allowed: a number of'):
+    profiles.parse(text)
+
+
+def test_a_trace_of_the_wanted_steps_is_written_and_parses(tmp_path, capsys):
+  run(counting(), tmp_path, profile=profiles.parse('3:4'))
+  (path,) = (tmp_path / 'profile' / 'train').rglob('perfetto_trace.json.gz')
+  assert list(path.parent.glob('*.xplane.pb'))
+  with gzip.open(path) as file:
+    events = json.load(file)['traceEvents']
+  marked = [
+    int(event['args']['step_num'])
+    for event in events
+    if event.get('name') == 'step'
+  ]
+  assert sorted(marked) == [3, 4]
+  assert 'Trace of steps 3 to 4' in capsys.readouterr().err
+  # A finished program, and one that begins behind the steps, write none.
+  run(counting(num_steps=8), tmp_path, profile=profiles.parse('3:4'))
+  assert 'No trace' in capsys.readouterr().err
+  assert len(list((tmp_path / 'profile' / 'train').rglob('*.xplane.pb'))) == 1
+
+
+def test_sigterm_saves_the_step_at_work_and_the_same_call_goes_on(
+  tmp_path, monkeypatch
+):
+  watch = stopping.Watch()
+  monkeypatch.setattr(stopping, 'sigterm', watch)
+  program = counting()
+
+  def batches(start):
+    for number in range(start, 100):
+      # It is read after step 3, for step 5.
+      if number == 4:
+        watch._asked.set()
+      yield jnp.float32(number + 1)
+
+  with pytest.raises(stopping.Preempted):
+    run(
+      program._replace(batches=batches),
+      tmp_path,
+      log_every=2,
+      checkpoint_every=0,
+    )
+  folder = tmp_path / 'checkpoints' / 'train'
+  assert [path.name for path in folder.iterdir() if path.name.isdigit()] == [
+    '3'
+  ]
+  monkeypatch.setattr(stopping, 'sigterm', stopping.Watch())
+  opened = []
+  state = run(counting(opened=opened), tmp_path, checkpoint_every=0)
+  assert state['total'] == 21
+  entries = run_log.read_metrics(tmp_path / 'metrics.jsonl')
+  assert [entry['step'] for entry in entries] == [2, 4, 6]
+
+
+def test_sigterm_does_not_save_a_diverged_step(tmp_path, monkeypatch):
+  watch = stopping.Watch()
+  monkeypatch.setattr(stopping, 'sigterm', watch)
+  watch._asked.set()
+  with pytest.raises(FloatingPointError, match='at step 1 of'):
+    run(counting(poison=1.0), tmp_path)
+  assert not list((tmp_path / 'checkpoints' / 'train').glob('[0-9]*'))
+
+
+def test_sigterm_in_the_last_step_ends_too(tmp_path, monkeypatch):
+  """Its evaluation would begin, and be cut off."""
+  watch = stopping.Watch()
+  monkeypatch.setattr(stopping, 'sigterm', watch)
+  wait = loop.checkpoints.Checkpointer.wait
+
+  def late(saver):
+    watch._asked.set()
+    wait(saver)
+
+  monkeypatch.setattr(loop.checkpoints.Checkpointer, 'wait', late)
+  with pytest.raises(stopping.Preempted):
+    run(counting(), tmp_path)
+  assert (tmp_path / 'checkpoints' / 'train' / '6').is_dir()

@@ -12,7 +12,7 @@ from absl.testing import flagsaver
 
 from nasfas_configs import compare as compare_config
 from nasfas_configs import search as search_config
-from nasfas_jax import files, main
+from nasfas_jax import files, main, stopping
 
 # Of ml_collections.
 pytestmark = pytest.mark.filterwarnings(
@@ -244,6 +244,16 @@ def test_a_stop_of_what_writes_no_checkpoint(name, end, monkeypatch):
   status, said = end(f'--config={name}')
   assert status == 130
   assert said == '\nStopped. The same command starts again.\n'
+
+
+def test_sigterm_is_one_line_and_asks_for_another_start(end, monkeypatch):
+  def stop(config, workdir):
+    raise stopping.Preempted
+
+  monkeypatch.setitem(main.EXPERIMENTS, 'predict', stop)
+  status, said = end('--config=predict')
+  assert status == stopping.PREEMPTED
+  assert said == '\nStopped by SIGTERM. The same command starts again.\n'
 
 
 def test_a_device_that_is_not_there_is_one_line(fail, monkeypatch):

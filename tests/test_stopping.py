@@ -1,6 +1,10 @@
-"""Ctrl-C before, in and after the work of a command."""
+"""Ctrl-C and SIGTERM before, in and after the work of a command."""
 
+import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -13,6 +17,7 @@ from nasfas_jax import main, stopping
 def handler():
   """Sets the handler of Ctrl-C for one test; returns what is set."""
   before = signal.getsignal(signal.SIGINT)
+  of_term = signal.getsignal(signal.SIGTERM)
 
   def choose(chosen):
     signal.signal(signal.SIGINT, chosen)
@@ -20,6 +25,7 @@ def handler():
 
   yield choose
   signal.signal(signal.SIGINT, before)
+  signal.signal(signal.SIGTERM, of_term)
 
 
 def test_imports_end_without_a_traceback_and_the_work_with_a_line(handler):
@@ -57,3 +63,95 @@ def test_only_what_resumes_is_said_to_resume(tmp_path):
   assert main.going_on(search, tmp_path / 'nothing') == again
   assert 'resumes from the last checkpoint' in main.going_on(search, tmp_path)
   assert main.going_on(predict_config.get_config(), tmp_path) == again
+
+
+def ended_by_sigterm(source):
+  """Sends SIGTERM once the source prints; returns status, output, seconds."""
+  process = subprocess.Popen(
+    [sys.executable, '-c', f'from nasfas_jax import stopping\n{source}'],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  with process:
+    assert process.stdout.readline() == 'ready\n'
+    process.terminate()
+    began = time.monotonic()
+    try:
+      out, said = process.communicate(timeout=20)
+    finally:
+      process.kill()
+  return process.returncode, out, said, time.monotonic() - began
+
+
+# C code that never looks at signals, as XLA's compiler.
+BUSY = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'a', b'b', 1 << 30)"
+
+
+def test_sigterm_ends_imports_with_the_status_that_launchers_restart():
+  status, _, said, _ = ended_by_sigterm(
+    'stopping.quiet_imports()\n'
+    'import time; print("ready", flush=True); time.sleep(20)'
+  )
+  assert (status, said) == (os.EX_TEMPFAIL, '')
+
+
+def test_sigterm_ends_a_long_compilation_at_once():
+  status, _, said, seconds = ended_by_sigterm(
+    f"""
+stopping.sigterm.start(lambda: 'Stopped.')
+print('ready', flush=True)
+{BUSY}
+"""
+  )
+  assert (status, said) == (stopping.PREEMPTED, 'Stopped.\n')
+  assert seconds < 5
+
+
+def test_sigterm_waits_for_what_is_being_saved():
+  status, out, said, _ = ended_by_sigterm("""
+import time
+stopping.sigterm.start(lambda: 'Stopped.')
+try:
+  with stopping.sigterm.saving():
+    print('ready', flush=True)
+    while not stopping.sigterm.asked:
+      time.sleep(0.01)
+    print('saved')
+except stopping.Preempted:
+  raise SystemExit(7)
+""")
+  assert (status, out, said) == (7, 'saved\n', '')
+
+
+def test_sigterm_of_a_child_does_not_stop_its_parent():
+  status, _, said, _ = ended_by_sigterm("""
+import os, signal, time
+stopping.sigterm.start(lambda: 'Stopped.')
+child = os.fork()
+if not child:
+  time.sleep(20)
+  os._exit(0)
+os.kill(child, signal.SIGTERM)
+assert os.waitpid(child, 0)[1] == signal.SIGTERM
+with stopping.sigterm.saving():
+  print('ready', flush=True)
+  while not stopping.sigterm.asked:
+    time.sleep(0.01)
+""")
+  assert status == 1 and said.endswith('Preempted\n')
+
+
+def test_the_handler_of_jax_is_called_too():
+  """Here another handler in C; that of jax.distributed is one."""
+  status, out, _, _ = ended_by_sigterm("""
+import ctypes, time
+told = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: print('told', flush=True))
+ctypes.CDLL(None).signal(15, told)
+stopping.sigterm.start(lambda: 'Stopped.', chain=True)
+with stopping.sigterm.saving():
+  print('ready', flush=True)
+  while not stopping.sigterm.asked:
+    time.sleep(0.01)
+""")
+  assert out == 'told\n'

@@ -168,7 +168,7 @@ def evolutionary_search(
 
   def observe(state, scalars, step):
     del state
-    numbers = {name: float(value) for name, value in scalars.items()}
+    numbers = loop.read(scalars)
     return loop.Observed({**numbers, 'learning_rate': float(rate(step - 1))})
 
   def derive(state):
@@ -206,6 +206,10 @@ def evolutionary_search(
       compile=compile_step,
       batches=batches,
       observe=observe,
+      clips=lambda batch: [
+        (clips, part)
+        for (clips, _), part in zip(sets, batch['clips'], strict=True)
+      ],
     ),
     derive,
   )

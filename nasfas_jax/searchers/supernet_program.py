@@ -107,6 +107,7 @@ def initial_state(
     arch_opt_state=settings.arch.optimizer().init(arch),
     log_inner_lr=log_inner_lr,
     inner_lr_opt_state=inner_lr_opt_state,
+    skipped=jnp.zeros((), jnp.int32),
   )
 
 
@@ -157,7 +158,7 @@ def observe(
   rate = settings.weights.rate()
 
   def of_step(state, scalars, step):
-    numbers = {name: float(value) for name, value in scalars.items()}
+    numbers = loop.read(scalars)
     numbers['learning_rate'] = float(rate(step - 1))
     tempered = architecture.temper(state.arch, model.temperature)
     numbers['alpha_entropy'] = float(architecture.alpha_entropy(tempered))

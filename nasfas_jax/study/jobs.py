@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 
-from nasfas_jax import files, progress
+from nasfas_jax import files, progress, stopping
 
 ARGUMENTS_FILE = 'arguments.json'
 _LOG_FILE = 'log.txt'
@@ -90,14 +90,14 @@ def run(
 
 @contextlib.contextmanager
 def _term_interrupts() -> Iterator[None]:
-  """Makes a SIGTERM what Ctrl-C is, so that it ends in order."""
+  """Lets SIGTERM end it in order, as Ctrl-C does."""
   if threading.current_thread() is not threading.main_thread():
     yield
     return
 
   def stop(number, frame):
     del number, frame
-    raise KeyboardInterrupt
+    raise stopping.Preempted
 
   before = signal.signal(signal.SIGTERM, stop)
   try:
