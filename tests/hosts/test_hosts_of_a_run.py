@@ -238,6 +238,30 @@ def assert_ends_as_if_undisturbed(made, workdir):
   assert difference(made(1, 1) / 'tasks', workdir) <= TOLERANCE
 
 
+def lose(how, victim, started, logs):
+  """One of two hosts is lost; the other must end in one line.
+
+  Returns:
+    The seconds that it took.
+  """
+  began = time.monotonic()
+  started[victim].send_signal(how)
+  try:
+    status = started[1 - victim].wait(BOUND)
+    seconds = time.monotonic() - began
+  finally:
+    for process in started:
+      process.kill()
+      process.wait()
+  said = (logs / f'{1 - victim}.txt').read_text()
+  assert status == hosts.LOST, said
+  (line,) = [line for line in said.splitlines() if 'error' in line.lower()]
+  assert line.startswith('error: ')
+  assert 'is gone' in line
+  assert said.splitlines()[-1] == line
+  return seconds
+
+
 @pytest.mark.parametrize('victim', [1, 0])
 def test_a_host_that_dies_ends_the_others_and_one_goes_on(
   victim, made, tiny_data_dir, tmp_path
@@ -245,17 +269,22 @@ def test_a_host_that_dies_ends_the_others_and_one_goes_on(
   workdir, logs = tmp_path / 'run', tmp_path / 'logs'
   started = start(main_command(tiny_data_dir, workdir, 2), logs)
   wait_for(lambda: lines(workdir) >= 5, started, logs)
-  began = time.monotonic()
-  started[victim].send_signal(signal.SIGKILL)
-  status = started[1 - victim].wait(BOUND)
-  print(f'host {victim} died: {time.monotonic() - began:.1f} s')
-  assert status == hosts.LOST
-  said = (logs / f'{1 - victim}.txt').read_text()
-  (line,) = [line for line in said.splitlines() if 'error' in line.lower()]
-  assert line.startswith('error: ') and 'is gone' in line
-  assert said.splitlines()[-1] == line
+  seconds = lose(signal.SIGKILL, victim, started, logs)
+  print(f'host {victim} killed: the other ended after {seconds:.1f} s')
   finish(start(main_command(tiny_data_dir, workdir, 1), logs), logs)
   assert_ends_as_if_undisturbed(made, workdir)
+
+
+@pytest.mark.parametrize('victim', [1, 0])
+def test_a_host_that_falls_silent_ends_the_others(
+  victim, tiny_data_dir, tmp_path
+):
+  """Such as by the loss of its network: no connection is closed."""
+  workdir, logs = tmp_path / 'run', tmp_path / 'logs'
+  started = start(main_command(tiny_data_dir, workdir, 2), logs)
+  wait_for(lambda: lines(workdir) >= 5, started, logs)
+  seconds = lose(signal.SIGSTOP, victim, started, logs)
+  print(f'host {victim} silent: the other ended after {seconds:.1f} s')
 
 
 def test_a_run_of_one_process_goes_on_with_two(made, tiny_data_dir, tmp_path):
