@@ -1,6 +1,8 @@
 """Several local processes make the run that one process makes.
 
-They are slow, so they run on demand only: pytest -n 0 -m hosts tests/hosts
+They are slow, so they run on demand only:
+
+  pytest -n 0 -m slow_processes tests/hosts
 """
 
 import csv
@@ -22,7 +24,7 @@ from conftest import CACHE
 
 from nasfas_jax import hosts
 
-pytestmark = pytest.mark.hosts
+pytestmark = pytest.mark.slow_processes
 
 HERE = pathlib.Path(__file__).parent
 # Of a loss or a score, see docs/hosts.md.
