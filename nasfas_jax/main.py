@@ -15,6 +15,7 @@ if __name__ == '__main__':
 
   huge_pages.restart_with_huge_pages()
 
+import functools
 import os
 import pathlib
 import re
@@ -257,13 +258,11 @@ def run(config, workdir: pathlib.Path, profile: str = '') -> None:
       f'{", ".join(EXPERIMENTS)}.'
     )
   run_config.check_fields(config)
-  if jax.process_count() > 1:
-    if config.experiment not in SHARED:
-      raise ValueError(
-        f'config.experiment is {config.experiment!r}; allowed with several '
-        f'hosts: {", ".join(SHARED)}. --hosts=off runs it in one process.'
-      )
-    hosts.check_same('--workdir', str(workdir))
+  if jax.process_count() > 1 and config.experiment not in SHARED:
+    raise ValueError(
+      f'config.experiment is {config.experiment!r}; allowed with several '
+      f'hosts: {", ".join(SHARED)}. --hosts=off runs it in one process.'
+    )
   traced = {'profile': profiles.parse(profile)} if profile else {}
   if traced and config.experiment not in PROFILED:
     raise ValueError(
@@ -334,7 +333,7 @@ def run_family(
       prepare_embedded(one)
     folder = family_table.folder(workdir, name)
     EXPERIMENTS[config.experiment](one, folder, **traced)
-    results[name] = family_table.read(folder)
+    results[name] = hosts.first(functools.partial(family_table.read, folder))
   if not results:
     raise ValueError(
       f'config.checkpoint {config.checkpoint!r} holds no run of the family '
@@ -373,6 +372,7 @@ def main(argv) -> None:
       chain = jax.distributed.is_initialized()
       stopping.sigterm.start(stopped, chain=chain)
     check_devices()
+    hosts.check_same('--workdir', str(workdir))
     keep_compiled_programs(_CACHE.value)
     run(config, workdir, _PROFILE.value)
     hosts.finish()
