@@ -59,6 +59,8 @@ INDEX_FIELDS = (
   'lists',
 )
 INDEX_FILE = 'index.jsonl'
+# Name of a shard -> see `files.quick_sum`.
+SHARDS_FILE = 'shards.json'
 
 # Side of the stored crop over the side of the face box. It is wide, so that
 # training can draw face scales of 1.2 to 1.4 from it.

@@ -58,7 +58,8 @@ def start(
 
   Raises:
     ValueError: if the workdir holds a run with another config or other clips
-      (names what differs), or if another process is using it.
+      (names what differs), or if another process is using it (names it).
+    OSError: if nothing can be written there.
   """
   _hold(workdir)
   path = workdir / 'config.json'
@@ -164,6 +165,8 @@ def origin(workdir: pathlib.Path, phase: str) -> dict[str, dict]:
   return found
 
 
+# Bytes of a lock file that are read.
+_MAX_HOLDER = 300
 # Open files of the workdirs that this process holds.
 _held = {}
 
@@ -178,19 +181,33 @@ def _hold(workdir: pathlib.Path) -> None:
   path = workdir.resolve() / '.lock'
   if fcntl is None or path in _held or jax.process_index():
     return
-  path.parent.mkdir(parents=True, exist_ok=True)
-  file = open(path, 'wb')  # noqa: SIM115
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not truncated: it says who holds it.
+    file = open(path, 'a+b')  # noqa: SIM115
+  except OSError as error:
+    raise OSError(
+      f'Nothing can be written in {str(workdir)!r} ({error.strerror}): choose '
+      'another --workdir.'
+    ) from error
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError as error:
-    file.close()
+    with file:
+      file.seek(0)
+      holder = file.read(_MAX_HOLDER).decode(errors='replace').strip()
     raise ValueError(
-      f'Another process is using {str(workdir)!r}: wait for it to end, stop '
-      'it, or choose another --workdir.'
+      f'Another process{holder and f" ({holder})"} is using {str(workdir)!r}: '
+      'wait for it to end, stop it, or choose another --workdir.'
     ) from error
   except OSError:
     file.close()
     return
+  # The lock of a process that is dead is free, and what it wrote is replaced.
+  holder = f'process {os.getpid()} on {platform.node()}\n'
+  with contextlib.suppress(OSError):  # Of a full disk.
+    file.truncate(0)
+    os.write(file.fileno(), holder.encode())
   _held[path] = file
   # Left open at the end, it would be a ResourceWarning.
   atexit.register(file.close)
