@@ -64,6 +64,7 @@ def _paper(config: ml_collections.ConfigDict) -> None:
   config.compare.rounds = 5
   # PyTorch's supernet does not recompute, so a timing with remat is unfair.
   config.supernet.remat = False
+  config.supernet.edge_loop = False
 
 
 def _debug(config: ml_collections.ConfigDict) -> None:
