@@ -13,6 +13,9 @@ python -m nasfas_jax.main --config=compare --config.model=cdcnpp
   only.
 --config=compare:debug
   The smallest comparison.
+
+Where JAX has a GPU and PyTorch finds one too, PyTorch's times and memory are
+from there; the page says what ran where.
 """
 
 import ml_collections
