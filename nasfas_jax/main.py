@@ -214,7 +214,7 @@ def prepare_embedded(config) -> None:
   folder = index.resolve_data_dir(config.data.data_dir)
   builder_config = config.data.builder_config
   if EMBEDDED_DATASET not in protocol.datasets or index.find_dataset(
-    folder, EMBEDDED_DATASET, builder_config
+    folder, EMBEDDED_DATASET, builder_config, protocol.version
   ):
     return
   if config.experiment in CHECKS:
@@ -226,6 +226,7 @@ def prepare_embedded(config) -> None:
     prepare.prepare(
       EMBEDDED_DATASET,
       config=builder_config or None,
+      version=protocol.version or None,
       data_dir=folder,
       progress=report,
     )
