@@ -26,7 +26,7 @@ _NAME = 'synthetic_fas'
 
 def protocols() -> list[Protocol]:
   """All protocols; each draws on one version of the dataset."""
-  return [*_of_second_version(), *_of_first_version()]
+  return [*_of_first_version(), *_of_second_version()]
 
 
 def _of_second_version() -> list[Protocol]:
@@ -37,7 +37,6 @@ def _of_second_version() -> list[Protocol]:
     )  # fmt: skip
 
   seen = {'lists': only(v2_plan.SEEN)}
-  # All three families of rooms come before the types, as in tables of 1.0.0.
   made = [
     make('unseen_rooms', seen, {'lists': only(v2_plan.UNSEEN)}, CROSS),
     make('seen_rooms', seen, seen, CROSS),

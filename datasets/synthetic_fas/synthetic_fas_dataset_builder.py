@@ -12,9 +12,9 @@ import tensorflow_datasets as tfds
 
 from nasfas_datasets import fas_builder
 from nasfas_datasets.synthetic_fas import plan, render, rooms
+from nasfas_datasets.synthetic_fas.v2 import carriers
 from nasfas_datasets.synthetic_fas.v2 import plan as v2_plan
 from nasfas_datasets.synthetic_fas.v2 import render as v2_render
-from nasfas_datasets.synthetic_fas.v2 import scene
 from nasfas_jax import records
 
 FPS = 8.0
@@ -149,7 +149,7 @@ class Builder(fas_builder.FasBuilder):
             frame_index=np.arange(len(frames)),
             face_box=face_box,
             depth=depth,
-            fps=scene.FPS,
+            fps=carriers.FPS,
           ),
         )
 

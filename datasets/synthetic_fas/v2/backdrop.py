@@ -96,7 +96,11 @@ def draw_body(who: dict, dress: dict, rng, size: int, density: float):
     (reflectance float32 [size, size, 3], mask [size, size]); the middle of the
     picture is the middle of the face region.
   """
-  place = (np.arange(size, dtype=np.float32) + 0.5 - size / 2) / density
+  # Half the pixels will do: it is a little out of focus.
+  whole, size = size, (size + 1) // 2
+  density = np.float32(density * size / whole)
+  place = np.arange(size, dtype=np.float32) + np.float32(0.5 - size / 2)
+  place /= density
   u, v = np.meshgrid(place, place + person.FACE_Y)
   image = np.zeros((size, size, 3), np.float32)
   mask = np.zeros((size, size), np.float32)
@@ -148,4 +152,8 @@ def draw_body(who: dict, dress: dict, rng, size: int, density: float):
   if dress['pattern'] == 'check':
     weave = weave * (1 + 0.3 * np.sign(np.sin(22 * u)))
   put(cloth * weave[..., None], step(shoulder, 0.06))
+  image, mask = (
+    cv2.resize(part, (whole, whole), interpolation=cv2.INTER_LINEAR)
+    for part in (image, mask)
+  )
   return image, mask

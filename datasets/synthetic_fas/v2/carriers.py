@@ -132,8 +132,9 @@ def take_pictures(who, maps, frames, rng, scale: float) -> Shot:
   view = views.compose(who, maps, place, change, dress, rng, u, v, density)
   camera = views.make_camera(place, change)._replace(
     # A picture worth showing: more light, better balanced.
-    iso=100.0 + 0.15 * place['iso'], block=(0, 0),
-    quality=int(rng.integers(70, 97)),
+    iso=100.0 + 0.15 * place['iso'], block=(0, 0), stretch=0.5,
+    curve=float(rng.uniform(-0.1, 0.3)), quality=int(rng.integers(70, 97)),
+    saturation=float(rng.uniform(0.8, 1.4)),
   )  # fmt: skip
   taken, gain, first = [], None, None
   for frame in frames:

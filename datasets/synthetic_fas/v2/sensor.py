@@ -29,6 +29,7 @@ class Camera(NamedTuple):
     curve: strength of the S-shaped tone curve.
     quality: of JPEG, 1 to 100.
     block: where the grid of compressed blocks starts, pixels (x, y).
+    stretch: how far the dark end of the histogram is stretched to black.
   """
 
   blur: float
@@ -41,6 +42,7 @@ class Camera(NamedTuple):
   curve: float
   quality: int
   block: tuple[int, int]
+  stretch: float = 0.9
 
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -226,7 +228,7 @@ def meter(image: np.ndarray, camera: Camera, lamp: np.ndarray) -> Levels:
   balance = balance * np.array(camera.balance, np.float32)
   luma = image @ (balance * LUMA).astype(np.float32)
   goal = float(from_srgb(np.float32(camera.exposure)))
-  dark = max(0.9 * float(np.percentile(luma, 1)), 0.0)
+  dark = max(camera.stretch * float(np.percentile(luma, 1)), 0)
   # Highlights do not count in full.
   level = float(np.mean(luma)) - dark
   level = float(np.mean(np.minimum(luma - dark, 2.5 * level)))
