@@ -6,7 +6,6 @@ import pathlib
 import shutil
 from collections.abc import Iterator, Sequence
 
-import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -15,7 +14,7 @@ from nasfas_datasets.synthetic_fas import plan, render, rooms
 from nasfas_datasets.synthetic_fas.v2 import carriers
 from nasfas_datasets.synthetic_fas.v2 import plan as v2_plan
 from nasfas_datasets.synthetic_fas.v2 import render as v2_render
-from nasfas_jax import records
+from nasfas_jax import records, stored_frames
 
 FPS = 8.0
 # Of the frames before compression: hosts divide the records, not the files.
@@ -27,16 +26,6 @@ class SyntheticConfig(tfds.core.BuilderConfig):
   """One benchmark: how many clips, from which seed."""
 
   seed: int = 0
-
-
-def encode_png(image: np.ndarray) -> bytes:
-  """uint8 [H, W, 3], RGB -> the bytes of a PNG file."""
-  done, data = cv2.imencode(
-    '.png', image[..., ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 1)
-  )
-  if not done:
-    raise RuntimeError(f'OpenCV cannot write a PNG of shape {image.shape}.')
-  return data.tobytes()
 
 
 class Builder(fas_builder.FasBuilder):
@@ -145,7 +134,7 @@ class Builder(fas_builder.FasBuilder):
             session=clip.room_name,
             medium=clip.medium,
             lists=v2_plan.UNSEEN if clip.unseen else v2_plan.SEEN,
-            frames=[encode_png(frame) for frame in frames],
+            frames=[stored_frames.encode(frame) for frame in frames],
             frame_index=np.arange(len(frames)),
             face_box=face_box,
             depth=depth,
@@ -184,7 +173,7 @@ class Builder(fas_builder.FasBuilder):
           camera=domain.camera,
           light=domain.light,
           medium=clip.medium,
-          frames=[encode_png(frame) for frame in frames],
+          frames=[stored_frames.encode(frame) for frame in frames],
           frame_index=np.arange(len(frames)),
           face_box=face_box,
           depth=depth,

@@ -91,7 +91,12 @@ def test_no_protocol_changes(all_rows):
   known = protocols.all_protocols()
   # A dataset that is added later has protocols of its own.
   families = {name.partition('/')[0] for name in frozen}
-  names = [name for name in known if name.partition('/')[0] in families]
+  # And so has version 2.0.0 of synthetic_fas.
+  names = [
+    name
+    for name in known
+    if name.partition('/')[0] in families and known[name].version != '2.0.0'
+  ]
   assert names == list(frozen)
   for name, expected in frozen.items():
     assert described(known[name], all_rows) == expected, name
