@@ -1,6 +1,7 @@
 """Version 2.0.0 of synthetic_fas: its plan, its protocols, its clips."""
 
 import collections
+import hashlib
 import json
 import pathlib
 
@@ -24,6 +25,7 @@ from nasfas_jax.data import index, protocols
 
 TINY = plan.SIZES['tiny']
 FOLDER = pathlib.Path(plan.__file__).parents[1]
+FROZEN = pathlib.Path(__file__).with_name('frozen_rooms.json')
 
 
 def rows_of(size):
@@ -356,3 +358,47 @@ def test_rooms_are_draws_of_one_table():
 def test_the_page_of_distributions_is_that_of_the_tables():
   page = (FOLDER / 'distributions.md').read_text()
   assert page == written.page()
+
+
+# --- Frozen -------------------------------------------------------------------
+
+
+def summary(clip):
+  """Numbers of a clip that hardly feel how a processor rounds."""
+  frames, depth, _ = scene.make(clip, TINY)
+  pictures = frames.astype(float)
+  quarters = [
+    pictures[k].reshape(2, 40, 2, 40, 3).mean((1, 3)).ravel() for k in (0, 7)
+  ]
+  fine = np.abs(np.diff(pictures, axis=2)).mean()
+  moved = np.abs(np.diff(pictures, axis=0)).mean()
+  return [*np.concatenate(quarters), fine, moved, depth.mean()]
+
+
+def drawn_numbers():
+  """A digest of what is drawn for some rooms, subjects and clips."""
+  digest = hashlib.sha256()
+  for number in range(24):
+    drawn = {
+      **view.room(TINY.seed, number),
+      **draws.draw(draws.generator(TINY.seed, 0, number), tables.PERSON),
+      **draws.draw(draws.generator(TINY.seed, 1, number), tables.CLIP),
+    }
+    rounded = {
+      name: round(value, 6) if isinstance(value, float) else value
+      for name, value in drawn.items()
+    }
+    digest.update(json.dumps(rounded).encode())
+  return digest.hexdigest()
+
+
+def test_the_simulator_is_frozen():
+  """A change that alters a clip is a new version."""
+  frozen = json.loads(FROZEN.read_text())
+  assert drawn_numbers() == frozen['drawn']
+  clips = {clip.attack_type: clip for clip in plan.make_plan(TINY)[::-1]}
+  assert clips.keys() == frozen['clips'].keys()
+  for kind, clip in clips.items():
+    np.testing.assert_allclose(
+      summary(clip), frozen['clips'][kind], atol=0.3, err_msg=kind
+    )

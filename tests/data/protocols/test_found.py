@@ -140,7 +140,9 @@ def test_counts_of_cross_dataset_protocols(name, expected, rows):
 
 
 def test_every_protocol_selects_from_complete_data(all_rows):
-  for name in protocols.all_protocols():
+  for name, protocol in protocols.all_protocols().items():
+    if protocol.version == '2.0.0':
+      continue  # See tests/datasets/test_rooms.py.
     train, dev, test = contract.counts(name, all_rows)
     assert min(*train, *dev, *test) > 0, name
 
