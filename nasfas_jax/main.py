@@ -227,7 +227,9 @@ def prepare_embedded(config) -> None:
     return
 
   def render() -> None:
-    if index.find_dataset(folder, EMBEDDED_DATASET, builder_config):
+    if index.find_dataset(
+      folder, EMBEDDED_DATASET, builder_config, protocol.version
+    ):
       return
     if config.experiment in CHECKS:
       CHECKS[config.experiment](config)
@@ -238,6 +240,7 @@ def prepare_embedded(config) -> None:
       prepare.prepare(
         EMBEDDED_DATASET,
         config=builder_config or None,
+        version=protocol.version or None,
         data_dir=folder,
         progress=report,
       )
