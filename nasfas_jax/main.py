@@ -19,6 +19,7 @@ import os
 import pathlib
 import re
 import sys
+from collections.abc import MutableMapping
 
 import jax
 from absl import app, flags, logging
@@ -132,6 +133,8 @@ CHECKS = {
   'train': train.check,
   'study': check_study,
 }
+# Several hosts share their work; any other is for one process.
+SHARED = ('search', 'train', 'evaluate')
 # It is rendered and needs no licence, so a run makes it when it is missing.
 EMBEDDED_DATASET = records.RENDERED_DATASET
 
@@ -158,6 +161,13 @@ _CACHE = flags.DEFINE_string(
   'compilation_cache',
   '~/.cache/nasfas_jax/xla',
   "Folder of XLA's persistent compilation cache. '' turns it off.",
+)
+_PRECISION = flags.DEFINE_enum(
+  'matmul_precision',
+  '',
+  ['', 'tensorfloat32', 'float32', 'bfloat16'],
+  "How an accelerator multiplies float32 numbers. '': tensorfloat32 on a GPU, "
+  "else JAX's own default. Without effect on a CPU and on bfloat16.",
 )
 _HOSTS = flags.DEFINE_string(
   'hosts',
@@ -213,22 +223,32 @@ def prepare_embedded(config) -> None:
   protocol = protocols.get_protocol(config.protocol)
   folder = index.resolve_data_dir(config.data.data_dir)
   builder_config = config.data.builder_config
-  if EMBEDDED_DATASET not in protocol.datasets or index.find_dataset(
-    folder, EMBEDDED_DATASET, builder_config
-  ):
+  if EMBEDDED_DATASET not in protocol.datasets:
     return
-  if config.experiment in CHECKS:
-    CHECKS[config.experiment](config)
-  from nasfas_datasets import prepare
 
-  progress.say(f'Preparing {EMBEDDED_DATASET} in {folder}')
-  with progress.lazy_bar('Preparing') as report:
-    prepare.prepare(
-      EMBEDDED_DATASET,
-      config=builder_config or None,
-      data_dir=folder,
-      progress=report,
-    )
+  def render() -> None:
+    if index.find_dataset(
+      folder, EMBEDDED_DATASET, builder_config, protocol.version
+    ):
+      return
+    if config.experiment in CHECKS:
+      CHECKS[config.experiment](config)
+    from nasfas_datasets import prepare
+
+    progress.say(f'Preparing {EMBEDDED_DATASET} in {folder}')
+    with progress.lazy_bar('Preparing') as report:
+      prepare.prepare(
+        EMBEDDED_DATASET,
+        config=builder_config or None,
+        version=protocol.version or None,
+        data_dir=folder,
+        progress=report,
+      )
+
+  # Host 0 before the others, since some shared file systems have no locks. On a
+  # machine with a folder of its own one of its hosts then renders.
+  hosts.first(render)
+  render()
 
 
 def run(config, workdir: pathlib.Path, profile: str = '') -> None:
@@ -248,6 +268,13 @@ def run(config, workdir: pathlib.Path, profile: str = '') -> None:
       f'{", ".join(EXPERIMENTS)}.'
     )
   run_config.check_fields(config)
+  if jax.process_count() > 1:
+    if config.experiment not in SHARED:
+      raise ValueError(
+        f'config.experiment is {config.experiment!r}; allowed with several '
+        f'hosts: {", ".join(SHARED)}. --hosts=off runs it in one process.'
+      )
+    hosts.check_same('--workdir', str(workdir))
   traced = {'profile': profiles.parse(profile)} if profile else {}
   if traced and config.experiment not in PROFILED:
     raise ValueError(
@@ -356,10 +383,21 @@ def main(argv) -> None:
       # After the start of jax.distributed, which has a handler too.
       chain = jax.distributed.is_initialized()
       stopping.sigterm.start(stopped, chain=chain)
+    share_memory(config, os.environ)
     check_devices()
+    jax.config.update(
+      'jax_default_matmul_precision',
+      choose_precision(
+        _PRECISION.value,
+        jax.config.jax_default_matmul_precision,
+        jax.default_backend(),
+      ),
+    )
     keep_compiled_programs(_CACHE.value)
     run(config, workdir, _PROFILE.value)
+    hosts.finish()
   except (ValueError, OSError, FloatingPointError) as error:
+    hosts.check_loss(error)
     if _TRACEBACK.value:
       raise
     fail(f'{error} (--traceback shows where)')
@@ -369,10 +407,12 @@ def main(argv) -> None:
     print(f'\nStopped. {going_on(config, workdir)}', file=sys.stderr)
     raise SystemExit(stopping.STATUS) from None
   except stopping.Preempted:
+    hosts.finish()
     print(stopped(), file=sys.stderr)
     raise SystemExit(stopping.PREEMPTED) from None
   except Exception as error:
     # A bug: the line also gives the exception's type and asks for a report.
+    hosts.check_loss(error)
     if _TRACEBACK.value:
       raise
     fail(
@@ -405,6 +445,34 @@ def check_devices() -> None:
     ) from error
 
 
+def share_memory(config, environ: MutableMapping[str, str]) -> None:
+  """Leaves room on a GPU for PyTorch, whose steps a comparison runs there.
+
+  JAX would take most of the memory when it starts. A value that the user has
+  set stays.
+  """
+  if config.experiment == 'compare':
+    environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
+
+
+def choose_precision(given: str, of_jax: str | None, platform: str):
+  """The precision of float32 products, as a value of JAX's configuration.
+
+  Said rather than left to a default that may change: on a GPU, TF32.
+
+  Args:
+    given: --matmul_precision.
+    of_jax: what JAX has, from the environment.
+    platform: of JAX's devices.
+
+  Returns:
+    A value of jax_default_matmul_precision; None is the platform's default.
+  """
+  if given or of_jax:
+    return given or of_jax
+  return 'tensorfloat32' if platform == 'gpu' else None
+
+
 def keep_compiled_programs(folder: str) -> None:
   """Turns on XLA's persistent compilation cache, unless `folder` is ''."""
   if not folder:
@@ -420,11 +488,17 @@ def keep_compiled_programs(folder: str) -> None:
     return
   jax.config.update('jax_compilation_cache_dir', str(cache))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
+  # A GPU's choices of algorithms lie beside the programs: a program that is new
+  # shares most of its convolutions with those before it.
+  jax.config.update(
+    'jax_persistent_cache_enable_xla_caches',
+    'xla_gpu_per_fusion_autotune_cache_dir',
+  )
 
 
 def fail(message: str) -> None:
   """Prints an error as one line and exits with status 2."""
-  print('error: ' + ' '.join(message.split()), file=sys.stderr)
+  print(f'error{hosts.label()}: ' + ' '.join(message.split()), file=sys.stderr)
   raise SystemExit(2)
 
 
@@ -486,7 +560,7 @@ def _unknown_field(argv: list[str]) -> str:
 
 def entry() -> None:
   """What `python -m nasfas_jax.main` does."""
-  with stopping.ending_at_once():
+  with stopping.ending_at_once(), hosts.ending_at_once():
     app.run(main, flags_parser=parse_flags)
 
 
