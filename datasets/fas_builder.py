@@ -263,8 +263,13 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     all files appear together.
     """
     self._write_shards(dl_manager, download_config)
+    folder = pathlib.Path(self.data_dir)
+    files.write_json(folder / MADE_FROM_FILE, self.made_from())
+    # A run looks at them before it reads a clip.
+    shards = sorted(folder.glob('*.array_record-*'))
     files.write_json(
-      pathlib.Path(self.data_dir) / MADE_FROM_FILE, self.made_from()
+      folder / records.SHARDS_FILE,
+      {path.name: files.quick_sum(path) for path in shards},
     )
 
   def rows(self) -> list[dict[str, object]]:

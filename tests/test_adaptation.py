@@ -232,28 +232,38 @@ def test_what_is_written_is_what_was_found(run, adapted, detector):
   assert content['test']['before']['bpcer'] == before['bpcer']
 
 
-def test_a_fall_of_the_auc_is_refused(run, adapted, tmp_path, capsys):
+def test_a_fall_of_the_auc_is_refused(
+  run, adapted, tmp_path, monkeypatch, capsys
+):
   workdir = tmp_path / 'run'
   shutil.copytree(run[0], workdir)
-  config = config_of((workdir, run[1]))
-  found = files.read_json(workdir / FOLDER / 'adapted.json')['test']['after']
   shutil.rmtree(workdir / FOLDER)
-  # What the run is said to have scored: the other way round.
-  write_scores(workdir, *((0.0, 1.0) if found['auc'] else (1.0, 0.0)))
-  config.statistics.auc_tolerance = 1.0
-  calibrate.calibrate(config, tmp_path)
+  write_scores(workdir, live=1.0, spoof=0.0)
+  # With the adapted statistics it is the other way round.
+  monkeypatch.setattr(evaluate, 'score', lambda *_: np.array([1.0, 0.0]))
+  config = config_of((workdir, run[1]), auc_tolerance=0.9)
+  with pytest.raises(
+    ValueError, match=r'falls from 1\.0000 to 0\.0000, by mor'
+  ):
+    calibrate.calibrate(config, tmp_path)
+  assert not (workdir / FOLDER).exists()
   said = capsys.readouterr().err
   assert 'They hold live faces only' in said and '2 persons are few' in said
-  assert 'batch statistics of the training, threshold of the run: AUC' in said
-  shutil.rmtree(workdir / FOLDER)
-  write_scores(workdir, 1.0, 0.0)
-  test = {'before': {'auc': 1.0}, 'after': {'auc': 0.97}}
-  with pytest.raises(
-    ValueError, match=r'falls from 1\.0000 to 0\.9700, by mor'
-  ):
-    calibrate._refuse_worse(test, config_of(run).statistics)
-  calibrate._refuse_worse(test, config_of(run, accept_worse=True).statistics)
-  assert not (workdir / FOLDER).exists()
+  assert (
+    'batch statistics of the training, threshold of the run: AUC 100.0, BPCER '
+    '0.0, APCER 0.0 of the worst type, 0.0 pooled'
+  ) in said
+  assert 'adapted, threshold of these clips: AUC 0.0, BPCER 100.0, AP' in said
+  config.statistics.auc_tolerance = 1.0
+  calibrate.calibrate(config, tmp_path)
+  assert (workdir / FOLDER / 'adapted.json').exists()
+  # Where the test clips are not those that were scored, nothing is known.
+  write = (workdir / 'scores.csv').write_text
+  write('clip_id,split,label,attack_type,score\nother,test,1,,0.5\n')
+  calibrate.calibrate(config, tmp_path)
+  assert files.read_json(workdir / FOLDER / 'adapted.json')['test'] is None
+  said = capsys.readouterr().err
+  assert 'the network now does on the test set of its run is not' in said
 
 
 def test_predict_evaluate_and_export_take_them_when_asked(

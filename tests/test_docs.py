@@ -183,8 +183,8 @@ def test_every_dataset_is_in_the_table_of_the_data_page():
   for name in folders.dataset_folders():
     assert f'[`{name}`](../datasets/{name}/README.md)' in text, name
   # All but synthetic_fas and manifest_fas.
-  assert len(folders.dataset_folders()) - 2 == 16
-  assert 'Sixteen published datasets' in read('README.md')
+  assert len(folders.dataset_folders()) - 2 == 17
+  assert 'Seventeen published datasets' in read('README.md')
 
 
 NOTEBOOKS = sorted(documents.ROOT.glob('examples/*.ipynb'))
