@@ -21,13 +21,15 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from nasfas_jax import progress, run_log
+from nasfas_jax import progress, remote, run_log
 
 State = TypeVar('State')
 # What stands in the item 'data' of a checkpoint.
 Record = dict[str, Any]
 
 _FOLDER = 'checkpoints'
+# Of Orbax, in a bucket.
+_COMMITTED = 'commit_success.txt'
 # The most differences that an error lists.
 _MAX_LISTED = 4
 
@@ -76,8 +78,10 @@ class Checkpointer:
       raise ValueError(f'keep is {keep}; it must be at least 1.')
     # The logger of absl, which keeps one filter once.
     logging.getLogger('absl').addFilter(_NO_TRACEBACKS)
-    self._directory = pathlib.Path(directory).absolute()
-    self._origin = _origin(self._directory)
+    directory = pathlib.Path(directory).absolute()
+    self._origin = _origin(directory)
+    # Of a run in a bucket, checkpoints are there only.
+    self._directory = remote.stored(directory)
     self._manager = ocp.CheckpointManager(
       self._directory,
       options=ocp.CheckpointManagerOptions(
@@ -172,6 +176,11 @@ class Checkpointer:
     """Renames a damaged checkpoint, whose step will be saved again."""
     path = self._directory / str(step)
     aside = path.with_name(f'{step}.damaged')
+    if remote.is_remote(path):
+      if aside.exists():
+        aside.rmtree()
+      path.rename(aside)
+      return
     shutil.rmtree(aside, ignore_errors=True)
     os.replace(path, aside)
 
@@ -213,10 +222,12 @@ def restore_variables(
       checkpoints are damaged.
   """
   directory = pathlib.Path(directory).absolute()
+  origin = _origin(directory)
+  directory = remote.stored(directory)
   steps = sorted(_committed_steps(directory))
   if not steps:
     raise FileNotFoundError(f'There is no checkpoint in {str(directory)!r}.')
-  return _newest_good(directory, steps, variables, _origin(directory))
+  return _newest_good(directory, steps, variables, origin)
 
 
 def describe(state: State) -> dict[str, list]:
@@ -437,5 +448,8 @@ def _committed_steps(directory: pathlib.Path) -> Iterator[int]:
   """The steps of the checkpoints, the damaged ones too."""
   if directory.is_dir():
     for path in directory.iterdir():
+      # A bucket has no renaming: there, a file says that all is written.
+      if remote.is_remote(path) and not (path / _COMMITTED).exists():
+        continue
       if path.name.isdecimal() and path.is_dir():
         yield int(path.name)

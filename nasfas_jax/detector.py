@@ -24,6 +24,7 @@ from nasfas_jax import (
   config_checks,
   inputs,
   models,
+  remote,
   run_config,
   run_log,
   scoring,
@@ -556,7 +557,7 @@ def load(
       fit.
     FileNotFoundError: if a file of the run is missing.
   """
-  source = pathlib.Path(path)
+  source = remote.local(path)
   if package.is_export(source):
     if adapted:
       raise ValueError(

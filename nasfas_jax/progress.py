@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 
 import tqdm
 
+from nasfas_jax import remote
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -94,7 +96,7 @@ def lazy_bar(stage: str) -> Iterator[Callable[[int, int], None]]:
 
 def say(text: str) -> None:
   """Prints one line to stderr, above an open bar."""
-  tqdm.tqdm.write(text, file=sys.stderr)
+  tqdm.tqdm.write(remote.shown(text), file=sys.stderr)
   sys.stderr.flush()
 
 

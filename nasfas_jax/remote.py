@@ -5,8 +5,8 @@ bucket has a mirror, a folder of this machine:
 
 - At the start its files are copied from the bucket, but for what only grows
   (checkpoints, TensorBoard, profiles) and runs within the run.
-- At every checkpoint, and at the end, changed files are copied to the bucket. An
-  object is written whole or not at all.
+- At every checkpoint, and at the end, changed files are copied to the bucket.
+  An object is written whole or not at all.
 - Checkpoints never are in the mirror: Orbax reads and writes them in the bucket
   (`stored`).
 
@@ -14,8 +14,8 @@ A bucket has no locks. The process that opened a run last owns it: it leaves its
 name in the file .owner, and another that still writes there stops at its next
 copy (`push`).
 
-A prepared dataset is copied once and kept (`kept_copy`), since its shards are read
-at random places, which the reader of ArrayRecord can do in files only.
+A prepared dataset is copied once and kept (`kept_copy`), since its shards are
+read at random places, which the reader of ArrayRecord can do in files only.
 
 Needs gcsfs (the extra gcs). Credentials are those of the machine: gcsfs and
 TensorStore find them.
@@ -30,8 +30,6 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-
-from etils import epath
 
 SCHEME = 'gs://'
 _OWNER = '.owner'
@@ -114,9 +112,7 @@ def join(path: str | os.PathLike[str], *names: str) -> str | pathlib.Path:
   return pathlib.Path(path, *names)
 
 
-def local(
-  path: str | os.PathLike[str], *, claim: bool = False
-) -> pathlib.Path:
+def local(path: str | os.PathLike[str], *, claim: bool = False) -> pathlib.Path:
   """The folder of this machine in which to find a run.
 
   Args:
@@ -140,6 +136,14 @@ def local(
   return _mirrors[url].folder
 
 
+def local_file(path: str | os.PathLike[str]) -> pathlib.Path:
+  """As `local`, of a file in the folder of a run."""
+  if not is_remote(path):
+    return pathlib.Path(path)
+  folder, _, name = os.fspath(path).rpartition('/')
+  return local(folder) / name
+
+
 def checked(url: str) -> str:
   """An address without a slash at its end.
 
@@ -147,7 +151,9 @@ def checked(url: str) -> str:
     ValueError: if it has no bucket, no folder, or an empty part.
   """
   url = url.rstrip('/')
-  match = re.fullmatch(r'gs://[a-z0-9][a-z0-9._-]+((?:/[^/\0\r\n?#*\[\]]+)+)', url)
+  match = re.fullmatch(
+    r'gs://[a-z0-9][a-z0-9._-]+((?:/[^/\0\r\n?#*\[\]]+)+)', url
+  )
   if not match or {'.', '..'} & set(match[1].split('/')):
     raise ValueError(f'{url!r} is no address of a folder: gs://BUCKET/FOLDER.')
   return url
@@ -180,11 +186,16 @@ def pushing(folder: pathlib.Path) -> Iterator[None]:
   push(folder)
 
 
-def stored(path: pathlib.Path) -> pathlib.Path | epath.Path:
-  """Where what is large lies: in the bucket for a path in a mirror."""
+def stored(path: pathlib.Path):
+  """Where checkpoints lie: an epath.Path in the bucket for one in a mirror.
+
+  Any other path is given back.
+  """
   mirror = _mirror_of(path)
   if mirror is None:
     return path
+  from etils import epath
+
   return epath.Path(mirror.url) / path.relative_to(mirror.folder).as_posix()
 
 

@@ -5,9 +5,10 @@ generations), list, write (in one request, in parts and resumable), copy, delete
 and batches of deletes.
 """
 
+import base64
+import contextlib
 import email.parser
 import hashlib
-import base64
 import http.server
 import json
 import re
@@ -15,7 +16,8 @@ import sys
 import threading
 import urllib.parse
 from collections.abc import Iterator
-import contextlib
+
+from nasfas_jax import remote
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -63,6 +65,38 @@ class Server(http.server.ThreadingHTTPServer):
       'updated': '2026-01-01T00:00:00.000Z',
       'contentType': 'application/octet-stream',
     }
+
+
+@contextlib.contextmanager
+def taken_for_the_real_one(monkeypatch, copies) -> Iterator[Server]:
+  """A server that gcsfs and TensorStore ask, for the length of a test.
+
+  Args:
+    monkeypatch: of pytest.
+    copies: folder for the copies of datasets.
+  """
+  import fsspec
+  import gcsfs
+
+  with serving() as server:
+    monkeypatch.setenv('STORAGE_EMULATOR_HOST', server.url)
+    monkeypatch.setenv('TENSORSTORE_GCS_HTTP_URL', server.url)
+    monkeypatch.setenv('GOOGLE_AUTH_TOKEN_FOR_TESTING', 'none')
+    monkeypatch.setenv('NASFAS_DATA_COPIES', str(copies))
+    for name in ('gs', 'gcs'):
+      # Without the question to Google of what kind the bucket is.
+      fsspec.register_implementation(
+        name, gcsfs.core.GCSFileSystem, clobber=True
+      )
+      monkeypatch.setitem(fsspec.config.conf, name, {'token': 'anon'})
+    elsewhere(monkeypatch)
+    yield server
+    gcsfs.core.GCSFileSystem.clear_instance_cache()
+
+
+def elsewhere(monkeypatch) -> None:
+  """From here on as another process, which has no mirror of a run."""
+  monkeypatch.setattr(remote, '_mirrors', {})
 
 
 @contextlib.contextmanager
@@ -126,6 +160,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self.answer(200, {'kind': 'storage#bucket', 'name': bucket})
       if not rest:
         return self.list(bucket, query)
+      if '/moveTo/o/' in path:
+        source, target = map(urllib.parse.unquote, rest.split('/moveTo/o/'))
+        return self.copy(f'{bucket}/{source}', f'{bucket}/{target}', move=True)
       if '/rewriteTo/' in path or '/copyTo/' in path:
         source, target = re.split(r'/(?:rewriteTo|copyTo)/b/', rest)
         to_bucket, _, to_name = target.partition('/o/')
@@ -217,10 +254,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       return self.answer(412, {'error': {'code': 412}})
     self.answer(200, server.put(key, body))
 
-  def copy(self, source: str, target: str):
+  def copy(self, source: str, target: str, move: bool = False):
     if source not in self.server.objects:
       return self.missing()
     about = self.server.put(target, self.server.objects[source])
+    if move:
+      del self.server.objects[source]
     self.answer(200, {'done': True, 'resource': about, **about})
 
   def batch(self, body: bytes):
