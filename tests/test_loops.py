@@ -234,6 +234,15 @@ def test_a_run_in_a_bucket_ends_as_one_in_a_folder(
   """Stopped in the training, and resumed by a process without its files."""
   config, workdir = searched
   address = 'gs://bucket/runs/search'
+  # As it is after the search.
+  for name in ('config', 'data', 'environment', 'genotype'):
+    path = workdir / f'{name}.json'
+    bucket.put(f'bucket/runs/search/{path.name}', path.read_bytes())
+  lines = (workdir / 'metrics.jsonl').read_bytes().splitlines(keepends=True)
+  bucket.put(
+    'bucket/runs/search/metrics.jsonl',
+    b''.join(line for line in lines if b'"phase": "search"' in line),
+  )
   write = run_log.MetricWriter.write
 
   def stop(writer, step, scalars, **other):
@@ -259,9 +268,8 @@ def test_a_run_in_a_bucket_ends_as_one_in_a_folder(
     found = objects[f'bucket/runs/search/{name}']
     assert found == (workdir / name).read_bytes(), name
   assert b'</html>' in objects['bucket/runs/search/report/index.html']
-  for phase in ('search', 'train'):
-    stem = f'bucket/runs/search/checkpoints/{phase}/4'
-    assert f'{stem}/commit_success.txt' in objects
+  stem = 'bucket/runs/search/checkpoints/train'
+  assert f'{stem}/4/commit_success.txt' in objects
 
   # Read from there by the others.
   fake_gcs.elsewhere(monkeypatch)
