@@ -212,7 +212,8 @@ def main(argv) -> None:
   for name, work in works.items():
     print(
       f'{name}: {work.flops / 1e9:.0f} GFLOP and {work.traffic / 2**30:.2f} '
-      f'GiB on each chip, {work.sent / 2**20:.1f} MiB added up, {work.waits} waits'
+      f'GiB on each chip, {work.sent / 2**20:.1f} MiB added up, '
+      f'{work.waits} waits'
     )
   print(
     '| chip | step | chips | clips | compute | gradients | statistics '

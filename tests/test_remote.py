@@ -214,3 +214,20 @@ def test_checkpoints_of_a_run_in_a_bucket_are_only_there(bucket, monkeypatch):
   read, step = checkpoints.restore_variables(place, jax_state(0))
   assert step == 1
   shutil.rmtree(folder)
+
+
+def test_the_workdir_of_a_run_may_be_in_a_bucket(bucket):
+  from nasfas_configs import evaluate, study
+  from nasfas_jax import main
+
+  config = evaluate.get_config()
+  config.checkpoint = 'gs://bucket/a/'
+  config.protocol = 'synthetic_fas/intra'
+  address = main.default_workdir(config)
+  assert address == 'gs://bucket/a/evaluate/synthetic_fas-intra'
+  folder = main.open_workdir(config, address)
+  assert folder.name == 'synthetic_fas-intra'
+  assert 'bucket/a/evaluate/synthetic_fas-intra/.owner' in bucket.objects
+  assert remote.shown(f'see {folder}/x') == f'see {address}/x'
+  with pytest.raises(ValueError, match="search, train.*not for 'study'"):
+    main.open_workdir(study.get_config(), 'gs://bucket/b')
