@@ -32,6 +32,7 @@ REQUIRES = [
   'tensorboardX>=2.6.2',
   'tensorflow-datasets>=4.9.10',
   'tqdm>=4.66',
+  'zstandard>=0.23',
 ]
 
 GCS = 'gcsfs>=2026.4'
