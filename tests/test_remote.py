@@ -192,19 +192,18 @@ def test_checkpoints_of_a_run_in_a_bucket_are_only_there(bucket, monkeypatch):
   remote.push(folder)
   place = checkpoints.folder(folder, 'train')
   with checkpoints.Checkpointer(place, keep=2) as saver:
-    for step in (1, 2):
-      saver.save(step, jax_state(step))
+    saver.save(1, jax_state(1))
   assert not place.exists()
-  stem = 'bucket/a/checkpoints/train/2/'
-  assert f'{stem}commit_success.txt' in bucket.objects
+  one, stem = (f'bucket/a/checkpoints/train/{step}/' for step in (1, 2))
+  assert f'{one}commit_success.txt' in bucket.objects
 
-  # The newest is damaged; one that was not finished does not count.
+  # The newest is another one; one that was not finished does not count.
   fake_gcs.elsewhere(monkeypatch)
   folder = remote.local('gs://bucket/a', claim=True)
   place = checkpoints.folder(folder, 'train')
   bucket.put('bucket/a/checkpoints/train/3/state/x', b'')
-  for key in [k for k in bucket.objects if k.startswith(f'{stem}state/d/')]:
-    bucket.put(key, b'junk')
+  for key in [key for key in bucket.objects if key.startswith(one)]:
+    bucket.put(stem + key.removeprefix(one), bucket.objects[key])
   with checkpoints.Checkpointer(place) as saver:
     restored, step = saver.restore_or(jax_state(0))
   assert step == 1
