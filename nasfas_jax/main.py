@@ -78,8 +78,8 @@ def calibrate(config, workdir: pathlib.Path) -> None:
   """Runs the experiment 'calibrate'; imported late, as 'study' is."""
   from nasfas_jax import calibrate as experiment
 
-  # It writes into the run.
-  with remote.pushing(remote.local(config.checkpoint, claim=True)):
+  # It writes into the run, which stays that of its owner.
+  with remote.pushing(remote.local(config.checkpoint, write=True)):
     experiment.calibrate(config, workdir)
 
 

@@ -46,6 +46,8 @@ class _Mirror:
 
   def __init__(self, url: str):
     self.url = url
+    self.writes = False
+    # Of the owner, if that is this process.
     self.token = ''
     # What was last copied: name -> (size, time).
     self.sent = {}
@@ -112,13 +114,16 @@ def join(path: str | os.PathLike[str], *names: str) -> str | pathlib.Path:
   return pathlib.Path(path, *names)
 
 
-def local(path: str | os.PathLike[str], *, claim: bool = False) -> pathlib.Path:
+def local(
+  path: str | os.PathLike[str], *, write: bool = False, claim: bool = False
+) -> pathlib.Path:
   """The folder of this machine in which to find a run.
 
   Args:
     path: of a run. That of a folder of this machine is given back. The files of
       a run in a bucket are copied at the first call.
-    claim: become the owner of a run in a bucket, to `push` it.
+    write: let `push` copy files to the bucket.
+    claim: become the owner of a run in a bucket; implies `write`.
 
   Raises:
     ValueError: for an address without a bucket or a folder in it.
@@ -131,9 +136,11 @@ def local(path: str | os.PathLike[str], *, claim: bool = False) -> pathlib.Path:
     mirror = _Mirror(url)
     mirror.pull()
     _mirrors[url] = mirror
-  if claim and not _mirrors[url].token:
-    _mirrors[url].claim()
-  return _mirrors[url].folder
+  mirror = _mirrors[url]
+  mirror.writes = mirror.writes or write or claim
+  if claim and not mirror.token:
+    mirror.claim()
+  return mirror.folder
 
 
 def local_file(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -170,7 +177,7 @@ def push(folder: pathlib.Path) -> None:
       owner; one line.
   """
   mirror = _mirror_of(folder)
-  if mirror is not None and mirror.token:
+  if mirror is not None and mirror.writes:
     mirror.push()
 
 

@@ -48,6 +48,19 @@ def test_a_run_comes_back_as_it_was_written(bucket, monkeypatch):
   assert bucket.objects['bucket/runs/a/config.json'] == b'22'
 
 
+def test_a_threshold_is_added_to_a_run_of_another_owner(bucket, monkeypatch):
+  first = remote.local('gs://bucket/a', claim=True)
+  mirrors = remote._mirrors
+  fake_gcs.elsewhere(monkeypatch)
+  with remote.pushing(remote.local('gs://bucket/a', write=True)):
+    (remote.local('gs://bucket/a') / 'threshold.json').write_text('1')
+  assert bucket.objects['bucket/a/threshold.json'] == b'1'
+  monkeypatch.setattr(remote, '_mirrors', mirrors)
+  (first / 'x').write_text('1')
+  remote.push(first)
+  assert bucket.objects['bucket/a/x'] == b'1'
+
+
 def test_only_what_changed_is_sent(bucket):
   folder = remote.local('gs://bucket/a', claim=True)
   (folder / 'one').write_text('1')
