@@ -585,7 +585,7 @@ def load(
     threshold=threshold,
     genotype=run.genotype,
     name=run.config.model,
-    source=str(source),
+    source=remote.shown(str(source)),
     trained_on=run.config.protocol,
     needs_motion=run.needs_motion,
     whole_frames=run.whole_frames,
@@ -651,7 +651,7 @@ def _from_export(source: pathlib.Path, crop_size: int | None) -> Detector:
     threshold=Threshold(**parts.threshold),
     genotype=parts.genotype,
     name=parts.name,
-    source=str(source),
+    source=remote.shown(str(source)),
     trained_on=parts.trained_on,
     needs_motion=parts.needs_motion,
     whole_frames=parts.whole_frames,
@@ -743,4 +743,4 @@ def read_threshold(source: pathlib.Path) -> Threshold:
     raise ValueError(
       f'{str(path)!r} has no threshold: a finite "value" and its "rule".'
     )
-  return Threshold(number, rule, str(path))
+  return Threshold(number, rule, remote.shown(str(path)))

@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 
-import fake_gcs
 import jax
 import ml_collections
 import numpy as np
@@ -15,12 +14,10 @@ from nasfas_configs import search as search_config
 from nasfas_configs import train as train_config
 from nasfas_jax import (
   checkpoints,
-  detector,
   evaluate,
   files,
   loop,
   nonfinite,
-  remote,
   run_log,
   search,
   train,
@@ -226,55 +223,6 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
   assert here['splits'] == {'test': there['splits']['test']}
   assert here['threshold']['rule'] == 'of the run: EER point of the dev clips'
   assert here['seen']['status'] == 'own' and here['calibration'] is None
-
-
-def test_a_run_in_a_bucket_ends_as_one_in_a_folder(
-  searched, bucket, monkeypatch
-):
-  """Stopped in the training, and resumed by a process without its files."""
-  config, workdir = searched
-  address = 'gs://bucket/runs/search'
-  # As it is after the search.
-  for name in ('config', 'data', 'environment', 'genotype'):
-    path = workdir / f'{name}.json'
-    bucket.put(f'bucket/runs/search/{path.name}', path.read_bytes())
-  lines = (workdir / 'metrics.jsonl').read_bytes().splitlines(keepends=True)
-  bucket.put(
-    'bucket/runs/search/metrics.jsonl',
-    b''.join(line for line in lines if b'"phase": "search"' in line),
-  )
-  write = run_log.MetricWriter.write
-
-  def stop(writer, step, scalars, **other):
-    write(writer, step, scalars, **other)
-    if writer._phase == 'train' and step == 4:
-      raise KeyboardInterrupt
-
-  def run():
-    folder = remote.local(address, claim=True)
-    with remote.pushing(folder):
-      search.search(config, folder)
-    return folder
-
-  monkeypatch.setattr(run_log.MetricWriter, 'write', stop)
-  with pytest.raises(KeyboardInterrupt):
-    run()
-  monkeypatch.setattr(run_log.MetricWriter, 'write', write)
-  fake_gcs.elsewhere(monkeypatch)
-  folder = run()
-  assert not (folder / 'checkpoints').exists()
-  objects = bucket.objects
-  for name in ('metrics.jsonl', 'scores.csv', 'results.json', 'genotype.json'):
-    found = objects[f'bucket/runs/search/{name}']
-    assert found == (workdir / name).read_bytes(), name
-  assert b'</html>' in objects['bucket/runs/search/report/index.html']
-  stem = 'bucket/runs/search/checkpoints/train'
-  assert f'{stem}/4/commit_success.txt' in objects
-
-  # Read from there by the others.
-  fake_gcs.elsewhere(monkeypatch)
-  variables = [detector.load(place).variables for place in (address, workdir)]
-  jax.tree.map(np.testing.assert_array_equal, *variables)
 
 
 def test_a_genotype_trains_with_theta_zero(searched, tiny_data_dir, tmp_path):

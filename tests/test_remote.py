@@ -1,19 +1,23 @@
 """Runs and datasets in a bucket, on a stand-in of Google Cloud Storage."""
 
+import functools
 import json
 import os
 import pathlib
 import shutil
 
 import fake_gcs
+import jax
 import numpy as np
 import pytest
+import test_loop
+import untrained_run
 
-from nasfas_jax import checkpoints, remote
+from nasfas_jax import checkpoints, detector, remote, run_log
 from nasfas_jax.data import index
 
 
-def put_dataset(bucket, folder: pathlib.Path, address: str):
+def put_folder(bucket, folder: pathlib.Path, address: str):
   for path in folder.rglob('*'):
     if path.is_file():
       name = path.relative_to(folder).as_posix()
@@ -136,7 +140,7 @@ def test_a_folder_of_this_machine_is_left_alone(tmp_path):
 def test_a_dataset_is_copied_once_and_read(
   bucket, tiny_data_dir, tmp_path, capsys
 ):
-  put_dataset(bucket, tiny_data_dir, 'bucket/data')
+  put_folder(bucket, tiny_data_dir, 'bucket/data')
   folder = index.resolve_data_dir('gs://bucket/data')
   rows = index.load_index(folder, 'synthetic_fas', 'tiny')
   said = capsys.readouterr().err
@@ -176,7 +180,7 @@ def test_a_dataset_that_is_not_in_the_bucket_is_one_line(bucket, tiny_data_dir):
     'gcloud storage cp --recursive FOLDER/synthetic_fas gs://bucket/data/'
     in str(error.value)
   )
-  put_dataset(bucket, tiny_data_dir, 'bucket/data')
+  put_folder(bucket, tiny_data_dir, 'bucket/data')
   with pytest.raises(FileNotFoundError, match='prepared there: tiny'):
     index.load_index(folder, 'synthetic_fas', '')
 
@@ -193,8 +197,6 @@ def state(value):
 
 
 def jax_state(value):
-  import jax
-
   return jax.device_put(state(value))
 
 
@@ -226,6 +228,53 @@ def test_checkpoints_of_a_run_in_a_bucket_are_only_there(bucket, monkeypatch):
   read, step = checkpoints.restore_variables(place, jax_state(0))
   assert step == 1
   shutil.rmtree(folder)
+
+
+def test_a_run_in_a_bucket_ends_as_one_in_a_folder(
+  bucket, monkeypatch, tmp_path
+):
+  """Stopped between two checkpoints; resumed by a process without its files."""
+  program = functools.partial(test_loop.counting, 4)
+  test_loop.run(program(), tmp_path / 'folder', log_every=1)
+  write = run_log.MetricWriter.write
+
+  def stop(writer, step, scalars, **other):
+    write(writer, step, scalars, **other)
+    if step == 3:
+      raise KeyboardInterrupt
+
+  def run():
+    folder = remote.local('gs://bucket/a', claim=True)
+    with remote.pushing(folder):
+      return test_loop.run(program(), folder, log_every=1)
+
+  monkeypatch.setattr(run_log.MetricWriter, 'write', stop)
+  with pytest.raises(KeyboardInterrupt):
+    run()
+  monkeypatch.setattr(run_log.MetricWriter, 'write', write)
+  lines = bucket.objects['bucket/a/metrics.jsonl'].splitlines(True)
+  assert [json.loads(line)['step'] for line in lines] == [1, 2, 3]
+  # As after kill -9: what came after the last checkpoint is not there.
+  bucket.put('bucket/a/metrics.jsonl', b''.join(lines[:2]))
+  fake_gcs.elsewhere(monkeypatch)
+  assert run()['total'] == 10
+  wanted = (tmp_path / 'folder/metrics.jsonl').read_bytes()
+  assert bucket.objects['bucket/a/metrics.jsonl'] == wanted
+  assert any('/tensorboard/' in key for key in bucket.objects)
+  assert 'bucket/a/checkpoints/train/4/commit_success.txt' in bucket.objects
+
+
+def test_a_run_in_a_bucket_is_loaded(bucket, monkeypatch, tmp_path):
+  untrained_run.write(tmp_path)
+  put_folder(bucket, tmp_path, 'bucket/a')
+  for part in ('1', '1/state', '1/data'):
+    bucket.put(f'bucket/a/checkpoints/train/{part}/commit_success.txt', b'')
+  fake_gcs.elsewhere(monkeypatch)
+  there, here = map(detector.load, ('gs://bucket/a', tmp_path))
+  assert there.threshold.value == here.threshold.value
+  assert there.threshold.source == 'gs://bucket/a/results.json'
+  assert there.source == 'gs://bucket/a'
+  jax.tree.map(np.testing.assert_array_equal, there.variables, here.variables)
 
 
 def test_the_workdir_of_a_run_may_be_in_a_bucket(bucket):
