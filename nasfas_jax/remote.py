@@ -203,6 +203,7 @@ def stored(path: pathlib.Path):
     return path
   from etils import epath
 
+  _files()
   return epath.Path(mirror.url) / path.relative_to(mirror.folder).as_posix()
 
 
@@ -318,8 +319,12 @@ def _files():
     ) from error
   import fsspec
 
-  # Without a memory of what was there.
-  return fsspec.filesystem('gs', use_listings_cache=False)
+  # Other machines write there: a memory of what was in a folder misleads us,
+  # and Orbax too, which makes its own file system of this kind.
+  for name in ('gs', 'gcs'):
+    settings = fsspec.config.conf.setdefault(name, {})
+    settings.setdefault('use_listings_cache', False)
+  return fsspec.filesystem('gs')
 
 
 def _listed(url: str) -> dict[str, int]:

@@ -77,6 +77,7 @@ def taken_for_the_real_one(monkeypatch, copies) -> Iterator[Server]:
   """
   import fsspec
   import gcsfs
+  from etils.epath import backend
 
   with serving() as server:
     monkeypatch.setenv('STORAGE_EMULATOR_HOST', server.url)
@@ -91,7 +92,9 @@ def taken_for_the_real_one(monkeypatch, copies) -> Iterator[Server]:
       monkeypatch.setitem(fsspec.config.conf, name, {'token': 'anon'})
     elsewhere(monkeypatch)
     yield server
+    # The next server has another address.
     gcsfs.core.GCSFileSystem.clear_instance_cache()
+    type(backend.fsspec_backend)._get_filesystem.cache_clear()
 
 
 def elsewhere(monkeypatch) -> None:
@@ -115,6 +118,9 @@ def serving() -> Iterator[Server]:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
   protocol_version = 'HTTP/1.1'
+  # An answer in one packet; in two, each waits 40 ms.
+  wbufsize = -1
+  disable_nagle_algorithm = True
 
   def log_message(self, *unused):
     pass
