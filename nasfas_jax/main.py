@@ -139,6 +139,8 @@ CHECKS = {
   'train': train.check,
   'study': check_study,
 }
+# Several hosts share their work; any other is for one process.
+SHARED = ('search', 'train', 'evaluate')
 # It is rendered and needs no licence, so a run makes it when it is missing.
 EMBEDDED_DATASET = records.RENDERED_DATASET
 
@@ -223,24 +225,29 @@ def prepare_embedded(config) -> None:
   folder = index.resolve_data_dir(config.data.data_dir)
   builder_config = config.data.builder_config
   # A bucket is not written: the experiment says how to copy a dataset there.
-  if (
-    EMBEDDED_DATASET not in protocol.datasets
-    or remote.is_remote(folder)
-    or index.find_dataset(folder, EMBEDDED_DATASET, builder_config)
-  ):
+  if EMBEDDED_DATASET not in protocol.datasets or remote.is_remote(folder):
     return
-  if config.experiment in CHECKS:
-    CHECKS[config.experiment](config)
-  from nasfas_datasets import prepare
 
-  progress.say(f'Preparing {EMBEDDED_DATASET} in {folder}')
-  with progress.lazy_bar('Preparing') as report:
-    prepare.prepare(
-      EMBEDDED_DATASET,
-      config=builder_config or None,
-      data_dir=folder,
-      progress=report,
-    )
+  def render() -> None:
+    if index.find_dataset(folder, EMBEDDED_DATASET, builder_config):
+      return
+    if config.experiment in CHECKS:
+      CHECKS[config.experiment](config)
+    from nasfas_datasets import prepare
+
+    progress.say(f'Preparing {EMBEDDED_DATASET} in {folder}')
+    with progress.lazy_bar('Preparing') as report:
+      prepare.prepare(
+        EMBEDDED_DATASET,
+        config=builder_config or None,
+        data_dir=folder,
+        progress=report,
+      )
+
+  # Host 0 before the others, since some shared file systems have no locks. On a
+  # machine with a folder of its own one of its hosts then renders.
+  hosts.first(render)
+  render()
 
 
 def run(config, workdir: pathlib.Path, profile: str = '') -> None:
@@ -260,6 +267,13 @@ def run(config, workdir: pathlib.Path, profile: str = '') -> None:
       f'{", ".join(EXPERIMENTS)}.'
     )
   run_config.check_fields(config)
+  if jax.process_count() > 1:
+    if config.experiment not in SHARED:
+      raise ValueError(
+        f'config.experiment is {config.experiment!r}; allowed with several '
+        f'hosts: {", ".join(SHARED)}. --hosts=off runs it in one process.'
+      )
+    hosts.check_same('--workdir', remote.shown(str(workdir)))
   traced = {'profile': profiles.parse(profile)} if profile else {}
   if traced and config.experiment not in PROFILED:
     raise ValueError(
@@ -377,7 +391,9 @@ def main(argv) -> None:
     workdir = open_workdir(config, address)
     with remote.pushing(workdir):
       run(config, workdir, _PROFILE.value)
+    hosts.finish()
   except (ValueError, OSError, FloatingPointError) as error:
+    hosts.check_loss(error)
     if _TRACEBACK.value:
       raise
     fail(f'{error} (--traceback shows where)')
@@ -387,10 +403,12 @@ def main(argv) -> None:
     print(f'\nStopped. {going_on(config, workdir)}', file=sys.stderr)
     raise SystemExit(stopping.STATUS) from None
   except stopping.Preempted:
+    hosts.finish()
     print(stopped(), file=sys.stderr)
     raise SystemExit(stopping.PREEMPTED) from None
   except Exception as error:
     # A bug: the line also gives the exception's type and asks for a report.
+    hosts.check_loss(error)
     if _TRACEBACK.value:
       raise
     fail(
@@ -461,7 +479,7 @@ def keep_compiled_programs(folder: str) -> None:
 def fail(message: str) -> None:
   """Prints an error as one line and exits with status 2."""
   message = remote.shown(' '.join(message.split()))
-  print(f'error: {message}', file=sys.stderr)
+  print(f'error{hosts.label()}: {message}', file=sys.stderr)
   raise SystemExit(2)
 
 
@@ -523,7 +541,7 @@ def _unknown_field(argv: list[str]) -> str:
 
 def entry() -> None:
   """What `python -m nasfas_jax.main` does."""
-  with stopping.ending_at_once():
+  with stopping.ending_at_once(), hosts.ending_at_once():
     app.run(main, flags_parser=parse_flags)
 
 

@@ -10,6 +10,14 @@ import tqdm
 from nasfas_jax import remote
 
 _SECONDS_BETWEEN_LINES = 10.0
+# Whether this process says nothing, see `mute`.
+_muted = False
+
+
+def mute() -> None:
+  """Says nothing from now on: one of several processes speaks for all."""
+  global _muted
+  _muted = True
 
 
 class Bar:
@@ -29,7 +37,7 @@ class Bar:
     self._initial = initial
     self._start = self._last_line = time.monotonic()
     self._tqdm = None
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not _muted:
       self._tqdm = tqdm.tqdm(
         desc=stage, total=total, initial=initial, file=sys.stderr
       )
@@ -55,6 +63,8 @@ class Bar:
       self._tqdm.close()
 
   def _line(self, **text: str) -> None:
+    if _muted:
+      return
     seconds = time.monotonic() - self._start
     parts = [f'{self._stage}: {self._done}/{self._total}']
     if self._done > self._initial:
@@ -96,6 +106,8 @@ def lazy_bar(stage: str) -> Iterator[Callable[[int, int], None]]:
 
 def say(text: str) -> None:
   """Prints one line to stderr, above an open bar."""
+  if _muted:
+    return
   tqdm.tqdm.write(remote.shown(text), file=sys.stderr)
   sys.stderr.flush()
 

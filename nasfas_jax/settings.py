@@ -200,7 +200,8 @@ def episode_batches(config: Config, domain_field: str) -> Batches:
     domain_field: the field that names a clip's domain.
 
   Returns:
-    (rows, episodes, seed, step) -> flat batches of whole episodes.
+    (rows, episodes, seed, step, places) -> flat batches of the clips of
+    episodes that this process reads.
   """
   return functools.partial(
     pipeline.episode_batches,
