@@ -57,22 +57,28 @@ def _version_key(path: pathlib.Path) -> tuple[int, ...]:
 
 
 def find_dataset(
-  data_dir: pathlib.Path, name: str, builder_config: str = ''
+  data_dir: pathlib.Path,
+  name: str,
+  builder_config: str = '',
+  version: str = '',
 ) -> pathlib.Path | None:
-  """The folder of the newest version of a prepared dataset, or None.
+  """The folder of a version of a prepared dataset, or None.
 
   Args:
     data_dir: folder of prepared datasets.
     name: of the dataset.
     builder_config: of the builder; '' is the config named 'default', or none
       for a builder without configs.
+    version: such as '2.0.0'; '': the newest that is prepared.
   """
   parents = [data_dir / name / (builder_config or 'default')]
   if not builder_config:
     parents.append(data_dir / name)
   for parent in parents:
     versions = [
-      folder for folder in _indexed(parent, '*') if _version_key(folder)
+      folder
+      for folder in _indexed(parent, '*')
+      if _version_key(folder) and version in ('', folder.name)
     ]
     if versions:
       return max(versions, key=_version_key)
@@ -93,10 +99,18 @@ def _indexed(parent: pathlib.Path, pattern: str) -> list[pathlib.Path]:
 
 
 def _not_prepared(
-  data_dir: pathlib.Path, name: str, builder_config: str
+  data_dir: pathlib.Path, name: str, builder_config: str, version: str
 ) -> str:
   """The message for a dataset that is not prepared, and what prepares it."""
   wanted = f'{name}/{builder_config}' if builder_config else name
+  other = version and find_dataset(data_dir, name, builder_config)
+  if other:
+    return (
+      f'The protocol needs version {version} of the dataset {wanted!r}; '
+      f'prepared in {str(data_dir)!r} is version {other.name}. Prepare the '
+      'other beside it: '
+      + _command(data_dir, name, builder_config, f' --version={version}')
+    )
   found = sorted(
     folder.parent.name for folder in _indexed(data_dir / name, '*/*')
   )
@@ -106,7 +120,9 @@ def _not_prepared(
       f'; prepared there: {", ".join(dict.fromkeys(found))} '
       '(--config.data.builder_config=NAME)'
     )
-  return f'{text}. Prepare it with: {_command(data_dir, name, builder_config)}'
+  more = f' --version={version}' if version else ''
+  command = _command(data_dir, name, builder_config, more)
+  return f'{text}. Prepare it with: {command}'
 
 
 def _command(
@@ -136,7 +152,10 @@ def _command(
 
 
 def load_index(
-  data_dir: pathlib.Path, name: str, builder_config: str = ''
+  data_dir: pathlib.Path,
+  name: str,
+  builder_config: str = '',
+  version: str = '',
 ) -> list[dict[str, object]]:
   """Reads the index of one prepared dataset.
 
@@ -144,6 +163,7 @@ def load_index(
     data_dir: see `find_dataset`.
     name: see `find_dataset`.
     builder_config: see `find_dataset`.
+    version: see `find_dataset`.
 
   Returns:
     One dict per clip: the fields of `records.INDEX_FIELDS`, num_frames, fps,
@@ -156,12 +176,15 @@ def load_index(
       missing, truncated or another one (names it).
     OSError: if the bucket that holds it cannot be read.
   """
-  folder = find_dataset(data_dir, name, builder_config)
+  folder = find_dataset(data_dir, name, builder_config, version)
   if folder is None:
-    raise FileNotFoundError(_not_prepared(data_dir, name, builder_config))
+    raise FileNotFoundError(
+      _not_prepared(data_dir, name, builder_config, version)
+    )
   if remote.is_remote(folder):
     folder = remote.kept_copy(str(folder), progress.say)
-  again = _command(data_dir, name, builder_config, ' --replace')
+  more = f' --version={version}' if version else ''
+  again = _command(data_dir, name, builder_config, f'{more} --replace')
   if wrong := _wrong_shard(folder):
     raise ValueError(f'{wrong}. Prepare the dataset again: {again}')
   rows = []
