@@ -23,6 +23,7 @@ TensorStore find them.
 
 import atexit
 import contextlib
+import hashlib
 import os
 import pathlib
 import re
@@ -49,7 +50,7 @@ class _Mirror:
     self.writes = False
     # Of the owner, if that is this process.
     self.token = ''
-    # What was last copied: name -> (size, time).
+    # What was last copied: name -> hash of its content.
     self.sent = {}
     parent = pathlib.Path(tempfile.mkdtemp(prefix='nasfas-'))
     atexit.register(shutil.rmtree, parent, ignore_errors=True)
@@ -66,14 +67,15 @@ class _Mirror:
         _download(f'{self.url}/{name}', size, self.folder / name)
     self.sent = self.files()
 
-  def files(self) -> dict[str, tuple[int, int]]:
+  def files(self) -> dict[str, str]:
     found = {}
     for path in sorted(self.folder.rglob('*')):
       # Locks, and files that are being written, start with a dot.
       if path.is_file() and not path.name.startswith('.'):
-        status = path.stat()
-        name = path.relative_to(self.folder).as_posix()
-        found[name] = (status.st_size, status.st_mtime_ns)
+        # Not the time of the change: the clock may jump.
+        with open(path, 'rb') as file:
+          digest = hashlib.file_digest(file, 'sha256').hexdigest()
+        found[path.relative_to(self.folder).as_posix()] = digest
     return found
 
   def push(self) -> None:
