@@ -24,6 +24,7 @@ from nasfas_jax import (
   config_checks,
   inputs,
   models,
+  remote,
   run_config,
   run_log,
   scoring,
@@ -559,7 +560,7 @@ def load(
       fit.
     FileNotFoundError: if a file of the run is missing.
   """
-  source = pathlib.Path(path)
+  source = remote.local(path)
   if package.is_export(source):
     if adapted:
       raise ValueError(
@@ -590,7 +591,7 @@ def load(
     threshold=threshold or chosen,
     genotype=run.genotype,
     name=run.config.model,
-    source=str(source),
+    source=remote.shown(str(source)),
     trained_on=run.config.protocol,
     needs_motion=run.needs_motion,
     whole_frames=run.whole_frames,
@@ -656,7 +657,7 @@ def _from_export(source: pathlib.Path, crop_size: int | None) -> Detector:
     threshold=Threshold(**parts.threshold),
     genotype=parts.genotype,
     name=parts.name,
-    source=str(source),
+    source=remote.shown(str(source)),
     trained_on=parts.trained_on,
     needs_motion=parts.needs_motion,
     whole_frames=parts.whole_frames,
@@ -754,4 +755,4 @@ def read_threshold(source: pathlib.Path) -> Threshold:
       f'{str(path)!r} has no threshold: a finite "value" and its "rule". '
       '--config.threshold=NUMBER gives one to predict and demo.'
     )
-  return Threshold(number, rule, str(path))
+  return Threshold(number, rule, remote.shown(str(path)))
