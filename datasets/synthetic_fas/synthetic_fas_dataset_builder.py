@@ -134,7 +134,7 @@ class Builder(fas_builder.FasBuilder):
             session=clip.room_name,
             medium=clip.medium,
             lists=v2_plan.UNSEEN if clip.unseen else v2_plan.SEEN,
-            frames=[stored_frames.encode(frame) for frame in frames],
+            frames=frames,
             frame_index=np.arange(len(frames)),
             face_box=face_box,
             depth=depth,
