@@ -24,6 +24,7 @@ from nasfas_jax import (
   predict,
   progress,
   records,
+  remote,
   run_config,
   score_table,
   scoring,
@@ -67,7 +68,7 @@ def calibrate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """
   del workdir
   check(config)
-  source = pathlib.Path(config.checkpoint)
+  source = remote.local(config.checkpoint)
   if config.statistics.adapt:
     _adapt(config, source)
     return
