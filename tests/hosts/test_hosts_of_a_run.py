@@ -194,16 +194,10 @@ def test_several_processes_make_the_run_of_one(made, processes, variant):
 
 
 @pytest.mark.parametrize('variant', ['plain', 'tasks'])
-@pytest.mark.parametrize('processes', [2, 4])
-def test_with_the_same_devices_they_are_as_one_process(
-  made, processes, variant
-):
-  """One process with as many devices as the others have together."""
-  one, several = made(1, processes) / variant, made(processes, 1) / variant
-  found = difference(one, several)
-  print(
-    f'{variant}: {processes} processes and {processes} devices: {found:.1e}'
-  )
+def test_with_as_many_devices_they_are_as_one_process(made, variant):
+  """One process with the devices that the two have together."""
+  found = difference(made(1, 2) / variant, made(2, 1) / variant)
+  print(f'{variant}: 2 processes and one with 2 devices: {found:.1e}')
   assert found <= TOLERANCE
 
 
@@ -273,6 +267,9 @@ def test_a_host_that_dies_ends_the_others_and_one_goes_on(
   wait_for(lambda: lines(workdir) >= 5, started, logs)
   seconds = lose(signal.SIGKILL, victim, started, logs)
   print(f'host {victim} killed: the other ended after {seconds:.1f} s')
+  if victim == 0:
+    # One restart will do.
+    return
   finish(start(main_command(tiny_data_dir, workdir, 1), logs), logs)
   assert_ends_as_if_undisturbed(made, workdir)
 
