@@ -9,6 +9,7 @@ clips of other persons than those that set the threshold.
 
 import collections
 import dataclasses
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -40,6 +41,8 @@ FILE = 'threshold.json'
 CONFIDENCE = 0.95
 # The values of config.subjects.
 SUBJECTS = ('', 'folder')
+# Takes no clip for live, until the threshold is set.
+_NOTHING_LIVE = detector_lib.Threshold(math.inf, 'none is set', '')
 # One in so many persons gives batch statistics, the others set the threshold.
 _SHARE = 3
 # With fewer of them, their statistics are those of a few faces.
@@ -72,16 +75,20 @@ def calibrate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   if config.statistics.adapt:
     _adapt(config, source)
     return
-  run = detector_lib.read_run(source, config.crop_size)
+  before = detector_lib.find_threshold(source)
+  # A run without one, such as of weights from PyTorch, gets its first.
+  in_use = before or _NOTHING_LIVE
+  detector_lib.read_run(source, config.crop_size, in_use)
   if config.scores:
     found = _read_scores(config.scores)
   else:
     paths = _find_files(config)
-    detector = detector_lib.load(source, crop_size=config.crop_size)
+    detector = detector_lib.load(
+      source, crop_size=config.crop_size, threshold=in_use
+    )
     found = _score_files(config, detector, paths)
   content = set_threshold(**found, bpcer=config.bpcer)
-  before = run.threshold
-  content['replaces'] = _replaces(before, found['scores'])
+  content['replaces'] = before and _replaces(before, found['scores'])
   content['test_apcer'] = _test_apcer(source, content['value'])
   files.write_json(source / FILE, content)
   for line in say(content):
@@ -223,10 +230,15 @@ def say(content: dict) -> list[str]:
   """The lines that a calibration prints."""
   before = content['replaces']
   lines = [
-    f'Live is now a score above {content["value"]:.6g}: {content["rule"]}.',
-    f'Before, it was {before["value"]:.6g} ({before["rule"]}), which rejects '
-    f'{before["rejected"]} of these {content["num_live"]} clips.',
+    f'Live is now a score above {content["value"]:.6g}: {content["rule"]}.'
   ]
+  if before is None:
+    lines.append('The run had no threshold before.')
+  else:
+    lines.append(
+      f'Before, it was {before["value"]:.6g} ({before["rule"]}), which rejects '
+      f'{before["rejected"]} of these {content["num_live"]} clips.'
+    )
   rates_then = content['test_apcer']
   if rates_then is None:
     lines.append(

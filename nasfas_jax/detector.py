@@ -68,7 +68,8 @@ _STILL_LEVELS = 1.5
 _MAX_BATCH = 8
 # The list of training subjects of a large run has a few megabytes.
 _MAX_JSON_BYTES = 64 * 2**20
-_FILES = ('config.json', 'data.json', 'results.json', 'threshold.json')
+_RESULTS = 'results.json'
+_FILES = ('config.json', 'data.json', _RESULTS, 'threshold.json')
 
 # x0, y0, x1, y1 in pixels; `clip_crops.WHOLE_FRAME` or `DETECTOR`; None: as in
 # training.
@@ -733,17 +734,36 @@ def read_threshold(source: pathlib.Path) -> Threshold:
   Raises:
     ValueError: if neither file is there, or it has no threshold.
   """
+  found = find_threshold(source)
+  if found is None:
+    raise ValueError(
+      f'{str(source / _RESULTS)!r} has no threshold. '
+      '--config.threshold=NUMBER gives one to predict and demo; '
+      '--config=calibrate sets one.'
+    )
+  return found
+
+
+def find_threshold(source: pathlib.Path) -> Threshold | None:
+  """As `read_threshold`; None for a run that was judged without one.
+
+  Raises:
+    ValueError: if neither file is there, or its threshold is damaged.
+  """
   path = source / 'threshold.json'
   if path.exists():
     found = run_config.load(path)
   else:
-    path = source / 'results.json'
+    path = source / _RESULTS
     if not path.exists():
       raise ValueError(
         f'The run in {str(source)!r} has no threshold: there is no '
         f'{path.name}. The command that started it finishes it.'
       )
-    found = run_config.load(path).get('threshold')
+    results = run_config.load(path)
+    if 'threshold' not in results:
+      return None
+    found = results.get('threshold')
   value = found.get('value') if isinstance(found, Mapping) else None
   rule = found.get('rule') if isinstance(found, Mapping) else None
   try:

@@ -140,6 +140,19 @@ def test_clips_of_few_persons_are_warned_of(run_folder, tmp_path, capsys):
   assert 'they are of only 3 subjects' in capsys.readouterr().err
 
 
+def test_a_run_without_a_threshold_gets_its_first(run_folder, tmp_path, capsys):
+  """As one has that holds weights from PyTorch."""
+  files.write_json(run_folder / 'results.json', {'maps': {}})
+  write_live(tmp_path / 'new.csv', 0.3 + 0.001 * np.arange(93))
+  config = config_of(run_folder, scores=str(tmp_path / 'new.csv'))
+  calibrate.calibrate(config, tmp_path)
+  found = files.read_json(run_folder / 'threshold.json')
+  assert found['value'] == np.nextafter(0.301, 0)
+  assert found['replaces'] is None
+  assert 'The run had no threshold before.' in capsys.readouterr().err
+  assert detector_lib.read_threshold(run_folder).value == found['value']
+
+
 class FakeDetector:
   """Scores a file by the number in its name; 'x' has no face."""
 
@@ -159,7 +172,9 @@ def test_files_are_scored_by_the_run(run_folder, tmp_path, monkeypatch, capsys):
     (folder / f'0.{i + 10}.png').touch()
   (folder / 'x.png').touch()
   monkeypatch.setattr(
-    detector_lib, 'load', lambda path, crop_size: FakeDetector()
+    detector_lib,
+    'load',
+    lambda path, crop_size, threshold: FakeDetector(),
   )
   config = config_of(
     run_folder, input=str(folder), bpcer=0.1, face='whole_frame'
