@@ -42,7 +42,9 @@ REQUIRES = [
   'zstandard>=0.23',
 ]
 
+GCS = 'gcsfs>=2026.4'
 TEST = [
+  GCS,
   'h5py>=3.11',
   'hypothesis>=6.100',
   'import-linter>=2.6',
@@ -71,6 +73,7 @@ setuptools.setup(
     'examples': ['ipykernel>=6.29', 'nbconvert>=7.16'],
     'export': ['flatbuffers>=24', 'onnx>=1.18', 'onnxruntime>=1.20'],
     # Its Python names are not public: one minor version at a time.
+    'gcs': [GCS],
     'litert': [
       'ai-edge-litert>=2.0',
       'flatbuffers>=24',

@@ -10,7 +10,7 @@ python -m nasfas_datasets.prepare --dataset=oulu_npu --manual_dir=OULU --beam
 
 if __name__ == '__main__':
   # Before the imports, which take seconds.
-  from nasfas_jax import stopping
+  from nasfas_jax import remote, stopping
 
   stopping.quiet_imports()
 
@@ -35,7 +35,7 @@ from nasfas_datasets import (
   video_builder,
 )
 from nasfas_jax import progress as progress_lib
-from nasfas_jax import stopping
+from nasfas_jax import remote, stopping
 
 Progress = Callable[[int, int], None]
 
@@ -68,6 +68,12 @@ def _make_builder(
       )
     config = clip_config.with_settings(config, **settings)
   default = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
+  if remote.is_remote(data_dir or default):
+    raise ValueError(
+      f'--data_dir is {str(data_dir or default)!r}; datasets are prepared in a '
+      'folder of this machine. Copy it then: gcloud storage cp --recursive '
+      f'FOLDER/{name} {data_dir or default}/'
+    )
   data_dir = os.path.expanduser(default if data_dir is None else data_dir)
   if data_dir.startswith('~'):
     raise ValueError(

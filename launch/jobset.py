@@ -123,7 +123,7 @@ def manifest(args: argparse.Namespace) -> dict:
         'maxRestarts': args.restarts,
         'rules': [
           {
-            'name': 'failed-by-itself',
+            'name': 'failedByItself',
             'action': 'FailJobSet',
             'onJobFailureReasons': ['PodFailurePolicy'],
           }

@@ -45,7 +45,7 @@ esac
 if [[ ! -x "$venv/bin/nasfas_ready" ]]; then
   rm -rf "$venv"
   python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet -e '.[tpu]'
+  "$venv/bin/pip" install --quiet -e '.[tpu,gcs]'
   # Marks a finished installation; one that was cut off is made again.
   printf '#!/bin/sh\n' >"$venv/bin/nasfas_ready"
   chmod +x "$venv/bin/nasfas_ready"

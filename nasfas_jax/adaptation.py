@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from nasfas_jax import inputs
+from nasfas_jax import inputs, remote
 from nasfas_jax.exporting import parameters, sealed
 from nasfas_jax.models import layers
 from nasfas_jax.models.schema_checks import (
@@ -229,7 +229,7 @@ def read(workdir: pathlib.Path, variables: dict) -> Adapted:
       raise ValueError(
         f'{str(folder / ARRAYS)!r}: {"/".join(where)} has a variance below 0.'
       )
-  return Adapted(batch_stats, content, str(path))
+  return Adapted(batch_stats, content, remote.shown(str(path)))
 
 
 def _check(content: Mapping[str, Any]) -> None:

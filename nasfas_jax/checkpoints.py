@@ -20,13 +20,15 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from nasfas_jax import hosts, progress, run_log
+from nasfas_jax import hosts, progress, remote, run_log
 
 State = TypeVar('State')
 # What stands in the item 'data' of a checkpoint.
 Record = dict[str, Any]
 
 _FOLDER = 'checkpoints'
+# Of Orbax, in a bucket.
+_COMMITTED = 'commit_success.txt'
 # Orbax takes the time of a save from the clock, which jumps ahead when a
 # machine wakes up. Its default of 600 s would then end the run.
 _MAX_SECONDS = 86_400
@@ -78,8 +80,10 @@ class Checkpointer:
       raise ValueError(f'keep is {keep}; it must be at least 1.')
     # The logger of absl, which keeps one filter once.
     logging.getLogger('absl').addFilter(_NO_TRACEBACKS)
-    self._directory = pathlib.Path(directory).absolute()
-    self._origin = _origin(self._directory)
+    directory = pathlib.Path(directory).absolute()
+    self._origin = _origin(directory)
+    # Of a run in a bucket, checkpoints are there only.
+    self._directory = remote.stored(directory)
     self._manager = ocp.CheckpointManager(
       self._directory,
       options=ocp.CheckpointManagerOptions(
@@ -171,6 +175,11 @@ class Checkpointer:
     """Renames a damaged checkpoint, whose step will be saved again."""
     path = self._directory / str(step)
     aside = path.with_name(f'{step}.damaged')
+    if remote.is_remote(path):
+      if aside.exists():
+        aside.rmtree()
+      path.rename(aside)
+      return
     shutil.rmtree(aside, ignore_errors=True)
     os.replace(path, aside)
 
@@ -212,10 +221,12 @@ def restore_variables(
       checkpoints are damaged.
   """
   directory = pathlib.Path(directory).absolute()
+  origin = _origin(directory)
+  directory = remote.stored(directory)
   steps = _committed_steps(directory)
   if not steps:
     raise FileNotFoundError(f'There is no checkpoint in {str(directory)!r}.')
-  return _newest_good(directory, steps, variables, _origin(directory))
+  return _newest_good(directory, steps, variables, origin)
 
 
 def describe(state: State) -> dict[str, list]:
@@ -514,7 +525,15 @@ def _committed_steps(directory: pathlib.Path) -> list[int]:
     return sorted(
       int(path.name)
       for path in directory.iterdir()
-      if path.name.isdecimal() and path.is_dir()
+      if path.name.isdecimal() and path.is_dir() and _is_committed(path)
     )
 
   return hosts.first(steps)
+
+
+def _is_committed(path: pathlib.Path) -> bool:
+  """Whether all of a checkpoint is written.
+
+  In a folder it then has its name; a bucket has no renaming, but a file.
+  """
+  return not remote.is_remote(path) or (path / _COMMITTED).exists()

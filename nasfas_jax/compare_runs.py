@@ -4,7 +4,7 @@ import pathlib
 
 import ml_collections
 
-from nasfas_jax import progress
+from nasfas_jax import progress, remote
 from nasfas_jax.report import runs_page
 
 
@@ -21,6 +21,7 @@ def report(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       'Give --config.workdirs=RUN,RUN: the workdirs of finished runs.'
     )
   try:
+    folders = [str(remote.local(folder)) for folder in folders]
     path = runs_page.write(folders, workdir / 'index.html')
   except ValueError as error:
     raise ValueError(f'config.workdirs: {error}') from error

@@ -24,6 +24,7 @@ from nasfas_jax import (
   config_checks,
   inputs,
   models,
+  remote,
   run_config,
   run_log,
   scoring,
@@ -540,6 +541,7 @@ def load(
   *,
   crop_size: int | None = None,
   adapted: bool = False,
+  threshold: Threshold | None = None,
 ) -> Detector:
   """Loads the finished run in a workdir, or an export of one.
 
@@ -549,6 +551,8 @@ def load(
       is not known; None: that of the run.
     adapted: take the batch statistics and the threshold that `calibrate` has
       adapted, see `adaptation`, in place of the run's own.
+    threshold: in place of all others; a run that has none needs it, such as
+      one of weights from PyTorch.
 
   Raises:
     ValueError: if the folder holds no run, or one that is unfinished, damaged
@@ -556,35 +560,38 @@ def load(
       fit.
     FileNotFoundError: if a file of the run is missing.
   """
-  source = pathlib.Path(path)
+  source = remote.local(path)
   if package.is_export(source):
     if adapted:
       raise ValueError(
         f'{str(source)!r} is an export, whose batch statistics are fixed; '
         'allowed with adapted: the workdir of a run.'
       )
-    return _from_export(source, crop_size)
-  run = read_run(source, crop_size)
+    exported = _from_export(source, crop_size)
+    return dataclasses.replace(
+      exported, threshold=threshold or exported.threshold
+    )
+  run = read_run(source, crop_size, threshold)
   variables, _ = restore_network(
     source,
     run.model,
     run.config,
     jax.sharding.SingleDeviceSharding(jax.devices()[0]),
   )
-  threshold, content = run.threshold, None
+  chosen, content = run.threshold, None
   if adapted:
     found = adaptation.read(source, variables)
     variables = {**variables, 'batch_stats': found.batch_stats}
-    threshold, content = Threshold(*found.threshold), found.content
+    chosen, content = Threshold(*found.threshold), found.content
   return Detector(
     model=run.model,
     variables=variables,
     form=settings.input_form(run.config),
     reading=run.reading,
-    threshold=threshold,
+    threshold=threshold or chosen,
     genotype=run.genotype,
     name=run.config.model,
-    source=str(source),
+    source=remote.shown(str(source)),
     trained_on=run.config.protocol,
     needs_motion=run.needs_motion,
     whole_frames=run.whole_frames,
@@ -650,19 +657,24 @@ def _from_export(source: pathlib.Path, crop_size: int | None) -> Detector:
     threshold=Threshold(**parts.threshold),
     genotype=parts.genotype,
     name=parts.name,
-    source=str(source),
+    source=remote.shown(str(source)),
     trained_on=parts.trained_on,
     needs_motion=parts.needs_motion,
     whole_frames=parts.whole_frames,
   )
 
 
-def read_run(source: pathlib.Path, crop_size: int | None = None) -> Run:
+def read_run(
+  source: pathlib.Path,
+  crop_size: int | None = None,
+  threshold: Threshold | None = None,
+) -> Run:
   """Reads and checks the files of a run; compiles nothing.
 
   Args:
     source: the workdir.
     crop_size: see `load`.
+    threshold: see `load`.
 
   Raises:
     ValueError, FileNotFoundError: as `load`.
@@ -674,7 +686,7 @@ def read_run(source: pathlib.Path, crop_size: int | None = None) -> Run:
       raise ValueError(f'{str(path)!r} is larger than {_MAX_JSON_BYTES} bytes.')
   config = run_config.read(source)
   config_checks.check(config)
-  threshold = read_threshold(source)
+  threshold = threshold or read_threshold(source)
   path = source / 'data.json'
   data = run_log.read_data(source)
   try:
@@ -740,6 +752,7 @@ def read_threshold(source: pathlib.Path) -> Threshold:
     number = math.inf
   if not math.isfinite(number) or not isinstance(rule, str):
     raise ValueError(
-      f'{str(path)!r} has no threshold: a finite "value" and its "rule".'
+      f'{str(path)!r} has no threshold: a finite "value" and its "rule". '
+      '--config.threshold=NUMBER gives one to predict and demo.'
     )
-  return Threshold(number, rule, str(path))
+  return Threshold(number, rule, remote.shown(str(path)))

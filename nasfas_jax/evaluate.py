@@ -23,6 +23,7 @@ from nasfas_jax import (
   losses,
   models,
   progress,
+  remote,
   run_config,
   run_log,
   score_table,
@@ -91,7 +92,7 @@ def evaluate(
       'Give --config.checkpoint=WORKDIR, the workdir of a training run, or '
       '--config.scores=FILE, scores of any system.'
     )
-  source = pathlib.Path(config.checkpoint)
+  source = remote.local(config.checkpoint)
   trained = read_run_config(source)
   merged = _merge(config, trained)
   _check(merged)

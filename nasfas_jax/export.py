@@ -26,6 +26,7 @@ from nasfas_jax import (
   metrics,
   progress,
   records,
+  remote,
   run_config,
   settings,
 )
@@ -71,7 +72,7 @@ def export(
     FileNotFoundError: if the clips for int8 are not on this machine.
   """
   check_config(config)
-  source = pathlib.Path(config.checkpoint)
+  source = remote.local(config.checkpoint)
   if package.is_export(source):
     raise ValueError(
       f'config.checkpoint: {str(source)!r} is an export already; give the '

@@ -22,6 +22,7 @@ from nasfas_jax import (
   nonfinite,
   profiles,
   progress,
+  remote,
   run_log,
   stopping,
 )
@@ -182,6 +183,8 @@ def run(
             seconds = time.monotonic() - began
             writer.write_speed(done, (done - start) / seconds)
           if saves:
+            # What was logged is in the bucket before the step that it led to.
+            remote.push(workdir)
             saver.save(done, state)
           if stops:
             break

@@ -36,6 +36,7 @@ from nasfas_jax import (
   profiles,
   progress,
   records,
+  remote,
   run_config,
   search,
   stopping,
@@ -78,7 +79,9 @@ def calibrate(config, workdir: pathlib.Path) -> None:
   """Runs the experiment 'calibrate'; imported late, as 'study' is."""
   from nasfas_jax import calibrate as experiment
 
-  experiment.calibrate(config, workdir)
+  # It writes into the run, which stays that of its owner.
+  with remote.pushing(remote.local(config.checkpoint, write=True)):
+    experiment.calibrate(config, workdir)
 
 
 def study(config, workdir: pathlib.Path) -> None:
@@ -118,6 +121,10 @@ WITHOUT_RUN = (
   'report',
   'audit',
 )
+# They write no file of their own into a workdir.
+WITHOUT_WORKDIR = tuple(name for name in WITHOUT_RUN if name != 'report')
+# Their workdir may be in a bucket.
+IN_BUCKETS = ('search', 'train', 'evaluate', 'export', 'report')
 # They write checkpoints.
 RESUMING = ('search', 'train', 'study')
 # They heed SIGTERM themselves.
@@ -146,7 +153,9 @@ _CONFIG = config_flags.DEFINE_config_file(
   '(configs/search.py). Variants follow a colon: search:debug,type.',
 )
 _WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Folder of the run. Default: runs/EXPERIMENT.'
+  'workdir',
+  None,
+  'Folder of the run, or gs://BUCKET/FOLDER. Default: runs/EXPERIMENT.',
 )
 _PROFILE = flags.DEFINE_string(
   'profile',
@@ -199,15 +208,15 @@ class _ConfigParser(config_flags.ConfigFileFlagParser):
 FLAGS['config'].parser = _ConfigParser('config')
 
 
-def default_workdir(config) -> pathlib.Path:
-  """The workdir of a run without --workdir."""
+def default_workdir(config) -> str | pathlib.Path:
+  """The workdir of a run without --workdir: a path, or an address."""
   if config.experiment == 'evaluate' and config.scores:
     return pathlib.Path('runs') / f'evaluate-{pathlib.Path(config.scores).stem}'
   if config.experiment == 'evaluate' and config.checkpoint:
     name = config.protocol.replace('/', '-')
-    return pathlib.Path(config.checkpoint) / 'evaluate' / name
+    return remote.join(config.checkpoint, 'evaluate', name)
   if config.experiment == 'export' and config.checkpoint:
-    return pathlib.Path(config.checkpoint) / 'export'
+    return remote.join(config.checkpoint, 'export')
   if config.experiment == 'train' and config.model != 'genotype':
     return pathlib.Path('runs') / f'train-{config.model}'
   return pathlib.Path('runs') / config.experiment
@@ -223,7 +232,8 @@ def prepare_embedded(config) -> None:
   protocol = protocols.get_protocol(config.protocol)
   folder = index.resolve_data_dir(config.data.data_dir)
   builder_config = config.data.builder_config
-  if EMBEDDED_DATASET not in protocol.datasets:
+  # A bucket is not written: the experiment says how to copy a dataset there.
+  if EMBEDDED_DATASET not in protocol.datasets or remote.is_remote(folder):
     return
 
   def render() -> None:
@@ -274,7 +284,7 @@ def run(config, workdir: pathlib.Path, profile: str = '') -> None:
         f'config.experiment is {config.experiment!r}; allowed with several '
         f'hosts: {", ".join(SHARED)}. --hosts=off runs it in one process.'
       )
-    hosts.check_same('--workdir', str(workdir))
+    hosts.check_same('--workdir', remote.shown(str(workdir)))
   traced = {'profile': profiles.parse(profile)} if profile else {}
   if traced and config.experiment not in PROFILED:
     raise ValueError(
@@ -334,13 +344,15 @@ def run_family(
     one = config.copy_and_resolve_references()
     one.protocol = name
     if config.experiment == 'evaluate':
-      source = pathlib.Path(config.checkpoint)
+      whole = remote.local(config.checkpoint)
+      source = whole
       if not (source / 'config.json').exists():
         source = family_table.folder(source, name)
       if not (source / 'config.json').exists():
         progress.say(f'{name}: no run in {source}')
         continue
-      one.checkpoint = str(source)
+      inside = source.relative_to(whole).parts
+      one.checkpoint = str(remote.join(config.checkpoint, *inside))
     if config.experiment not in PREPARING:
       prepare_embedded(one)
     folder = family_table.folder(workdir, name)
@@ -367,7 +379,9 @@ def main(argv) -> None:
   logging.set_verbosity(logging.WARNING)
   xla_options.prefer_own_convolutions()
   config = _CONFIG.value
-  workdir = pathlib.Path(_WORKDIR.value or default_workdir(config))
+  address = _WORKDIR.value or default_workdir(config)
+  # Of a run in a bucket, until its mirror is there, nothing.
+  workdir = pathlib.Path(address)
 
   def stopped():
     return f'\nStopped by SIGTERM. {going_on(config, workdir)}'
@@ -394,7 +408,9 @@ def main(argv) -> None:
       ),
     )
     keep_compiled_programs(_CACHE.value)
-    run(config, workdir, _PROFILE.value)
+    workdir = open_workdir(config, address)
+    with remote.pushing(workdir):
+      run(config, workdir, _PROFILE.value)
     hosts.finish()
   except (ValueError, OSError, FloatingPointError) as error:
     hosts.check_loss(error)
@@ -425,9 +441,27 @@ def going_on(config, workdir: pathlib.Path) -> str:
   """What the same command will do after a stop."""
   if config.experiment not in RESUMING or not workdir.exists():
     return 'The same command starts again.'
-  return (
+  return remote.shown(
     f'The same command resumes from the last checkpoint in {str(workdir)!r}.'
   )
+
+
+def open_workdir(config, address: str | os.PathLike[str]) -> pathlib.Path:
+  """The folder of this machine for a workdir, see `remote`.
+
+  Raises:
+    ValueError: for an experiment whose workdir cannot be in a bucket.
+    OSError: if the bucket cannot be reached.
+  """
+  if not remote.is_remote(address) or config.experiment in WITHOUT_WORKDIR:
+    return pathlib.Path(address)
+  if config.experiment not in IN_BUCKETS:
+    raise ValueError(
+      f'--workdir is {str(address)!r}; allowed in a bucket for the experiments '
+      f'{", ".join(IN_BUCKETS)}, not for {config.experiment!r}.'
+    )
+  # Of several hosts, the first writes.
+  return remote.local(address, claim=jax.process_index() == 0)
 
 
 def check_devices() -> None:
@@ -498,7 +532,8 @@ def keep_compiled_programs(folder: str) -> None:
 
 def fail(message: str) -> None:
   """Prints an error as one line and exits with status 2."""
-  print(f'error{hosts.label()}: ' + ' '.join(message.split()), file=sys.stderr)
+  message = remote.shown(' '.join(message.split()))
+  print(f'error{hosts.label()}: {message}', file=sys.stderr)
   raise SystemExit(2)
 
 

@@ -139,15 +139,17 @@ def load(config: ml_collections.ConfigDict) -> detector_lib.Detector:
   Raises:
     ValueError, FileNotFoundError: as `detector.load`.
   """
-  detector = detector_lib.load(
-    config.checkpoint, crop_size=config.crop_size, adapted=config.adapted
+  threshold = None
+  if config.threshold is not None:
+    threshold = detector_lib.Threshold(
+      config.threshold, 'given', 'config.threshold'
+    )
+  return detector_lib.load(
+    config.checkpoint,
+    crop_size=config.crop_size,
+    adapted=config.adapted,
+    threshold=threshold,
   )
-  if config.threshold is None:
-    return detector
-  threshold = detector_lib.Threshold(
-    config.threshold, 'given', 'config.threshold'
-  )
-  return dataclasses.replace(detector, threshold=threshold)
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 
 import tqdm
 
+from nasfas_jax import remote
+
 _SECONDS_BETWEEN_LINES = 10.0
 # Whether this process says nothing, see `mute`.
 _muted = False
@@ -106,7 +108,7 @@ def say(text: str) -> None:
   """Prints one line to stderr, above an open bar."""
   if _muted:
     return
-  tqdm.tqdm.write(text, file=sys.stderr)
+  tqdm.tqdm.write(remote.shown(text), file=sys.stderr)
   sys.stderr.flush()
 
 

@@ -18,6 +18,7 @@ from nasfas_jax import (
   models,
   profiles,
   progress,
+  remote,
   run_log,
   settings,
   sharding,
@@ -100,9 +101,9 @@ def _find_genotype(config, workdir: pathlib.Path) -> genotypes.Genotype:
   """
   copy = workdir / 'genotype.json'
   if not copy.exists():
-    return genotypes.load(config.genotype)
+    return genotypes.load(remote.local_file(config.genotype))
   kept = genotypes.load(copy)
-  source = pathlib.Path(config.genotype)
+  source = remote.local_file(config.genotype)
   if source.exists() and genotypes.load(source) != kept:
     raise ValueError(
       f'config.genotype {config.genotype!r} has changed since the run in '

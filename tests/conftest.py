@@ -79,6 +79,15 @@ def tiny_data_dir():
   return SESSION / 'data'
 
 
+@pytest.fixture
+def bucket(monkeypatch, tmp_path):
+  """A stand-in of Google Cloud Storage, see `fake_gcs`."""
+  import fake_gcs
+
+  with fake_gcs.taken_for_the_real_one(monkeypatch, tmp_path / 'copies') as it:
+    yield it
+
+
 @pytest.fixture(scope='session')
 def needs_face_models():
   """Skips where the face models or their runtime are not there."""

@@ -78,6 +78,17 @@ def test_load_gives_all_that_a_decision_needs(run, detector):
     path.unlink()
 
 
+def test_a_run_without_a_threshold_takes_a_given_one(run, tmp_path):
+  """As one has that holds weights from PyTorch."""
+  copy = tmp_path / 'run'
+  shutil.copytree(run[1], copy)
+  files.write_json(copy / 'results.json', {'maps': {}})
+  with pytest.raises(ValueError, match='has no threshold.*config.threshold=N'):
+    detector_lib.load(copy)
+  given = detector_lib.Threshold(0.5, 'given', 'config.threshold')
+  assert detector_lib.load(copy, threshold=given).threshold == given
+
+
 def test_the_same_clip_scores_the_same_as_in_evaluation(
   run, detector, tmp_path
 ):

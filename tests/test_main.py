@@ -70,7 +70,7 @@ def fail(end):
   [
     (
       ['--config=configs/search.py', '--config.serach.num_steps=3'],
-      'Unknown field config.serach; config has: augmentation, checkpoint',
+      'Unknown field config.serach; config has: adapted, augmentation',
     ),
     (
       ['--config=search', '--config.search.steps=3'],

@@ -39,8 +39,8 @@ class Builder(fas_builder.FasBuilder):
   SUPPORTED_VERSIONS = [tfds.core.Version('2.0.0')]
   RELEASE_NOTES = {
     '1.0.0': 'First version; the simulator is frozen.',
-    '2.0.0': 'Rooms, cameras and media drawn from written distributions; '
-    'frozen.',
+    '2.0.0': 'Rooms, cameras and media drawn from written distributions; a '
+    'candidate, not frozen yet.',
   }
   BUILDER_CONFIGS = [
     SyntheticConfig(
@@ -134,7 +134,7 @@ class Builder(fas_builder.FasBuilder):
             session=clip.room_name,
             medium=clip.medium,
             lists=v2_plan.UNSEEN if clip.unseen else v2_plan.SEEN,
-            frames=[stored_frames.encode(frame) for frame in frames],
+            frames=frames,
             frame_index=np.arange(len(frames)),
             face_box=face_box,
             depth=depth,

@@ -8,7 +8,7 @@ import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
-from nasfas_jax import files, records
+from nasfas_jax import files, progress, records, remote
 
 Row = Mapping[str, object]
 Predicate = Callable[[Row], bool]
@@ -26,13 +26,20 @@ def default_data_dir() -> pathlib.Path:
 def resolve_data_dir(data_dir: str) -> pathlib.Path:
   """The folder of prepared datasets; '' means the default.
 
+  One in a bucket, gs://BUCKET/FOLDER, is an epath.Path.
+
   Raises:
-    ValueError: if it is in the home folder of a user who has none.
+    ValueError: if it is in the home folder of a user who has none, or if an
+      address in a bucket names no folder.
   """
   return _expand(data_dir) if data_dir else default_data_dir()
 
 
 def _expand(path: str) -> pathlib.Path:
+  if remote.is_remote(path):
+    from etils import epath
+
+    return epath.Path(remote.checked(path))
   try:
     return pathlib.Path(path).expanduser()
   except RuntimeError as error:
@@ -69,13 +76,26 @@ def find_dataset(
     parents.append(data_dir / name)
   for parent in parents:
     versions = [
-      path.parent
-      for path in parent.glob(f'*/{records.INDEX_FILE}')
-      if _version_key(path.parent) and version in ('', path.parent.name)
+      folder
+      for folder in _indexed(parent, '*')
+      if _version_key(folder) and version in ('', folder.name)
     ]
     if versions:
       return max(versions, key=_version_key)
   return None
+
+
+def _indexed(parent: pathlib.Path, pattern: str) -> list[pathlib.Path]:
+  """The folders below a folder that match a pattern and have an index."""
+  pattern = f'{pattern}/{records.INDEX_FILE}'
+  if not remote.is_remote(parent):
+    return [path.parent for path in parent.glob(pattern)]
+  depth = pattern.count('/')
+  return [
+    (parent / name).parent
+    for name in remote.names(str(parent))
+    if name.count('/') == depth and name.endswith(f'/{records.INDEX_FILE}')
+  ]
 
 
 def _not_prepared(
@@ -92,8 +112,7 @@ def _not_prepared(
       + _command(data_dir, name, builder_config, f' --version={version}')
     )
   found = sorted(
-    path.parent.parent.name
-    for path in (data_dir / name).glob(f'*/*/{records.INDEX_FILE}')
+    folder.parent.name for folder in _indexed(data_dir / name, '*/*')
   )
   text = f'The dataset {wanted!r} is not prepared in {str(data_dir)!r}'
   if found:
@@ -111,6 +130,12 @@ def _command(
 ) -> str:
   """The command that prepares a dataset, and what to know of it."""
   option = f' --config={builder_config}' if builder_config else ''
+  if remote.is_remote(data_dir):
+    more = (
+      f'{more}, and copy it there: gcloud storage cp --recursive FOLDER/{name} '
+      f'{data_dir}/'
+    )
+    data_dir = 'FOLDER'
   text = (
     f'python -m nasfas_datasets.prepare --dataset={name}{option} '
     f'--data_dir={data_dir}'
@@ -149,12 +174,15 @@ def load_index(
     FileNotFoundError: if the dataset is not prepared; gives the command.
     ValueError: if the index is damaged (names file and line), or a shard is
       missing, truncated or another one (names it).
+    OSError: if the bucket that holds it cannot be read.
   """
   folder = find_dataset(data_dir, name, builder_config, version)
   if folder is None:
     raise FileNotFoundError(
       _not_prepared(data_dir, name, builder_config, version)
     )
+  if remote.is_remote(folder):
+    folder = remote.kept_copy(str(folder), progress.say)
   more = f' --version={version}' if version else ''
   again = _command(data_dir, name, builder_config, f'{more} --replace')
   if wrong := _wrong_shard(folder):

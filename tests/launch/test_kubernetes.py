@@ -1,6 +1,7 @@
 """launch/kubernetes.sh and the manifest that it makes."""
 
 import json
+import re
 
 from conftest import NASTY
 
@@ -52,6 +53,8 @@ def test_a_run_that_fails_by_itself_is_not_started_again(machine):
   assert rules[1]['onExitCodes']['values'] == [75, 137, 143]
   policy = manifest['spec']['failurePolicy']
   assert policy['maxRestarts'] == 3
+  # The form that JobSet allows.
+  assert re.fullmatch('[A-Za-z][A-Za-z0-9_,:]*', policy['rules'][0]['name'])
   assert policy['rules'][0]['action'] == 'FailJobSet'
   assert policy['rules'][0]['onJobFailureReasons'] == ['PodFailurePolicy']
   assert spec['backoffLimit'] == 0

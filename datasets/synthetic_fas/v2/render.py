@@ -7,6 +7,7 @@ on where it was.
 
 import concurrent.futures
 import functools
+import itertools
 import multiprocessing
 import os
 import pathlib
@@ -17,14 +18,14 @@ import cv2
 import numpy as np
 
 from nasfas_datasets.synthetic_fas.v2 import plan, scene
-from nasfas_jax import files
+from nasfas_jax import files, stored_frames
 
 # Clips of one file; those of a subject lie together and share its maps.
 CHUNK = 24
 # From so many chunks on, processes are worth their start.
 _MIN_CHUNKS = 12
-# A clip, its frames, depth maps and face box, see `scene.make`.
-Rendered = tuple[plan.Clip, np.ndarray, np.ndarray, np.ndarray]
+# A clip, its frames as stored, depth maps and face box, see `scene.make`.
+Rendered = tuple[plan.Clip, list[bytes], np.ndarray, np.ndarray]
 
 
 def chunks(clips: Sequence[plan.Clip]) -> list[Sequence[plan.Clip]]:
@@ -48,9 +49,16 @@ def _write(clips, size: plan.Size, folder: pathlib.Path) -> int:
   path = chunk_path(folder, clips)
   if not path.exists():
     parts = [scene.make(clip, size) for clip in clips]
-    frames, depth, boxes = (np.stack(part) for part in zip(*parts, strict=True))
+    frames, depth, boxes = zip(*parts, strict=True)
+    packed = [stored_frames.encode(frame) for part in frames for frame in part]
     with files.replacing(path, '.npz') as partial:
-      np.savez(partial, frames=frames, depth=depth, boxes=boxes)
+      np.savez(
+        partial,
+        frames=np.frombuffer(b''.join(packed), np.uint8),
+        ends=np.cumsum([len(data) for data in packed]),
+        depth=np.stack(depth),
+        boxes=np.stack(boxes),
+      )
   return len(clips)
 
 
@@ -106,8 +114,11 @@ def read_chunk(
 ) -> Iterator[Rendered]:
   """The clips of a chunk that `write_chunks` wrote."""
   with np.load(chunk_path(folder, clips), allow_pickle=False) as found:
-    frames, depth, boxes = (
-      found[name] for name in ('frames', 'depth', 'boxes')
-    )
+    frames, ends = found['frames'].tobytes(), found['ends'].tolist()
+    depth, boxes = found['depth'], found['boxes']
+  packed = [
+    frames[first:last] for first, last in itertools.pairwise([0, *ends])
+  ]
+  number = len(packed) // len(clips)
   for k, clip in enumerate(clips):
-    yield clip, frames[k], depth[k], boxes[k]
+    yield clip, packed[k * number : (k + 1) * number], depth[k], boxes[k]
