@@ -422,8 +422,7 @@ class OutgoingEdges(nn.Module):
       _joined_rows(segments, norms),
     )
     if self.remat:
-      # A loop keeps what it computes twice apart by itself.
-      edge = jax.checkpoint(edge, prevent_cse=edges == 1)
+      edge = jax.checkpoint(edge)
     if edges == 1:
       alone = edge(jax.tree.map(lambda a: a[0], inputs))
       mixed, statistics = jax.tree.map(lambda a: a[None], alone)
