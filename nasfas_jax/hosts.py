@@ -180,9 +180,11 @@ class _Joined:
 
   Attributes:
     timeout: seconds after which a silent host is given up.
+    name: of this host, for messages, once it has met the others.
   """
 
   timeout: int
+  name: str = ''
 
 
 _joined: _Joined | None = None
@@ -197,7 +199,7 @@ def start(
 ) -> None:
   """Joins the other hosts, if there are any; call it before any computation.
 
-  From then on only host 0 says its progress.
+  It touches no device, so that these may still be set up.
 
   Args:
     hosts: see the flags above, as the others.
@@ -240,6 +242,13 @@ def start(
       f'{"".join(reason)}). --hosts=off runs one process alone.'
     ) from error
   _joined = _Joined(timeout)
+
+
+def meet() -> None:
+  """Finds the devices of all hosts; then only host 0 says its progress."""
+  if _joined is None:
+    return
+  _joined.name = f'host {jax.process_index()}'
   if jax.process_index():
     progress.mute()
   else:
@@ -276,7 +285,7 @@ def ending_at_once() -> Iterator[None]:
 
 def label() -> str:
   """What tells the errors of this host from those of others; '' for one."""
-  return '' if _joined is None else f' (host {jax.process_index()})'
+  return f' ({_joined.name})' if _joined is not None and _joined.name else ''
 
 
 def check_loss(error: BaseException) -> None:
@@ -413,9 +422,10 @@ def _lost(real: int, said: str, who: str = '') -> None:
   found = re.search(r'heartbeats\):\s*((?:\d+[\s,]*)+)', said)
   if found:
     gone = f'Host {", ".join(re.findall(r"[0-9]+", found[1]))} is gone'
-  elif 'DEADLINE_EXCEEDED' in said:
+  elif _joined is None and 'DEADLINE_EXCEEDED' in said:
     gone = f'The other hosts did not come in {_PATIENCE} s'
-  elif 'leader task' in said:
+  elif 'leader task' in said or 'DEADLINE_EXCEEDED' in said:
+    # Host 0 is the one that all others ask.
     gone = 'Host 0 is gone'
   else:
     gone = 'Another host is gone'

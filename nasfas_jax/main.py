@@ -15,6 +15,7 @@ if __name__ == '__main__':
 
   huge_pages.restart_with_huge_pages()
 
+import functools
 import os
 import pathlib
 import re
@@ -278,13 +279,11 @@ def run(config, workdir: pathlib.Path, profile: str = '') -> None:
       f'{", ".join(EXPERIMENTS)}.'
     )
   run_config.check_fields(config)
-  if jax.process_count() > 1:
-    if config.experiment not in SHARED:
-      raise ValueError(
-        f'config.experiment is {config.experiment!r}; allowed with several '
-        f'hosts: {", ".join(SHARED)}. --hosts=off runs it in one process.'
-      )
-    hosts.check_same('--workdir', remote.shown(str(workdir)))
+  if jax.process_count() > 1 and config.experiment not in SHARED:
+    raise ValueError(
+      f'config.experiment is {config.experiment!r}; allowed with several '
+      f'hosts: {", ".join(SHARED)}. --hosts=off runs it in one process.'
+    )
   traced = {'profile': profiles.parse(profile)} if profile else {}
   if traced and config.experiment not in PROFILED:
     raise ValueError(
@@ -357,7 +356,7 @@ def run_family(
       prepare_embedded(one)
     folder = family_table.folder(workdir, name)
     EXPERIMENTS[config.experiment](one, folder, **traced)
-    results[name] = family_table.read(folder)
+    results[name] = hosts.first(functools.partial(family_table.read, folder))
   if not results:
     raise ValueError(
       f'config.checkpoint {config.checkpoint!r} holds no run of the family '
@@ -399,6 +398,8 @@ def main(argv) -> None:
       stopping.sigterm.start(stopped, chain=chain)
     share_memory(config, os.environ)
     check_devices()
+    hosts.meet()
+    hosts.check_same('--workdir', str(workdir))
     jax.config.update(
       'jax_default_matmul_precision',
       choose_precision(

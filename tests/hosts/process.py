@@ -22,6 +22,7 @@ def run(data_dir, folder, coordinator, num_hosts, host_id):
   xla_options.prefer_own_convolutions()
   if int(num_hosts) > 1:
     hosts.start(coordinator, int(num_hosts), int(host_id))
+  hosts.meet()
   folder = pathlib.Path(folder)
   for variant in ('plain', 'tasks'):
     config = small.get_config(variant)

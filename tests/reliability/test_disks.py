@@ -57,7 +57,9 @@ def test_a_full_and_a_read_only_disk_lose_nothing(namespace, tmp_path):
   assert 'the same command resumes from the last one' in errors[0]
   assert 'Nothing can be written in' in errors[1]
   assert 'Read-only file system' in errors[1]
-  assert 'Traceback' not in done.stderr
+  # TensorStore may print one of its own, of a write that nobody waits for.
+  frames = [line for line in done.stderr.splitlines() if 'File "' in line]
+  assert not [line for line in frames if 'nasfas_jax' in line], done.stderr
   assert int(kept.removeprefix('kept ')) >= 1
   whole = tmp_path / 'whole'
   subprocess.run(
