@@ -422,9 +422,10 @@ def _lost(real: int, said: str, who: str = '') -> None:
   found = re.search(r'heartbeats\):\s*((?:\d+[\s,]*)+)', said)
   if found:
     gone = f'Host {", ".join(re.findall(r"[0-9]+", found[1]))} is gone'
-  elif 'DEADLINE_EXCEEDED' in said:
+  elif _joined is None and 'DEADLINE_EXCEEDED' in said:
     gone = f'The other hosts did not come in {_PATIENCE} s'
-  elif 'leader task' in said:
+  elif 'leader task' in said or 'DEADLINE_EXCEEDED' in said:
+    # Host 0 is the one that all others ask.
     gone = 'Host 0 is gone'
   else:
     gone = 'Another host is gone'

@@ -146,18 +146,24 @@ def test_what_several_hosts_cannot_share_is_refused(as_host, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('said', 'line'),
+  ('joined', 'said', 'line'),
   [
-    ('stopped sending heartbeats):\n1\n3\nThe tasks', 'Host 1, 3 is gone'),
-    ('Either the leader task was preempted', 'Host 0 is gone'),
-    ('DEADLINE_EXCEEDED: x', 'The other hosts did not come in 600 s'),
-    ('', 'Another host is gone'),
+    (
+      True,
+      'stopped sending heartbeats):\n1\n3\nThe tasks',
+      'Host 1, 3 is gone',
+    ),
+    (True, 'Either the leader task was preempted', 'Host 0 is gone'),
+    (True, 'DEADLINE_EXCEEDED: x', 'Host 0 is gone'),
+    (False, 'DEADLINE_EXCEEDED: x', 'The other hosts did not come in 600 s'),
+    (True, '', 'Another host is gone'),
   ],
 )
 def test_the_line_of_a_loss_names_who_is_gone(
-  said, line, monkeypatch, tmp_path
+  joined, said, line, monkeypatch, tmp_path
 ):
   ended = []
+  monkeypatch.setattr(hosts, '_joined', hosts._Joined(60) if joined else None)
   monkeypatch.setattr(hosts.stopping, 'end', ended.append)
   with open(tmp_path / 'said', 'wb') as file:
     hosts._lost(file.fileno(), said, 'host 0 of 4')
