@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from benchmarks import serving
 from nasfas_jax import files
@@ -311,6 +311,8 @@ def count(path: str) -> None:
 def main(argv) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  # Below it, optax tells of every schedule that is constant.
+  logging.set_verbosity(logging.WARNING)
   values = flags.FLAGS
   if values.lowered:
     count(values.json)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from benchmarks import lowered, meta, serving
 from nasfas_configs import search as search_config
-from nasfas_jax import sharding, states
+from nasfas_jax import sharding
 from nasfas_jax.models import cost
 from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.searchers import bilevel, meta_step
@@ -67,7 +67,8 @@ def matrix_rate(side: int) -> dict[str, float]:
   """10^12 operations a second of a matrix product of `side`, in each form."""
   found = {}
   for form, (dtype, precision) in FORMS.items():
-    a = jnp.ones((side, side), dtype)
+    # Of numbers that differ: a card is faster on constants.
+    a = jax.random.normal(jax.random.key(0), (side, side), dtype)
     product = jax.jit(
       functools.partial(jnp.matmul, precision=precision)
       if dtype == 'float32'
@@ -240,19 +241,40 @@ def meta_search(request: dict) -> Step:
   return Step(compile_all, clips, once)
 
 
-def _draw(shapes):
-  """Arrays of shapes on the device: small numbers; labels of 0 and 1."""
+def _draw(args):
+  """The arguments of a step on the device.
+
+  Random numbers stand for what has a shape only: a card is faster on constants.
+  Moments of the optimizer and batch statistics are positive.
+  """
+  longest = max(leaf.size for leaf in jax.tree.leaves(args) if _is_shape(leaf))
 
   @jax.jit
   def make():
-    return jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.01, leaf.dtype), of)
+    numbers = 0.05 * jax.random.normal(jax.random.key(0), (longest,))
 
-  of = jax.tree.map(lambda leaf: jax.typeof(leaf), shapes)
-  drawn = make()
-  state = shapes[0]
-  if isinstance(state, (states.TrainState, states.SearchState)):
-    drawn = (drawn[0].replace(step=jnp.zeros((), jnp.int32)), *drawn[1:])
-  return drawn
+    def of(path, leaf):
+      if not _is_shape(leaf):
+        return None
+      if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        return jnp.zeros(leaf.shape, leaf.dtype)
+      place = jax.tree_util.keystr(path)
+      signed = 'opt_state' not in place and 'batch_stats' not in place
+      drawn = numbers[: leaf.size].reshape(leaf.shape).astype(leaf.dtype)
+      return drawn if signed else jnp.abs(drawn)
+
+    return jax.tree.map_with_path(of, args)
+
+  return jax.tree.map(
+    lambda leaf, drawn: jax.device_put(leaf) if drawn is None else drawn,
+    args,
+    make(),
+    is_leaf=_is_shape,
+  )
+
+
+def _is_shape(leaf) -> bool:
+  return isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 def _carried(step: Callable, state) -> Callable:

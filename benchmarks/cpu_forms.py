@@ -40,6 +40,7 @@ class Variant:
     xla_flags: added to XLA_FLAGS.
     tunables: value of GLIBC_TUNABLES.
     default_fusions: without `xla_options.prefer_own_convolutions`.
+    edge_loop: the supernet's edges in a loop, as accelerators have them.
   """
 
   without: tuple[str, ...] = ()
@@ -47,6 +48,7 @@ class Variant:
   xla_flags: str = ''
   tunables: str = 'glibc.malloc.hugetlb=0'
   default_fusions: bool = False
+  edge_loop: bool = False
 
 
 VARIANTS = {
@@ -61,7 +63,12 @@ VARIANTS = {
   ),
   'default fusions': Variant(default_fusions=True),
   'huge pages': Variant(tunables='glibc.malloc.hugetlb=1'),
+  'edge loop': Variant(edge_loop=True),
 }
+
+
+# Fields of config.supernet in all steps.
+SUPERNET = {'edge_loop': False}
 
 
 def _training(variant: str, image_size: int, batch_size: int) -> Callable:
@@ -79,8 +86,7 @@ def _search(
   batch_size: int = 8,
 ) -> Callable:
   config = search_config.get_config(variant)
-  # On CPU nobody should use it.
-  config.supernet.edge_loop = False
+  config.supernet.update(SUPERNET)
   _resize(config, image_size)
   parts = meta.make_parts(config)
   state = jax.jit(meta.initial(config, parts))()
@@ -127,6 +133,7 @@ def serve(step: str, variant: Variant) -> Iterator[tuple[float, float]]:
     convolution.convolve = convolution._library
   if not variant.default_fusions:
     xla_options.prefer_own_convolutions()
+  SUPERNET['edge_loop'] = variant.edge_loop
   start = _now()
   function = STEPS[step]()
   jax.block_until_ready(function())

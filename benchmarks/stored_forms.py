@@ -24,10 +24,9 @@ import numpy as np
 import zstandard
 from absl import app, flags
 
-from nasfas_datasets.synthetic_fas import camera, plan, render
+from benchmarks import rendered_clips
 from nasfas_jax import files, stored_frames
 
-NUM_CLIPS = 8
 CRF = 18
 ROUNDS = 4
 
@@ -228,18 +227,6 @@ FORMS = {
 }
 
 
-def render_clips(size: int) -> np.ndarray:
-  """Rendered clips, uint8 [NUM_CLIPS, 8, S, S, 3]; rooms and types in turn."""
-  camera.SIZE = size
-  camera.FACE_PIXELS = size * 50 // 80
-  render._programs.cache_clear()
-  clips = plan.make_plan(plan.SIZES['default'])
-  # Every so manyth clip is of another room; one more is of another type.
-  step = len(clips) // NUM_CLIPS
-  chosen = [clips[i * (step + 5) % len(clips)] for i in range(NUM_CLIPS)]
-  return np.stack([frames for _, frames, _, _ in render.render(chosen)])
-
-
 def through_h264(clip: np.ndarray) -> np.ndarray:
   """A clip as a decoder gives it after H.264, same shape."""
   import av
@@ -329,7 +316,7 @@ def main(argv) -> None:
   print(f'{platform.machine()}, {os.cpu_count()} CPUs')
   results = {}
   for size in map(int, _SIZES.value):
-    rendered = render_clips(size)
+    rendered = rendered_clips.render_clips(size)
     kinds = {'rendered': rendered}
     if importlib.util.find_spec('av') is None:
       print('H.264: left out, av is missing')
