@@ -269,6 +269,7 @@ def draw(config, selection, batch_size: int, map_size: int) -> list[dict]:
   domain_field = protocols.get_protocol(config.protocol).domain_field
   return inputs.draw(
     settings.training_batches(config, domain_field, map_size),
+    settings.prepare(config, map_size),
     selection.train,
     batch_size=batch_size,
     seed=config.seed + 3,

@@ -225,7 +225,6 @@ class Detector:
         image_size=reading.image_size,
         map_size=reading.map_size,
         face_scale=reading.face_scale,
-        flip=False,
       )
       for number in range(reading.num_snippets)
     ]

@@ -183,6 +183,7 @@ def make_search(
     train_batches = functools.partial(
       settings.training_batches, config, domain_field, map_size
     )
+    prepare = settings.prepare(config, map_size)
     if algorithm == 'evolution':
       return evolution.evolutionary_search(
         *common,
@@ -194,6 +195,7 @@ def make_search(
         domain_field=domain_field,
         batch_size=config.search.batch_size,
         train_batches=train_batches,
+        prepare=prepare,
         read=functools.partial(
           settings.evaluation_batches(config, domain_field, map_size),
           num_snippets=1,
@@ -207,6 +209,7 @@ def make_search(
         settings=shared,
         batch_size=config.search.batch_size,
         train_batches=train_batches(2),
+        prepare=prepare,
       )
     return meta_search.search_over_tasks(
       *common,
@@ -216,6 +219,7 @@ def make_search(
       hold_out=hold_out,
       domain_field=domain_field,
       episode_batches=settings.episode_batches(config, domain_field),
+      prepare=prepare,
     )
 
 

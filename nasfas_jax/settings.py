@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from nasfas_jax import inputs, losses, models, optimizers
-from nasfas_jax.data import pipeline, protocols, transforms
+from nasfas_jax import augment, inputs, losses, models, optimizers
+from nasfas_jax.data import pipeline, protocols
 from nasfas_jax.models import genotypes
 from nasfas_jax.models.supernet import Supernet
 from nasfas_jax.searchers import evolution, meta_step, supernet_program
@@ -166,6 +166,20 @@ def _reading(config: Config, num_streams: int = 1) -> pipeline.Reading:
   )
 
 
+def prepare(config: Config, map_size: int) -> augment.Prepare:
+  """What makes training batches of raw ones, by config.augmentation.
+
+  Args:
+    config: of the run.
+    map_size: side of the maps.
+  """
+  return functools.partial(
+    augment.prepare_step,
+    shape=_snippet_shape(config, map_size),
+    augmentation=augment.Augmentation(**config.augmentation),
+  )
+
+
 def training_batches(
   config: Config, domain_field: str, map_size: int, num_streams: int = 1
 ) -> Batches:
@@ -178,12 +192,11 @@ def training_batches(
     num_streams: streams that are open at the same time.
 
   Returns:
-    (rows, batch_size, seed, step) -> this process's part of the batches.
+    (rows, batch_size, seed, step) -> this process's part of the raw batches.
   """
   return functools.partial(
     pipeline.train_batches,
     shape=_snippet_shape(config, map_size),
-    augmentation=transforms.Augmentation(**config.augmentation),
     reading=_reading(config, num_streams),
     domain_field=domain_field,
     balance=config.data.balance,
@@ -200,12 +213,11 @@ def episode_batches(config: Config, domain_field: str) -> Batches:
     domain_field: the field that names a clip's domain.
 
   Returns:
-    (rows, episodes, seed, step) -> flat batches of whole episodes.
+    (rows, episodes, seed, step) -> flat raw batches of whole episodes.
   """
   return functools.partial(
     pipeline.episode_batches,
     shape=_snippet_shape(config, config.supernet.output_size),
-    augmentation=transforms.Augmentation(**config.augmentation),
     reading=_reading(config),
     domain_field=domain_field,
   )
