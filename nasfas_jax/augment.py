@@ -11,6 +11,7 @@ rank pooling would take a change between frames for motion.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 
@@ -172,26 +173,48 @@ def _uniform(key, part: str, low=0.0, high=1.0, shape=()) -> jax.Array:
   )
 
 
-def _taps(start, side, size: int, available, flip):
-  """The two source pixels of each target pixel along an axis.
+def _taps(start, side, size: int, available, flip, channels: int = 1):
+  """The two source values of each target value along an axis of pixels.
 
-  The centre of target pixel i is at start + (i + 0.5) * side / size. Pixels
-  past the border are the border pixel.
+  The centre of target pixel i is at start + (i + 0.5) * side / size, or, with
+  flip, as far from the other end. Pixels past the border are the border pixel.
+
+  Args:
+    start: of the region, in pixels.
+    side: of the region, in pixels.
+    size: pixels of the target.
+    available: pixels of the source.
+    flip: bool scalar.
+    channels: values of a pixel, which lie side by side.
 
   Returns:
-    (first, second, share of the second), each [size].
+    (first, second, share of the second), each [size * channels].
   """
   step = side / size
-  places = start + (jnp.arange(size, dtype=jnp.float32) + 0.5) * step - 0.5
-  places = jnp.where(flip, places[::-1], places)
+  start = jnp.where(flip, start + side, start)
+  step = jnp.where(flip, -step, step)
+  values = jnp.arange(size * channels, dtype=jnp.int32)
+  pixels, channel = values // channels, values % channels
+  places = start + (pixels.astype(jnp.float32) + 0.5) * step - 0.5
   below = jnp.floor(places)
-  first = below.astype(jnp.int32)
-  last = available - 1
+  first, second = (
+    jnp.clip(below.astype(jnp.int32) + i, 0, available - 1) for i in (0, 1)
+  )
   return (
-    jnp.clip(first, 0, last),
-    jnp.clip(first + 1, 0, last),
+    first * channels + channel,
+    second * channels + channel,
     places - below,
   )
+
+
+def _pinned(arrays):
+  """The arrays themselves, as the result of a sort by their place.
+
+  XLA for CPU computes what it can inside the loop that uses it: a tap anew for
+  every pixel, which took six times as long. It keeps the result of a sort.
+  """
+  place = jnp.arange(len(arrays[0]), dtype=jnp.int32)
+  return tuple(jax.lax.sort((place, *arrays), num_keys=1)[1:])
 
 
 def crop(
@@ -218,27 +241,33 @@ def crop(
     float32 [K, size, size, C], not rounded.
   """
   x0, y0, side = square
+  channels = pictures.shape[3]
   rows = _taps(y0, side, size, available[0], jnp.bool_(False))
-  columns = _taps(x0, side, size, available[1], flip)
+  columns = functools.partial(_taps, x0, side, size, available[1], flip)
+  by_gather = functools.partial(_crop_by_gather, pictures)
   # A gather is what CPU and GPU do fastest, a matrix product what a TPU does.
   return jax.lax.platform_dependent(
-    pictures, rows, columns, tpu=_crop_by_products, default=_crop_by_gather
+    rows,
+    columns(),
+    columns(channels),
+    cpu=lambda rows, _, values: by_gather(_pinned(rows), _pinned(values)),
+    tpu=lambda rows, columns, _: _crop_by_products(pictures, rows, columns),
+    default=lambda rows, _, values: by_gather(rows, values),
   )
 
 
-def _crop_by_gather(pictures, rows, columns):
+def _crop_by_gather(pictures, rows, values):
+  """rows: the taps of rows; values: those of columns and their channels."""
   number, height, width, channels = pictures.shape
-  first, second, share = rows
-  share = share[None, :, None]
   # Rows of all channels, so that what is gathered lies together.
   lines = pictures.reshape(number, height, width * channels)
+  first, second, share = rows
+  share = share[None, :, None]
   lines = _at(lines, first, 1) * (1 - share) + _at(lines, second, 1) * share
-  first, second, share = (jnp.repeat(part, channels) for part in columns)
-  channel = jnp.tile(jnp.arange(channels, dtype=jnp.int32), len(columns[0]))
-  first, second = (part * channels + channel for part in (first, second))
+  first, second, share = values
   share = share[None, None, :]
   cut = _at(lines, first, 2) * (1 - share) + _at(lines, second, 2) * share
-  return cut.reshape(number, len(rows[0]), len(columns[0]), channels)
+  return cut.reshape(number, len(rows[0]), -1, channels)
 
 
 def _at(array, places, axis: int) -> jax.Array:

@@ -125,6 +125,9 @@ def test_crop_equals_bilinear_sampling_by_loops_in_both_forms(flip):
     rows = augment._taps(y0, side, 8, 40, jnp.bool_(False))
     columns = augment._taps(x0, side, 8, 40, jnp.bool_(flip))
     product = augment._crop_by_products(padded, rows, columns)
+    values = augment._taps(x0, side, 8, 40, jnp.bool_(flip), 3)
+    gather = augment._crop_by_gather(padded, rows, values)
+    np.testing.assert_array_equal(gather, found)
     np.testing.assert_allclose(product, found, atol=1e-3)
 
 

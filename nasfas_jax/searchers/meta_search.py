@@ -126,10 +126,14 @@ def search_over_tasks(
       stream.close()
 
   parts = {'loss_fn': loss_fn, 'search': search, 'settings': settings}
-  prepare = supernet_program.jit_prepare(prepare, clips)
+
+  def prepare_sets(raw, step, seed):
+    return {name: prepare(part, step, seed) for name, part in raw.items()}
+
+  make = supernet_program.jit_prepare(prepare_sets, clips)
 
   def compile_step(state, raw):
-    tasks = jax.eval_shape(prepare, raw, state.step, search.seed)
+    tasks = jax.eval_shape(make, raw, state.step, search.seed)
     if search.second_order:
       step = jax.jit(
         functools.partial(meta_step.meta_step, **parts),
@@ -146,7 +150,7 @@ def search_over_tasks(
         shardings=shardings,
       )
     return lambda state, raw: compiled(
-      state, prepare(raw, state.step, search.seed + 1)
+      state, make(raw, state.step, search.seed + 1)
     )
 
   return Search(
