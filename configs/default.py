@@ -24,6 +24,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.checkpoint_every = 100
   # Steps between lines of metrics.jsonl.
   config.log_every = 10
+  # Steps with a loss or gradient that is not finite are skipped, up to so many
+  # in a search or a training; 0: the first is an error.
+  config.max_skipped_steps = 0
 
   # The network to train: 'genotype' (a searched one), 'cdcn' or 'cdcnpp'.
   config.model = 'genotype'
@@ -31,6 +34,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.genotype = ''
   # The workdir of the training run to evaluate.
   config.checkpoint = ''
+  # Evaluate it with the batch statistics that --config=calibrate has adapted.
+  config.adapted = False
   # Or a CSV file of scores to evaluate, of any system.
   config.scores = ''
 

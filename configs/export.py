@@ -22,6 +22,9 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   # 'orbax' (nasfas_jax.load reads it), 'onnx', 'int8' (needs 'onnx' and the
   # clips of the run), 'stablehlo', 'litert' (extra `litert`).
   config.formats = ('orbax', 'onnx', 'int8', 'stablehlo')
+  # Take the batch statistics and the threshold that --config=calibrate has
+  # adapted to a place, in place of the run's own.
+  config.adapted = False
   # Folder of prepared datasets; '' is that of the run.
   config.data_dir = ''
   # Training clips that set the ranges of int8.

@@ -38,6 +38,9 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   config.face_models = ''
   # Live is a score above it; None: the threshold of the run.
   config.threshold = config_dict.placeholder(float)
+  # Take the batch statistics and the threshold that --config=calibrate has
+  # adapted to a place, in place of the run's own.
+  config.adapted = False
   # 'refuse' or 'decide': a clip without motion, for a network that was trained
   # on motion.
   config.stills = 'refuse'

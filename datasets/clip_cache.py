@@ -18,7 +18,7 @@ import numpy as np
 
 from nasfas_datasets import clip_config, fas_builder, listing
 from nasfas_datasets.clip_config import ClipConfig
-from nasfas_jax import files
+from nasfas_jax import files, stored_frames
 
 
 class ClipCache:
@@ -30,6 +30,7 @@ class ClipCache:
     # What changes a record beside the clip's own files.
     self._settings = [
       fas_builder.SCHEMA,
+      stored_frames.FORM,
       *(
         getattr(config, name)
         for name in ('size', 'num_frames', *clip_config.SETTINGS)

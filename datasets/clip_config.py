@@ -4,7 +4,7 @@ import dataclasses
 
 import tensorflow_datasets as tfds
 
-from nasfas_jax import records
+from nasfas_jax import records, stored_frames
 from nasfas_jax.preprocessing import crop
 
 BORDERS = (*crop.BORDERS, 'stretch')
@@ -60,8 +60,10 @@ class ClipConfig(tfds.core.BuilderConfig):
   depth: str = 'ellipse'
 
   def __post_init__(self):
-    if self.size < 8:
-      raise ValueError(f'size is {self.size}; it must be at least 8.')
+    if not 8 <= self.size <= stored_frames.MAX_SIDE:
+      raise ValueError(
+        f'size is {self.size}; allowed: 8 to {stored_frames.MAX_SIDE}.'
+      )
     if not 1 <= self.num_frames <= records.MAX_FRAMES:
       raise ValueError(
         f'num_frames is {self.num_frames}; allowed: 1 to {records.MAX_FRAMES}.'

@@ -11,7 +11,7 @@ import numpy as np
 from nasfas_datasets import boxes as boxes_lib
 from nasfas_datasets import clip_faces, fas_builder, listing
 from nasfas_datasets.clip_config import ClipConfig
-from nasfas_jax import records
+from nasfas_jax import records, stored_frames
 from nasfas_jax.preprocessing import (
   crop,
   frame_folder,
@@ -262,7 +262,7 @@ def make_clip(
     depth = _depth(clip, sampled, view, size, inner, config)
   record = fas_builder.make_record(
     dataset=dataset,
-    frames=[fas_builder.encode_png(picture) for picture in pictures],
+    frames=[stored_frames.encode(picture) for picture in pictures],
     frame_index=sampled.frame_index,
     face_box=inner,
     depth=depth,

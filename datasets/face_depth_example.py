@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from absl import app, flags
 
-from nasfas_datasets import clip_faces, fas_builder
+from nasfas_datasets import clip_faces
 from nasfas_jax import files
 from nasfas_jax.preprocessing import crop
 
@@ -50,7 +50,10 @@ def main(argv) -> None:
     from skimage import data  # An extra: only this script needs it.
 
     drawn = draw(data.astronaut(), options.face_models)
-    files.write_whole(options.out, fas_builder.encode_png(drawn))
+    done, picture = cv2.imencode('.png', drawn[..., ::-1])
+    if not done:
+      raise OSError(f'OpenCV cannot write a PNG of shape {drawn.shape}.')
+    files.write_whole(options.out, picture.tobytes())
   except (ValueError, OSError, ImportError) as error:
     sys.exit(f'error: {error}')
   print(options.out)

@@ -2,22 +2,21 @@
 
 All builders yield records of one schema (`nasfas_jax.records`), so that any
 union of datasets is one data source. Nothing here needs TensorFlow: ArrayRecord
-shards store frames as PNG bytes and depth maps as zlib tensors.
+shards store frames in the form of `stored_frames` and depth maps as zlib
+tensors.
 """
 
 import hashlib
 import importlib
 import json
 import pathlib
-import struct
 import sys
 
-import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
 from nasfas_datasets import folders
-from nasfas_jax import files, records
+from nasfas_jax import files, records, stored_frames
 from nasfas_jax.data import nuisance
 
 # Counts the changes of this code that change records or what is beside them.
@@ -31,10 +30,10 @@ def record_features() -> tfds.features.FeaturesDict:
   """The features of a record.
 
   Returns:
-    Strings for the metadata; `label` int32; `frames` PNG bytes of RGB crops,
-    all of one size; `frame_index` int32 [K]; `face_box` float32 [4] (x0, y0,
-    x1, y1 in pixels of the crop); `fps` float32; `depth` uint8 [K or 0, 32,
-    32] over the whole crop, 255 = nearest.
+    Strings for the metadata; `label` int32; `frames` RGB crops, all of one
+    size, as files of `stored_frames`; `frame_index` int32 [K]; `face_box`
+    float32 [4] (x0, y0, x1, y1 in pixels of the crop); `fps` float32; `depth`
+    uint8 [K or 0, 32, 32] over the whole crop, 255 = nearest.
   """
   text = tfds.features.Text
   return tfds.features.FeaturesDict(
@@ -83,7 +82,7 @@ def make_record(
     split: one of `records.SPLITS`.
     label: 1 live, 0 spoof, -1 not labelled (test clips only).
     attack_type: one of `records.ATTACK_TYPES`; '' without a label.
-    frames: 1 to `records.MAX_FRAMES` PNG files, as bytes.
+    frames: 1 to `records.MAX_FRAMES` files of `stored_frames`, of one size.
     frame_index: ints [K], the place of each frame in the clip.
     face_box: floats [4], x0, y0, x1, y1 in pixels of the crop.
     depth: uint8 [K, 32, 32], 255 = nearest; None if it is unknown.
@@ -111,9 +110,14 @@ def make_record(
       f'Clip {clip_id!r}: {len(frames)} frames; allowed: 1 to '
       f'{records.MAX_FRAMES}.'
     )
-  for frame in frames:
-    if not frame.startswith(b'\x89PNG'):
-      raise ValueError(f'Clip {clip_id!r}: a frame is not a PNG file.')
+  try:
+    sizes = {stored_frames.size(frame) for frame in frames}
+  except ValueError as error:
+    raise ValueError(f'Clip {clip_id!r}: {error}') from error
+  if len(sizes) > 1:
+    raise ValueError(
+      f'Clip {clip_id!r}: frames of {len(sizes)} sizes; expected one.'
+    )
   if len(frame_index) != len(frames):
     raise ValueError(
       f'Clip {clip_id!r}: {len(frame_index)} frame indices for '
@@ -151,14 +155,6 @@ def make_record(
     'fps': float(fps),
     'depth': depth,
   }
-
-
-def encode_png(frame: np.ndarray) -> bytes:
-  """Encodes a frame, uint8 RGB [H, W, 3], as a PNG file."""
-  done, data = cv2.imencode('.png', cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-  if not done:
-    raise RuntimeError(f'OpenCV cannot write a PNG of shape {frame.shape}.')
-  return data.tobytes()
 
 
 class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -218,6 +214,7 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return {
       'schema': SCHEMA,
       'version': str(self.version),
+      'frames': stored_frames.FORM,
       'settings': self.settings(),
     }
 
@@ -250,6 +247,20 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       if before.get(name) != value
     ]
 
+  def form_lines(self) -> list[str]:
+    """What to know of the stored form of the prepared frames; [] if nothing.
+
+    Another form is no difference: it is read as well, and shows the same.
+    """
+    path = pathlib.Path(self.data_dir) / MADE_FROM_FILE
+    form = dict(files.read_json(path)).get('frames', 'png')
+    if form == stored_frames.FORM:
+      return []
+    return [
+      f'NOTE: its frames are stored as {form!r}, which takes several times as '
+      f'long to decode as {stored_frames.FORM!r}; --replace stores them anew.'
+    ]
+
   def download_and_prepare(self, **kwargs) -> None:
     """Builds the shards, then the index, as far as they are missing."""
     super().download_and_prepare(**kwargs)
@@ -263,8 +274,13 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     all files appear together.
     """
     self._write_shards(dl_manager, download_config)
+    folder = pathlib.Path(self.data_dir)
+    files.write_json(folder / MADE_FROM_FILE, self.made_from())
+    # A run looks at them before it reads a clip.
+    shards = sorted(folder.glob('*.array_record-*'))
     files.write_json(
-      pathlib.Path(self.data_dir) / MADE_FROM_FILE, self.made_from()
+      folder / records.SHARDS_FILE,
+      {path.name: files.quick_sum(path) for path in shards},
     )
 
   def rows(self) -> list[dict[str, object]]:
@@ -319,7 +335,7 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 def _properties(example) -> dict[str, object]:
   """What a record alone tells, for `nuisance`."""
   frames = example['frames']
-  height, width = struct.unpack('>II', frames[0][16:24])[::-1]
+  height, width = stored_frames.size(frames[0])
   size = sum(map(len, frames)) / (len(frames) * width * height)
   x0, y0, x1, y1 = example['face_box']
   return {
@@ -332,10 +348,12 @@ def _properties(example) -> dict[str, object]:
 
 
 def _digest(example) -> str:
-  """A short hash of a clip's frames, depth maps and face box."""
+  """A short hash of a clip's pixels, depth maps and face box."""
   digest = hashlib.sha256()
-  for part in (*example['frames'], example['depth'], example['face_box']):
-    digest.update(part if isinstance(part, bytes) else part.tobytes())
+  # Not of the files: they depend on who packs them, and how.
+  frames = stored_frames.decode(example['frames'])
+  for part in (frames, example['depth'], example['face_box']):
+    digest.update(part.tobytes())
   return digest.hexdigest()[:16]
 
 

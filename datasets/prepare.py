@@ -188,6 +188,8 @@ def prepare(
   folder = pathlib.Path(builder.data_dir)
   if _is_current(builder, root, replace):
     progress_lib.say(f'Already prepared: {folder}')
+    for line in builder.form_lines():
+      progress_lib.say(line)
     return folder
   with build_lock.alone(
     folder.parent,

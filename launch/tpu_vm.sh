@@ -1,15 +1,53 @@
 #!/usr/bin/env bash
-# Runs the main job on a single-host Cloud TPU VM.
+# Runs nasfas_jax.main on this host of a Cloud TPU. Makes the virtual environment
+# the first time. All hosts of a TPU need the same command at the same time, which
+# launch/tpu.sh sees to.
 #
-#   bash launch/tpu_vm.sh --config=search:paper \
-#     --config.protocol=synthetic_fas/cross_domain/night --workdir=DIR
+#   bash launch/tpu_vm.sh --config=search:paper,bf16 --workdir=gs://BUCKET/RUN
 #
-# Makes the virtual environment the first time. Not run by us on a TPU yet.
+#   --detach ARGUMENTS   runs it in the background; the output goes to run.log
+#   --status             prints "nasfas-status: " and running, the exit status, or
+#                        lost (the machine was started anew meanwhile)
+#
+# NASFAS_VENV is the folder of the virtual environment (default: nasfas_venv in
+# the home folder).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv="${NASFAS_VENV:-$HOME/nasfas_venv}"
-if [ ! -x "$venv/bin/python" ]; then
+
+case "${1:-}" in
+  --detach)
+    # Asked for twice, it runs once.
+    if [[ ! -s run.status && -s run.pid ]] && kill -0 "$(cat run.pid)" 2>/dev/null; then
+      exit 0
+    fi
+    rm -f run.status
+    # Its own session, so that the end of the connection does not end it.
+    # shellcheck disable=SC2016  # For the inner shell.
+    setsid nohup bash -c 'bash launch/tpu_vm.sh "$@" && s=0 || s=$?
+      echo "$s" >run.status.new && mv run.status.new run.status' \
+      run "${@:2}" >>run.log 2>&1 </dev/null &
+    echo "$!" >run.pid
+    exit 0
+    ;;
+  --status)
+    if [[ -s run.status ]]; then
+      echo "nasfas-status: $(cat run.status)"
+    elif [[ -s run.pid ]] && kill -0 "$(cat run.pid)" 2>/dev/null; then
+      echo "nasfas-status: running $(tail -n 1 run.log | tr '\r' '\n' | tail -n 1)"
+    else
+      echo 'nasfas-status: lost'
+    fi
+    exit 0
+    ;;
+esac
+
+if [[ ! -x "$venv/bin/nasfas_ready" ]]; then
+  rm -rf "$venv"
   python3 -m venv "$venv"
-  "$venv/bin/pip" install -e '.[tpu]'
+  "$venv/bin/pip" install --quiet -e '.[tpu]'
+  # Marks a finished installation; one that was cut off is made again.
+  printf '#!/bin/sh\n' >"$venv/bin/nasfas_ready"
+  chmod +x "$venv/bin/nasfas_ready"
 fi
 exec "$venv/bin/python" -m nasfas_jax.main "$@"

@@ -2,25 +2,58 @@
 
 A threshold carries badly to another place: there, live faces may all score
 lower. Live clips are easy to record, attacks are not. So the threshold is set
-by the live clips of the new place alone, as high as they can vouch for.
+by the live clips of the new place alone, as high as they can vouch for. On
+request the network's batch statistics are moved towards that place too, by the
+clips of other persons than those that set the threshold.
 """
 
 import collections
+import dataclasses
 import pathlib
+from collections.abc import Mapping, Sequence
 
 import ml_collections
 import numpy as np
 
+from nasfas_jax import (
+  adaptation,
+  config_checks,
+  evaluate,
+  files,
+  metrics,
+  predict,
+  progress,
+  records,
+  run_config,
+  score_table,
+  scoring,
+  settings,
+  sharding,
+)
 from nasfas_jax import detector as detector_lib
-from nasfas_jax import files, predict, progress, records, score_table
+from nasfas_jax.detector import Detector
+from nasfas_jax.exporting import card
 from nasfas_jax.metrics import rates, tolerance
 
 FILE = 'threshold.json'
 CONFIDENCE = 0.95
+# The values of config.subjects.
+SUBJECTS = ('', 'folder')
+# One in so many persons gives batch statistics, the others set the threshold.
+_SHARE = 3
+# With fewer of them, their statistics are those of a few faces.
+_MANY_PERSONS = 3
+# What is kept of `metrics.summarise`.
+_FIGURES = (
+  *('threshold', 'auc', 'bpcer', 'apcer_max', 'apcer_pooled'),
+  *('num_live', 'num_spoof'),
+)
 
 
 def calibrate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """Writes threshold.json into the folder of the run in config.checkpoint.
+
+  With config.statistics.adapt it writes the folder `adaptation.FOLDER` instead.
 
   Args:
     config: see configs/calibrate.py.
@@ -35,18 +68,19 @@ def calibrate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   del workdir
   check(config)
   source = pathlib.Path(config.checkpoint)
+  if config.statistics.adapt:
+    _adapt(config, source)
+    return
   run = detector_lib.read_run(source, config.crop_size)
   if config.scores:
     found = _read_scores(config.scores)
   else:
-    found = _score_files(config)
+    paths = _find_files(config)
+    detector = detector_lib.load(source, crop_size=config.crop_size)
+    found = _score_files(config, detector, paths)
   content = set_threshold(**found, bpcer=config.bpcer)
   before = run.threshold
-  content['replaces'] = {
-    'value': before.value,
-    'rule': before.rule,
-    'rejected': int(np.sum(found['scores'] <= before.value)),
-  }
+  content['replaces'] = _replaces(before, found['scores'])
   content['test_apcer'] = _test_apcer(source, content['value'])
   files.write_json(source / FILE, content)
   for line in say(content):
@@ -72,6 +106,27 @@ def check(config: ml_collections.ConfigDict) -> None:
   if not 0 < config.bpcer < 1:
     raise ValueError(
       f'config.bpcer is {config.bpcer}; allowed: between 0 and 1.'
+    )
+  config_checks.check_fields(
+    config,
+    {
+      'subjects': config_checks.OneOf(SUBJECTS),
+      'statistics.prior_clips': config_checks.Number(0, 10**6, above=True),
+      'statistics.max_clips': config_checks.Number(1, 10**4),
+      'statistics.auc_tolerance': config_checks.Number(0.0, 1.0),
+    },
+  )
+  if config.statistics.adapt and config.scores:
+    raise ValueError(
+      'config.statistics.adapt is True with config.scores; scores have no '
+      'frames: give the files, --config.input.'
+    )
+  if config.statistics.adapt and not config.subjects:
+    raise ValueError(
+      "config.subjects is ''; with config.statistics.adapt the persons must be "
+      'known, since some give the statistics and others set the threshold. '
+      'Put the clips of each person in a folder of their own, and give '
+      '--config.subjects=folder.'
     )
   predict.check_reading(config)
 
@@ -103,16 +158,7 @@ def set_threshold(
       can vouch for.
   """
   number = len(scores)
-  most = tolerance.most_rejected(number, bpcer, CONFIDENCE)
-  if most is None:
-    best = tolerance.upper_bound(0, number, CONFIDENCE)
-    raise ValueError(
-      f'{number} live clips are too few for a BPCER of {100 * bpcer:g} %: even '
-      'if none is rejected, it may be '
-      f'{100 * best:.1f} % (upper bound at {100 * CONFIDENCE:g} %). It takes '
-      f'{tolerance.clips_needed(bpcer, CONFIDENCE)} clips, or '
-      f'--config.bpcer={np.ceil(1000 * best) / 1000:g}.'
-    )
+  most = _most_rejected(number, bpcer)
   value, rejected = tolerance.threshold_below(scores, most)
   # Of the rank, which was fixed beforehand. With ties fewer are rejected, but
   # how many was seen first, so that number has no bound of this confidence.
@@ -145,6 +191,30 @@ def set_threshold(
     'confidence': CONFIDENCE,
     'not_scored': not_scored,
     'warning': ' '.join(warnings),
+  }
+
+
+def _most_rejected(number: int, bpcer: float) -> int:
+  """The most clips that may be rejected; ValueError if they are too few."""
+  most = tolerance.most_rejected(number, bpcer, CONFIDENCE)
+  if most is None:
+    best = tolerance.upper_bound(0, number, CONFIDENCE)
+    raise ValueError(
+      f'{number} live clips are too few for a BPCER of {100 * bpcer:g} %: even '
+      'if none is rejected, it may be '
+      f'{100 * best:.1f} % (upper bound at {100 * CONFIDENCE:g} %). It takes '
+      f'{tolerance.clips_needed(bpcer, CONFIDENCE)} clips, or '
+      f'--config.bpcer={np.ceil(1000 * best) / 1000:g}.'
+    )
+  return most
+
+
+def _replaces(before: detector_lib.Threshold, scores: np.ndarray) -> dict:
+  """What the threshold in use does to the live clips."""
+  return {
+    'value': before.value,
+    'rule': before.rule,
+    'rejected': int(np.sum(scores <= before.value)),
   }
 
 
@@ -196,22 +266,44 @@ def _read_scores(path: str) -> dict[str, object]:
   }
 
 
-def _score_files(config) -> dict[str, object]:
-  """The scores of files of live faces, as arguments of `set_threshold`."""
+def _find_files(config) -> list[str]:
+  """The files of config.input."""
   paths = predict.find_files(config.input, config.limits.files)
   if paths is None:
     raise ValueError(
       f'config.input is {config.input!r}, a camera; allowed: files, a folder '
       'or a pattern.'
     )
-  detector = detector_lib.load(config.checkpoint, crop_size=config.crop_size)
+  return paths
+
+
+def _score_files(
+  config,
+  detector: Detector,
+  paths: Sequence[str],
+  *,
+  title: str = 'Scoring',
+  keep: list | None = None,
+) -> dict[str, object]:
+  """The scores of files of live faces, as arguments of `set_threshold`.
+
+  Args:
+    config: how they are read.
+    detector: scores them.
+    paths: the files.
+    title: of the progress bar.
+    keep: the snippets of each scored clip are added to it, uint8
+      [N, K, S, S, 3].
+  """
   box, rules = predict.choose_box(config, detector), predict.rules_of(config)
   scores, others = [], collections.Counter()
-  with progress.bar('Scoring', len(paths)) as bar:
+  with progress.bar(title, len(paths)) as bar:
     for done, path in enumerate(paths, 1):
       judged = detector.score_file(path, box, rules)
       if judged.outcome in (detector_lib.LIVE, detector_lib.SPOOF):
         scores.append(judged.score)
+        if keep is not None:
+          keep.append(judged.frames)
       else:
         others[judged.outcome] += 1
       bar.update(done)
@@ -227,6 +319,233 @@ def _score_files(config) -> dict[str, object]:
     'origin': pathlib.Path(config.input).name or config.input,
     'not_scored': dict(sorted(others.items())),
   }
+
+
+def split_persons(
+  paths: Sequence[str], folder: str
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+  """The files of the persons that give statistics, and of the others.
+
+  Args:
+    paths: files in `folder`.
+    folder: holds a folder for each person.
+
+  Returns:
+    Person -> files, of every third person by name; the same of the others.
+
+  Raises:
+    ValueError: for a file in no person's folder, or fewer than two persons.
+  """
+  persons = {}
+  for path in paths:
+    name, *inside = pathlib.Path(path).relative_to(folder).parts
+    if not inside:
+      raise ValueError(
+        f"config.subjects is 'folder', but {str(path)!r} is in no person's "
+        'folder; allowed: config.input/PERSON/FILE.'
+      )
+    persons.setdefault(name, []).append(path)
+  if len(persons) < 2:
+    raise ValueError(
+      f'config.input is {folder!r}; the clips are of one person, '
+      f'{next(iter(persons))!r}. With config.statistics.adapt the threshold is '
+      'set on other persons than those that give the statistics: it takes two '
+      f'or more, better {_SHARE * _MANY_PERSONS}.'
+    )
+  names = sorted(persons)
+  giving = names[::_SHARE]
+  return (
+    {name: persons[name] for name in giving},
+    {name: persons[name] for name in names if name not in giving},
+  )
+
+
+def _adapt(config, source: pathlib.Path) -> None:
+  """Writes adapted batch statistics and their threshold into a run's folder."""
+  wanted = config.statistics
+  folder = pathlib.Path(config.input).expanduser()
+  if not folder.is_dir():
+    raise ValueError(
+      f'config.input is {config.input!r}; allowed with config.subjects='
+      "'folder': a folder that holds a folder for each person."
+    )
+  giving, others = split_persons(_find_files(config), str(folder))
+  setting = [path for paths in others.values() for path in paths]
+  # Before anything is decoded.
+  _most_rejected(len(setting), config.bpcer)
+  detector = detector_lib.load(source, crop_size=config.crop_size)
+  clips, frames = [path for paths in giving.values() for path in paths], []
+  if len(clips) > wanted.max_clips:
+    places = np.linspace(0, len(clips) - 1, wanted.max_clips)
+    clips = [clips[int(place)] for place in np.round(places)]
+  _score_files(config, detector, clips, title='Reading', keep=frames)
+  weight = adaptation.weight_of(len(frames), wanted.prior_clips)
+  with progress.stage('Finding the batch statistics'):
+    found = adaptation.find_statistics(
+      detector.model,
+      detector.variables,
+      np.concatenate(frames),
+      detector.form,
+    )
+  new = dataclasses.replace(
+    detector,
+    variables={
+      **detector.variables,
+      'batch_stats': adaptation.mix(
+        detector.variables['batch_stats'], found, weight
+      ),
+    },
+  )
+  content = {
+    'num_clips': len(frames),
+    'num_subjects': len(giving),
+    'weight': weight,
+    'prior_clips': wanted.prior_clips,
+    'moments': (
+      'all clips in one batch, every batch normalization by its moments; mixed '
+      'with those of the training, variances by the law of total variance'
+    ),
+  }
+  before = _score_files(config, detector, setting, title='Scoring, before')
+  after = _score_files(config, new, setting, title='Scoring, after')
+  before['num_subjects'] = after['num_subjects'] = len(others)
+  plain = set_threshold(**before, bpcer=config.bpcer)
+  chosen = set_threshold(**after, bpcer=config.bpcer)
+  chosen['rule'] += f'; {adaptation.describe(content)}'
+  chosen['replaces'] = _replaces(detector.threshold, before['scores'])
+  content['threshold'] = chosen
+  content['test'] = _test_figures(
+    config,
+    source,
+    new,
+    {
+      'before': detector.threshold.value,
+      'threshold_only': plain['value'],
+      'after': chosen['value'],
+    },
+  )
+  for line in _say_adapted(content):
+    progress.say(line)
+  _refuse_worse(content['test'], wanted)
+  path = adaptation.write(
+    source, detector.variables, new.variables['batch_stats'], content
+  )
+  progress.say(
+    f'Batch statistics and threshold: {path}. They are used where '
+    '--config.adapted=True, or load(..., adapted=True), asks for them.'
+  )
+
+
+def _test_figures(
+  config,
+  source: pathlib.Path,
+  adapted: Detector,
+  thresholds: Mapping[str, float],
+) -> dict | None:
+  """Figures of the run's own test set; None where its clips are not at hand.
+
+  Args:
+    config: of the calibration.
+    source: folder of the run.
+    adapted: the run's detector with the adapted statistics.
+    thresholds: 'before' and 'threshold_only' for the scores of the run as
+      trained, which are in its scores.csv; 'after' for those of `adapted`.
+
+  Returns:
+    The same keys -> `_FIGURES`.
+  """
+  path = source / 'scores.csv'
+  test = score_table.read(path).get('test') if path.exists() else None
+  if test is None:
+    progress.say(f'The run in {str(source)!r} has no scores of test clips.')
+    return None
+  run = run_config.read(source)
+  if config.statistics.data_dir:
+    run.data.data_dir = config.statistics.data_dir
+  try:
+    rows = settings.selection(run, judging=True).test
+  except FileNotFoundError as error:
+    progress.say(str(error))
+    return None
+  if [row['clip_id'] for row in rows] != test['clip_id'].tolist():
+    progress.say(
+      f'The prepared test clips of {run.protocol!r} are not those of '
+      f'{str(path)!r}.'
+    )
+    return None
+  network = scoring.make_predict(
+    adapted.model, adapted.variables, adapted.form, sharding.one_device()
+  )
+  scores = evaluate.score(run, network, rows, 'Scoring the test clips')
+  known = test['label'] != records.UNLABELLED
+  if not np.isfinite(scores).all():
+    raise ValueError(
+      'With the adapted batch statistics the network gives scores that are not '
+      'finite. Nothing was written.'
+    )
+  figures = {}
+  for name, threshold in thresholds.items():
+    summary = metrics.summarise(
+      (scores if name == 'after' else test['score'])[known],
+      test['label'][known],
+      test['attack_type'][known],
+      threshold,
+    )
+    figures[name] = {field: summary[field] for field in _FIGURES}
+  return figures
+
+
+def _refuse_worse(test: Mapping | None, wanted) -> None:
+  """Raises ValueError if the AUC falls by more than is tolerated."""
+  if not test or test['before']['auc'] is None or wanted.accept_worse:
+    return
+  before, after = test['before']['auc'], test['after']['auc']
+  if before - after > wanted.auc_tolerance:
+    raise ValueError(
+      f"With the adapted batch statistics the AUC on the run's own test set "
+      f'falls from {before:.4f} to {after:.4f}, by more than '
+      f'config.statistics.auc_tolerance, {wanted.auc_tolerance:g}. Nothing was '
+      'written; --config.statistics.accept_worse=True writes it all the same.'
+    )
+
+
+def _say_adapted(content: dict) -> list[str]:
+  """The lines that an adaptation prints."""
+  threshold, test = content['threshold'], content['test']
+  lines = [
+    f'Warning: {adaptation.describe(content)}. They hold live faces only, so '
+    'whatever marks this place, or these persons, counts as live to the '
+    'network. What that does to attacks at this place is not known: only '
+    'attacks recorded there can tell.',
+  ]
+  if content['num_subjects'] < _MANY_PERSONS:
+    lines.append(
+      f'Warning: {content["num_subjects"]} persons are few: these are largely '
+      'the statistics of their faces.'
+    )
+  lines.append(
+    f'Live is now a score above {threshold["value"]:.6g}: {threshold["rule"]}.'
+  )
+  if threshold['warning']:
+    lines.append(f'Warning: {threshold["warning"]}')
+  if test is None:
+    lines.append(
+      'Warning: how the network now does on the test set of its run is not '
+      'known.'
+    )
+    return lines
+  lines.append("On the run's own test set, in percent:")
+  for key, name in card.TEST_ROWS.items():
+    figures = {
+      field: 'none' if value is None else f'{100 * value:.1f}'
+      for field, value in test[key].items()
+    }
+    lines.append(
+      f'  batch statistics {name}: AUC {figures["auc"]}, BPCER '
+      f'{figures["bpcer"]}, APCER {figures["apcer_max"]} of the worst type, '
+      f'{figures["apcer_pooled"]} pooled'
+    )
+  return lines
 
 
 def _test_apcer(source: pathlib.Path, value: float) -> dict | None:

@@ -137,6 +137,7 @@ ALLOWED = {
   'threshold_source': OneOf(('', *definition.THRESHOLD_SOURCES)),
   'checkpoint_every': Number(0, _STEPS),
   'log_every': _COUNT,
+  'max_skipped_steps': Number(0, _STEPS),
   'data.builder_config': FolderName(),
   'data.image_size': Number(8, 4096),
   'data.num_frames': Number(1, 512),

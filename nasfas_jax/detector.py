@@ -11,14 +11,15 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import flax.linen as nn
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from nasfas_jax import (
+  adaptation,
   checkpoints,
   config_checks,
   inputs,
@@ -27,6 +28,7 @@ from nasfas_jax import (
   run_log,
   scoring,
   settings,
+  sharding,
 )
 from nasfas_jax.data import transforms
 from nasfas_jax.exporting import package
@@ -172,6 +174,8 @@ class Detector:
     needs_motion: whether the network looks at motion and was trained on clips
       that have it, so that its score of a still picture means nothing.
     whole_frames: whether it was trained on clips without face boxes only.
+    adapted: what adapted.json says of its batch statistics; None: they are
+      those of the training.
   """
 
   model: nn.Module
@@ -185,6 +189,7 @@ class Detector:
   trained_on: str = ''
   needs_motion: bool = True
   whole_frames: bool = False
+  adapted: Mapping[str, Any] | None = None
 
   @property
   def default_box(self) -> str:
@@ -193,8 +198,9 @@ class Detector:
 
   @functools.cached_property
   def _predict(self) -> scoring.Predict:
-    mesh = Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1), ('task', 'data'))
-    return scoring.make_predict(self.model, self.variables, self.form, mesh)
+    return scoring.make_predict(
+      self.model, self.variables, self.form, sharding.one_device()
+    )
 
   def snippets(
     self, pictures: Sequence[np.ndarray], face_box: np.ndarray
@@ -529,7 +535,10 @@ class Run:
 
 
 def load(
-  path: str | os.PathLike[str], *, crop_size: int | None = None
+  path: str | os.PathLike[str],
+  *,
+  crop_size: int | None = None,
+  adapted: bool = False,
 ) -> Detector:
   """Loads the finished run in a workdir, or an export of one.
 
@@ -537,14 +546,22 @@ def load(
     path: the workdir of a training or of a search, or the folder of an export.
     crop_size: side of the wide crops, for a run on datasets whose preparation
       is not known; None: that of the run.
+    adapted: take the batch statistics and the threshold that `calibrate` has
+      adapted, see `adaptation`, in place of the run's own.
 
   Raises:
     ValueError: if the folder holds no run, or one that is unfinished, damaged
-      or of another version.
+      or of another version, or `adapted` and it has no adapted statistics that
+      fit.
     FileNotFoundError: if a file of the run is missing.
   """
   source = pathlib.Path(path)
   if package.is_export(source):
+    if adapted:
+      raise ValueError(
+        f'{str(source)!r} is an export, whose batch statistics are fixed; '
+        'allowed with adapted: the workdir of a run.'
+      )
     return _from_export(source, crop_size)
   run = read_run(source, crop_size)
   variables, _ = restore_network(
@@ -553,18 +570,24 @@ def load(
     run.config,
     jax.sharding.SingleDeviceSharding(jax.devices()[0]),
   )
+  threshold, content = run.threshold, None
+  if adapted:
+    found = adaptation.read(source, variables)
+    variables = {**variables, 'batch_stats': found.batch_stats}
+    threshold, content = Threshold(*found.threshold), found.content
   return Detector(
     model=run.model,
     variables=variables,
     form=settings.input_form(run.config),
     reading=run.reading,
-    threshold=run.threshold,
+    threshold=threshold,
     genotype=run.genotype,
     name=run.config.model,
     source=str(source),
     trained_on=run.config.protocol,
     needs_motion=run.needs_motion,
     whole_frames=run.whole_frames,
+    adapted=content,
   )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from nasfas_jax import (
+  adaptation,
   config_checks,
   detector,
   files,
@@ -47,11 +48,13 @@ class Trained:
     variables: dict with 'params' and 'batch_stats'.
     step: number of training steps.
     protocol: name of the protocol that it was trained on.
+    threshold: of the run, for the rule `RUN`; see `run_threshold`.
   """
 
   variables: dict
   step: int
   protocol: str
+  threshold: Mapping[str, object] | None = None
 
 
 def evaluate(
@@ -92,7 +95,7 @@ def evaluate(
   trained = read_run_config(source)
   merged = _merge(config, trained)
   _check(merged)
-  if merged.threshold == RUN:
+  if merged.threshold == RUN and not merged.adapted:
     run_threshold(source)
   there, here = (c.data.builder_config or 'default' for c in (trained, merged))
   if there != here:
@@ -107,6 +110,15 @@ def evaluate(
   variables, step = detector.restore_network(
     source, model, trained, sharding.replicated(mesh)
   )
+  adapted, more = None, {}
+  if merged.adapted:
+    adapted = adaptation.read(source, variables)
+    variables = {**variables, 'batch_stats': adapted.batch_stats}
+    more['adapted'] = {
+      'text': adaptation.describe(adapted.content),
+      'source': adapted.source,
+    }
+    progress.say(f'With {more["adapted"]["text"]} ({adapted.source}).')
   prepare(merged)
   selection = settings.selection(merged, judging=True)
   _check_subjects(source, selection, merged.protocol)
@@ -115,7 +127,10 @@ def evaluate(
   if isinstance(chosen, genotypes.Genotype):
     # Its page, and one that compares runs, draw the cells.
     chosen.save(workdir / 'genotype.json')
-  made = Trained(variables, step, trained.protocol)
+  threshold = (
+    run_threshold(source, adapted) if merged.threshold == RUN else None
+  )
+  made = Trained(variables, step, trained.protocol, threshold)
   judge(
     merged,
     workdir,
@@ -123,7 +138,10 @@ def evaluate(
     made,
     selection,
     mesh,
-    {'seen': seen_in_training(source, made.protocol, merged, selection)},
+    {
+      'seen': seen_in_training(source, made.protocol, merged, selection),
+      **more,
+    },
   )
   progress.say(f'Report: {page.write_report(workdir)}')
 
@@ -229,13 +247,22 @@ def judge_file(
   progress.say(f'Report: {page.write_report(workdir)}')
 
 
-def run_threshold(source: pathlib.Path) -> dict[str, object]:
+def run_threshold(
+  source: pathlib.Path, adapted: adaptation.Adapted | None = None
+) -> dict[str, object]:
   """The threshold of a run: that of a calibration, else that of its results.
+
+  Args:
+    source: folder of the run.
+    adapted: its adapted batch statistics, whose threshold is taken.
 
   Raises:
     ValueError: if the run has none, or its file is damaged.
   """
-  found = detector.read_threshold(source)
+  if adapted:
+    found = detector.Threshold(*adapted.threshold)
+  else:
+    found = detector.read_threshold(source)
   return judgement.given_threshold(
     found.value, f'of the run: {found.rule}', RUN
   )
@@ -392,7 +419,7 @@ def judge(
     **(more or {}),
   }
   if config.threshold == RUN:
-    threshold = run_threshold(pathlib.Path(config.checkpoint))
+    threshold = trained.threshold
   else:
     rule = thresholds.parse(config.threshold)
     threshold = judgement.set_threshold(rule, scored, source)

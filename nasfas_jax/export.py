@@ -12,7 +12,7 @@ import pathlib
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ import ml_collections
 import numpy as np
 
 from nasfas_jax import (
+  adaptation,
   config_checks,
   files,
   metrics,
@@ -78,7 +79,7 @@ def export(
     )
   check_workdir(workdir)
   check_installed(config.formats)
-  detector = in_float32(detector_lib.load(source))
+  detector = in_float32(detector_lib.load(source, adapted=config.adapted))
   run = run_config.read(source)
   if config.data_dir:
     run.data.data_dir = config.data_dir
@@ -283,6 +284,7 @@ def describe(
       # Of the run's folder, which the export may leave.
       'source': pathlib.Path(detector.threshold.source).name,
     },
+    'adapted': adapted_content(detector.adapted),
     'metrics': {
       'protocol': results['protocol'],
       'test': results['splits']['test'],
@@ -301,6 +303,17 @@ def describe(
     },
     'made_with': {'jax': jax.__version__},
     'formats': {},
+  }
+
+
+def adapted_content(content: Mapping | None) -> dict | None:
+  """What an export says of adapted batch statistics; None without them."""
+  if content is None:
+    return None
+  return {
+    'text': adaptation.describe(content),
+    'clips': content['threshold']['source'],
+    'test': content.get('test'),
   }
 
 

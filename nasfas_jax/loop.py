@@ -11,13 +11,20 @@ import collections
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 from jax.experimental import multihost_utils
 
-from nasfas_jax import checkpoints, profiles, progress, run_log, stopping
+from nasfas_jax import (
+  checkpoints,
+  nonfinite,
+  profiles,
+  progress,
+  run_log,
+  stopping,
+)
 
 PyTree = Any
 Scalars = Mapping[str, jax.Array]
@@ -27,6 +34,8 @@ Step = Callable[[PyTree, PyTree], tuple[PyTree, Scalars]]
 # Batches that wait on the devices, and steps that are handed to them, before
 # a result is waited for. Two hide the reading of a batch; more take memory.
 AHEAD = 2
+# Steps between two checks whose scalars are kept. Of more, the last ones are.
+_MAX_UNCHECKED = 1000
 
 
 class Observed(NamedTuple):
@@ -56,6 +65,7 @@ class Program(NamedTuple):
     batches: number of steps done -> an endless iterator with close(). Batch n
       is the same wherever the iterator starts.
     observe: (state, scalars, number of steps done) -> what is logged.
+    clips: batch -> its clips, see `nonfinite.name_clips`.
   """
 
   name: str
@@ -65,6 +75,7 @@ class Program(NamedTuple):
   compile: Callable[[PyTree, PyTree], Step]
   batches: Callable[[int], Iterator[PyTree]]
   observe: Callable[[PyTree, Scalars, int], Observed]
+  clips: Callable[[PyTree], Sequence[nonfinite.Clips]] = lambda batch: ()
 
 
 class _Feed:
@@ -99,6 +110,7 @@ def run(
   *,
   log_every: int,
   checkpoint_every: int,
+  max_skipped: int = 0,
   profile: profiles.Steps | None = None,
 ) -> PyTree:
   """Runs a program to its end, starting from its newest checkpoint.
@@ -111,13 +123,16 @@ def run(
     workdir: receives checkpoints/NAME, metrics.jsonl and tensorboard/NAME.
     log_every: steps between lines of metrics.jsonl.
     checkpoint_every: steps between checkpoints; 0 saves only the last step.
+    max_skipped: steps that may be skipped, see `nonfinite.skipping`; 0: none is
+      skipped.
     profile: steps to trace into workdir/profile/NAME; None: none.
 
   Returns:
     The final state.
 
   Raises:
-    FloatingPointError: if a logged number is not finite. Nothing is then saved.
+    FloatingPointError: if a logged number is not finite, or too many steps were
+      skipped; names step and clips. Nothing is then saved.
     ValueError: if the newest checkpoint does not match the state.
     stopping.Preempted: after SIGTERM.
   """
@@ -132,8 +147,12 @@ def run(
       feed = _Feed(batches, last - start)
       with progress.stage(f'Compiling: {program.title.lower()}'):
         step = program.compile(state, feed.first)
+        if max_skipped:
+          step = nonfinite.skipping(step, state)
       began = time.monotonic()
       unfinished = collections.deque()
+      # The scalars of the steps that are not yet checked.
+      recent = collections.deque(maxlen=_MAX_UNCHECKED)
       with (
         stopping.sigterm.saving(),
         run_log.MetricWriter(workdir, program.name, start) as writer,
@@ -148,14 +167,15 @@ def run(
             if len(unfinished) > AHEAD:
               jax.block_until_ready(unfinished.popleft())
           tracer.end_step(done, scalars)
+          recent.append((done, scalars))
           stops = _preempted(done)
           logs = done % log_every == 0 or done == last
           saves = stops or checkpoints.save_due(done, checkpoint_every, last)
           if logs or saves:
             # Check before saving: a resume could not recover from a checkpoint
             # of a diverged run.
-            observed = program.observe(state, scalars, done)
-            check_finite(observed.numbers, done, program.name)
+            observed = _observe(program, state, recent, max_skipped)
+            recent.clear()
           if logs:
             bar.update(done, **_short(observed.numbers))
             writer.write(done, observed.numbers, **observed.other)
@@ -193,12 +213,69 @@ def _short(numbers: Mapping[str, float]) -> dict[str, float]:
   return {k: v for k, v in numbers.items() if k.endswith('_loss')}
 
 
-def check_finite(numbers: Mapping[str, float], step: int, name: str) -> None:
+def _observe(
+  program: Program,
+  state: PyTree,
+  recent: Sequence[tuple[int, Scalars]],
+  max_skipped: int,
+) -> Observed:
+  """What is logged for the last of the recent steps; all of them are checked.
+
+  Raises:
+    FloatingPointError: see `run`.
+  """
+  done, scalars = recent[-1]
+  if not max_skipped:
+    observed = program.observe(state, scalars, done)
+    _check_finite(program, observed.numbers, recent)
+    return observed
+  for step, reason in nonfinite.skipped(recent):
+    clips = _clips_of(program, step)
+    progress.say(f'Skipped step {step} of {program.name!r}: {reason}. {clips}')
+  total = nonfinite.count(state)
+  if total > max_skipped:
+    raise FloatingPointError(
+      f'{total} steps of {program.name!r} were skipped; allowed: '
+      f'{max_skipped}, config.max_skipped_steps. The earlier checkpoints are '
+      'kept.'
+    )
+  skipped = int(scalars[nonfinite.SKIPPED])
+  given = {k: v for k, v in scalars.items() if k != nonfinite.SKIPPED}
+  observed = program.observe(state, given, done)
+  numbers = {
+    name: value
+    for name, value in observed.numbers.items()
+    # A skipped step has no loss to log.
+    if not (skipped and name in given and not math.isfinite(value))
+  }
+  _check_finite(program, numbers, [recent[-1]])
+  numbers['skipped_steps'] = total
+  return Observed(numbers, observed.other)
+
+
+def _check_finite(
+  program: Program,
+  numbers: Mapping[str, float],
+  recent: Sequence[tuple[int, Scalars]],
+) -> None:
   """Raises FloatingPointError for a number that is not finite; names it."""
-  for number, value in numbers.items():
+  for name, value in numbers.items():
     if not math.isfinite(value):
+      found = nonfinite.first(recent) or (recent[-1][0], name, value)
+      step, name, value = found
       raise FloatingPointError(
-        f'{number} is {value} at step {step} of {name!r}. Lower the learning '
-        'rate or gradient_clip and start again in another --workdir. The '
-        'earlier checkpoints are kept.'
+        f'{name} is {value} at step {step} of {program.name!r}. '
+        f'{_clips_of(program, step)} The same command with '
+        '--config.max_skipped_steps=N skips up to N such steps. A divergence '
+        'needs a lower learning rate or gradient_clip, and another --workdir. '
+        'The earlier checkpoints are kept.'
       )
+
+
+def _clips_of(program: Program, step: int) -> str:
+  """Says which clips of a step's batch are to blame, by reading it again."""
+  batches = program.batches(step - 1)
+  try:
+    return nonfinite.name_clips(program.clips(next(batches)))
+  finally:
+    batches.close()

@@ -341,11 +341,10 @@ def main(argv) -> None:
   xla_options.prefer_own_convolutions()
   config = _CONFIG.value
   workdir = pathlib.Path(_WORKDIR.value or default_workdir(config))
-  if config.experiment not in HEEDING:
-    stopping.sigterm.start(
-      f'Stopped by SIGTERM. {going_on(config, workdir)}',
-      chain=jax.distributed.is_initialized(),
-    )
+
+  def stopped():
+    return f'\nStopped by SIGTERM. {going_on(config, workdir)}'
+
   try:
     hosts.start(
       _HOSTS.value,
@@ -353,6 +352,10 @@ def main(argv) -> None:
       _HOST_ID.value,
       timeout=_HOST_TIMEOUT.value,
     )
+    if config.experiment not in HEEDING:
+      # After the start of jax.distributed, which has a handler too.
+      chain = jax.distributed.is_initialized()
+      stopping.sigterm.start(stopped, chain=chain)
     check_devices()
     keep_compiled_programs(_CACHE.value)
     run(config, workdir, _PROFILE.value)
@@ -366,7 +369,7 @@ def main(argv) -> None:
     print(f'\nStopped. {going_on(config, workdir)}', file=sys.stderr)
     raise SystemExit(stopping.STATUS) from None
   except stopping.Preempted:
-    print(f'\nStopped by SIGTERM. {going_on(config, workdir)}', file=sys.stderr)
+    print(stopped(), file=sys.stderr)
     raise SystemExit(stopping.PREEMPTED) from None
   except Exception as error:
     # A bug: the line also gives the exception's type and asks for a report.

@@ -24,7 +24,14 @@ import cv2
 import ml_collections
 import numpy as np
 
-from nasfas_jax import config_checks, files, inputs, progress, stopping
+from nasfas_jax import (
+  adaptation,
+  config_checks,
+  files,
+  inputs,
+  progress,
+  stopping,
+)
 from nasfas_jax import detector as detector_lib
 from nasfas_jax.preprocessing import (
   clip_crops,
@@ -132,7 +139,9 @@ def load(config: ml_collections.ConfigDict) -> detector_lib.Detector:
   Raises:
     ValueError, FileNotFoundError: as `detector.load`.
   """
-  detector = detector_lib.load(config.checkpoint, crop_size=config.crop_size)
+  detector = detector_lib.load(
+    config.checkpoint, crop_size=config.crop_size, adapted=config.adapted
+  )
   if config.threshold is None:
     return detector
   threshold = detector_lib.Threshold(
@@ -342,8 +351,10 @@ def _check_face_models(config) -> None:
 
 def _introduce(detector: detector_lib.Detector) -> None:
   threshold = detector.threshold
+  said = detector.adapted and adaptation.describe(detector.adapted)
   progress.say(
-    f'{detector.source}: {detector.name}, trained on {detector.trained_on}. '
+    f'{detector.source}: {detector.name}, trained on {detector.trained_on}'
+    f'{f", {said}" if said else ""}. '
     f'Live is a score above {threshold.value:.6g} ({threshold.rule}; '
     f'{threshold.source}). At another place or camera it can fail.'
   )

@@ -32,6 +32,9 @@ ATTACK_TYPES = (
   'partial_paper',
   'partial_funnyeye',
   'partial_paperglasses',
+  # Not held before a camera: files that were altered.
+  'adversarial',
+  'digital',
 )
 
 SPLITS = ('train', 'dev', 'test')
@@ -56,6 +59,8 @@ INDEX_FIELDS = (
   'lists',
 )
 INDEX_FILE = 'index.jsonl'
+# Name of a shard -> see `files.quick_sum`.
+SHARDS_FILE = 'shards.json'
 
 # Side of the stored crop over the side of the face box. It is wide, so that
 # training can draw face scales of 1.2 to 1.4 from it.

@@ -30,6 +30,8 @@ _FREE_FIELDS = (
   'data.cache_mib',
   'data.data_dir',
   'checkpoint_every',
+  # Without a step to skip it changes nothing; with one there is no result.
+  'max_skipped_steps',
 )
 
 
@@ -56,7 +58,8 @@ def start(
 
   Raises:
     ValueError: if the workdir holds a run with another config or other clips
-      (names what differs), or if another process is using it.
+      (names what differs), or if another process is using it (names it).
+    OSError: if nothing can be written there.
   """
   _hold(workdir)
   path = workdir / 'config.json'
@@ -162,6 +165,8 @@ def origin(workdir: pathlib.Path, phase: str) -> dict[str, dict]:
   return found
 
 
+# Bytes of a lock file that are read.
+_MAX_HOLDER = 300
 # Open files of the workdirs that this process holds.
 _held = {}
 
@@ -176,19 +181,33 @@ def _hold(workdir: pathlib.Path) -> None:
   path = workdir.resolve() / '.lock'
   if fcntl is None or path in _held or jax.process_index():
     return
-  path.parent.mkdir(parents=True, exist_ok=True)
-  file = open(path, 'wb')  # noqa: SIM115
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not truncated: it says who holds it.
+    file = open(path, 'a+b')  # noqa: SIM115
+  except OSError as error:
+    raise OSError(
+      f'Nothing can be written in {str(workdir)!r} ({error.strerror}): choose '
+      'another --workdir.'
+    ) from error
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError as error:
-    file.close()
+    with file:
+      file.seek(0)
+      holder = file.read(_MAX_HOLDER).decode(errors='replace').strip()
     raise ValueError(
-      f'Another process is using {str(workdir)!r}: wait for it to end, stop '
-      'it, or choose another --workdir.'
+      f'Another process{holder and f" ({holder})"} is using {str(workdir)!r}: '
+      'wait for it to end, stop it, or choose another --workdir.'
     ) from error
   except OSError:
     file.close()
     return
+  # The lock of a process that is dead is free, and what it wrote is replaced.
+  holder = f'process {os.getpid()} on {platform.node()}\n'
+  with contextlib.suppress(OSError):  # Of a full disk.
+    file.truncate(0)
+    os.write(file.fileno(), holder.encode())
   _held[path] = file
   # Left open at the end, it would be a ResourceWarning.
   atexit.register(file.close)
@@ -382,3 +401,17 @@ def read_metrics(path: pathlib.Path) -> list[dict]:
       ) from error
     entries.append(entry)
   return entries
+
+
+def skipped_steps(workdir: pathlib.Path) -> dict[str, dict[str, int]]:
+  """The skipped steps of each phase, as results.json has them; {} if unknown.
+
+  They are in metrics.jsonl where config.max_skipped_steps is not 0.
+  """
+  entries = read_metrics(workdir / 'metrics.jsonl')
+  counts = {
+    entry['phase']: entry['skipped_steps']
+    for entry in entries
+    if 'skipped_steps' in entry
+  }
+  return {'skipped_steps': counts} if counts else {}

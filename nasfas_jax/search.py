@@ -239,6 +239,7 @@ def find(
       workdir,
       log_every=config.log_every,
       checkpoint_every=config.checkpoint_every,
+      max_skipped=config.max_skipped_steps,
       profile=profile,
     )
     genotype = found.derive(state)

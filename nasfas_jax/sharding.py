@@ -61,6 +61,12 @@ def make_mesh(num_tasks: int = 1, set_sizes: Sequence[int] = ()) -> Mesh:
   return Mesh(devices[: tasks * data].reshape(tasks, data), ('task', 'data'))
 
 
+def one_device() -> Mesh:
+  """A mesh of this process's first device."""
+  devices = np.asarray(jax.local_devices()[:1])
+  return Mesh(devices.reshape(1, 1), ('task', 'data'))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
   """The whole array on every device."""
   return NamedSharding(mesh, PartitionSpec())

@@ -18,12 +18,14 @@ class TrainState:
     params: float32 pytree, the network's parameters.
     batch_stats: float32 pytree, the running batch statistics.
     opt_state: of the optimizer.
+    skipped: int32 scalar, number of steps that were skipped, see `nonfinite`.
   """
 
   step: jax.Array
   params: PyTree
   batch_stats: PyTree
   opt_state: optax.OptState
+  skipped: jax.Array | tuple[()] = ()
 
 
 @flax.struct.dataclass
@@ -43,6 +45,7 @@ class SearchState:
     log_inner_lr: float32 scalars in the tree of `params`, the logarithms of
       learned inner learning rates; {} without them.
     inner_lr_opt_state: of their optimizer; () without them.
+    skipped: int32 scalar, number of steps that were skipped, see `nonfinite`.
   """
 
   step: jax.Array
@@ -53,3 +56,4 @@ class SearchState:
   arch_opt_state: optax.OptState
   log_inner_lr: PyTree
   inner_lr_opt_state: optax.OptState
+  skipped: jax.Array | tuple[()] = ()

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 # Status of a process that Ctrl-C stopped, as of a shell's command.
 STATUS = 128 + signal.SIGINT
@@ -94,11 +94,11 @@ class Watch:
     self._saving = False
     self._line = None
 
-  def start(self, line: str, *, chain: bool = False) -> None:
+  def start(self, line: Callable[[], str], *, chain: bool = False) -> None:
     """Begins to watch; a second call changes nothing but the line.
 
     Args:
-      line: to print at the end, on stderr.
+      line: gives what to print at the end, on stderr.
       chain: call the handler of C code that was there before too, such as that
         of jax.distributed, which tells the other hosts.
     """
@@ -146,7 +146,7 @@ class Watch:
       self._asked.set()
       if self._saving:
         return
-    print(f'\n{self._line}', file=sys.stderr)
+    print(self._line(), file=sys.stderr)
     _end(PREEMPTED)
 
 

@@ -124,7 +124,8 @@ def fit_and_judge(
   state = fit(config, workdir, model, selection, mesh, profile)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   trained = evaluate.Trained(variables, int(state.step), config.protocol)
-  evaluate.judge(config, workdir, model, trained, selection, mesh)
+  more = run_log.skipped_steps(workdir)
+  evaluate.judge(config, workdir, model, trained, selection, mesh, more=more)
   progress.say(f'Report: {page.write_report(workdir)}')
 
 
@@ -192,10 +193,12 @@ def fit(
       compile=lambda state, batch: step.lower(state, batch).compile(),
       batches=batches,
       observe=observe,
+      clips=lambda batch: [(selection.train, batch)],
     ),
     workdir,
     log_every=config.log_every,
     checkpoint_every=config.checkpoint_every,
+    max_skipped=config.max_skipped_steps,
     profile=profile,
   )
 
@@ -221,6 +224,7 @@ def initial_state(
     params=variables['params'],
     batch_stats=variables['batch_stats'],
     opt_state=optimizer.init(variables['params']),
+    skipped=jnp.zeros((), jnp.int32),
   )
 
 
@@ -272,7 +276,7 @@ def train_step(
   updates, opt_state = optimizer.update(
     gradients, state.opt_state, state.params
   )
-  state = TrainState(
+  state = state.replace(
     step=state.step + 1,
     params=optax.apply_updates(state.params, updates),
     batch_stats=batch_stats,

@@ -145,7 +145,7 @@ def check_command(line: str) -> None:
       _check_pip(rest)
     elif program == 'bash':
       _check_file(rest[0])
-      _check_main(rest[1:])
+      _check_main(_after_options(*rest))
     else:
       for word in rest:
         if '/' in word and not word.startswith('-'):
@@ -160,6 +160,20 @@ def _check_file(name: str) -> None:
     return
   if not (ROOT / name).exists():
     raise DocumentError(f'there is no {name!r}.')
+
+
+def _after_options(script: str, *words: str) -> list[str]:
+  """The arguments of the run that a launcher starts; checks its own."""
+  options = words[: words.index('--')] if '--' in words else ()
+  head, _, _ = (ROOT / script).read_text(encoding='utf-8').partition('\nset -')
+  if not options and '-- --config=' in head:
+    # Such as --delete: no run.
+    options, words = words, ('--',)
+  for word in options:
+    name = word.partition('=')[0]
+    if name.startswith('-') and not re.search(rf'#.* {name}[= ,\n]', head):
+      raise DocumentError(f'{script} has no option {name}.')
+  return list(words[words.index('--') + 1 :] if '--' in words else words)
 
 
 def _check_pip(words: list[str]) -> None:

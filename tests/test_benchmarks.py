@@ -17,7 +17,7 @@ from benchmarks import run
 FOLDER = pathlib.Path(run.__file__).parent
 FILES = sorted(FOLDER.glob('*.py'))
 # File -> a package of an extra that it imports.
-NEEDS = {'exporting': 'onnxruntime'}
+NEEDS = {'accelerator_twins': 'torch', 'exporting': 'onnxruntime'}
 
 
 def imported(tree: ast.Module) -> dict[str, object]:

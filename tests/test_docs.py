@@ -99,6 +99,14 @@ def test_every_run_that_a_page_reads_is_made_on_it_or_in_the_readme():
     ),
     ('bash launch/gpu_vm.sh --config=search', 'no .launch/gpu_vm.sh'),
     (
+      'bash launch/local.sh -n 2 -- --config=search:papr',
+      "Unknown variant 'papr'",
+    ),
+    (
+      'bash launch/slurm.sh --tiem=9 -- --config=search',
+      'launch/slurm.sh has no option --tiem',
+    ),
+    (
       'python -m nasfas_datasets.prepare --dataset=oulu_npu --worker=8',
       "Unknown command line flag 'worker'",
     ),
@@ -175,8 +183,8 @@ def test_every_dataset_is_in_the_table_of_the_data_page():
   for name in folders.dataset_folders():
     assert f'[`{name}`](../datasets/{name}/README.md)' in text, name
   # All but synthetic_fas and manifest_fas.
-  assert len(folders.dataset_folders()) - 2 == 16
-  assert 'Sixteen published datasets' in read('README.md')
+  assert len(folders.dataset_folders()) - 2 == 17
+  assert 'Seventeen published datasets' in read('README.md')
 
 
 NOTEBOOKS = sorted(documents.ROOT.glob('examples/*.ipynb'))

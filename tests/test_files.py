@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import os
 
 import numpy as np
@@ -140,3 +141,21 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
       full(b'')
   assert error.value.errno == errno.ENOSPC
   assert not list(tmp_path.iterdir())
+
+
+def test_the_quick_sum_tells_truncated_and_other_files(tmp_path):
+  path = tmp_path / 'x'
+  content = bytes(range(256)) * 400
+  path.write_bytes(content)
+  found = files.quick_sum(path)
+  ends = content[: 1 << 14] + content[-(1 << 14) :]
+  assert found == {
+    'size': len(content),
+    'ends': hashlib.sha256(ends).hexdigest(),
+  }
+  path.write_bytes(content[:-1])
+  assert files.quick_sum(path)['size'] == len(content) - 1
+  path.write_bytes(content[:-1] + b'\0')
+  assert files.quick_sum(path)['ends'] != found['ends']
+  path.write_bytes(b'abc')
+  assert files.quick_sum(path)['size'] == 3

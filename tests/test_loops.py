@@ -17,6 +17,7 @@ from nasfas_jax import (
   evaluate,
   files,
   loop,
+  nonfinite,
   run_log,
   search,
   train,
@@ -110,6 +111,13 @@ def test_results_and_scores_agree(searched):
   assert results['threshold']['split'] == 'dev'
 
 
+def assert_clips_are_found(program):
+  batches = program.batches(0)
+  named = nonfinite.name_clips(program.clips(next(batches)))
+  batches.close()
+  assert named.startswith("None of its clips ('")
+
+
 @pytest.mark.parametrize('hold_out', ['none', 'domain'])
 def test_warmup_leaves_the_architecture_alone(
   hold_out, tiny_data_dir, tmp_path
@@ -122,6 +130,7 @@ def test_warmup_leaves_the_architecture_alone(
     config.protocol, config.data.data_dir, config.data.builder_config
   )
   program = search.make_search(config, selection).program
+  assert_clips_are_found(program)
   first = jax.tree.map(np.asarray, program.state.arch)
   state = loop.run(program, tmp_path, log_every=1, checkpoint_every=0)
   jax.tree.map(np.testing.assert_array_equal, state.arch, first)

@@ -1,7 +1,9 @@
 import atexit
 import contextlib
 import json
+import os
 import pathlib
+import platform
 import struct
 import subprocess
 import sys
@@ -59,13 +61,27 @@ def test_another_process_at_work_there_is_an_error(tmp_path):
   )
   with other:
     assert other.stdout.readline() == 'held\n'
-    with pytest.raises(ValueError, match='Another process is using'):
+    with pytest.raises(
+      ValueError,
+      match=rf'Another process \(process {other.pid} on {platform.node()}\) is',
+    ):
       run_log.start(tmp_path, config(), chosen())
     assert not (tmp_path / 'config.json').exists()
     # However it ends, its lock goes with it.
     other.kill()
     other.wait()
   run_log.start(tmp_path, config(), chosen())
+  # Its place is taken over, with another name on it.
+  holder = (tmp_path / '.lock').read_text()
+  assert holder == f'process {os.getpid()} on {platform.node()}\n'
+
+
+def test_a_workdir_that_cannot_be_written_is_one_line(tmp_path):
+  """A file in the place of its parent: root may write everywhere else."""
+  (tmp_path / 'file').touch()
+  workdir = tmp_path / 'file' / 'run'
+  with pytest.raises(OSError, match=f"written in '{workdir}' .Not a directory"):
+    run_log.start(workdir, config(), chosen())
 
 
 def test_the_lock_is_closed_when_the_process_ends(tmp_path, monkeypatch):

@@ -98,16 +98,20 @@ def test_sigterm_ends_imports_with_the_status_that_launchers_restart():
 
 def test_sigterm_ends_a_long_compilation_at_once():
   status, _, said, seconds = ended_by_sigterm(
-    f'stopping.sigterm.start("Stopped.")\nprint("ready", flush=True); {BUSY}'
+    f"""
+stopping.sigterm.start(lambda: 'Stopped.')
+print('ready', flush=True)
+{BUSY}
+"""
   )
-  assert (status, said) == (stopping.PREEMPTED, '\nStopped.\n')
+  assert (status, said) == (stopping.PREEMPTED, 'Stopped.\n')
   assert seconds < 5
 
 
 def test_sigterm_waits_for_what_is_being_saved():
   status, out, said, _ = ended_by_sigterm("""
 import time
-stopping.sigterm.start('Stopped.')
+stopping.sigterm.start(lambda: 'Stopped.')
 try:
   with stopping.sigterm.saving():
     print('ready', flush=True)
@@ -123,7 +127,7 @@ except stopping.Preempted:
 def test_sigterm_of_a_child_does_not_stop_its_parent():
   status, _, said, _ = ended_by_sigterm("""
 import os, signal, time
-stopping.sigterm.start('Stopped.')
+stopping.sigterm.start(lambda: 'Stopped.')
 child = os.fork()
 if not child:
   time.sleep(20)
@@ -144,7 +148,7 @@ def test_the_handler_of_jax_is_called_too():
 import ctypes, time
 told = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: print('told', flush=True))
 ctypes.CDLL(None).signal(15, told)
-stopping.sigterm.start('Stopped.', chain=True)
+stopping.sigterm.start(lambda: 'Stopped.', chain=True)
 with stopping.sigterm.saving():
   print('ready', flush=True)
   while not stopping.sigterm.asked:

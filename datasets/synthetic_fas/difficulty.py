@@ -19,7 +19,7 @@ from nasfas_datasets.synthetic_fas import (
   rooms,
   synthetic_fas_dataset_builder,
 )
-from nasfas_jax import records
+from nasfas_jax import records, stored_frames
 
 _SIDE = 64  # of the crop: face scale 1.28
 
@@ -98,14 +98,7 @@ def load(data_dir) -> dict[str, np.ndarray]:
   columns['attack_type'] = []
   for split in records.SPLITS:
     for record in builder.as_data_source(split):
-      frames = np.stack(
-        [
-          cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)[
-            ..., ::-1
-          ]
-          for png in record['frames']
-        ]
-      )
+      frames = stored_frames.decode(record['frames'])
       frames = crop_face(frames, record['face_box'])
       for name, compute in FEATURES.items():
         columns[name].append(compute(np.ascontiguousarray(frames)))

@@ -3,13 +3,12 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
 from nasfas_datasets import fas_builder
 from nasfas_datasets.synthetic_fas import plan, render, rooms
-from nasfas_jax import records
+from nasfas_jax import records, stored_frames
 
 FPS = 8.0
 
@@ -23,16 +22,6 @@ class SyntheticConfig(tfds.core.BuilderConfig):
   @property
   def size(self) -> plan.Size:
     return plan.SIZES[self.name]
-
-
-def encode_png(image: np.ndarray) -> bytes:
-  """uint8 [H, W, 3], RGB -> the bytes of a PNG file."""
-  done, data = cv2.imencode(
-    '.png', image[..., ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 1)
-  )
-  if not done:
-    raise RuntimeError(f'OpenCV cannot write a PNG of shape {image.shape}.')
-  return data.tobytes()
 
 
 class Builder(fas_builder.FasBuilder):
@@ -80,7 +69,7 @@ class Builder(fas_builder.FasBuilder):
           camera=domain.camera,
           light=domain.light,
           medium=clip.medium,
-          frames=[encode_png(frame) for frame in frames],
+          frames=[stored_frames.encode(frame) for frame in frames],
           frame_index=np.arange(len(frames)),
           face_box=face_box,
           depth=depth,

@@ -8,10 +8,10 @@ import pathlib
 import threading
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
+from nasfas_jax import stored_frames
 from nasfas_jax.data.index import Row
 
 
@@ -49,12 +49,12 @@ class Frames(Sequence):
     """Keeps the files; decodes nothing yet.
 
     Args:
-      files: the PNG file of each frame.
+      files: of the frames, see `stored_frames`.
       room: for decoded frames, beyond the bytes of their files, which are
         already counted. A frame that finds no room is decoded at every access.
       name: of the clip, for messages.
     """
-    # Each entry is a PNG file or, once decoded, its picture.
+    # Each entry is a file or, once decoded, its picture.
     self._frames = list(files)
     self._room = room or Room(0)
     self.name = name
@@ -63,23 +63,32 @@ class Frames(Sequence):
     return len(self._frames)
 
   def __getitem__(self, i: int) -> np.ndarray:
-    """Frame i.
+    """Frame i; see `take`."""
+    return self.take([i])[0]
+
+  def take(self, places: Sequence[int]) -> list[np.ndarray]:
+    """Some frames at once, which costs less than one by one.
+
+    Args:
+      places: of the frames, in any order.
 
     Raises:
-      ValueError: if its file cannot be decoded.
+      ValueError: if a file cannot be decoded; names the clip.
     """
-    frame = self._frames[i]
-    if not isinstance(frame, bytes):
-      return frame
-    try:
-      picture = decode_png(frame)
-    except ValueError as error:
-      raise ValueError(f'Clip {self.name!r}, frame {i}: {error}') from error
-    # Read-only, since it may be handed out again.
-    picture.setflags(write=False)
-    if self._room.take(picture.nbytes - len(frame)):
-      self._frames[i] = picture
-    return picture
+    found = {int(i): self._frames[i] for i in places}
+    files = {i: data for i, data in found.items() if isinstance(data, bytes)}
+    if files:
+      try:
+        pictures = stored_frames.decode(list(files.values()))
+      except ValueError as error:
+        raise ValueError(f'Clip {self.name!r}: {error}') from error
+      # Read-only, since it may be handed out again.
+      pictures.setflags(write=False)
+      for (i, data), picture in zip(files.items(), pictures, strict=True):
+        found[i] = picture
+        if self._room.take(picture.nbytes - len(data)):
+          self._frames[i] = picture
+    return [found[int(i)] for i in places]
 
 
 class ClipSource:
@@ -170,15 +179,3 @@ class ClipSource:
         'delete the folder and prepare the dataset again.'
       )
     return record
-
-
-def decode_png(data: bytes) -> np.ndarray:
-  """Decodes a PNG file to uint8 RGB [H, W, 3].
-
-  Raises:
-    ValueError: if it cannot be decoded.
-  """
-  image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-  if image is None:
-    raise ValueError(f'A frame of {len(data)} bytes is not a picture.')
-  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -1,13 +1,14 @@
 """The index of prepared datasets: the metadata of all clips, without frames."""
 
 import collections
+import concurrent.futures
 import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
-from nasfas_jax import records
+from nasfas_jax import files, records
 
 Row = Mapping[str, object]
 Predicate = Callable[[Row], bool]
@@ -128,11 +129,15 @@ def load_index(
 
   Raises:
     FileNotFoundError: if the dataset is not prepared; gives the command.
-    ValueError: if the index is damaged; names file and line.
+    ValueError: if the index is damaged (names file and line), or a shard is
+      missing, truncated or another one (names it).
   """
   folder = find_dataset(data_dir, name, builder_config)
   if folder is None:
     raise FileNotFoundError(_not_prepared(data_dir, name, builder_config))
+  again = _command(data_dir, name, builder_config, ' --replace')
+  if wrong := _wrong_shard(folder):
+    raise ValueError(f'{wrong}. Prepare the dataset again: {again}')
   rows = []
   positions = collections.Counter()
   path = folder / records.INDEX_FILE
@@ -142,14 +147,61 @@ def load_index(
     except ValueError as error:
       raise ValueError(
         f'{str(path)!r} is damaged in line {number}: {error}. Prepare the '
-        'dataset again: '
-        + _command(data_dir, name, builder_config, ' --replace')
+        f'dataset again: {again}'
       ) from error
     row['folder'] = str(folder)
     row['position'] = positions[row['tfds_split']]
     positions[row['tfds_split']] += 1
     rows.append(row)
   return rows
+
+
+def _wrong_shard(folder: pathlib.Path) -> str:
+  """The first shard that is not as it was written, and why; '' if all are.
+
+  Datasets that were prepared by earlier versions have no list of shards.
+
+  Args:
+    folder: of a prepared dataset.
+
+  Raises:
+    ValueError: if the list of shards is damaged.
+  """
+  path = folder / records.SHARDS_FILE
+  if not path.exists():
+    return ''
+  listed = files.read_json(path)
+  if not isinstance(listed, dict) or not all(
+    isinstance(found, dict) and {'size', 'ends'} <= found.keys()
+    for found in listed.values()
+  ):
+    raise ValueError(f'{str(path)!r} is no list of shards.')
+  # On a remote disk each of them is a wait.
+  with concurrent.futures.ThreadPoolExecutor(16) as pool:
+    reasons = pool.map(
+      lambda item: _why_wrong(folder / item[0], item[1]), listed.items()
+    )
+    for name, reason in zip(listed, reasons, strict=True):
+      if reason:
+        return f'The shard {str(folder / name)!r} {reason}'
+  return ''
+
+
+def _why_wrong(path: pathlib.Path, written: Mapping[str, object]) -> str:
+  try:
+    found = files.quick_sum(path)
+  except FileNotFoundError:
+    return 'is missing'
+  except OSError as error:
+    return f'cannot be read ({error.strerror})'
+  if found['size'] < written['size']:
+    return f'is truncated: {found["size"]} of {written["size"]} bytes'
+  if found != written:
+    return (
+      'is not the one that was written: it is damaged, or of another split or '
+      'build'
+    )
+  return ''
 
 
 def _read_row(line: bytes) -> dict[str, object]:

@@ -73,21 +73,18 @@ class StoredSnippet(grain.transforms.RandomMap):
     places = transforms.train_frame_indices(
       len(record['frames']), self._shape.num_frames, rng
     )
+    pictures = record['frames'].take(places)
     side = self._side
+    height, width = pictures[0].shape[:2]
+    if max(height, width) > side:
+      raise ValueError(
+        f'{record["frames"].name!r} has frames of {width} x {height} pixels, '
+        'larger than those of the first clip of its dataset. Prepare the '
+        'dataset again, with --replace.'
+      )
     frames = np.zeros((len(places), side, side, 3), np.uint8)
-    for number, place in enumerate(places):
-      if number and place == places[number - 1]:
-        frames[number] = frames[number - 1]
-        continue
-      picture = record['frames'][int(place)]
-      height, width = picture.shape[:2]
-      if max(height, width) > side:
-        raise ValueError(
-          f'{record["frames"].name!r} has frames of {width} x {height} pixels, '
-          f'larger than those of the first clip of its dataset. Prepare the '
-          'dataset again, with --replace.'
-        )
-      frames[number, :height, :width] = picture
+    for frame, picture in zip(frames, pictures, strict=True):
+      frame[:height, :width] = picture
     depth = record['depth']
     stored = np.zeros(depth.shape[1:], np.uint8)
     if len(depth):

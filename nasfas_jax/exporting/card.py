@@ -10,6 +10,12 @@ _NAMES = {
   'apcer_max': 'APCER (worst attack type)',
   'bpcer': 'BPCER',
 }
+# What `calibrate` compares on the test set of a run.
+TEST_ROWS = {
+  'before': 'of the training, threshold of the run',
+  'threshold_only': 'of the training, threshold of these clips',
+  'after': 'adapted, threshold of these clips',
+}
 _WHAT = {
   'model.onnx': 'uint8 frames to scores, float32, any batch size',
   'model_int8.onnx': 'the same with an int8 network',
@@ -82,6 +88,7 @@ def make_card(content: dict[str, Any], names: list[str]) -> str:
     '',
     *_metrics(content['metrics'], threshold['value']),
     '',
+    *_adapted(content.get('adapted')),
     *_int8(content['formats'].get('int8')),
     '## Intended use',
     '',
@@ -203,6 +210,38 @@ def _metrics(metrics: dict[str, Any], decided: float) -> list[str]:
     ends = intervals.get(key)
     interval = f'{ends[0]:.3f} to {ends[1]:.3f}' if ends else '-'
     lines.append(f'| {name} | {value:.3f} | {interval} |')
+  return lines
+
+
+def _adapted(adapted: dict[str, Any] | None) -> list[str]:
+  """What a reader has to know about adapted batch statistics."""
+  if not adapted:
+    return []
+  lines = [
+    '## Adapted batch statistics',
+    '',
+    f'The network has {_plain(adapted["text"])} ({_plain(adapted["clips"])}). '
+    'The figures above are of the network as it was trained. No attack was '
+    'among those clips: what this does to attacks at their place is not known.',
+    '',
+  ]
+  if test := adapted.get('test'):
+    lines += [
+      "On the run's own test set:",
+      '',
+      '| batch statistics | AUC | BPCER | APCER, worst | pooled |',
+      '|---|---|---|---|---|',
+      *(
+        f'| {name} | '
+        + ' | '.join(
+          _number(test[key][field])
+          for field in ('auc', 'bpcer', 'apcer_max', 'apcer_pooled')
+        )
+        + ' |'
+        for key, name in TEST_ROWS.items()
+      ),
+      '',
+    ]
   return lines
 
 

@@ -1,25 +1,20 @@
-"""An export folder: its JSON file, the checksums, and reading it again.
+"""An export folder: what its JSON file says, and reading it again.
 
-export.json says all that a decision needs, and lists the size and the SHA-256
-of every file that is read. It carries a digest of itself. So accidental damage
-and careless edits are found. Who can write the folder can also write new sums:
-a checksum is no signature.
+export.json says all that a decision needs, and seals the folder, see `sealed`.
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from nasfas_jax import files, inputs
-from nasfas_jax.exporting import parameters
+from nasfas_jax import inputs
+from nasfas_jax.exporting import parameters, sealed
 from nasfas_jax.models import genotypes
 from nasfas_jax.models.cdcn import CDCN
 from nasfas_jax.models.network import Network
@@ -33,11 +28,14 @@ from nasfas_jax.ops import fusion, rank_pooling
 from nasfas_jax.preprocessing import crop
 
 FILE = 'export.json'
-FORMAT = 'nasfas_jax export'
-SCHEMA_VERSION = 1
-MAX_JSON_BYTES = 8 * 2**20
-MAX_FILE_BYTES = 4 * 2**30
-MAX_FILES = 10_000
+KIND = sealed.Kind(
+  file=FILE,
+  format='nasfas_jax export',
+  version=1,
+  name='export',
+  arrays=parameters.FOLDER,
+  again='Export the run again.',
+)
 # Of all frames of a clip: 32 snippets of 8 frames of 1024 x 1024.
 MAX_PIXELS = 2**28
 _READING = {
@@ -169,143 +167,13 @@ def make_network(content: Any) -> nn.Module:
 def write(
   folder: pathlib.Path, content: dict[str, Any], names: list[str]
 ) -> None:
-  """Writes export.json, with the sums of the files, as the last file.
-
-  Args:
-    folder: of the export.
-    content: JSON content.
-    names: files and folders in it whose sums are kept.
-
-  Raises:
-    ValueError: for a NaN or an infinity in the content.
-  """
-  listed = {}
-  for name in names:
-    path = folder / name
-    found = sorted(p for p in path.rglob('*') if p.is_file())
-    for file in found if path.is_dir() else [path]:
-      relative = file.relative_to(folder).as_posix()
-      listed[relative] = {'bytes': file.stat().st_size, 'sha256': _sum(file)}
-  whole = {
-    'format': FORMAT,
-    'schema_version': SCHEMA_VERSION,
-    **content,
-    'files': listed,
-  }
-  files.write_json(folder / FILE, {**whole, 'digest': _digest(whole)})
-
-
-def _digest(content: dict[str, Any]) -> str:
-  kept = {key: value for key, value in content.items() if key != 'digest'}
-  text = json.dumps(kept, sort_keys=True, allow_nan=False)
-  return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _sum(path: pathlib.Path) -> str:
-  with open(path, 'rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
+  """Writes export.json as the last file, see `sealed.write`."""
+  sealed.write(folder, KIND, content, names)
 
 
 def read_content(folder: str | os.PathLike[str]) -> dict[str, Any]:
-  """Reads export.json and verifies every file that it lists.
-
-  Args:
-    folder: of the export.
-
-  Returns:
-    The content; only the fields of the list of files are checked.
-
-  Raises:
-    FileNotFoundError: if there is no export.json.
-    ValueError: if it is too large, damaged or of another version, or a file is
-      missing, changed or outside the folder; one line that names it.
-  """
-  folder = pathlib.Path(folder)
-  path = folder / FILE
-  name = repr(str(path))
-  if path.is_symlink():
-    raise ValueError(f'{name} is a link; allowed: a file in the folder.')
-  with open(path, 'rb') as file:
-    data = file.read(MAX_JSON_BYTES + 1)
-  if len(data) > MAX_JSON_BYTES:
-    raise ValueError(f'{name} is larger than {MAX_JSON_BYTES} bytes.')
-  try:
-    content = json.loads(data, parse_constant=_refuse)
-  except (ValueError, RecursionError) as error:
-    raise ValueError(f'{name} is truncated or not JSON: {error}.') from error
-  if not isinstance(content, dict) or content.get('format') != FORMAT:
-    raise ValueError(f'{name} is not of an export: no "format": {FORMAT!r}.')
-  version = content.get('schema_version')
-  if version != SCHEMA_VERSION:
-    raise ValueError(
-      f'{name} has schema_version {version!r}; allowed: {SCHEMA_VERSION} (a '
-      'newer export needs a newer nasfas_jax).'
-    )
-  try:
-    digest = _digest(content)
-  except ValueError as error:
-    # A number such as 1e999, which is read as infinite.
-    raise ValueError(f'{name}: {error}') from error
-  if content.get('digest') != digest:
-    raise ValueError(
-      f'{name} was changed after the export: its digest does not fit. Export '
-      'the run again.'
-    )
-  try:
-    for file, entry in _entries(content.get('files')):
-      _verify(folder, file, entry)
-    _nothing_else(folder / parameters.FOLDER, folder, content['files'])
-  except ValueError as error:
-    raise ValueError(f'{str(folder)!r} is refused: {error}') from error
-  return content
-
-
-def _refuse(name: str) -> None:
-  raise ValueError(f'{name} is not allowed')
-
-
-def _entries(listed: Any) -> Iterator[tuple[str, dict]]:
-  check_type('files', listed, dict, 'an object')
-  if len(listed) > MAX_FILES:
-    raise ValueError(f'files: {len(listed)}; allowed: {MAX_FILES} or fewer.')
-  for file, entry in listed.items():
-    check_fields(f'files[{file!r}]', entry, ('bytes', 'sha256'))
-    check_integer(f'files[{file!r}].bytes', entry['bytes'], 0, MAX_FILE_BYTES)
-    check_type(f'files[{file!r}].sha256', entry['sha256'], str, 'a string')
-    yield file, entry
-
-
-def _verify(folder: pathlib.Path, file: str, entry: dict) -> None:
-  parts = file.split('/')
-  outside = any(part in ('', '.', '..') for part in parts)
-  if outside or '\\' in file or ':' in file or '\0' in file or len(file) > 512:
-    raise ValueError(f'the name {file!r} leads outside the folder.')
-  path = folder.joinpath(*parts)
-  for place in (path, *list(path.parents)[: len(parts) - 1]):
-    if place.is_symlink():
-      raise ValueError(f'{file!r} is a link; allowed: files in the folder.')
-  if not path.is_file():
-    raise ValueError(f'the file {file!r} is missing.')
-  size = path.stat().st_size
-  if size != entry['bytes']:
-    raise ValueError(
-      f'the file {file!r} has {size} bytes, not {entry["bytes"]} as exported.'
-    )
-  if _sum(path) != entry['sha256']:
-    raise ValueError(
-      f'the file {file!r} was changed after the export: its SHA-256 does not '
-      'fit.'
-    )
-
-
-def _nothing_else(
-  inside: pathlib.Path, folder: pathlib.Path, listed: dict
-) -> None:
-  """Orbax looks for files by name, so none may lie beside those listed."""
-  for path in inside.rglob('*'):
-    file = path.relative_to(folder).as_posix()
-    if file not in listed and (path.is_symlink() or not path.is_dir()):
-      raise ValueError(f'the file {file!r} is not of the export.')
+  """Reads export.json and verifies every file, see `sealed.read`."""
+  return sealed.read(folder, KIND)
 
 
 def read(folder: str | os.PathLike[str]) -> Parts:

@@ -13,10 +13,12 @@ def count_macs(function: Callable, *args) -> int:
   """Counts the multiply-accumulates of convolutions and matrix products.
 
   Nothing is computed. As usual, element-wise operations are not counted. A
-  convolution is counted by its definition, in whatever form it is lowered.
+  convolution is counted by its definition, in whatever form it is lowered, and
+  the body of a `jax.lax.scan` as often as it runs. What is computed again in a
+  backward pass is counted again.
 
   Args:
-    function: of arrays; must not use `jax.vmap` or derivatives.
+    function: of arrays.
     *args: arrays or shapes.
 
   Returns:
@@ -30,25 +32,39 @@ def _count(jaxpr: core.Jaxpr) -> int:
   for equation in jaxpr.eqns:
     name = equation.primitive.name
     if equation.primitive is convolution.bilinear_p:
-      image = equation.invars[0].aval.shape
-      kernel = equation.invars[1].aval.shape
-      total += math.prod(kernel) * math.prod(image[:3])
+      total += _convolution(equation)
+    elif name == 'scan':
+      times = equation.params['length']
+      total += times * _count(equation.params['jaxpr'].jaxpr)
     elif name == 'conv_general_dilated':
       kernel = equation.invars[1].aval.shape
       spec = equation.params['dimension_numbers'].rhs_spec
       per_output = math.prod(kernel) // kernel[spec[0]]
-      total += per_output * math.prod(equation.outvars[0].aval.shape)
+      positions = math.prod(equation.outvars[0].aval.shape)
+      # The gradient of a stride multiplies by the zeros between positions.
+      between = math.prod(equation.params['lhs_dilation'])
+      total += per_output * positions // between
     elif name == 'dot_general':
       contracting = equation.params['dimension_numbers'][0][0]
       left = equation.invars[0].aval.shape
       per_output = math.prod(left[axis] for axis in contracting)
       total += per_output * math.prod(equation.outvars[0].aval.shape)
     else:
-      total += sum(_count(inner) for inner in _inner(equation.params))
+      total += sum(_count(inner) for inner in inner_jaxprs(equation.params))
   return total
 
 
-def _inner(params: dict) -> list[core.Jaxpr]:
+def _convolution(equation: core.JaxprEqn) -> int:
+  """The count of a convolution or of one of its two gradients."""
+  result = equation.outvars[0].aval.shape
+  first, second = (variable.aval.shape for variable in equation.invars)
+  if equation.params['kind'] == 'kernel_gradient':
+    return math.prod(result) * math.prod(first[-4:-1])
+  # A kernel, applied at every position of every image.
+  return math.prod(second[-4:]) * math.prod(result[:-1])
+
+
+def inner_jaxprs(params: dict) -> list[core.Jaxpr]:
   """The jaxprs inside an equation, such as that of a custom derivative."""
   found = []
   for value in params.values():

@@ -166,6 +166,10 @@ def _other_facts(results: Mapping) -> list[str]:
       'The network was trained on what this protocol tests '
       f'({shared or "it holds out neither a domain nor an attack type"}).'
     )
+  if adapted := results.get('adapted'):
+    facts.append(
+      f'The network has {adapted["text"]}, not the statistics of its training.'
+    )
   return facts
 
 

@@ -199,6 +199,10 @@ def plain_search(
       ),
       batches=batches,
       observe=supernet_program.observe(model, settings),
+      clips=lambda batch: [
+        (half, batch[name])
+        for half, name in zip(halves, ('weights', 'arch'), strict=True)
+      ],
     ),
     lambda state: supernet_program.derive(model, state.arch),
   )

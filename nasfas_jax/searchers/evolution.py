@@ -214,6 +214,10 @@ def evolutionary_search(
       compile=compile_step,
       batches=batches,
       observe=observe,
+      clips=lambda batch: [
+        (clips, part)
+        for (clips, _), part in zip(sets, batch['clips'], strict=True)
+      ],
     ),
     derive,
   )

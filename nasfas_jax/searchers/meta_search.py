@@ -162,6 +162,7 @@ def search_over_tasks(
       compile=compile_step,
       batches=batches,
       observe=supernet_program.observe(model, search),
+      clips=lambda batch: [(rows, part) for part in batch.values()],
     ),
     lambda state: supernet_program.derive(model, state.arch),
   )

@@ -115,6 +115,7 @@ def initial_state(
     arch_opt_state=settings.arch.optimizer().init(arch),
     log_inner_lr=log_inner_lr,
     inner_lr_opt_state=inner_lr_opt_state,
+    skipped=jnp.zeros((), jnp.int32),
   )
 
 

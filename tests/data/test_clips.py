@@ -1,12 +1,15 @@
 import concurrent.futures
+import io
+import pathlib
 import pickle
 import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from nasfas_datasets.fas_builder import encode_png
-from nasfas_jax.data import clips, protocols
+from nasfas_jax import stored_frames
+from nasfas_jax.data import clips, index, protocols
 
 
 @pytest.fixture(scope='module')
@@ -17,13 +20,13 @@ def rows(tiny_data_dir):
 
 def count_decodes(monkeypatch):
   """A list that gets the size of every file that is decoded."""
-  decoded, decode = [], clips.decode_png
+  decoded, decode = [], stored_frames.decode
 
-  def counted(data):
-    decoded.append(len(data))
-    return decode(data)
+  def counted(files):
+    decoded.extend(map(len, files))
+    return decode(files)
 
-  monkeypatch.setattr(clips, 'decode_png', counted)
+  monkeypatch.setattr(stored_frames, 'decode', counted)
   return decoded
 
 
@@ -69,21 +72,15 @@ def test_a_damaged_shard_is_one_line_that_names_clip_and_folder(
 
 def test_a_frame_that_is_no_picture_is_an_error():
   with pytest.raises(
-    ValueError, match="Clip 'x/1', frame 0: .* 3 bytes is not a picture"
+    ValueError, match="Clip 'x/1': .* 3 bytes is not a picture"
   ):
     clips.Frames([b'abc'], name='x/1')[0]
-
-
-def test_colours_are_rgb():
-  red = np.zeros((4, 4, 3), np.uint8)
-  red[..., 0] = 255
-  np.testing.assert_array_equal(clips.decode_png(encode_png(red)), red)
 
 
 def test_frames_are_decoded_when_asked_for_and_once(monkeypatch):
   decoded = count_decodes(monkeypatch)
   images = [np.full((32, 32, 3), i, np.uint8) for i in range(3)]
-  files = [encode_png(image) for image in images]
+  files = [stored_frames.encode(image) for image in images]
   # For one picture in place of its file.
   room = clips.Room(images[1].nbytes - len(files[1]))
   frames = clips.Frames(files, room)
@@ -96,8 +93,21 @@ def test_frames_are_decoded_when_asked_for_and_once(monkeypatch):
   assert len(decoded) == 3
 
 
+def test_frames_that_are_taken_together(monkeypatch):
+  decoded = count_decodes(monkeypatch)
+  images = [np.full((4, 4, 3), i, np.uint8) for i in range(5)]
+  files = [stored_frames.encode(image) for image in images]
+  frames = clips.Frames(files, clips.Room(images[0].nbytes - len(files[0])))
+  for _ in range(2):
+    taken = frames.take(np.array([3, 1, 3]))
+    np.testing.assert_array_equal([p[0, 0, 0] for p in taken], [3, 1, 3])
+  # The second time one of them is there.
+  assert len(decoded) == 3
+
+
 def test_what_is_handed_out_again_cannot_be_changed():
-  picture = clips.Frames([encode_png(np.zeros((4, 4, 3), np.uint8))])[0]
+  file = stored_frames.encode(np.zeros((4, 4, 3), np.uint8))
+  picture = clips.Frames([file])[0]
   with pytest.raises(ValueError, match='read-only'):
     picture[0, 0] = 1
 
@@ -154,3 +164,18 @@ def test_another_process_starts_with_nothing_kept(rows):
   copy = pickle.loads(data)
   assert not copy._kept and copy._room._left == 2**30
   np.testing.assert_array_equal(read_all(copy), expected)
+
+
+def test_a_build_of_png_files_is_read():
+  """Its bytes were written when records held PNG files; see its description."""
+  folder = pathlib.Path(__file__).with_name('png_build')
+  rows = index.load_index(folder, 'manifest_fas', 'small')
+  assert [row['clip_id'] for row in rows] == ['b', 'a']
+  source = clips.ClipSource(rows)
+  for i in range(2):
+    frames = source[i]['frames']
+    files = source._read(i)['frames']
+    assert {stored_frames.form(data) for data in files} == {'png'}
+    expected = [np.array(Image.open(io.BytesIO(data))) for data in files]
+    assert np.shape(expected) == (3, 80, 80, 3)
+    np.testing.assert_array_equal(frames.take([0, 1, 2]), expected)

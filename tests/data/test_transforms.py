@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nasfas_datasets.fas_builder import encode_png
+from nasfas_jax import stored_frames
 from nasfas_jax.data import clips, transforms
 
 
@@ -10,7 +10,7 @@ def record(num_frames=5, side=40, depth=True, seed=0):
   images = rng.integers(0, 256, (num_frames, side, side, 3), dtype=np.uint8)
   maps = rng.integers(1, 256, (num_frames, 32, 32), dtype=np.uint8)
   return {
-    'frames': clips.Frames([encode_png(image) for image in images]),
+    'frames': clips.Frames([stored_frames.encode(image) for image in images]),
     'images': images,
     'depth': maps if depth else np.zeros((0, 32, 32), np.uint8),
     'face_box': np.array([10.0, 8.0, 30.0, 32.0], np.float32),

@@ -6,14 +6,13 @@ Used on each folder that is listed, and on one that lives in the tests.
 import csv
 import re
 
-import cv2
 import numpy as np
 import pytest
 import small_trees
 import trees
 
 from nasfas_datasets import fas_builder, folders, prepare
-from nasfas_jax import records
+from nasfas_jax import records, stored_frames
 from nasfas_jax.data import index, protocols
 
 # What TFDS and a reader look for in a folder, beside the builder.
@@ -122,7 +121,7 @@ def check_built(name, folder, rows, shards):
   record = builder.as_data_source(rows[0]['tfds_split'])[0]
   num_frames = getattr(trees.example(name), 'NUM_FRAMES', 8)
   assert len(record['frames']) == num_frames
-  picture = cv2.imdecode(np.frombuffer(record['frames'][0], np.uint8), 1)
+  picture = stored_frames.decode(record['frames'])[0]
   assert picture.shape == (80, 80, 3)
   x0, y0, x1, y1 = np.round(record['face_box']).astype(int)
   # The crop is 1.6 times the face.

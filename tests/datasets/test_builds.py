@@ -261,11 +261,14 @@ def test_a_damaged_index_is_named_and_replaced(damage, videos, data):
 
 def test_a_damaged_shard_is_named(videos, data):
   folder = videos.prepare(data)
+  rows = index.load_index(data, 'manifest_fas', 'small')
   for path in folder.glob('*.array_record*'):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-  rows = index.load_index(data, 'manifest_fas', 'small')
   with pytest.raises(ValueError, match=r"1\.0\.0' is damaged: clip '0\d'"):
     clips.ClipSource(rows, 0)[0]
+  # Before a clip is read, too.
+  with pytest.raises(ValueError, match=r"shard '.*array_record-0.*' is trunca"):
+    index.load_index(data, 'manifest_fas', 'small')
 
 
 def test_without_a_home_the_option_is_named(videos, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 
 from nasfas_datasets import fas_builder, prepare
 from nasfas_datasets.oulu_npu import cdcn_layout
+from nasfas_jax import stored_frames
 from nasfas_jax.data import index, protocols
 
 WIDTH, HEIGHT = 60, 80
@@ -80,8 +81,8 @@ def test_frames_and_depth_maps_come_through(root, tmp_path):
   record = records_of(tmp_path)['Train_files/1_1_01_1']
   # The middle frames of eight parts of the numbers 1 to 9.
   assert list(record['frame_index']) == [1, 2, 3, 4, 6, 7, 8, 9]
-  frame = cv2.imdecode(np.frombuffer(record['frames'][0], np.uint8), 1)
-  np.testing.assert_allclose(frame[40, 40], (30, 60, 220), atol=12)
+  frame = stored_frames.decode(record['frames'])[0]
+  np.testing.assert_allclose(frame[40, 40], (220, 60, 30), atol=12)
   np.testing.assert_allclose(frame[2, 2], (40, 40, 40), atol=12)
   # Depth of the frame that it belongs to, over the same square.
   for number, depth in zip(record['frame_index'], record['depth'], strict=True):

@@ -16,7 +16,7 @@ from nasfas_datasets import (
   prepare,
   video_builder,
 )
-from nasfas_jax import records
+from nasfas_jax import records, stored_frames
 from nasfas_jax.data import clips, index, transforms
 from nasfas_jax.preprocessing import crop, face_mesh, face_models, video
 
@@ -164,7 +164,7 @@ def test_a_detected_box_goes_before_the_annotation(needs_face_models, clip):
       dataset='x',
       config=clip_config.with_settings(config, faces=faces, depth='ellipse'),
     )
-    picture = cv2.imdecode(np.frombuffer(record['frames'][0], np.uint8), 1)
+    picture = stored_frames.decode(record['frames'])[0]
     square[faces] = picture
   # The wrong annotation shows the grey corner alone.
   assert square['shipped'].std() < 5 < 20 < square['detected'].std()

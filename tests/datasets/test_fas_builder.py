@@ -1,16 +1,18 @@
 """The base builder: records are checked, the index is kept."""
 
 import hashlib
+import pathlib
 import pickle
 
 import numpy as np
 import pytest
 
 from nasfas_datasets import fas_builder
-from nasfas_jax import records
+from nasfas_jax import records, stored_frames
 from nasfas_jax.data import index
 
-PNG = b'\x89PNG rest'
+FRAME = stored_frames.encode(np.zeros((80, 80, 3), np.uint8))
+SMALL = stored_frames.encode(np.zeros((8, 80, 3), np.uint8))
 
 
 def make(**changes):
@@ -21,7 +23,7 @@ def make(**changes):
     'split': 'train',
     'label': 1,
     'attack_type': 'live',
-    'frames': [PNG, PNG],
+    'frames': [FRAME, FRAME],
     'frame_index': [0, 4],
     'face_box': (10, 12, 60, 62),
   }
@@ -35,7 +37,7 @@ def test_record_has_every_feature():
   assert record['depth'].shape == (0, 32, 32)
   assert record['face_box'].dtype == np.float32
   restored = features.deserialize_example_np(features.serialize_example(record))
-  assert restored['frames'][1] == PNG
+  assert restored['frames'][1] == FRAME
   np.testing.assert_array_equal(restored['frame_index'], [0, 4])
   assert restored['depth'].shape == (0, 32, 32)
 
@@ -61,8 +63,9 @@ def test_depth_survives():
     ({'split': 'valid'}, "'valid'; allowed: train, dev, test"),
     ({'subject': ''}, 'subject is empty'),
     ({'frames': []}, '0 frames; allowed: 1 to 32'),
-    ({'frames': [PNG] * 33}, '33 frames'),
-    ({'frames': [PNG, b'JPEG']}, 'not a PNG'),
+    ({'frames': [FRAME] * 33}, '33 frames'),
+    ({'frames': [FRAME, b'JPEG']}, "'a/b': .* 4 bytes is not a picture"),
+    ({'frames': [FRAME, SMALL]}, "'a/b': frames of 2 sizes"),
     ({'frame_index': [0]}, '1 frame indices for 2'),
     ({'depth': np.zeros((1, 32, 32), np.uint8)}, r'\(1, 32, 32\)'),
     ({'depth': np.zeros((2, 32, 32), np.float32)}, 'float32'),
@@ -103,12 +106,28 @@ def test_the_index_has_a_digest_of_what_a_clip_shows(tiny_data_dir):
     config='tiny', data_dir=tiny_data_dir
   )
   record = builder.as_data_source(row['tfds_split'])[row['position']]
-  content = b''.join(record['frames'])
+  content = stored_frames.decode(record['frames']).tobytes()
   content += record['depth'].tobytes() + record['face_box'].tobytes()
   assert row['digest'] == hashlib.sha256(content).hexdigest()[:16]
   for field in ('depth', 'face_box'):
     other = {**record, field: record[field] + np.ones_like(record[field])}
     assert fas_builder._digest(other) != row['digest']
+
+
+def test_another_stored_form_is_no_difference_but_is_told(tiny_data_dir):
+  def make(name, config, folder):
+    return fas_builder.builder_class(name)(config=config, data_dir=folder)
+
+  new = make('synthetic_fas', 'tiny', tiny_data_dir)
+  assert new.form_lines() == [] and new.made_from()['frames'] == 'planes'
+  old = make(
+    'manifest_fas',
+    'small',
+    pathlib.Path(__file__).parents[1] / 'data' / 'png_build',
+  )
+  assert not any('frames' in line for line in old.difference(None))
+  (line,) = old.form_lines()
+  assert "stored as 'png'" in line and '--replace' in line
 
 
 def test_builder_info_and_pickle(tiny_data_dir):

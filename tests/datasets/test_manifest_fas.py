@@ -10,7 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from nasfas_datasets.manifest_fas import manifest, manifest_fas_dataset_builder
-from nasfas_jax import records
+from nasfas_jax import records, stored_frames
 from nasfas_jax.preprocessing import video
 
 HEADER = ('path', 'label', 'attack_type', 'subject', 'split')
@@ -51,9 +51,7 @@ def read_report(folder):
 
 
 def decode(data):
-  return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[
-    ..., ::-1
-  ]
+  return stored_frames.decode([data])[0]
 
 
 @pytest.fixture

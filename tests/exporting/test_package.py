@@ -7,7 +7,7 @@ import random
 import pytest
 
 from nasfas_jax import models
-from nasfas_jax.exporting import package
+from nasfas_jax.exporting import package, sealed
 from nasfas_jax.models import genotypes
 
 PARAMS = 'params/_METADATA'
@@ -64,7 +64,7 @@ def small_export(folder):
 
 def resealed(folder, content):
   """Writes content with a digest that fits, as an attacker would."""
-  content = {**content, 'digest': package._digest(content)}
+  content = {**content, 'digest': sealed.digest(content)}
   (folder / 'export.json').write_text(json.dumps(content))
 
 
@@ -87,7 +87,7 @@ def test_a_changed_file_is_refused(tmp_path):
   path = folder / 'params' / 'd' / 'x'
   data = path.read_bytes()
   for changed, message in (
-    (data[:-1], "'params/d/x' has 49 bytes, not 50 as exported"),
+    (data[:-1], "'params/d/x' has 49 bytes, not 50 as written"),
     (data[:-1] + b'\0', "'params/d/x' was changed after the export"),
   ):
     path.write_bytes(changed)
@@ -131,7 +131,7 @@ def test_another_version_or_a_changed_field_is_refused(tmp_path):
     ('0.25', 'NaN', 'NaN is not allowed'),
     ('0.25', '-1e999', "export.json': Out of range float"),
     (text, '[' * 100_000, 'truncated or not JSON'),
-    (text, ' ' * (package.MAX_JSON_BYTES + 1), 'is larger than'),
+    (text, ' ' * (sealed.MAX_JSON_BYTES + 1), 'is larger than'),
   ):
     (folder / 'export.json').write_text(text.replace(old, new))
     with pytest.raises(ValueError, match=message):

@@ -34,3 +34,24 @@ def test_published_cost_of_the_networks(name, published):
   )
   # Resizing is written as matrix products: a little on top.
   assert macs / 1e9 == pytest.approx(published, rel=0.01)
+
+
+def test_derivatives_and_loops_are_counted():
+  x = jnp.zeros((2, 8, 6, 4))
+  kernel = jnp.zeros((3, 3, 4, 5))
+
+  def loss(x, kernel):
+    y = central_difference.central_difference_conv(x, kernel, theta=0.0)
+    return jnp.sum(y * y)
+
+  one = 2 * 8 * 6 * 5 * 36
+  gradient = jax.grad(loss, argnums=(0, 1))
+  assert cost.count_macs(gradient, x, kernel) == 3 * one
+  # For each of three tasks a kernel of its own.
+  tasks = jnp.zeros((3, *x.shape)), jnp.zeros((3, *kernel.shape))
+  assert cost.count_macs(jax.vmap(gradient), *tasks) == 9 * one
+
+  def turns(x, kernels):
+    return jax.lax.scan(lambda c, k: (c + loss(x, k), None), 0.0, kernels)[0]
+
+  assert cost.count_macs(turns, x, tasks[1]) == 3 * one

@@ -12,7 +12,7 @@ from nasfas_datasets import (
   folders,
   listing,
 )
-from nasfas_jax.data import clips
+from nasfas_jax import stored_frames
 from nasfas_jax.preprocessing import (
   clip_crops,
   face_choice,
@@ -87,7 +87,7 @@ def test_crops_are_bit_for_bit_those_of_a_record(tmp_path, border, box):
     clip_crops.WHOLE_FRAME if box is None else box,
     RULES,
   )
-  pictures = [clips.decode_png(data) for data in record['frames']]
+  pictures = stored_frames.decode(record['frames'])
   np.testing.assert_array_equal(found.pictures, pictures)
   np.testing.assert_array_equal(
     found.face_box.astype(np.float32), record['face_box']

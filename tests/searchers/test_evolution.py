@@ -13,6 +13,7 @@ from nasfas_jax import (
   inputs,
   losses,
   metrics,
+  nonfinite,
   search,
   settings,
   sharding,
@@ -270,7 +271,7 @@ def test_every_task_trains_weights_of_its_own_on_the_path_of_the_step(config):
   batch = next(batches)
   step = program.compile(state, batch)
   state, scalars = step(state, batch)
-  state, _ = step(state, next(batches))
+  state, _ = step(state, batch := next(batches))
   batches.close()
   assert state.step.tolist() == [2] * number
   assert scalars['train_loss'].shape == ()
@@ -279,6 +280,25 @@ def test_every_task_trains_weights_of_its_own_on_the_path_of_the_step(config):
   alphas = state.arch['alphas']['low']
   np.testing.assert_array_equal(alphas[0], alphas[1])
   assert found.derive(state) == found.derive(state)
+  assert_skipped(program, step, state, batch)
+
+
+def assert_skipped(program, step, state, batch):
+  """A bad clip of one task leaves the weights of all tasks as they are."""
+  before = jax.tree.map(np.asarray, state)
+  place = batch['clips'][1]
+  place['depth'] = place['depth'].at[2].set(np.nan)
+  state, scalars = nonfinite.skipping(step, state)(state, batch)
+  after = jax.tree.map(np.asarray, state)
+  assert np.isnan(scalars['train_loss']) and int(scalars['skipped']) == 1
+  assert (after.step == before.step + 1).all() and (after.skipped == 1).all()
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    after.replace(step=before.step, skipped=before.skipped),
+    before,
+  )
+  named = nonfinite.name_clips(program.clips(batch))
+  assert named.count("'") == 2 and 'hold numbers that are not finite' in named
 
 
 def test_genotypes_are_ranked_by_the_mean_over_the_tasks(monkeypatch, config):

@@ -1,0 +1,320 @@
+"""Measures one accelerator: our steps, and PyTorch's on the same card.
+
+python -m benchmarks.accelerator --json=FILE [--budget=480] [--only=WORD ...]
+python -m benchmarks.accelerator --json=FILE --lowered
+
+The most telling figures come first. FILE is written after every section. A
+section that fails or has no time left is recorded as such, and the rest goes
+on. On a CPU the same sections run at the smallest size, which measures nothing
+worth knowing but shows that they run. PyTorch's sections need the extra
+`torch`.
+
+--lowered runs nothing: it lowers the published sizes for GPU and TPU and counts
+operations, distinct convolutions, floating point operations and bytes.
+"""
+
+import contextlib
+import dataclasses
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+
+from benchmarks import serving
+from nasfas_jax import files
+
+# The longest that a section may take; compiling a search takes most of it.
+SECTION_SECONDS = 240.0
+# A section is not begun with less left.
+LEAST_SECONDS = 10.0
+OURS, THEIRS = 'jax', 'torch'
+COMMANDS = {
+  OURS: 'benchmarks.accelerator_steps',
+  THEIRS: 'benchmarks.accelerator_twins',
+}
+# Sizes of configs/search.py, with the clips of a step.
+SIZES = {
+  'paper': {'side': 8192, 'large': 32, 'small': (1, 12), 'search': 12},
+  'debug': {'side': 256, 'large': 4, 'small': (1, 2), 'search': 2},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """A part of the measurement.
+
+  Attributes:
+    name: in the results.
+    of: whose steps, `OURS` or `THEIRS`.
+    request: for the process that runs it.
+    compared: name of our section that PyTorch's is set against.
+  """
+
+  name: str
+  of: str
+  request: dict
+  compared: str = ''
+
+
+def sections(size: str) -> list[Section]:
+  """All sections in their order.
+
+  A card holds one framework at a time, so that sections of a framework that
+  follow each other share a process.
+  """
+  clips = SIZES[size]
+  of_one, of_twelve = clips['small']
+  large = clips['large']
+
+  def ours(kind, batch, form, **more):
+    name = _title(kind, batch, form)
+    if more:
+      settings = ', '.join(f'{k}={v}' for k, v in more['supernet'].items())
+      name = f'{name}, {settings}'
+    request = {'kind': kind, 'size': size, 'batch': batch, 'form': form}
+    return Section(name, OURS, {**request, **more})
+
+  def theirs(kind, batch, form, compiled):
+    title = _title(kind, batch, form)
+    name = f'{title}, PyTorch {"compiled" if compiled else "eager"}'
+    request = {'kind': kind, 'size': size, 'batch': batch, 'form': form}
+    return Section(name, THEIRS, {**request, 'compiled': compiled}, title)
+
+  fast, precise = 'bfloat16', 'tensorfloat32'
+  searched = clips['search']
+  matrix_rate = Section(
+    'matrix rate', OURS, {'kind': 'matrix rate', 'side': clips['side']}
+  )
+  return [
+    matrix_rate,
+    ours('training', large, fast),
+    ours('inference', large, fast),
+    ours('search', searched, fast),
+    theirs('training', large, fast, False),
+    theirs('training', large, fast, True),
+    theirs('inference', large, fast, False),
+    theirs('inference', large, fast, True),
+    ours('meta', 0, fast),
+    ours('search', searched, precise),
+    ours('training', large, precise),
+    ours('inference', large, precise),
+    ours('inference', of_one, fast),
+    ours('training', of_twelve, fast),
+    theirs('search', searched, precise, False),
+    theirs('search', searched, fast, False),
+    theirs('training', large, precise, False),
+    theirs('inference', large, precise, False),
+    theirs('inference', of_one, fast, False),
+    theirs('training', of_twelve, fast, False),
+    ours('search', searched, fast, supernet={'remat': False}),
+    ours('meta', 0, precise),
+    ours('inference', of_one, precise),
+    ours('training', of_twelve, precise),
+    theirs('training', large, precise, True),
+    theirs('inference', large, precise, True),
+    theirs('inference', of_one, fast, True),
+    theirs('inference', of_one, precise, False),
+    theirs('training', of_twelve, precise, False),
+    theirs('training', of_twelve, fast, True),
+    theirs('search', searched, fast, True),
+  ]
+
+
+def _title(kind: str, batch: int, form: str) -> str:
+  return f'{kind}, batch {batch}, {form}' if batch else f'{kind}, {form}'
+
+
+def derived(found: dict[str, dict], listed: Sequence[Section]) -> dict:
+  """Shares of the matrix rate and PyTorch's time over ours, by section.
+
+  Args:
+    found: name of a section -> its figures; those that have no 'ms' are left
+      out.
+    listed: the sections.
+  """
+  rates = found.get('matrix rate', {})
+  shares, ratios = {}, {}
+  for section in listed:
+    figures = found.get(section.name, {})
+    if 'ms' not in figures:
+      continue
+    rate = rates.get(section.request['form'])
+    if section.of == OURS and rate:
+      shares[section.name] = figures['gflop'] / figures['ms'] / rate
+    ours = found.get(section.compared, {})
+    if 'ms' in ours:
+      ratios[section.name] = figures['ms'] / ours['ms']
+  return {'share_of_matrix_rate': shares, 'pytorch_over_ours': ratios}
+
+
+def run(
+  listed: Sequence[Section],
+  start: Callable[[str], serving.Server],
+  keep: Callable[[dict], None],
+  *,
+  budget: float,
+  missing: Sequence[str] = (),
+) -> dict[str, dict]:
+  """Runs sections one after another.
+
+  Args:
+    listed: the sections.
+    start: starts the process of `OURS` or of `THEIRS`.
+    keep: is given all results after every section.
+    budget: seconds for all of them.
+    missing: whose sections are skipped.
+
+  Returns:
+    Name -> figures, with 'status': 'done', 'failed', 'out of time' or
+    'skipped', a 'reason' unless it is done, and 'seconds'.
+  """
+  found = {}
+  began = time.monotonic()
+  server, of = None, ''
+  try:
+    for section in listed:
+      left = budget - (time.monotonic() - began)
+      at = time.monotonic()
+      if section.of in missing:
+        figures = {'status': 'skipped', 'reason': f'{section.of} is missing'}
+      elif left < LEAST_SECONDS:
+        figures = {'status': 'out of time', 'reason': 'not begun'}
+      else:
+        if server is None or of != section.of or not server.is_alive():
+          # Only the end of a process gives all its memory back.
+          if server is not None:
+            server.__exit__()
+          server, of = start(section.of), section.of
+        try:
+          figures = server.ask(section.request, min(left, SECTION_SECONDS))
+          figures['status'] = 'done'
+        except serving.OutOfTime as error:
+          figures = {'status': 'out of time', 'reason': str(error)}
+          server.__exit__()
+          server = None
+        except RuntimeError as error:
+          figures = {'status': 'failed', 'reason': str(error)}
+      figures['seconds'] = time.monotonic() - at
+      found[section.name] = figures
+      keep(found)
+      _say(section.name, figures)
+  finally:
+    if server is not None:
+      server.__exit__()
+  return found
+
+
+def _say(name: str, figures: dict) -> None:
+  text = figures['status']
+  if text != 'done':
+    text = f'{text}: {figures["reason"]}'
+  elif 'ms' in figures:
+    text = f'{figures["ms"]:.4g} ms, {figures["clips_per_second"]:.4g} clips/s'
+  print(f'{name}: {text} ({figures["seconds"]:.0f} s)', flush=True)
+
+
+def starter(cache: str) -> Callable[[str], serving.Server]:
+  """Makes the `start` of `run`.
+
+  Args:
+    cache: folder of the compilation cache, the same for all processes.
+  """
+
+  def start(of: str) -> serving.Server:
+    # What one process does not use, the next one may.
+    environ = {**os.environ, 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}
+    arguments = []
+    if of == THEIRS:
+      # JAX only tells sizes there.
+      environ['JAX_PLATFORMS'] = 'cpu'
+    else:
+      arguments = [cache]
+    return serving.Server(['-m', COMMANDS[of], *arguments], environ)
+
+  return start
+
+
+def measure(path: str, budget: float, only: Sequence[str]) -> None:
+  """Runs the sections whose names hold a word of `only`, or all."""
+  began = time.monotonic()
+  with contextlib.ExitStack() as stack:
+    start = starter(
+      stack.enter_context(tempfile.TemporaryDirectory(prefix='xla_'))
+    )
+    with start(OURS) as server:
+      device = server.ask({'kind': 'device'}, budget)
+    size = 'debug' if device['platform'] == 'cpu' else 'paper'
+    listed = [
+      section
+      for section in sections(size)
+      if not only
+      or section.name == 'matrix rate'
+      or any(word in section.name for word in only)
+    ]
+    head = {
+      'device': device,
+      'size': size,
+      'python': sys.version.split()[0],
+      'budget': budget,
+    }
+
+    def keep(found):
+      if path:
+        seconds = time.monotonic() - began
+        files.write_json(
+          path,
+          {
+            **head,
+            'seconds': seconds,
+            **derived(found, listed),
+            'sections': found,
+          },
+        )
+
+    missing = [] if importlib.util.find_spec('torch') else [THEIRS]
+    found = run(
+      listed,
+      start,
+      keep,
+      budget=budget - (time.monotonic() - began),
+      missing=missing,
+    )
+  print(f'{device["kind"]}, size {size!r}, {time.monotonic() - began:.0f} s')
+  for part, figures in derived(found, listed).items():
+    for name, value in figures.items():
+      print(f'{part:22} {name:56} {value:8.3f}')
+
+
+def count(path: str) -> None:
+  """Counts what is lowered; prints it and writes it."""
+  from benchmarks import lowered
+
+  found = lowered.measure()
+  if path:
+    files.write_json(path, found)
+  for platform, steps in found.items():
+    for name, figures in steps.items():
+      text = ', '.join(f'{key} {value:,.0f}' for key, value in figures.items())
+      print(f'{platform:4} {name}: {text}')
+
+
+def main(argv) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f'Unknown arguments: {argv[1:]}')
+  values = flags.FLAGS
+  if values.lowered:
+    count(values.json)
+  else:
+    measure(values.json, values.budget, values.only)
+
+
+if __name__ == '__main__':
+  flags.DEFINE_string('json', '', 'File to write; "" writes none.')
+  flags.DEFINE_float('budget', 480.0, 'Seconds for all sections.', 1.0)
+  flags.DEFINE_multi_string('only', [], 'Sections whose names hold a word.')
+  flags.DEFINE_bool('lowered', False, 'Lower and count; run nothing.')
+  app.run(main)

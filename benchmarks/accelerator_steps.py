@@ -1,0 +1,295 @@
+"""Our steps on the accelerator that JAX finds, one section at a time.
+
+python -m benchmarks.accelerator_steps CACHE
+  Reads a section a line, as JSON, and answers each with a line of figures.
+  CACHE is the folder of the compilation cache. `benchmarks.accelerator` is the
+  other end.
+"""
+
+import concurrent.futures
+import functools
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import lowered, meta, serving
+from nasfas_configs import search as search_config
+from nasfas_jax import sharding, states
+from nasfas_jax.models import cost
+from nasfas_jax.ops.cpu import xla_options
+from nasfas_jax.searchers import bilevel, meta_step
+
+# A form of computation -> the dtype of the config, and the precision of what is
+# computed in float32.
+FORMS = {
+  'bfloat16': ('bfloat16', 'tensorfloat32'),
+  'tensorfloat32': ('float32', 'tensorfloat32'),
+  'float32': ('float32', 'highest'),
+}
+REPEATS = 5
+# Seconds of a repeat, about.
+REPEAT_SECONDS = 0.4
+
+
+class Step(NamedTuple):
+  """A step to measure.
+
+  Attributes:
+    compile: makes what runs: a function without arguments that starts a step
+      and returns its losses, and the compiled programs whose memory counts.
+    clips: of a step.
+    gflop: of a step, nothing computed twice.
+  """
+
+  compile: Callable[[], tuple[Callable, list]]
+  clips: int
+  gflop: float
+
+
+def device() -> dict:
+  """What the steps run on."""
+  found = jax.devices()[0]
+  return {
+    'platform': found.platform,
+    'kind': found.device_kind,
+    'devices': len(jax.devices()),
+    'jax': jax.__version__,
+  }
+
+
+def matrix_rate(side: int) -> dict[str, float]:
+  """10^12 operations a second of a matrix product of `side`, in each form."""
+  found = {}
+  for form, (dtype, precision) in FORMS.items():
+    a = jnp.ones((side, side), dtype)
+    product = jax.jit(
+      functools.partial(jnp.matmul, precision=precision)
+      if dtype == 'float32'
+      else jnp.matmul
+    )
+    times = time_steps(lambda product=product, a=a: product(a, a))
+    found[form] = 2 * side**3 / min(times) / 1e12
+  return found
+
+
+def time_steps(step: Callable) -> list[float]:
+  """Seconds a step in each of `REPEATS` repeats, after two warm steps.
+
+  Within a repeat the host starts one step after another and waits for the last
+  one only, as a training does.
+  """
+  jax.block_until_ready(step())
+  start = time.perf_counter()
+  jax.block_until_ready(step())
+  once = time.perf_counter() - start
+  number = max(1, min(100, round(REPEAT_SECONDS / once)))
+  found = []
+  for _ in range(REPEATS):
+    start = time.perf_counter()
+    for _ in range(number):
+      last = step()
+    jax.block_until_ready(last)
+    found.append((time.perf_counter() - start) / number)
+  return found
+
+
+def measure(step: Step) -> dict[str, float]:
+  """Compiles a step with a cold and a warm cache, and times it."""
+  start = time.perf_counter()
+  run, programs = step.compile()
+  jax.block_until_ready(run())
+  cold = time.perf_counter() - start
+  del run, programs
+  jax.clear_caches()
+  gc.collect()
+  start = time.perf_counter()
+  run, programs = step.compile()
+  jax.block_until_ready(run())
+  warm = time.perf_counter() - start
+  times = time_steps(run)
+  median = statistics.median(times)
+  found = {
+    'ms': median * 1e3,
+    'ms_low': min(times) * 1e3,
+    'ms_high': max(times) * 1e3,
+    'clips_per_second': step.clips / median,
+    'clips': step.clips,
+    'gflop': step.gflop,
+    # To the end of the first step.
+    'compile_cold_seconds': cold,
+    'compile_warm_seconds': warm,
+    'program_gib': max(map(_program_gib, programs)),
+  }
+  # The peak of the process so far; not all devices tell.
+  memory = jax.devices()[0].memory_stats() or {}
+  if 'peak_bytes_in_use' in memory:
+    found['process_peak_gib'] = memory['peak_bytes_in_use'] / 2**30
+  return found
+
+
+def _program_gib(compiled) -> float:
+  """Arguments, results and temporaries of a program; what is given, once."""
+  analysis = compiled.memory_analysis()
+  return (
+    analysis.argument_size_in_bytes
+    + analysis.output_size_in_bytes
+    + analysis.temp_size_in_bytes
+    - analysis.alias_size_in_bytes
+  ) / 2**30
+
+
+def _config(request: dict, variants: str = ''):
+  config = search_config.get_config(
+    ','.join(part for part in (request['size'], variants) if part)
+  )
+  dtype, _ = FORMS[request['form']]
+  config.network.dtype = config.supernet.dtype = dtype
+  for name, value in request.get('supernet', {}).items():
+    config.supernet[name] = value
+  return config
+
+
+def _gflop(case: lowered.Case) -> float:
+  return 2e-9 * cost.count_macs(case.function, *case.args)
+
+
+def inference(request: dict) -> Step:
+  """CDCN++ on fused images."""
+  batch = request['batch']
+  case = lowered.inference(_config(request), batch)
+  function = jax.jit(case.function)
+
+  def compile_all():
+    variables, images = _draw(case.args)
+    compiled = function.lower(variables, images).compile()
+    return lambda: compiled(variables, images), [compiled]
+
+  return Step(compile_all, batch, _gflop(case))
+
+
+def training(request: dict) -> Step:
+  """The training step of CDCN++, fusion of the frames included."""
+  batch = request['batch']
+  case = lowered.training(_config(request), batch)
+  function = jax.jit(case.function, donate_argnums=0)
+
+  def compile_all():
+    state, clips = _draw(case.args)
+    compiled = function.lower(state, clips).compile()
+    return _carried(lambda state: compiled(state, clips), state), [compiled]
+
+  return Step(compile_all, batch, _gflop(case))
+
+
+def search(request: dict) -> Step:
+  """Both steps of the plain search, side by side compiled as a search does."""
+  batch = request['batch']
+  config = _config(request, 'plain')
+  parts = meta.make_parts(config)
+  weight_fn, arch_fn = bilevel.jit_steps(
+    parts.loss_fn, parts.search, sharding.make_mesh()
+  )
+  cases = lowered.search_steps(config, batch)
+
+  def compile_all():
+    state, clips = _draw(cases['weight step'].args)
+    both = [weight_fn.lower(state, clips), arch_fn.lower(state, clips, clips)]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+      weights, arch = pool.map(lambda step: step.compile(), both)
+
+    def step(state):
+      return weights(arch(state, clips, clips)[0], clips)
+
+    return _carried(step, state), [weights, arch]
+
+  config.supernet.remat = False
+  once = lowered.search_steps(config, batch)
+  return Step(compile_all, 2 * batch, sum(map(_gflop, once.values())))
+
+
+def meta_search(request: dict) -> Step:
+  """The first-order step over tasks."""
+  config = _config(request, 'domain')
+  parts = meta.make_parts(config)
+  fields = parts.meta
+  state_shapes = jax.eval_shape(meta.initial(config, parts))
+  pieces, made_of = meta.first_order_pieces(parts, state_shapes)
+  tasks = {
+    name: meta.make_batch(
+      config, fields.num_tasks, getattr(fields, f'{name}_size')
+    )
+    for name in ('support', 'query')
+  }
+
+  def compile_all():
+    state, clips = _draw((state_shapes, tasks))
+    step = meta_step.compile_first_order(state, clips, **made_of)
+    # For its memory; from the cache.
+    gradient = pieces.lower(state, clips['support']).compile()
+    return _carried(lambda state: step(state, clips), state), [gradient]
+
+  config.supernet.remat = False
+  once = 2 * _gflop(lowered.set_gradients(config))
+  clips = fields.num_tasks * (fields.support_size + fields.query_size)
+  return Step(compile_all, clips, once)
+
+
+def _draw(shapes):
+  """Arrays of shapes on the device: small numbers; labels of 0 and 1."""
+
+  @jax.jit
+  def make():
+    return jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.01, leaf.dtype), of)
+
+  of = jax.tree.map(lambda leaf: jax.typeof(leaf), shapes)
+  drawn = make()
+  state = shapes[0]
+  if isinstance(state, (states.TrainState, states.SearchState)):
+    drawn = (drawn[0].replace(step=jnp.zeros((), jnp.int32)), *drawn[1:])
+  return drawn
+
+
+def _carried(step: Callable, state) -> Callable:
+  """Runs a step that gives its state away, again and again."""
+  kept = {'state': state}
+
+  def run():
+    kept['state'], losses = step(kept['state'])
+    return losses
+
+  return run
+
+
+STEPS = {
+  'inference': inference,
+  'training': training,
+  'search': search,
+  'meta': meta_search,
+}
+
+
+def answer(request: dict) -> dict:
+  """The figures of a section."""
+  if request['kind'] == 'device':
+    return device()
+  if request['kind'] == 'matrix rate':
+    return matrix_rate(request['side'])
+  with jax.default_matmul_precision(FORMS[request['form']][1]):
+    return measure(STEPS[request['kind']](request))
+
+
+def main(cache: str) -> None:
+  xla_options.prefer_own_convolutions()
+  jax.config.update('jax_compilation_cache_dir', cache)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+  serving.serve(answer)
+
+
+if __name__ == '__main__':
+  main(*sys.argv[1:])

@@ -1,0 +1,274 @@
+"""launch/tpu.sh and launch/tpu_vm.sh, with a gcloud that records."""
+
+import json
+import shutil
+import subprocess
+import time
+
+import pytest
+from conftest import NASTY, ROOT
+
+OPTIONS = (
+  *('--name=my-tpu', '--zone=us-west4-a', '--accelerator=v5litepod-16'),
+  *('--runtime=v2-alpha-tpuv5-lite', '--project=my-project', '--poll=0'),
+)
+REMOTE = '--workdir=gs://bucket/run'
+WHERE = ['--zone=us-west4-a', '--project=my-project']
+
+# The interpreter on the TPU: writes down its arguments, ends as FAKE/plan says.
+PYTHON = """
+import json, os, pathlib, sys
+fake = pathlib.Path(os.environ['FAKE'])
+with open(fake / 'runs', 'a') as file:
+  file.write(json.dumps(sys.argv[1:]) + '\\n')
+print('step 7')
+plan = json.loads((fake / 'plan').read_text())
+turn = sum(1 for _ in open(fake / 'runs')) - 1
+status = plan[min(turn, len(plan) - 1)]
+if status == 'sleep':
+  # The machine goes, and takes its home with it.
+  import time
+  (fake / 'home/nasfas_source').rename(fake / 'gone')
+  time.sleep(2)
+sys.exit(status)
+"""
+
+
+@pytest.fixture
+def tpu(machine):
+  """A TPU of one host that is there once asked for; its run succeeds."""
+  venv = machine.home / 'nasfas_venv/bin'
+  machine.script(venv / 'python', PYTHON)
+  machine.script(venv / 'nasfas_ready', '')
+  machine.write(plan='[0]', created='WAITING_FOR_RESOURCES PROVISIONING ACTIVE')
+  return machine
+
+
+def launch(machine, *args, options=OPTIONS, **more):
+  return machine.launch('tpu.sh', *options, '--', *args, **more)
+
+
+def verbs(machine):
+  """What gcloud was asked to do, without the looks."""
+  found = []
+  for call in machine.calls():
+    words = [word for word in call if not word.startswith('-')]
+    verb = 'rsync' if 'storage' in words else words[4]
+    if verb == 'ssh':
+      verb = 'look' if call[-1].endswith('--status') else 'start'
+    if verb not in ('describe', 'look'):
+      found.append(verb)
+  return found
+
+
+def runs(machine):
+  lines = (machine.fake / 'runs').read_text().splitlines()
+  return list(map(json.loads, lines))
+
+
+def test_a_run_is_started_followed_fetched_and_the_tpu_deleted(tpu):
+  done = launch(tpu, '--config=search:debug', REMOTE, f'--config.note={NASTY}')
+  assert done.returncode == 0, done.stderr
+  assert verbs(tpu) == ['create', 'scp', 'start', 'scp', 'rsync', 'delete']
+  (create,) = tpu.named('create')
+  assert create == [
+    *('gcloud', 'compute', 'tpus', 'queued-resources', 'create', 'my-tpu'),
+    *(*WHERE, '--node-id=my-tpu', '--accelerator-type=v5litepod-16'),
+    *('--runtime-version=v2-alpha-tpuv5-lite', '--quiet'),
+  ]
+  assert tpu.named('queued-resources delete') == [
+    [
+      *('gcloud', 'compute', 'tpus', 'queued-resources', 'delete', 'my-tpu'),
+      *(*WHERE, '--force', '--quiet'),
+    ]
+  ]
+  assert all('--worker=all' in call for call in tpu.named('tpu-vm ssh'))
+  # As it was given, through two shells.
+  assert runs(tpu) == [
+    ['-m', 'nasfas_jax.main', '--config=search:debug', REMOTE]
+    + [f'--config.note={NASTY}']
+  ]
+  # All that the installation there needs.
+  for name in (
+    'setup.py',
+    'README.md',
+    'nasfas_jax/main.py',
+    'configs/search.py',
+  ):
+    assert (tpu.home / 'nasfas_source' / name).exists()
+  assert (tpu.cwd / 'runs/my-tpu/run.log').read_text() == 'step 7\n'
+  assert tpu.named('storage rsync')[0][-2:] == [
+    'gs://bucket/run',
+    'runs/my-tpu',
+  ]
+
+
+def test_a_local_workdir_is_copied_from_the_tpu(tpu):
+  (tpu.home / 'nasfas_source/runs/x').mkdir(parents=True)
+  (tpu.home / 'nasfas_source/runs/x/results.json').write_text('{}')
+  done = launch(
+    tpu,
+    '--config=train',
+    '--workdir=runs/x',
+    options=(*OPTIONS, '--results=out'),
+  )
+  assert done.returncode == 0, done.stderr
+  assert (tpu.cwd / 'out/x/results.json').exists()
+
+
+def test_a_failed_run_gives_its_status_and_log_and_the_tpu_is_deleted(tpu):
+  tpu.write(plan='[3]')
+  done = launch(tpu, '--config=search', REMOTE)
+  assert done.returncode == 3
+  assert 'the run failed with status 3; see runs/my-tpu/run.log' in done.stderr
+  assert verbs(tpu)[-1] == 'delete'
+  assert len(runs(tpu)) == 1
+
+
+def test_a_run_that_was_told_to_stop_is_started_again_in_place(tpu):
+  tpu.write(plan='[75, 0]')
+  done = launch(tpu, '--config=search', REMOTE)
+  assert done.returncode == 0, done.stderr
+  assert verbs(tpu).count('create') == 1
+  assert len(runs(tpu)) == 2
+
+
+def test_a_preempted_tpu_is_created_again_and_the_run_resumed(tpu):
+  # Taken while the run was at work.
+  tpu.write(created='ACTIVE SUSPENDING\nACTIVE', plan='["sleep", 0]')
+  done = launch(
+    tpu, '--config=search', REMOTE, options=(*OPTIONS, '--spot', '--restarts=1')
+  )
+  assert done.returncode == 0, done.stderr
+  assert 'my-tpu: preempted; starting again (1 of 1)' in done.stderr
+  assert [v for v in verbs(tpu) if v in ('create', 'delete')] == [
+    'create',
+    'delete',
+  ] * 2
+  assert all('--spot' in call for call in tpu.named('create'))
+  first, second = runs(tpu)
+  assert first == second
+
+
+def test_a_tpu_that_is_taken_too_often_is_given_up(tpu):
+  tpu.write(created='SUSPENDED')
+  done = launch(
+    tpu, '--config=search', REMOTE, options=(*OPTIONS, '--restarts=1')
+  )
+  assert done.returncode == 2
+  assert 'my-tpu: preempted again after 1 restarts' in done.stderr
+  assert verbs(tpu) == ['create', 'delete'] * 2
+
+
+@pytest.mark.parametrize(
+  ('refused', 'message'),
+  [
+    ('queued-resources create', 'my-tpu could not be created'),
+    ('tpu-vm scp', 'the run could not be started on my-tpu'),
+    ('--detach', 'the run could not be started on my-tpu'),
+    ('--status', 'gcloud does not answer for my-tpu'),
+    (
+      'storage rsync',
+      'the results could not be fetched; they are in gs://bucket',
+    ),
+  ],
+)
+def test_what_fails_in_the_middle_leaves_no_tpu(tpu, refused, message):
+  tpu.write(refused=refused)
+  done = launch(tpu, '--config=search', REMOTE)
+  assert done.returncode == 2
+  assert message in done.stderr
+  assert verbs(tpu)[-1] == 'delete'
+  assert not (tpu.fake / 'states').exists()
+
+
+def test_what_cannot_be_deleted_is_said_with_its_command(tpu):
+  tpu.write(refused='queued-resources delete')
+  done = launch(tpu, '--config=search', REMOTE)
+  assert 'my-tpu could NOT be deleted and may go on costing' in done.stderr
+  command = (
+    'gcloud compute tpus queued-resources delete my-tpu --zone=us-west4-a '
+    '--project=my-project --force --quiet'
+  )
+  assert f'tpu.sh:   {command}\n' in done.stderr
+  assert len(tpu.named('queued-resources delete')) == 3
+
+
+def test_results_that_are_only_on_the_tpu_keep_it(tpu):
+  tpu.write(refused='--recurse')
+  done = launch(tpu, '--config=search', '--workdir=w')
+  assert done.returncode == 2
+  assert 'could not be fetched from my-tpu, so it is kept' in done.stderr
+  assert 'my-tpu is kept and goes on costing' in done.stderr
+  assert 'delete' not in verbs(tpu)
+
+
+def test_a_tpu_that_is_there_is_used_and_its_run_not_started_twice(tpu):
+  tpu.write(states='ACTIVE')
+  done = launch(tpu, '--config=search', REMOTE, options=(*OPTIONS, '--keep'))
+  assert done.returncode == 0, done.stderr
+  assert 'is there already (ACTIVE)' in done.stderr
+  assert verbs(tpu) == ['scp', 'start', 'scp', 'rsync']
+
+
+def test_no_answer_at_the_start_makes_nothing(tpu):
+  tpu.write(refused='describe')
+  done = launch(tpu, '--config=search', REMOTE)
+  assert done.returncode == 2
+  assert verbs(tpu) == []
+
+
+def test_delete_only_deletes(machine):
+  machine.write(states='ACTIVE')
+  done = machine.launch('tpu.sh', '--name=a', '--zone=z', '--delete')
+  assert done.returncode == 0, done.stderr
+  assert [call[4] for call in machine.calls()] == ['delete']
+
+
+def test_a_dry_run_prints_every_command_and_calls_nothing(machine):
+  done = launch(
+    machine,
+    '--config=search',
+    REMOTE,
+    options=(*OPTIONS, '--dry-run', '--spot'),
+  )
+  assert done.returncode == 0, done.stderr
+  assert machine.calls() == []
+  lines = [li for li in done.stderr.splitlines() if li.startswith('+ ')]
+  texts = (
+    *('describe', 'create', 'describe', 'tar -czf', 'scp', '--detach'),
+    *('--status', 'mkdir', 'scp', 'storage rsync', 'delete'),
+  )
+  assert len(lines) == len(texts)
+  for line, text in zip(lines, texts, strict=True):
+    assert text in line
+
+
+def test_a_second_start_on_a_host_runs_once(machine):
+  """tpu_vm.sh --detach, as after a lost connection."""
+  waiting = """
+import time
+while not (fake / 'go').exists():
+  time.sleep(0.05)
+"""
+  venv = machine.home / 'nasfas_venv/bin'
+  machine.script(venv / 'python', PYTHON.replace("print('step 7')", waiting))
+  machine.script(venv / 'nasfas_ready', '')
+  machine.write(plan='[0]')
+  script = machine.cwd / 'launch/tpu_vm.sh'
+  script.parent.mkdir()
+  shutil.copy(ROOT / 'launch/tpu_vm.sh', script)
+
+  def call(*args):
+    command = ['bash', str(script), *args]
+    return subprocess.check_output(command, env=machine.env, text=True)
+
+  call('--detach', 'a')
+  call('--detach', 'a')
+  assert call('--status').startswith('nasfas-status: running')
+  machine.write(go='')
+  deadline = time.monotonic() + 20
+  while (said := call('--status')).startswith('nasfas-status: running'):
+    assert time.monotonic() < deadline
+  assert said == 'nasfas-status: 0\n'
+  assert len(runs(machine)) == 1
