@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from nasfas_datasets.fas_builder import encode_png
-from nasfas_jax import records
+from nasfas_jax import records, stored_frames
 from nasfas_jax.data import (
   clips,
   episodes,
@@ -98,7 +97,7 @@ def test_a_raw_clip_is_that_of_its_record(rows):
 
 def test_smaller_clips_are_padded_and_larger_ones_refused():
   grey = np.arange(2 * 6 * 5 * 3, dtype=np.uint8).reshape(2, 6, 5, 3)
-  files = [encode_png(picture) for picture in grey]
+  files = [stored_frames.encode(picture) for picture in grey]
   record = {
     'frames': clips.Frames(files, name='small/1'),
     'depth': np.zeros((0, 32, 32), np.uint8),
@@ -130,7 +129,10 @@ def test_the_largest_stored_side_is_that_of_all_datasets(monkeypatch):
     read.append(i)
     side = sides[source._clip_ids[i]]
     picture = np.zeros((side, side - 1, 3), np.uint8)
-    return {'frames': [encode_png(picture)], 'depth': np.zeros((0, 2, 2))}
+    return {
+      'frames': [stored_frames.encode(picture)],
+      'depth': np.zeros((0, 2, 2)),
+    }
 
   monkeypatch.setattr(clips.ClipSource, '_read', record_of)
   assert clips.ClipSource(rows).largest_side() == 12
