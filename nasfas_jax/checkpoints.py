@@ -28,6 +28,9 @@ State = TypeVar('State')
 Record = dict[str, Any]
 
 _FOLDER = 'checkpoints'
+# Orbax takes the time of a save from the clock, which jumps ahead when a
+# machine wakes up. Its default of 600 s would then end the run.
+_MAX_SECONDS = 86_400
 # The most differences that an error lists.
 _MAX_LISTED = 4
 
@@ -85,6 +88,7 @@ class Checkpointer:
         create=True,
         cleanup_tmp_directories=True,
         enable_async_checkpointing=True,
+        async_options=ocp.AsyncOptions(timeout_secs=_MAX_SECONDS),
       ),
     )
 

@@ -196,6 +196,41 @@ def test_no_flipped_bit_gives_other_values(tmp_path, capsys):
   assert passed >= len(names) // 2
 
 
+def cut(path):
+  os.truncate(path, path.stat().st_size // 2)
+
+
+def empty(path):
+  os.truncate(path, 0)
+
+
+def lengthen(path):
+  with open(path, 'ab') as file:
+    file.write(b'\0' * 7)
+
+
+@damages
+@pytest.mark.parametrize('damage', [cut, empty, lengthen, os.remove])
+def test_no_damaged_file_gives_other_values(tmp_path, capsys, damage):
+  """Of every file of a checkpoint."""
+  save_two(tmp_path / 'kept')
+  found = sorted((tmp_path / 'kept' / '2').rglob('*'))
+  names = [
+    path.relative_to(tmp_path / 'kept') for path in found if path.is_file()
+  ]
+  template = {'params': make_state(0.0).params}
+  passed = 0
+  for number, name in enumerate(names):
+    folder = tmp_path / str(number)
+    shutil.copytree(tmp_path / 'kept', folder)
+    damage(folder / name)
+    variables, step = checkpoints.restore_variables(folder, template)
+    assert_equal(variables['params'], make_state(float(step)).params)
+    assert (step == 1) == ('Warning' in capsys.readouterr().err)
+    passed += step == 1
+  assert passed or damage is lengthen
+
+
 def test_without_a_good_one_it_is_an_error(tmp_path):
   save_two(tmp_path)
   for step in (1, 2):

@@ -2,13 +2,16 @@
 
 import gzip
 import json
+import pathlib
+import re
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasfas_jax import loop, profiles, run_log, stopping
+from nasfas_jax import checkpoints, loop, profiles, run_log, stopping
 
 
 def counting(num_steps=6, *, poison=None, opened=None):
@@ -233,3 +236,37 @@ def test_sigterm_in_the_last_step_ends_too(tmp_path, monkeypatch):
   with pytest.raises(stopping.Preempted):
     run(counting(), tmp_path)
   assert (tmp_path / 'checkpoints' / 'train' / '6').is_dir()
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch, capsys):
+  """Ten hours ahead or back while each checkpoint is being written."""
+  state = run(counting(), tmp_path / 'steady')
+  ahead = [0]
+  steady, save = time.time, checkpoints.Checkpointer.save
+  monkeypatch.setattr(time, 'time', lambda: steady() + 36_000 * ahead[-1])
+
+  def saving(saver, *args):
+    save(saver, *args)
+    ahead.append(1 - ahead[-1])
+
+  monkeypatch.setattr(checkpoints.Checkpointer, 'save', saving)
+  found = run(counting(), tmp_path / 'jumping')
+  assert ahead == [0, 1, 0, 1]
+  np.testing.assert_array_equal(found['total'], state['total'])
+  lines = [
+    (tmp_path / name / 'metrics.jsonl').read_bytes()
+    for name in ('steady', 'jumping')
+  ]
+  assert lines[0] == lines[1]
+  assert '-' not in capsys.readouterr().err
+
+
+def test_intervals_are_not_taken_from_the_clock():
+  """Only an event of TensorBoard has the time of day."""
+  root = pathlib.Path(loop.__file__).parent
+  users = [
+    path.name
+    for path in root.rglob('*.py')
+    if re.search(r'\btime\.time\(|\bdatetime\b|st_mtime', path.read_text())
+  ]
+  assert users == ['run_log.py']

@@ -458,8 +458,38 @@ def _iterate(dataset: grain.MapDataset, num_workers: int):
   """An iterator that prefetches in threads or in worker processes."""
   options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=16)
   iterable = dataset.to_iter_dataset(options)
-  if num_workers:
-    iterable = iterable.mp_prefetch(
-      grain.MultiprocessingOptions(num_workers=num_workers)
+  if not num_workers:
+    return iter(iterable)
+  return _of_workers(
+    iter(
+      iterable.mp_prefetch(
+        grain.MultiprocessingOptions(num_workers=num_workers)
+      )
     )
-  return iter(iterable)
+  )
+
+
+def _of_workers(batches):
+  """The batches of worker processes, whose end is an error.
+
+  Raises:
+    ChildProcessError: a second after one of them was killed.
+  """
+  try:
+    while True:
+      try:
+        batch = next(batches)
+      except StopIteration:
+        return
+      except RuntimeError as error:
+        if 'terminated unexpectedly' not in str(error):
+          raise
+        raise ChildProcessError(
+          'A worker process that decodes clips was killed, perhaps for want of '
+          'memory: fewer of them (config.data.num_workers) or a smaller '
+          'config.data.cache_mib need less. The same command goes on from the '
+          'last checkpoint.'
+        ) from error
+      yield batch
+  finally:
+    batches.close()

@@ -1,0 +1,115 @@
+"""A worker process that decodes clips is killed."""
+
+import signal
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import psutil
+import pytest
+
+from nasfas_jax import loop
+from nasfas_jax.data import pipeline, protocols, transforms
+
+pytestmark = pytest.mark.slow_processes
+
+NONE = transforms.Augmentation(
+  face_scale=(1.28, 1.28),
+  flip=0.5,
+  colour=40.0,
+  gamma=(0.5, 1.5),
+  erase=0.0,
+  erase_area=(0.01, 0.05),
+  cutout=0.0,
+  cutout_side=0.2,
+  noise=0.0,
+  blur=0.0,
+)
+
+
+@pytest.fixture(scope='module')
+def rows(tiny_data_dir):
+  return protocols.load('synthetic_fas/intra', tiny_data_dir, 'tiny').train
+
+
+def batches(rows, start, num_workers):
+  return pipeline.train_batches(
+    rows,
+    shape=pipeline.SnippetShape(num_frames=2, image_size=16, map_size=4),
+    augmentation=NONE,
+    reading=pipeline.Reading(num_workers, 0),
+    domain_field='session',
+    batch_size=4,
+    seed=0,
+    step=start,
+  )
+
+
+def workers():
+  found = psutil.Process().children(recursive=True)
+  return [one for one in found if 'spawn_main' in ' '.join(one.cmdline())]
+
+
+def summing(rows, num_workers, kill_at=None):
+  """A program that mixes every batch into a number."""
+
+  def stream(start):
+    read = batches(rows, start, num_workers)
+    number = start
+    try:
+      while True:
+        number += 1
+        if number == kill_at:
+          for one in workers():
+            one.send_signal(signal.SIGKILL)
+        yield {'frames': jnp.asarray(next(read)['frames'])}
+    finally:
+      read.close()
+
+  @jax.jit
+  def step(state, batch):
+    mean = jnp.mean(batch['frames'].astype(jnp.float32))
+    total = jnp.sin(state['total'] * 3.0 + mean)
+    return {'total': total}, {'train_loss': total}
+
+  return loop.Program(
+    name='train',
+    title='Summing',
+    num_steps=120,
+    state={'total': jnp.float32(0)},
+    compile=lambda state, batch: step,
+    batches=stream,
+    observe=lambda state, scalars, done: loop.Observed(
+      {'train_loss': float(scalars['train_loss'])}
+    ),
+  )
+
+
+def run(program, workdir):
+  workdir.mkdir(exist_ok=True)
+  return loop.run(program, workdir, log_every=1, checkpoint_every=10)
+
+
+@pytest.mark.parametrize('num_workers', [1, 2])
+def test_a_killed_worker_is_an_error_and_the_same_command_ends_bit_equal(
+  rows, num_workers, tmp_path
+):
+  whole = run(summing(rows, 0), tmp_path / 'whole')
+  began = []
+  made = summing(rows, num_workers, kill_at=30)
+  with pytest.raises(
+    ChildProcessError, match='was killed, perhaps for want of memory'
+  ):
+    began.append(time.monotonic())
+    run(made, tmp_path / 'killed')
+  # With the start of the workers.
+  assert time.monotonic() - began[0] < 60
+  assert not workers()
+  state = run(summing(rows, num_workers), tmp_path / 'killed')
+  np.testing.assert_array_equal(state['total'], whole['total'])
+  read = [
+    (tmp_path / name / 'metrics.jsonl').read_bytes()
+    for name in ('whole', 'killed')
+  ]
+  assert read[0] == read[1]
