@@ -19,9 +19,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
-from nasfas_jax import progress, run_log
+from nasfas_jax import hosts, progress, run_log
 
 State = TypeVar('State')
 # What stands in the item 'data' of a checkpoint.
@@ -157,18 +156,14 @@ class Checkpointer:
       ValueError: if the checkpoint does not fit the state or was made by
         another run, or if all checkpoints are damaged.
     """
-    steps = sorted(_committed_steps(self._directory))
+    steps = _committed_steps(self._directory)
     if not steps:
       return state, 0
     restored, step = _newest_good(
       self._directory, steps, state, self._origin, whole=True
     )
     if late := [other for other in steps if other > step]:
-      if jax.process_index() == 0:
-        for other in late:
-          self._set_aside(other)
-      if jax.process_count() > 1:
-        multihost_utils.sync_global_devices('damaged checkpoints set aside')
+      hosts.first(lambda: [self._set_aside(other) for other in late])
       self._manager.reload()
     return restored, step
 
@@ -217,7 +212,7 @@ def restore_variables(
       checkpoints are damaged.
   """
   directory = pathlib.Path(directory).absolute()
-  steps = sorted(_committed_steps(directory))
+  steps = _committed_steps(directory)
   if not steps:
     raise FileNotFoundError(f'There is no checkpoint in {str(directory)!r}.')
   return _newest_good(directory, steps, variables, _origin(directory))
@@ -226,31 +221,56 @@ def restore_variables(
 def describe(state: State) -> dict[str, list]:
   """Path of each array -> [dtype, shape, CRC-32 of its bytes].
 
-  An array that is split over several hosts has the checksum None: none of them
-  holds all of it.
+  The checksum is that of the whole array, also where it is split over several
+  hosts, which then call this together.
   """
+  leaves = jax.tree_util.tree_leaves_with_path(state)
+  split = {_name(path): leaf for path, leaf in leaves if _is_split(leaf)}
+  sums = _split_crcs(split) if split else {}
   described = {}
-  for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-    array = _on_host(leaf)
-    described[_name(path)] = [
-      str(leaf.dtype),
-      list(leaf.shape),
-      None if array is None else _crc(array),
-    ]
+  for path, leaf in leaves:
+    name = _name(path)
+    checksum = sums[name] if name in sums else _crc(leaf)
+    described[name] = [str(leaf.dtype), list(leaf.shape), checksum]
   return described
 
 
-def _on_host(leaf) -> np.ndarray | None:
+def _is_split(leaf) -> bool:
+  """Whether no host holds the whole array."""
+  return isinstance(leaf, jax.Array) and not (
+    leaf.is_fully_addressable or leaf.is_fully_replicated
+  )
+
+
+def _split_crcs(arrays: Mapping[str, jax.Array]) -> dict[str, int]:
+  """The CRC-32 of whole arrays, each host of which holds a part.
+
+  CRC-32 is affine: that of a whole is the exclusive or of those of its parts,
+  each among zeros, as long as that of zeros is in it once. So it does not
+  depend on how many hosts there are, nor on how an array is split.
+  """
+  mine = {}
+  for name, array in arrays.items():
+    part = np.zeros(array.shape, array.dtype)
+    zeros = _crc(part)
+    for shard in array.addressable_shards:
+      # Of equal copies, on whatever host, one counts.
+      if shard.replica_id == 0:
+        part[shard.index] = shard.data
+    mine[name] = [zeros, _crc(part) ^ zeros]
+  found = {name: zeros for name, (zeros, _) in mine.items()}
+  for theirs in map(json.loads, hosts.gather(json.dumps(mine))):
+    for name, (_, differing) in theirs.items():
+      found[name] ^= differing
+  return found
+
+
+def _crc(leaf) -> int:
   if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-    if not leaf.is_fully_replicated:
-      return None
     leaf = leaf.addressable_data(0)
-  return np.asarray(leaf)
-
-
-def _crc(array: np.ndarray) -> int:
   # As bytes, since bfloat16 has no buffer of its own.
-  return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+  array = np.ascontiguousarray(np.asarray(leaf))
+  return zlib.crc32(array.reshape(-1).view(np.uint8))
 
 
 def _name(path) -> str:
@@ -266,7 +286,9 @@ def _origin(directory: pathlib.Path) -> dict[str, Any]:
   """The origin of the run that a checkpoint folder belongs to."""
   if directory.parent.name != _FOLDER:
     return {}
-  return run_log.origin(directory.parent.parent, directory.name)
+  return hosts.first(
+    lambda: run_log.origin(directory.parent.parent, directory.name)
+  )
 
 
 def _newest_good(
@@ -277,21 +299,34 @@ def _newest_good(
   *,
   whole: bool = False,
 ) -> tuple[State, int]:
-  """The state of the newest checkpoint that is whole; says what it passes."""
+  """The state of the newest checkpoint that is whole; says what it passes.
+
+  Hosts call it together, and all pass what one of them finds damaged.
+  """
   reasons = []
   for step in reversed(steps):
     path = directory / str(step)
+    restored, reason = None, ''
     try:
-      restored = _restore(path, state, origin, whole=whole), step
+      restored, recorded = _restore(path, state, origin, whole=whole)
     except Damaged as error:
-      reasons.append(f'that of step {step}: {error}')
+      reason = str(error)
+    reason = _first_reason(reason)
+    if not reason:
+      try:
+        _check_sums(restored, recorded)
+      except Damaged as error:
+        reason = str(error)
+      reason = _first_reason(reason)
+    if reason:
+      reasons.append(f'that of step {step}: {reason}')
       continue
     if reasons:
       progress.say(
         f'Warning: damaged checkpoints in {str(directory)!r} '
         f'({"; ".join(reasons)}). The one before, of step {step}, is used.'
       )
-    return restored
+    return restored, step
   raise ValueError(
     f'All checkpoints in {str(directory)!r} are damaged '
     f'({"; ".join(reasons)}). Put a copy in their place, or start again in '
@@ -299,16 +334,27 @@ def _newest_good(
   )
 
 
+def _first_reason(mine: str) -> str:
+  """Why the first host that cannot read a checkpoint cannot; '' if all can."""
+  for host, reason in enumerate(hosts.gather(mine)):
+    if reason:
+      return f'{reason} (host {host})' if jax.process_count() > 1 else reason
+  return ''
+
+
 def _restore(
   path: pathlib.Path, state: State, origin: Mapping[str, Any], *, whole: bool
-) -> State:
-  """Restores and verifies one checkpoint.
+) -> tuple[State, dict[str, list]]:
+  """Restores one checkpoint without waiting for other hosts.
 
   Args:
     path: its folder.
     state: what is restored.
     origin: of the run.
     whole: whether `state` is all that the checkpoint holds.
+
+  Returns:
+    (the state, what is recorded of its arrays, see `describe`).
   """
   record = _read_record(path)
   _check_origin(path, record['made_by'], origin)
@@ -335,7 +381,10 @@ def _restore(
   if not (path / 'state').is_dir():
     raise Damaged("'state' is missing")
   restored = _reading(
-    lambda: ocp.PyTreeCheckpointer().restore(
+    lambda: ocp.Checkpointer(
+      ocp.PyTreeCheckpointHandler(multiprocessing_options=_alone()),
+      multiprocessing_options=_alone(),
+    ).restore(
       path / 'state',
       args=ocp.args.PyTreeRestore(
         item=target,
@@ -344,22 +393,38 @@ def _restore(
       ),
     )
   )
+  return restored, recorded
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+  """Lets a host read without a barrier, where one that fails lacks."""
+  host = jax.process_index()
+  return ocp.options.MultiprocessingOptions(
+    primary_host=host,
+    active_processes={host},
+    barrier_sync_key_prefix=f'host_{host}',
+  )
+
+
+def _check_sums(restored: State, recorded: Mapping[str, list]) -> None:
+  """Raises Damaged if an array is not what was saved."""
   wrong = [
     name
     for name, (*_, checksum) in describe(restored).items()
-    if None not in (checksum, recorded[name][2])
-    and checksum != recorded[name][2]
+    if checksum != recorded[name][2]
   ]
   if wrong:
     raise Damaged(f'the checksum of {_listed(wrong)} is wrong')
-  return restored
 
 
 def _read_record(path: pathlib.Path) -> Record:
   if not (path / 'data').is_dir():
     raise Damaged("'data' is missing")
   content = _reading(
-    lambda: ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(path / 'data')
+    lambda: ocp.Checkpointer(
+      ocp.JsonCheckpointHandler(multiprocessing_options=_alone()),
+      multiprocessing_options=_alone(),
+    ).restore(path / 'data')
   )
   if not isinstance(content, dict):
     raise Damaged("'data' is no record")
@@ -437,9 +502,19 @@ def _abstract(array) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
 
 
-def _committed_steps(directory: pathlib.Path) -> Iterator[int]:
-  """The steps of the checkpoints, the damaged ones too."""
-  if directory.is_dir():
-    for path in directory.iterdir():
-      if path.name.isdecimal() and path.is_dir():
-        yield int(path.name)
+def _committed_steps(directory: pathlib.Path) -> list[int]:
+  """The steps of the checkpoints, the damaged ones too, ascending.
+
+  As host 0 sees them: another may see a shared folder a little later.
+  """
+
+  def steps():
+    if not directory.is_dir():
+      return []
+    return sorted(
+      int(path.name)
+      for path in directory.iterdir()
+      if path.name.isdecimal() and path.is_dir()
+    )
+
+  return hosts.first(steps)

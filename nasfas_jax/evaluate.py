@@ -8,7 +8,6 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
-import jax
 import ml_collections
 import numpy as np
 from jax.sharding import Mesh
@@ -18,6 +17,7 @@ from nasfas_jax import (
   config_checks,
   detector,
   files,
+  hosts,
   inputs,
   judgement,
   losses,
@@ -126,7 +126,7 @@ def evaluate(
   run_log.start(workdir, merged, selection)
   if isinstance(chosen, genotypes.Genotype):
     # Its page, and one that compares runs, draw the cells.
-    chosen.save(workdir / 'genotype.json')
+    hosts.first(lambda: chosen.save(workdir / 'genotype.json'))
   threshold = (
     run_threshold(source, adapted) if merged.threshold == RUN else None
   )
@@ -143,7 +143,8 @@ def evaluate(
       **more,
     },
   )
-  progress.say(f'Report: {page.write_report(workdir)}')
+  report = hosts.first(lambda: str(page.write_report(workdir)))
+  progress.say(f'Report: {report}')
 
 
 def _check(config: ml_collections.ConfigDict) -> None:
@@ -244,7 +245,8 @@ def judge_file(
         'lower than attacks. A high score must be evidence for live; if yours '
         'is evidence for an attack, give its negative.'
       )
-  progress.say(f'Report: {page.write_report(workdir)}')
+  report = hosts.first(lambda: str(page.write_report(workdir)))
+  progress.say(f'Report: {report}')
 
 
 def run_threshold(
@@ -480,9 +482,12 @@ def _finish(
       seed=config.seed,
     ),
   }
-  if jax.process_index() == 0:
+
+  def write() -> None:
     files.write_json(workdir / 'results.json', results)
     score_table.write(workdir / 'scores.csv', scored)
+
+  hosts.first(write)
   for line in judgement.say(results):
     progress.say(line)
   return results
@@ -566,24 +571,26 @@ def _write_samples(config, workdir, predict, selection, test) -> None:
       batch['depth'], batch['face_mask'], batch['label'], supervision
     )
     static = batch['frames'][:, batch['frames'].shape[1] // 2]
-    parts.append((static, pictures, maps, np.asarray(target)))
-  if jax.process_count() > 1:
-    # Each process holds only its own part of the pictures: write none.
-    return
-  image, dynamic, predicted, depth = (
+    shown = sharding.gather((static, pictures, np.asarray(target)))
+    parts.append((*shown, maps))
+  image, dynamic, depth, predicted = (
     np.concatenate(arrays)[: len(rows)] for arrays in zip(*parts, strict=True)
   )
   chosen = {name: column[places] for name, column in test.items()}
-  with files.replacing(workdir / 'samples.npz', suffix='.npz') as partial:
-    np.savez_compressed(
-      partial,
-      clip_id=chosen['clip_id'],
-      attack_type=chosen['attack_type'],
-      domain=chosen['domain'],
-      label=chosen['label'],
-      score=chosen['score'],
-      image=image,
-      dynamic=dynamic,
-      predicted=predicted,
-      depth=depth,
-    )
+
+  def write() -> None:
+    with files.replacing(workdir / 'samples.npz', suffix='.npz') as partial:
+      np.savez_compressed(
+        partial,
+        clip_id=chosen['clip_id'],
+        attack_type=chosen['attack_type'],
+        domain=chosen['domain'],
+        label=chosen['label'],
+        score=chosen['score'],
+        image=image,
+        dynamic=dynamic,
+        predicted=predicted,
+        depth=depth,
+      )
+
+  hosts.first(write)

@@ -34,16 +34,30 @@ never came: the same command, on all hosts, then goes on from the last
 checkpoint. It may have another number of hosts.
 """
 
+import contextlib
 import dataclasses
+import faulthandler
 import importlib.util
+import json
 import os
 import re
-from collections.abc import Mapping
+import select
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
-# The status of a host that another one left alone: "temporary failure".
-LOST = 75
+from nasfas_jax import progress, stopping
+
+# The status of a host that another one left alone. A launcher starts the same
+# command again.
+LOST = stopping.PREEMPTED
 
 _SLURM = (
   'SLURM_JOB_ID',
@@ -146,6 +160,34 @@ def _has(package: str) -> bool:
   return importlib.util.find_spec(package) is not None
 
 
+# Seconds that hosts wait for each other at the start and at the end: a machine
+# may have to fetch the program first, or host 0 to write its report.
+_PATIENCE = 600
+# What JAX's runtime logs, in C++, when it has lost the other hosts. It then
+# ends the process by SIGABRT.
+_LOSS = re.compile(
+  rb'propagate the following error to all tasks'
+  rb'|Polled an error from coordination service'
+  rb'|Terminating process because the JAX distributed service'
+)
+# What it logs beside, and what it says of a good start.
+_NOISE = re.compile(rb'preemption_sync_manager\.cc:|^\[Gloo\] Rank \d+ is ')
+
+
+@dataclasses.dataclass
+class _Joined:
+  """What a process knows once it has joined others.
+
+  Attributes:
+    timeout: seconds after which a silent host is given up.
+  """
+
+  timeout: int
+
+
+_joined: _Joined | None = None
+
+
 def start(
   hosts: str = 'auto',
   num_hosts: int | None = None,
@@ -154,6 +196,8 @@ def start(
   timeout: int = 60,
 ) -> None:
   """Joins the other hosts, if there are any; call it before any computation.
+
+  From then on only host 0 says its progress.
 
   Args:
     hosts: see the flags above, as the others.
@@ -165,6 +209,7 @@ def start(
     ValueError: for flags that do not go together, or if the cluster does not
       say who the other hosts are.
   """
+  global _joined
   place = given_place(hosts, num_hosts, host_id)
   found = cluster(os.environ) if hosts == 'auto' else ''
   if place is None and not found:
@@ -179,12 +224,204 @@ def start(
       'process_id': place.host_id,
       'cluster_detection_method': 'deactivate',
     }
+  who = f'host {place.host_id} of {place.num_hosts}' if place else found
+  _watch_for_losses(who)
   try:
-    jax.distributed.initialize(**given, heartbeat_timeout_seconds=timeout)
+    jax.distributed.initialize(
+      **given,
+      heartbeat_timeout_seconds=timeout,
+      initialization_timeout=_PATIENCE,
+      shutdown_timeout_seconds=_PATIENCE,
+    )
   except (RuntimeError, ValueError, OSError) as error:
-    who = f'host {place.host_id} of {place.num_hosts}' if place else found
     reason = str(error).strip().splitlines()[:1]
     raise ValueError(
       f'The hosts of this run do not find each other ({who}: '
       f'{"".join(reason)}). --hosts=off runs one process alone.'
     ) from error
+  _joined = _Joined(timeout)
+  if jax.process_index():
+    progress.mute()
+  else:
+    progress.say(
+      f'{jax.process_count()} hosts with {len(jax.devices())} devices'
+    )
+
+
+def finish() -> None:
+  """Waits for the other hosts at the end of a run, and leaves them."""
+  if _joined is not None:
+    jax.distributed.shutdown()
+
+
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+  """Ends a process that has joined others at once, after an error.
+
+  The interpreter's own end would wait for the other hosts, which wait for this
+  one.
+  """
+  try:
+    yield
+  except SystemExit as stop:
+    if _joined is not None and stop.code:
+      stopping.end(stop.code)
+    raise
+  except BaseException:
+    if _joined is not None:
+      traceback.print_exc()
+      stopping.end(1)
+    raise
+
+
+def label() -> str:
+  """What tells the errors of this host from those of others; '' for one."""
+  return '' if _joined is None else f' (host {jax.process_index()})'
+
+
+def check_loss(error: BaseException) -> None:
+  """Ends the process with `LOST` if an error comes of the loss of a host.
+
+  A collective operation fails at once on some devices and hangs on others. If
+  it failed, the runtime knows after the timeout whether a host was lost; until
+  then this waits. It returns if the error is this host's own.
+  """
+  if _joined is None:
+    return
+  chain = []
+  while error is not None and error not in chain:
+    chain.append(error)
+    error = error.__cause__ or error.__context__
+  failed = [one for one in chain if isinstance(one, jax.errors.JaxRuntimeError)]
+  if any('Gloo' in str(one) for one in failed):
+    _lost(sys.stderr.fileno(), '')
+  if failed:
+    time.sleep(_joined.timeout + 10)
+
+
+def gather(text: str) -> list[str]:
+  """The texts of all hosts, by their number; all of them call it together."""
+  if jax.process_count() == 1:
+    return [text]
+  content = np.frombuffer(text.encode(), np.uint8)
+  sizes = multihost_utils.process_allgather(np.int32(content.size)).tolist()
+  # Of few sizes, since each compiles a program.
+  room = 1 << max(8, (max(sizes) - 1).bit_length())
+  padded = np.zeros(room, np.uint8)
+  padded[: content.size] = content
+  rows = multihost_utils.process_allgather(padded)
+  return [
+    row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)
+  ]
+
+
+def first(work: Callable[[], Any]) -> Any:
+  """What `work` returns on host 0, which alone does it; as JSON to the others.
+
+  All hosts call it together, and go on when it is done.
+
+  Raises:
+    ValueError, OSError: that of host 0, as a ValueError on the others.
+  """
+  if jax.process_count() == 1:
+    return work()
+  answer, failure = {}, None
+  if jax.process_index() == 0:
+    try:
+      answer = {'result': work()}
+    except (ValueError, OSError) as error:
+      answer, failure = {'error': str(error)}, error
+  told = json.loads(gather(json.dumps(answer))[0])
+  if failure is not None:
+    raise failure
+  if 'error' in told:
+    raise ValueError(f'Host 0 says: {told["error"]}')
+  return told['result']
+
+
+def check_same(what: str, mine: object) -> None:
+  """Raises ValueError on all hosts unless a JSON value is the same on all."""
+  if jax.process_count() == 1:
+    return
+  values = gather(json.dumps(mine, sort_keys=True))
+  for host, value in enumerate(values):
+    if value != values[0]:
+      differing = _differing(values[0], value)
+      raise ValueError(
+        f'Host {host} has another {what} than host 0: {differing}.'
+      )
+
+
+def _differing(ours: str, theirs: str) -> str:
+  """Where two texts begin to differ."""
+  place = len(os.path.commonprefix([ours, theirs]))
+  begin = max(0, place - 40)
+  return f'...{theirs[begin : place + 60]!r} for {ours[begin : place + 60]!r}'
+
+
+def _watch_for_losses(who: str) -> None:
+  """Makes the end of a process that has lost the others one line and `LOST`.
+
+  JAX's runtime ends such a process by SIGABRT, after pages of text that C++
+  writes to file 2. So what is written there goes through a pipe to a thread,
+  which passes it on, or ends the process at the first sign of a loss. What
+  Python writes does not take that way, nor do the tracebacks of a crash.
+
+  Args:
+    who: this host, for the line.
+  """
+  real = os.dup(2)
+  sys.stderr.flush()
+  sys.stderr = open(  # noqa: SIM115
+    real, 'w', buffering=1, encoding='utf-8', errors='backslashreplace'
+  )
+  faulthandler.enable(sys.stderr)
+  reading, writing = os.pipe()
+  os.dup2(writing, 2)
+  os.close(writing)
+  threading.Thread(
+    target=_pass_on, args=(reading, real, who), daemon=True
+  ).start()
+
+
+def _pass_on(reading: int, real: int, who: str) -> None:
+  """Passes on the lines of a pipe; ends the process at a sign of a loss."""
+  rest = b''
+  while chunk := os.read(reading, 1 << 16):
+    *lines, rest = (rest + chunk).split(b'\n')
+    for place, line in enumerate(lines):
+      if _LOSS.search(line):
+        said = b'\n'.join([*lines[place:], rest])
+        # The numbers of the lost hosts may be in the next lines.
+        while (
+          b'CoordinationServiceError' not in said
+          and (select.select([reading], [], [], 0.02)[0])
+        ):
+          said += os.read(reading, 1 << 16)
+        _lost(real, said.decode(errors='replace'), who)
+      if not _NOISE.search(line):
+        os.write(real, line + b'\n')
+    if rest and not select.select([reading], [], [], 0.05)[0]:
+      # The beginning of a line that nobody ends.
+      os.write(real, rest)
+      rest = b''
+
+
+def _lost(real: int, said: str, who: str = '') -> None:
+  """Ends the process; the line names the lost hosts if `said` does."""
+  who = who or f'host {jax.process_index()} of {jax.process_count()}'
+  found = re.search(r'heartbeats\):\s*((?:\d+[\s,]*)+)', said)
+  if found:
+    gone = f'Host {", ".join(re.findall(r"[0-9]+", found[1]))} is gone'
+  elif 'DEADLINE_EXCEEDED' in said:
+    gone = f'The other hosts did not come in {_PATIENCE} s'
+  elif 'leader task' in said:
+    gone = 'Host 0 is gone'
+  else:
+    gone = 'Another host is gone'
+  line = (
+    f'error: {gone}; this is {who}. What was saved is kept: the same command '
+    'on all hosts, of this number or another, goes on from there.\n'
+  )
+  os.write(real, line.encode())
+  stopping.end(LOST)

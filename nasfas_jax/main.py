@@ -132,6 +132,8 @@ CHECKS = {
   'train': train.check,
   'study': check_study,
 }
+# Several hosts share their work; any other is for one process.
+SHARED = ('search', 'train', 'evaluate')
 # It is rendered and needs no licence, so a run makes it when it is missing.
 EMBEDDED_DATASET = records.RENDERED_DATASET
 
@@ -213,22 +215,29 @@ def prepare_embedded(config) -> None:
   protocol = protocols.get_protocol(config.protocol)
   folder = index.resolve_data_dir(config.data.data_dir)
   builder_config = config.data.builder_config
-  if EMBEDDED_DATASET not in protocol.datasets or index.find_dataset(
-    folder, EMBEDDED_DATASET, builder_config
-  ):
+  if EMBEDDED_DATASET not in protocol.datasets:
     return
-  if config.experiment in CHECKS:
-    CHECKS[config.experiment](config)
-  from nasfas_datasets import prepare
 
-  progress.say(f'Preparing {EMBEDDED_DATASET} in {folder}')
-  with progress.lazy_bar('Preparing') as report:
-    prepare.prepare(
-      EMBEDDED_DATASET,
-      config=builder_config or None,
-      data_dir=folder,
-      progress=report,
-    )
+  def render() -> None:
+    if index.find_dataset(folder, EMBEDDED_DATASET, builder_config):
+      return
+    if config.experiment in CHECKS:
+      CHECKS[config.experiment](config)
+    from nasfas_datasets import prepare
+
+    progress.say(f'Preparing {EMBEDDED_DATASET} in {folder}')
+    with progress.lazy_bar('Preparing') as report:
+      prepare.prepare(
+        EMBEDDED_DATASET,
+        config=builder_config or None,
+        data_dir=folder,
+        progress=report,
+      )
+
+  # Host 0 before the others, since some shared file systems have no locks. On a
+  # machine with a folder of its own one of its hosts then renders.
+  hosts.first(render)
+  render()
 
 
 def run(config, workdir: pathlib.Path, profile: str = '') -> None:
@@ -248,6 +257,13 @@ def run(config, workdir: pathlib.Path, profile: str = '') -> None:
       f'{", ".join(EXPERIMENTS)}.'
     )
   run_config.check_fields(config)
+  if jax.process_count() > 1:
+    if config.experiment not in SHARED:
+      raise ValueError(
+        f'config.experiment is {config.experiment!r}; allowed with several '
+        f'hosts: {", ".join(SHARED)}. --hosts=off runs it in one process.'
+      )
+    hosts.check_same('--workdir', str(workdir))
   traced = {'profile': profiles.parse(profile)} if profile else {}
   if traced and config.experiment not in PROFILED:
     raise ValueError(
@@ -359,7 +375,9 @@ def main(argv) -> None:
     check_devices()
     keep_compiled_programs(_CACHE.value)
     run(config, workdir, _PROFILE.value)
+    hosts.finish()
   except (ValueError, OSError, FloatingPointError) as error:
+    hosts.check_loss(error)
     if _TRACEBACK.value:
       raise
     fail(f'{error} (--traceback shows where)')
@@ -369,10 +387,12 @@ def main(argv) -> None:
     print(f'\nStopped. {going_on(config, workdir)}', file=sys.stderr)
     raise SystemExit(stopping.STATUS) from None
   except stopping.Preempted:
+    hosts.finish()
     print(stopped(), file=sys.stderr)
     raise SystemExit(stopping.PREEMPTED) from None
   except Exception as error:
     # A bug: the line also gives the exception's type and asks for a report.
+    hosts.check_loss(error)
     if _TRACEBACK.value:
       raise
     fail(
@@ -424,7 +444,7 @@ def keep_compiled_programs(folder: str) -> None:
 
 def fail(message: str) -> None:
   """Prints an error as one line and exits with status 2."""
-  print('error: ' + ' '.join(message.split()), file=sys.stderr)
+  print(f'error{hosts.label()}: ' + ' '.join(message.split()), file=sys.stderr)
   raise SystemExit(2)
 
 
@@ -486,7 +506,7 @@ def _unknown_field(argv: list[str]) -> str:
 
 def entry() -> None:
   """What `python -m nasfas_jax.main` does."""
-  with stopping.ending_at_once():
+  with stopping.ending_at_once(), hosts.ending_at_once():
     app.run(main, flags_parser=parse_flags)
 
 

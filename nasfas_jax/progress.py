@@ -8,6 +8,14 @@ from collections.abc import Callable, Iterator
 import tqdm
 
 _SECONDS_BETWEEN_LINES = 10.0
+# Whether this process says nothing, see `mute`.
+_muted = False
+
+
+def mute() -> None:
+  """Says nothing from now on: one of several processes speaks for all."""
+  global _muted
+  _muted = True
 
 
 class Bar:
@@ -27,7 +35,7 @@ class Bar:
     self._initial = initial
     self._start = self._last_line = time.monotonic()
     self._tqdm = None
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not _muted:
       self._tqdm = tqdm.tqdm(
         desc=stage, total=total, initial=initial, file=sys.stderr
       )
@@ -53,6 +61,8 @@ class Bar:
       self._tqdm.close()
 
   def _line(self, **text: str) -> None:
+    if _muted:
+      return
     seconds = time.monotonic() - self._start
     parts = [f'{self._stage}: {self._done}/{self._total}']
     if self._done > self._initial:
@@ -94,6 +104,8 @@ def lazy_bar(stage: str) -> Iterator[Callable[[int, int], None]]:
 
 def say(text: str) -> None:
   """Prints one line to stderr, above an open bar."""
+  if _muted:
+    return
   tqdm.tqdm.write(text, file=sys.stderr)
   sys.stderr.flush()
 

@@ -21,7 +21,7 @@ import ml_collections
 from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
-from nasfas_jax import files, run_config
+from nasfas_jax import files, hosts, run_config
 from nasfas_jax.data import index, protocols
 
 # Fields that change a run's speed or its checkpoints, never its result.
@@ -54,18 +54,29 @@ def start(
   """Claims a workdir for a config and its clips, or resumes the run in it.
 
   Writes config.json, environment.json and data.json. Locks the workdir until
-  this process ends.
+  this process ends. Of several hosts the first does all that.
 
   Raises:
     ValueError: if the workdir holds a run with another config or other clips
-      (names what differs), or if another process is using it (names it).
+      (names what differs), if another process is using it (names it), or if
+      hosts have different configs or clips.
     OSError: if nothing can be written there.
   """
-  _hold(workdir)
-  path = workdir / 'config.json'
   data = describe(selection)
   # Through JSON, where tuples become lists, so that old and new compare equal.
   content = json.loads(json.dumps(config.to_dict()))
+  fields = run_config.flatten(content)
+  hosts.check_same(
+    'config', {k: v for k, v in fields.items() if k not in _FREE_FIELDS}
+  )
+  hosts.check_same('data.json', data)
+  hosts.first(lambda: _claim(workdir, config, content, data))
+
+
+def _claim(workdir: pathlib.Path, config, content: dict, data: dict) -> None:
+  """As `start`, on one host."""
+  _hold(workdir)
+  path = workdir / 'config.json'
   if path.exists():
     defaults = json.loads(json.dumps(run_config.defaults_of(config)))
     old = run_config.complete(run_config.load(path), defaults, path)
@@ -175,11 +186,11 @@ def _hold(workdir: pathlib.Path) -> None:
   """Locks a workdir until this process ends, in whatever way.
 
   Two processes that write the same files would ruin both runs; a kill that
-  leaves a child running can cause that. The hosts of one run share the workdir,
-  so only the first locks it. On a file system without locks nothing is locked.
+  leaves a child running can cause that. On a file system without locks nothing
+  is locked.
   """
   path = workdir.resolve() / '.lock'
-  if fcntl is None or path in _held or jax.process_index():
+  if fcntl is None or path in _held:
     return
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -312,7 +323,8 @@ class MetricWriter:
   """Appends metrics to metrics.jsonl and to TensorBoard event files.
 
   metrics.jsonl is the source of truth. It holds nothing that depends on the
-  clock, so a resumed run ends with the same file as an uninterrupted one.
+  clock, so a resumed run ends with the same file as an uninterrupted one. Of
+  several hosts only the first writes.
   """
 
   def __init__(self, workdir: pathlib.Path, phase: str, start_step: int):
@@ -325,6 +337,9 @@ class MetricWriter:
     """
     self._phase = phase
     self._path = workdir / 'metrics.jsonl'
+    self._files = ()
+    if jax.process_index():
+      return
     kept = [
       json.dumps(entry) + '\n'
       for entry in read_metrics(self._path)
@@ -333,12 +348,13 @@ class MetricWriter:
     files.write_whole(self._path, ''.join(kept))
     self._file = open(self._path, 'a', encoding='utf-8')  # noqa: SIM115
     self._events = _EventFile(workdir / 'tensorboard' / phase, start_step)
+    self._files = (self._file, self._events)
 
   def __enter__(self) -> 'MetricWriter':
     return self
 
   def __exit__(self, kind, *unused) -> None:
-    for file in (self._file, self._events):
+    for file in self._files:
       try:
         file.close()
       except OSError:
@@ -358,6 +374,8 @@ class MetricWriter:
       ValueError: for a number that is not finite.
       OSError: if the line cannot be written; names the file.
     """
+    if not self._files:
+      return
     entry = {'phase': self._phase, 'step': step, **scalars, **other}
     line = json.dumps(entry, allow_nan=False) + '\n'
     try:
@@ -370,7 +388,8 @@ class MetricWriter:
 
   def write_speed(self, step: int, steps_per_second: float) -> None:
     """Writes the speed to TensorBoard only."""
-    self._events.add(step, {'steps_per_second': steps_per_second})
+    if self._files:
+      self._events.add(step, {'steps_per_second': steps_per_second})
 
 
 def read_metrics(path: pathlib.Path) -> list[dict]:

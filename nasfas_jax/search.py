@@ -16,6 +16,7 @@ import ml_collections
 
 from nasfas_jax import (
   config_checks,
+  hosts,
   loop,
   profiles,
   progress,
@@ -71,7 +72,7 @@ def obtain_genotype(
   the training of the derived network begins.
   """
   path = workdir / 'genotype.json'
-  finished = path.exists()
+  finished = hosts.first(path.exists)
   # Before the run starts: clips that make no tasks leave nothing behind.
   found = None if finished else make_search(config, selection)
   run_log.start(workdir, config, selection)
@@ -81,7 +82,7 @@ def obtain_genotype(
     genotype = genotypes.load(path)
   else:
     genotype = find(config, workdir, found, selection, profile)
-    genotype.save(path)
+    hosts.first(lambda: genotype.save(path))
   progress.say(f'Genotype: {path}')
   return genotype
 

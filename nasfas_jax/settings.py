@@ -213,7 +213,8 @@ def episode_batches(config: Config, domain_field: str) -> Batches:
     domain_field: the field that names a clip's domain.
 
   Returns:
-    (rows, episodes, seed, step) -> flat raw batches of whole episodes.
+    (rows, episodes, seed, step, places) -> flat raw batches of the clips of
+    episodes that this process reads.
   """
   return functools.partial(
     pipeline.episode_batches,

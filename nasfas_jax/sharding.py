@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 PyTree = Any
@@ -137,3 +138,61 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict:
     name: jax.make_array_from_process_local_data(sharding, array)
     for name, array in batch.items()
   }
+
+
+def gather(parts: PyTree) -> PyTree:
+  """The whole batch on every process, from its part of each.
+
+  Args:
+    parts: NumPy arrays, this process's part of a batch along the first axis.
+  """
+  if jax.process_count() == 1:
+    return parts
+  return multihost_utils.process_allgather(parts, tiled=True)
+
+
+def own_places(places: Sequence[np.ndarray], sharding: NamedSharding) -> list:
+  """What this process needs of a stream of clips.
+
+  Args:
+    places: int arrays of any shape: the places of clips in the stream, in the
+      form in which the devices take them.
+    sharding: of each of them.
+
+  Returns:
+    The places that the devices of this process take, ascending.
+  """
+  own = set()
+  for part in places:
+    for where in sharding.addressable_devices_indices_map(part.shape).values():
+      own.update(part[where].reshape(-1).tolist())
+  return sorted(own)
+
+
+def put_clips(
+  clips: dict[str, np.ndarray],
+  own: Sequence[int],
+  places: np.ndarray,
+  sharding: NamedSharding,
+) -> dict[str, jax.Array]:
+  """Makes global arrays of clips from those that this process has read.
+
+  Args:
+    clips: arrays [len(own), ...].
+    own: see `own_places`.
+    places: int [...], the places of the clips in the global arrays.
+    sharding: of the axes of `places`.
+
+  Returns:
+    Arrays [*places.shape, ...].
+  """
+  rows = np.searchsorted(own, places)
+
+  def put(array):
+    return jax.make_array_from_callback(
+      places.shape + array.shape[1:],
+      sharding,
+      lambda where: array[rows[where[: places.ndim]]],
+    )
+
+  return {name: put(array) for name, array in clips.items()}

@@ -56,10 +56,11 @@ def ending_at_once() -> Iterator[None]:
   except SystemExit as stop:
     if stop.code != STATUS:
       raise
-    _end(STATUS)
+    end(STATUS)
 
 
-def _end(status: int) -> None:
+def end(status: int) -> None:
+  """Ends the process and its workers at once, without exit handlers."""
   for stream in (sys.stdout, sys.stderr):
     with contextlib.suppress(OSError, ValueError):
       stream.flush()
@@ -147,7 +148,7 @@ class Watch:
       if self._saving:
         return
     print(self._line(), file=sys.stderr)
-    _end(PREEMPTED)
+    end(PREEMPTED)
 
 
 # A process has one handler of a signal, so there is one watch.

@@ -14,6 +14,7 @@ from nasfas_jax import (
   augment,
   config_checks,
   evaluate,
+  hosts,
   loop,
   models,
   profiles,
@@ -62,7 +63,7 @@ def train(
   for line in nuisance.run_lines(selection.train, config.input.fusion):
     progress.say(line)
   if config.model == 'genotype':
-    chosen.save(workdir / 'genotype.json')
+    hosts.first(lambda: chosen.save(workdir / 'genotype.json'))
   fit_and_judge(config, workdir, selection, chosen, profile)
 
 
@@ -126,7 +127,8 @@ def fit_and_judge(
   trained = evaluate.Trained(variables, int(state.step), config.protocol)
   more = run_log.skipped_steps(workdir)
   evaluate.judge(config, workdir, model, trained, selection, mesh, more=more)
-  progress.say(f'Report: {page.write_report(workdir)}')
+  report = hosts.first(lambda: str(page.write_report(workdir)))
+  progress.say(f'Report: {report}')
 
 
 def fit(

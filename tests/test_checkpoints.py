@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import struct
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,14 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from nasfas_jax import checkpoints, files, optimizers, sharding, states
+from nasfas_jax import (
+  checkpoints,
+  files,
+  hosts,
+  optimizers,
+  sharding,
+  states,
+)
 
 
 def make_state(value):
@@ -374,6 +382,53 @@ def test_checksums_are_those_of_another_implementation():
   # The upper half of 1.5 in float32, 0x3fc00000.
   assert found['b/c'] == ['bfloat16', [], binascii.crc32(b'\xc0\x3f')]
   assert found['b/d'] == ['int32', [0, 2], 0]
+
+
+@pytest.mark.parametrize('number', [1, 2, 3, 4])
+def test_the_checksum_of_an_array_that_hosts_share_is_that_of_the_whole(
+  number, monkeypatch
+):
+  """`number` hosts have a part of the columns each, and a copy of the last."""
+  whole = np.random.default_rng(number).random((3, 8), dtype=np.float32)
+
+  class Shard:
+    def __init__(self, where, replica_id):
+      self.index, self.replica_id = where, replica_id
+      self.data = whole[where]
+
+  class Part:
+    """What one host has of the array."""
+
+    shape, dtype = whole.shape, whole.dtype
+
+    def __init__(self, host):
+      own = np.array_split(np.arange(8), number)[host]
+      self.addressable_shards = [
+        Shard((slice(None), slice(own[0], own[-1] + 1)), 0),
+        Shard((slice(None), slice(7, 8)), 1),
+      ]
+
+  said = []
+  monkeypatch.setattr(hosts, 'gather', lambda text: said.append(text) or said)
+  for host in range(number):
+    found = checkpoints._split_crcs({'a': Part(host)})
+  # The last of them has heard all.
+  assert found == {'a': zlib.crc32(whole.tobytes())}
+
+
+def test_all_hosts_pass_over_what_one_of_them_finds_damaged(
+  tmp_path, monkeypatch, capsys
+):
+  with checkpoints.Checkpointer(tmp_path) as saver:
+    for step in (1, 2):
+      saver.save(step, make_state(float(step)))
+  theirs = iter(['', 'the checksum of a is wrong'])
+  monkeypatch.setattr(hosts, 'gather', lambda mine: [mine, next(theirs, '')])
+  with checkpoints.Checkpointer(tmp_path) as saver:
+    state, step = saver.restore_or(make_state(0.0))
+  assert step == 1
+  assert_equal(state, make_state(1.0))
+  assert 'step 2: the checksum of a is wrong' in capsys.readouterr().err
 
 
 def test_keep_must_be_positive(tmp_path):

@@ -1,8 +1,11 @@
 """What a process finds out about the other processes of its run."""
 
+import json
+
+import jax
 import pytest
 
-from nasfas_jax import hosts
+from nasfas_jax import hosts, main, progress
 
 SLURM = {
   'SLURM_JOB_ID': '7',
@@ -66,3 +69,99 @@ def test_a_pod_that_cannot_ask_for_the_others_is_no_run_of_its_own(monkeypatch):
   monkeypatch.setattr(hosts, '_has', lambda name: False)
   with pytest.raises(ValueError, match='--hosts=off if each pod is a run'):
     hosts.cluster(POD)
+
+
+def test_one_process_asks_nobody():
+  assert hosts.gather('text') == ['text']
+  assert hosts.first(lambda: 3) == 3
+  assert hosts.label() == ''
+  hosts.check_same('config', {'seed': 0})
+  hosts.check_loss(jax.errors.JaxRuntimeError('Gloo'))
+  hosts.finish()
+
+
+@pytest.fixture
+def as_host(monkeypatch):
+  """Makes this process one of two hosts, as far as `hosts` is concerned.
+
+  A callable of its number and of the other's text.
+  """
+
+  def call(index, theirs=''):
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    monkeypatch.setattr(jax, 'process_index', lambda: index)
+    monkeypatch.setattr(
+      hosts,
+      'gather',
+      lambda mine: [mine, theirs] if index == 0 else [theirs, mine],
+    )
+
+  return call
+
+
+def test_only_host_0_does_the_work_and_the_other_has_its_result(as_host):
+  as_host(0)
+  assert hosts.first(lambda: [1, 2]) == [1, 2]
+  as_host(1, json.dumps({'result': [1, 2]}))
+  assert hosts.first(lambda: pytest.fail('it must not work')) == [1, 2]
+
+
+def test_an_error_of_host_0_is_one_on_all_hosts(as_host):
+  as_host(0)
+  with pytest.raises(FileNotFoundError, match='no file'):
+    hosts.first(lambda: (_ for _ in ()).throw(FileNotFoundError('no file')))
+  as_host(1, json.dumps({'error': 'no file'}))
+  with pytest.raises(ValueError, match='Host 0 says: no file'):
+    hosts.first(lambda: None)
+
+
+def test_a_host_with_another_config_is_named_on_all(as_host):
+  theirs = json.dumps({'seed': 1})
+  for index in (0, 1):
+    as_host(index, theirs)
+    host, there, here = (1, 1, 0) if index == 0 else (1, 0, 1)
+    with pytest.raises(
+      ValueError, match=f'Host {host} has another config than.*{there}.*{here}'
+    ):
+      hosts.check_same('config', {'seed': 0})
+  as_host(0, json.dumps({'seed': 0}))
+  hosts.check_same('config', {'seed': 0})
+
+
+def test_a_muted_process_says_nothing(monkeypatch, capsys):
+  monkeypatch.setattr(progress, '_muted', False)
+  progress.mute()
+  progress.say('a line')
+  with progress.stage('Compiling'), progress.bar('Training', 2) as bar:
+    bar.update(2)
+  assert capsys.readouterr().err == ''
+
+
+def test_what_several_hosts_cannot_share_is_refused(as_host, tmp_path):
+  from nasfas_configs import report
+
+  as_host(0)
+  with pytest.raises(ValueError, match='with several hosts: search, train, ev'):
+    main.run(report.get_config(), tmp_path)
+
+
+@pytest.mark.parametrize(
+  ('said', 'line'),
+  [
+    ('stopped sending heartbeats):\n1\n3\nThe tasks', 'Host 1, 3 is gone'),
+    ('Either the leader task was preempted', 'Host 0 is gone'),
+    ('DEADLINE_EXCEEDED: x', 'The other hosts did not come in 600 s'),
+    ('', 'Another host is gone'),
+  ],
+)
+def test_the_line_of_a_loss_names_who_is_gone(
+  said, line, monkeypatch, tmp_path
+):
+  ended = []
+  monkeypatch.setattr(hosts.stopping, 'end', ended.append)
+  with open(tmp_path / 'said', 'wb') as file:
+    hosts._lost(file.fileno(), said, 'host 0 of 4')
+  text = (tmp_path / 'said').read_text()
+  assert text.startswith(f'error: {line}; this is host 0 of 4. ')
+  assert text.count('\n') == 1
+  assert ended == [hosts.LOST]

@@ -63,3 +63,37 @@ def test_several_processes_must_use_every_device(monkeypatch):
   # Without the other process's needs this would leave a device out.
   mesh = sharding.make_mesh(1, (3, 3))
   assert mesh.size == len(jax.devices())
+
+
+@pytest.mark.parametrize('by_domain', [False, True])
+def test_clips_of_the_own_places_make_the_global_arrays(by_domain):
+  mesh = sharding.make_mesh(1, (4, 4))
+  # A set of 4 clips that begins at place 2 of an episode.
+  places = np.arange(2, 6).reshape((1, 2, 2) if by_domain else (1, 4))
+  clips = sharding.clip_sharding(mesh, by_domain)
+  own = sharding.own_places([places, places[..., :2]], clips)
+  assert own == [2, 3, 4, 5]
+  read = {'frames': np.arange(8).reshape(4, 2) * 10}
+  put = sharding.put_clips(read, own, places, clips)['frames']
+  assert put.sharding.is_equivalent_to(clips, put.ndim)
+  np.testing.assert_array_equal(
+    put, read['frames'][places - 2].reshape(*places.shape, 2)
+  )
+
+
+def test_a_process_needs_the_clips_of_its_own_devices_only():
+  mesh = sharding.make_mesh()
+
+  class OneDevice:
+    def addressable_devices_indices_map(self, shape):
+      whole = sharding.clip_sharding(mesh).devices_indices_map(shape)
+      return {mesh.devices.flat[-1]: whole[mesh.devices.flat[-1]]}
+
+  places = np.arange(4 * mesh.size).reshape(1, -1)
+  own = sharding.own_places([places], OneDevice())
+  assert own == places[0, -4:].tolist()
+
+
+def test_the_parts_of_one_process_are_the_whole():
+  parts = (np.arange(3), np.zeros((3, 2)))
+  assert sharding.gather(parts) is parts

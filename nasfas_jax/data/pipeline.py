@@ -289,8 +289,9 @@ def train_batches(
   )
   dataset = dataset.map(_Numbers(rows, domain_field))
   dataset = dataset.map_with_index(_Place(batch_size))
-  dataset = dataset[process_index::process_count]
-  dataset = dataset.batch(batch_size // process_count, drop_remainder=True)
+  own = _own_part(batch_size, process_index, process_count)
+  dataset = _Part(dataset, batch_size, own)
+  dataset = dataset.batch(len(own), drop_remainder=True)
   return _iterate(dataset[step:], reading.num_workers)
 
 
@@ -303,6 +304,7 @@ def episode_batches(
   domain_field: str,
   seed: int,
   step: int = 0,
+  places: Sequence[int] | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
   """An endless stream of raw episodes that starts at a step.
 
@@ -315,10 +317,13 @@ def episode_batches(
     seed: of the choice of frames.
     step: number of the first episode. Episode n is the same wherever the stream
       starts.
+    places: the clips of an episode that this process reads, by their place in
+      it, ascending; None: all.
 
   Returns:
-    See `train_batches`; B is `episodes.size`. The clips are ordered by task,
-    and each task's support set comes before its query set.
+    See `train_batches`; B is `episodes.size`, or the number of `places`. The
+    clips are ordered by task, and each task's support set comes before its
+    query set.
   """
   clips = _clip_source(rows, reading)
   dataset = grain.MapDataset.source(
@@ -329,7 +334,9 @@ def episode_batches(
   )
   dataset = dataset.map(_Numbers(rows, domain_field))
   dataset = dataset.map_with_index(_Place(episodes.size))
-  dataset = dataset.batch(episodes.size, drop_remainder=True)
+  own = range(episodes.size) if places is None else places
+  dataset = _Part(dataset, episodes.size, own)
+  dataset = dataset.batch(len(own), drop_remainder=True)
   return _iterate(dataset[step:], reading.num_workers)
 
 
@@ -347,8 +354,7 @@ def evaluation_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
   """One pass over all snippets of all clips, in order, without augmentation.
 
-  With several processes, each reads every process_count-th snippet, and all
-  yield the same number of batches.
+  With several processes, each reads its part of every batch.
 
   Args:
     rows: of the index.
@@ -403,11 +409,13 @@ def process_share(
     process_count: number of processes.
 
   Returns:
-    (places, weights float32): every process_count-th place with weight 1, then
-    the last place with weight 0, so that all processes read the same number.
+    (places, weights float32): the process's part of every batch with weight 1;
+    in the last batch the last place with weight 0, so that all processes read
+    the same number.
   """
-  rounds = -(-total // batch_size) * (batch_size // process_count)
-  places = [process_index + process_count * i for i in range(rounds)]
+  own = _own_part(batch_size, process_index, process_count)
+  batches = -(-total // batch_size)
+  places = [batch * batch_size + i for batch in range(batches) for i in own]
   weights = np.array([float(place < total) for place in places], np.float32)
   return [min(place, total - 1) for place in places], weights
 
@@ -423,6 +431,38 @@ def _derived_seed(seed: int, number: int) -> int:
   an added transformation would change those after it. These do not change.
   """
   return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+
+
+def _own_part(batch_size: int, process_index: int, process_count: int) -> range:
+  """The places in a batch that one process reads.
+
+  Adjacent ones, as its devices are. So the global batch, and with it every
+  bit of a step, does not depend on the number of processes but on that of
+  their devices.
+  """
+  local = batch_size // process_count
+  return range(process_index * local, (process_index + 1) * local)
+
+
+class _Part(grain.MapDataset):
+  """Some places of every batch of a dataset."""
+
+  def __init__(
+    self, parent: grain.MapDataset, batch_size: int, places: Sequence[int]
+  ):
+    super().__init__(parent)
+    self._parent_length = len(parent)
+    self._batch_size = batch_size
+    self._places = list(places)
+
+  def __len__(self) -> int:
+    return self._parent_length // self._batch_size * len(self._places)
+
+  def __getitem__(self, index):
+    if isinstance(index, slice):
+      return self.slice(index)
+    batch, within = divmod(index, len(self._places))
+    return self._parent[batch * self._batch_size + self._places[within]]
 
 
 class _Ordered:

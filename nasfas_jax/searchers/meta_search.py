@@ -85,8 +85,8 @@ def search_over_tasks(
     settings: of the search over tasks.
     hold_out: what a task holds out, one of `episodes.HOLD_OUTS`.
     domain_field: the field that names a clip's domain.
-    episode_batches: (rows, episodes, seed, step) -> a stream of flat raw
-      batches.
+    episode_batches: (rows, episodes, seed, step, places) -> a stream of the
+      clips at these places of flat raw batches.
     prepare: makes batches of them.
 
   Raises:
@@ -110,18 +110,26 @@ def search_over_tasks(
     domains=names,
   )
   clips = sharding.clip_sharding(mesh, settings.domain_statistics)
+  places = {
+    part: arrays['place']
+    for part, arrays in split_tasks(
+      {'place': np.arange(planned.size)},
+      *(settings.num_tasks, settings.support_size, counts),
+    ).items()
+  }
+  own = sharding.own_places(list(places.values()), clips)
   state, shardings = _initial_state(model, example, search, settings, mesh)
 
   def batches(start):
     stream = episode_batches(
-      rows, episodes=planned, seed=search.seed + 1, step=start
+      rows, episodes=planned, seed=search.seed + 1, step=start, places=own
     )
     try:
       for batch in stream:
-        split = split_tasks(
-          batch, settings.num_tasks, settings.support_size, counts
-        )
-        yield jax.device_put(split, clips)
+        yield {
+          part: sharding.put_clips(batch, own, where, clips)
+          for part, where in places.items()
+        }
     finally:
       stream.close()
 

@@ -172,19 +172,26 @@ def test_an_episode_has_the_numbers_of_its_clips(rows):
     seed=1,
     live=live,
   )
-  batches = pipeline.episode_batches(
-    rows,
-    episodes=made,
-    shape=SHAPE,
-    reading=reading(),
-    domain_field='session',
-    seed=0,
-    step=3,
-  )
-  for step, batch in enumerate(take(batches, 2), 3):
+
+  def read(step, places=None):
+    return pipeline.episode_batches(
+      rows,
+      episodes=made,
+      shape=SHAPE,
+      reading=reading(),
+      domain_field='session',
+      seed=0,
+      step=step,
+      places=places,
+    )
+
+  for step, batch in enumerate(take(read(3), 2), 3):
     assert batch['index'].tolist() == made.episode(step).reshape(-1).tolist()
     assert batch['place'].tolist() == list(range(16))
     check_numbers(batch, rows)
+    # With the same frames and places, whoever reads a part.
+    (part,) = take(read(step, [1, 2, 11]), 1)
+    assert_same([part], [{k: v[[1, 2, 11]] for k, v in batch.items()}])
 
 
 def test_the_domains_are_named_in_the_order_of_their_numbers(rows):
@@ -303,7 +310,12 @@ def test_processes_read_equal_parts_of_each_global_batch(count, balance, rows):
       # With the same frames and places.
       assert_same(
         [parts[i][step]],
-        [{name: array[i::count] for name, array in whole[step].items()}],
+        [
+          {
+            name: np.split(array, count)[i]
+            for name, array in whole[step].items()
+          }
+        ],
       )
 
 
@@ -365,7 +377,8 @@ def test_up_to_64_processes_read_even_shares(total):
     ]
     assert len({len(places) for places, _ in shares}) == 1
     read = [weights.sum() for _, weights in shares]
-    assert max(read) - min(read) <= 1
+    # The last batch is filled up at its end, so by what one process reads.
+    assert max(read) - min(read) <= 2
     places = [
       place
       for share in shares
