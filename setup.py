@@ -11,6 +11,13 @@ DATASETS = sorted(
   if path.name == f'{path.parent.name}_dataset_builder.py'
 )
 
+# Packages inside them.
+INNER = sorted(
+  '.'.join(path.parent.relative_to('datasets').parts)
+  for name in DATASETS
+  for path in pathlib.Path('datasets', name).glob('*/__init__.py')
+)
+
 # From 0.11 on it needs Python 3.12; with 3.11 pip takes 0.10.2.
 JAX = 'jax{}>=0.10.2,<0.13'
 
@@ -83,7 +90,7 @@ setuptools.setup(
     *setuptools.find_packages(include=['nasfas_jax', 'nasfas_jax.*']),
     'nasfas_configs',
     'nasfas_datasets',
-    *(f'nasfas_datasets.{name}' for name in DATASETS),
+    *(f'nasfas_datasets.{name}' for name in (*DATASETS, *INNER)),
   ],
   package_dir={'nasfas_configs': 'configs', 'nasfas_datasets': 'datasets'},
   package_data={

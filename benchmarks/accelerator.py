@@ -111,6 +111,12 @@ def sections(size: str) -> list[Section]:
     theirs('inference', of_one, fast, False),
     theirs('training', of_twelve, fast, False),
     ours('search', searched, fast, supernet={'remat': False}),
+    ours(
+      'search',
+      searched,
+      fast,
+      supernet={'remat': False, 'edge_loop': False},
+    ),
     ours('meta', 0, precise),
     ours('inference', of_one, precise),
     ours('training', of_twelve, precise),

@@ -208,7 +208,7 @@ def search(request: dict) -> Step:
 
     return _carried(step, state), [weights, arch]
 
-  config.supernet.remat = False
+  config.supernet.update({'remat': False, 'edge_loop': False})
   once = lowered.search_steps(config, batch)
   return Step(compile_all, 2 * batch, sum(map(_gflop, once.values())))
 
@@ -234,7 +234,7 @@ def meta_search(request: dict) -> Step:
     gradient = pieces.lower(state, clips['support']).compile()
     return _carried(lambda state: step(state, clips), state), [gradient]
 
-  config.supernet.remat = False
+  config.supernet.update({'remat': False, 'edge_loop': False})
   once = 2 * _gflop(lowered.set_gradients(config))
   clips = fields.num_tasks * (fields.support_size + fields.query_size)
   return Step(compile_all, clips, once)

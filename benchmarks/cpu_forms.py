@@ -79,6 +79,8 @@ def _search(
   batch_size: int = 8,
 ) -> Callable:
   config = search_config.get_config(variant)
+  # On CPU nobody should use it.
+  config.supernet.edge_loop = False
   _resize(config, image_size)
   parts = meta.make_parts(config)
   state = jax.jit(meta.initial(config, parts))()

@@ -93,6 +93,7 @@ def paper(config: ml_collections.ConfigDict) -> None:
   config.supernet.output_size = 32
   config.supernet.partial_channels = 4
   config.supernet.remat = True
+  config.supernet.edge_loop = True
   config.search.hold_out = 'none'
   config.search.num_steps = 60 * steps_per_epoch
   config.search.batch_size = 12

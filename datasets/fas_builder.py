@@ -195,6 +195,12 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       max_bad_share = getattr(self.builder_config, 'max_bad_share', 0.0)
     self.max_bad_share = max_bad_share
 
+  @classmethod
+  def versions_of(cls, config: str | None) -> list[str]:
+    """The versions that can be built of a config; the first is its own."""
+    del config
+    return [str(cls.VERSION), *map(str, cls.SUPPORTED_VERSIONS)]
+
   def _info(self) -> tfds.core.DatasetInfo:
     return self.dataset_info_from_configs(
       features=record_features(), homepage=self.HOMEPAGE or None

@@ -41,7 +41,7 @@ Progress = Callable[[int, int], None]
 
 
 def _make_builder(
-  name, config, data_dir, settings, **options
+  name, config, data_dir, settings, version=None, **options
 ) -> fas_builder.FasBuilder:
   builder_class = fas_builder.builder_class(name)
   is_video = issubclass(builder_class, video_builder.VideoBuilder)
@@ -74,7 +74,17 @@ def _make_builder(
       f'{data_dir!r} needs a home folder, and there is none: give '
       '--data_dir=FOLDER.'
     )
-  return builder_class(config=config, data_dir=data_dir, **options)
+  if version is not None:
+    known = builder_class.versions_of(config)
+    if version not in known:
+      raise ValueError(
+        f'Unknown version {version!r} of dataset {name!r}'
+        f'{f", config {config}" if config else ""}; allowed: '
+        f'{", ".join(known)}.'
+      )
+  return builder_class(
+    config=config, data_dir=data_dir, version=version, **options
+  )
 
 
 def _folder(path: str | pathlib.Path) -> pathlib.Path:
@@ -115,6 +125,7 @@ def prepare(
   name: str,
   *,
   config: str | None = None,
+  version: str | None = None,
   data_dir: str | pathlib.Path | None = None,
   manual_dir: str | pathlib.Path | None = None,
   progress: Progress | None = None,
@@ -136,6 +147,7 @@ def prepare(
   Args:
     name: of the dataset.
     config: name of the builder config; None: the first.
+    version: of the dataset, such as 2.0.0; None: the one that it starts with.
     data_dir: folder of prepared datasets; None: the default of TFDS.
     manual_dir: folder of files that the user has to get.
     progress: called with (clips done, total) as clips are made.
@@ -171,6 +183,7 @@ def prepare(
       config,
       data_dir,
       settings,
+      version,
       face_models=face_models,
       progress=None if progress is None else report,
       max_bad_share=max_bad_share,
@@ -261,6 +274,7 @@ def _define_flags() -> None:
   flags.DEFINE_string(
     'config', None, 'Builder config, such as tiny; default: the first.'
   )
+  flags.DEFINE_string('version', None, 'Version of the dataset, such as 2.0.0.')
   flags.DEFINE_string(
     'data_dir',
     None,
@@ -338,7 +352,11 @@ def main(argv) -> None:
   guarded(
     lambda: _run(options, settings),
     lambda: how_to_go_on(
-      options.dataset, options.config, options.data_dir, **settings
+      options.dataset,
+      options.config,
+      options.data_dir,
+      version=options.version,
+      **settings,
     ),
     traceback=options.traceback,
   )
@@ -397,7 +415,7 @@ def _is_full(error: BaseException | None) -> bool:
   return False
 
 
-def how_to_go_on(name, config, data_dir, **settings) -> str:
+def how_to_go_on(name, config, data_dir, version=None, **settings) -> str:
   """What happens if the command is given again; see `prepare`."""
   kept = 0
   with contextlib.suppress(ValueError, OSError):
@@ -406,6 +424,7 @@ def how_to_go_on(name, config, data_dir, **settings) -> str:
       config,
       data_dir,
       settings,
+      version,
       num_workers=1,
       allow_missing=True,
       use_beam=False,
@@ -428,6 +447,7 @@ def _run(options, settings) -> None:
     folder = prepare(
       options.dataset,
       config=options.config,
+      version=options.version,
       data_dir=options.data_dir,
       manual_dir=options.manual_dir,
       progress=report,

@@ -27,8 +27,11 @@ def audit(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """
   del workdir
   folder = index.resolve_data_dir(config.data.data_dir)
-  for name in protocols.get_protocol(config.protocol).datasets:
-    rows = index.load_index(folder, name, config.data.builder_config)
+  protocol = protocols.get_protocol(config.protocol)
+  for name in protocol.datasets:
+    rows = index.load_index(
+      folder, name, config.data.builder_config, protocol.version
+    )
     for line in lines(name, rows):
       progress.say(line)
 

@@ -371,8 +371,14 @@ def _adapt(config, source: pathlib.Path) -> None:
     )
   giving, others = split_persons(_find_files(config), str(folder))
   setting = [path for paths in others.values() for path in paths]
-  # Before anything is decoded.
-  _most_rejected(len(setting), config.bpcer)
+  try:
+    # Before anything is decoded.
+    _most_rejected(len(setting), config.bpcer)
+  except ValueError as error:
+    raise ValueError(
+      f'{error} These are the clips of {len(others)} persons; those of '
+      f'{len(giving)} others would give batch statistics.'
+    ) from error
   detector = detector_lib.load(source, crop_size=config.crop_size)
   clips, frames = [path for paths in giving.values() for path in paths], []
   if len(clips) > wanted.max_clips:

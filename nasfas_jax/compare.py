@@ -21,6 +21,7 @@ from nasfas_jax import (
 )
 from nasfas_jax.baseline import steps
 from nasfas_jax.comparison import (
+  devices,
   gradients,
   inputs,
   judged,
@@ -82,12 +83,13 @@ def compare(
     # The processes that time and measure read it there.
     loaded.chosen.save(workdir / 'genotype.json')
   environment = files.read_json(workdir / 'environment.json')
+  device = devices.twin_device(jax.default_backend(), torch.cuda.is_available())
   trained = loaded.origin != 'drawn'
   if trained:
     source.keep(loaded, workdir)
   results = {
     'protocol': config.protocol,
-    'model': source.describe(config.model, loaded, environment),
+    'model': source.describe(config.model, loaded, environment, device),
     'limits': {
       'map': MAP_LIMIT,
       'gradients': GRADIENT_LIMIT,
@@ -140,12 +142,13 @@ def compare(
       rounds=config.compare.rounds,
       compile_network=config.compare.compile,
       compile_search=config.compare.compile_search,
+      device=device,
     )
     write()
   if 'memory' in sections:
     with progress.stage('Measuring memory'):
       results['memory'] = {
-        **memory.measure(workdir),
+        **memory.measure(workdir, device),
         'xla': xla_bytes(setup, batches[0]),
       }
   write()

@@ -34,29 +34,31 @@ def table(data_dir: str, builder_config: str) -> str:
   folder = index.resolve_data_dir(data_dir)
   known = protocols.all_protocols().values()
   rows, unreadable = {}, {}
-  for name in {dataset for protocol in known for dataset in protocol.datasets}:
-    found = index.find_dataset(folder, name, builder_config)
+  for name, version in {source for p in known for source in _sources(p)}:
+    found = index.find_dataset(folder, name, builder_config, version)
     if found is not None:
       try:
-        rows[name] = index.load_index(folder, name, builder_config)
+        rows[name, version] = index.load_index(
+          folder, name, builder_config, version
+        )
       except ValueError as error:
-        unreadable[name] = str(error)
+        unreadable[name, version] = str(error)
   lines = [
     f'Live/spoof clips prepared in {folder}. The threshold is the EER point of '
     'the set in its column.',
     f'{"protocol":44} {"train":>12} {"threshold":>18} {"test":>12}  metrics',
   ]
   for protocol in known:
-    missing = [name for name in protocol.datasets if name not in rows]
+    missing = [source for source in _sources(protocol) if source not in rows]
     headline = ', '.join(protocol.headline)
-    damaged = [name for name in missing if name in unreadable]
+    damaged = [source for source in missing if source in unreadable]
     if damaged:
-      lines.append(f'{protocol.name:44} damaged: {", ".join(damaged)}')
+      lines.append(f'{protocol.name:44} damaged: {_listed(damaged)}')
       continue
     if missing:
-      lines.append(f'{protocol.name:44} not prepared: {", ".join(missing)}')
+      lines.append(f'{protocol.name:44} not prepared: {_listed(missing)}')
       continue
-    clips = [row for name in protocol.datasets for row in rows[name]]
+    clips = [row for source in _sources(protocol) for row in rows[source]]
     try:
       chosen = protocols.select(protocol, clips)
     except ValueError as error:
@@ -67,7 +69,16 @@ def table(data_dir: str, builder_config: str) -> str:
       f'{protocol.name:44} {_count(chosen.train):>12} {source:>18} '
       f'{_count(chosen.test):>12}  {headline}'
     )
-  return '\n'.join([*lines, *unreadable.values()])
+  return '\n'.join([*lines, *dict.fromkeys(unreadable.values())])
+
+
+def _sources(protocol) -> list[tuple[str, str]]:
+  """(dataset, version) of what a protocol draws on."""
+  return [(name, protocol.version) for name in protocol.datasets]
+
+
+def _listed(sources: list[tuple[str, str]]) -> str:
+  return ', '.join(f'{name} {version}'.strip() for name, version in sources)
 
 
 def _count(rows) -> str:

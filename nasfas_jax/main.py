@@ -19,6 +19,7 @@ import os
 import pathlib
 import re
 import sys
+from collections.abc import MutableMapping
 
 import jax
 from absl import app, flags, logging
@@ -161,6 +162,13 @@ _CACHE = flags.DEFINE_string(
   '~/.cache/nasfas_jax/xla',
   "Folder of XLA's persistent compilation cache. '' turns it off.",
 )
+_PRECISION = flags.DEFINE_enum(
+  'matmul_precision',
+  '',
+  ['', 'tensorfloat32', 'float32', 'bfloat16'],
+  "How an accelerator multiplies float32 numbers. '': tensorfloat32 on a GPU, "
+  "else JAX's own default. Without effect on a CPU and on bfloat16.",
+)
 _HOSTS = flags.DEFINE_string(
   'hosts',
   'auto',
@@ -219,7 +227,9 @@ def prepare_embedded(config) -> None:
     return
 
   def render() -> None:
-    if index.find_dataset(folder, EMBEDDED_DATASET, builder_config):
+    if index.find_dataset(
+      folder, EMBEDDED_DATASET, builder_config, protocol.version
+    ):
       return
     if config.experiment in CHECKS:
       CHECKS[config.experiment](config)
@@ -230,6 +240,7 @@ def prepare_embedded(config) -> None:
       prepare.prepare(
         EMBEDDED_DATASET,
         config=builder_config or None,
+        version=protocol.version or None,
         data_dir=folder,
         progress=report,
       )
@@ -372,7 +383,16 @@ def main(argv) -> None:
       # After the start of jax.distributed, which has a handler too.
       chain = jax.distributed.is_initialized()
       stopping.sigterm.start(stopped, chain=chain)
+    share_memory(config, os.environ)
     check_devices()
+    jax.config.update(
+      'jax_default_matmul_precision',
+      choose_precision(
+        _PRECISION.value,
+        jax.config.jax_default_matmul_precision,
+        jax.default_backend(),
+      ),
+    )
     keep_compiled_programs(_CACHE.value)
     run(config, workdir, _PROFILE.value)
     hosts.finish()
@@ -425,6 +445,34 @@ def check_devices() -> None:
     ) from error
 
 
+def share_memory(config, environ: MutableMapping[str, str]) -> None:
+  """Leaves room on a GPU for PyTorch, whose steps a comparison runs there.
+
+  JAX would take most of the memory when it starts. A value that the user has
+  set stays.
+  """
+  if config.experiment == 'compare':
+    environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
+
+
+def choose_precision(given: str, of_jax: str | None, platform: str):
+  """The precision of float32 products, as a value of JAX's configuration.
+
+  Said rather than left to a default that may change: on a GPU, TF32.
+
+  Args:
+    given: --matmul_precision.
+    of_jax: what JAX has, from the environment.
+    platform: of JAX's devices.
+
+  Returns:
+    A value of jax_default_matmul_precision; None is the platform's default.
+  """
+  if given or of_jax:
+    return given or of_jax
+  return 'tensorfloat32' if platform == 'gpu' else None
+
+
 def keep_compiled_programs(folder: str) -> None:
   """Turns on XLA's persistent compilation cache, unless `folder` is ''."""
   if not folder:
@@ -440,6 +488,12 @@ def keep_compiled_programs(folder: str) -> None:
     return
   jax.config.update('jax_compilation_cache_dir', str(cache))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
+  # A GPU's choices of algorithms lie beside the programs: a program that is new
+  # shares most of its convolutions with those before it.
+  jax.config.update(
+    'jax_persistent_cache_enable_xla_caches',
+    'xla_gpu_per_fusion_autotune_cache_dir',
+  )
 
 
 def fail(message: str) -> None:

@@ -268,6 +268,7 @@ def environment() -> dict[str, str]:
     'machine': platform.machine(),
     'cpu_count': str(os.cpu_count()),
     'devices': ', '.join(str(device) for device in jax.devices()),
+    'matmul_precision': str(jax.config.jax_default_matmul_precision),
     **{name: importlib.metadata.version(name) for name in packages},
   }
 

@@ -154,7 +154,7 @@ def test_a_section_of_ours_runs(monkeypatch):
 def test_the_other_sections_have_a_step_and_its_cost():
   for kind in ('inference', 'search', 'meta'):
     request = {'kind': kind, 'size': 'debug', 'batch': 2, 'form': 'bfloat16'}
-    request['supernet'] = {'num_nodes': 1}
+    request['supernet'] = {'num_nodes': 1, 'space': 'small'}
     step = accelerator_steps.STEPS[kind](request)
     assert step.clips == {'inference': 2, 'search': 4, 'meta': 16}[kind]
     assert math.isfinite(step.gflop) and step.gflop > 0

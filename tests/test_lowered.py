@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import lowered
+from nasfas_configs import search as search_config
 from nasfas_jax.ops import central_difference
 
 
@@ -47,3 +48,28 @@ def test_a_loop_is_one_body_and_costs_its_turns():
   assert lowered.count(case.lower('cuda')).convolutions == 1
   macs = 5 * 16 * 9 * 4
   assert case.measure('cuda')['gflop'] == pytest.approx(2e-9 * macs)
+
+
+# What the published search and training hold, lowered for a GPU. Each distinct
+# convolution is tried in many forms when it is compiled there: what raises a
+# number here makes every first run on a GPU wait longer.
+LIMITS = {
+  # Two of the four nodes, which have no shape of their own.
+  'search': {'operations': 12_500, 'convolutions': 167, 'shapes': 68},
+  'training': {'operations': 4_000, 'convolutions': 47, 'shapes': 47},
+}
+
+
+def test_the_published_steps_stay_small():
+  config = search_config.get_config('paper')
+  # The sizes of the images cost nothing here but are told apart.
+  config.supernet.num_nodes = 2
+  cases = {
+    'search': lowered.search_steps(config, 2)['weight step'],
+    'training': lowered.training(config, 2),
+  }
+  for name, case in cases.items():
+    found = lowered.count(case.lower('cuda'))
+    for what, limit in LIMITS[name].items():
+      number = getattr(found, what)
+      assert 0.9 * limit <= number <= limit, (name, what, number)

@@ -70,7 +70,7 @@ def fail(end):
   [
     (
       ['--config=configs/search.py', '--config.serach.num_steps=3'],
-      'Unknown field config.serach; config has: augmentation, checkpoint',
+      'Unknown field config.serach; config has: adapted, augmentation',
     ),
     (
       ['--config=search', '--config.search.steps=3'],
@@ -266,6 +266,37 @@ def test_a_device_that_is_not_there_is_one_line(fail, monkeypatch):
   line = fail('--config=search:debug')
   assert "no device: JAX_PLATFORMS is 'cuda'. Install" in line
   assert 'unexpected' not in line
+
+
+@pytest.mark.parametrize(
+  ('given', 'of_jax', 'platform', 'expected'),
+  [
+    ('', None, 'gpu', 'tensorfloat32'),
+    ('', None, 'cpu', None),
+    ('', None, 'tpu', None),
+    ('', 'highest', 'gpu', 'highest'),
+    ('float32', 'highest', 'gpu', 'float32'),
+  ],
+)
+def test_a_gpu_multiplies_in_tf32_unless_told_otherwise(
+  given, of_jax, platform, expected
+):
+  assert main.choose_precision(given, of_jax, platform) == expected
+
+
+def test_a_comparison_leaves_memory_for_the_other():
+  name = 'XLA_PYTHON_CLIENT_PREALLOCATE'
+  found = {}
+  for experiment, environ in (
+    ('train', {}),
+    ('compare', {}),
+    ('compare', {name: 'true'}),
+  ):
+    config = importlib.import_module('nasfas_configs.train').get_config()
+    config.experiment = experiment
+    main.share_memory(config, environ)
+    found[experiment, len(found)] = environ.get(name)
+  assert list(found.values()) == [None, 'false', 'true']
 
 
 def test_without_a_home_compiled_programs_are_not_kept(monkeypatch, capsys):

@@ -1,6 +1,13 @@
-"""The protocols of synthetic_fas, one family for each in the literature."""
+"""The protocols of synthetic_fas, one family for each in the literature.
+
+Those of version 2.0.0: unseen_rooms and seen_rooms train alike and differ in
+the rooms that they test; room/ROOM and large_room/ROOM hold one room out of all
+in the config default or large, type/TYPE an attack type. Those of version
+1.0.0: intra and the families cross_domain, cross_type and cross_domain_type.
+"""
 
 from nasfas_datasets.synthetic_fas import plan, rooms
+from nasfas_datasets.synthetic_fas.v2 import plan as v2_plan
 from nasfas_jax.data.protocols.definition import (
   ACER,
   CROSS,
@@ -14,9 +21,47 @@ PLACE = 10
 _MASKS = tuple(kind for kind in plan.ATTACKS if kind.startswith('mask'))
 
 
+_NAME = 'synthetic_fas'
+
+
 def protocols() -> list[Protocol]:
-  """intra, cross_domain/ROOM, cross_type/ATTACK, cross_domain_type/ROOM."""
-  name = 'synthetic_fas'
+  """All protocols; each draws on one version of the dataset."""
+  return [*_of_first_version(), *_of_second_version()]
+
+
+def _of_second_version() -> list[Protocol]:
+  def make(title, train, test, headline):
+    return official(
+      f'{_NAME}/{title}', _NAME, train, test, 'session', headline,
+      version='2.0.0',
+    )  # fmt: skip
+
+  seen = {'lists': only(v2_plan.SEEN)}
+  made = [
+    make('unseen_rooms', seen, {'lists': only(v2_plan.UNSEEN)}, CROSS),
+    make('seen_rooms', seen, seen, CROSS),
+  ]
+  for family, size in (('room', 'default'), ('large_room', 'large')):
+    for number in range(v2_plan.SIZES[size].rooms):
+      room = v2_plan.room_name(number)
+      held_out = {'session': all_but(room)}
+      made.append(
+        make(f'{family}/{room}', held_out, {'session': only(room)}, CROSS)
+      )
+  for attack in v2_plan.ATTACKS:
+    made.append(
+      make(
+        f'type/{attack}',
+        {'attack_type': all_but(attack)},
+        {'attack_type': only('live', attack)},
+        ('acer', 'eer', 'auc'),
+      )
+    )
+  return made
+
+
+def _of_first_version() -> list[Protocol]:
+  name = _NAME
   domains = [domain.name for domain in rooms.DOMAINS]
   make = [(f'{name}/intra', {}, {}, ACER)]
   for domain in domains:
@@ -48,6 +93,6 @@ def protocols() -> list[Protocol]:
       )
     )
   return [
-    official(title, name, train, test, 'session', headline)
+    official(title, name, train, test, 'session', headline, version='1.0.0')
     for title, train, test, headline in make
   ]

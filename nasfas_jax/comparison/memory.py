@@ -1,6 +1,6 @@
 """Peak memory of a training step, each framework in a process of its own.
 
-python -m nasfas_jax.comparison.memory CONFIG.json FRAMEWORK
+python -m nasfas_jax.comparison.memory CONFIG.json FRAMEWORK DEVICE
   Prints JSON; the experiment 'compare' calls it.
 """
 
@@ -9,10 +9,12 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import numpy as np
+import torch
 
+from nasfas_jax.comparison import devices, speed, torch_process
 from nasfas_jax.comparison import setup as setup_lib
-from nasfas_jax.comparison import speed, torch_process
 
 FRAMEWORKS = ('jax', torch_process.EAGER)
 _STATUS = pathlib.Path('/proc/self/status')
@@ -24,21 +26,30 @@ def can_measure() -> bool:
   return _CLEAR.exists()
 
 
-def measure(workdir: pathlib.Path) -> dict[str, dict[str, float]]:
-  """Resident memory of each framework's training step, in MiB.
+def measure(
+  workdir: pathlib.Path, device: str = devices.CPU
+) -> dict[str, dict[str, float]]:
+  """Memory of each framework's training step, in MiB.
+
+  On the CPU it is what is resident of the process, on a GPU what the framework
+  has there.
+
+  Args:
+    workdir: with the config.json.
+    device: of PyTorch; on 'cuda' JAX has the same.
 
   Returns:
     For each framework 'loaded' (before the network is made) and 'peak' (in
     the steps after the first, which compiles); {} where the system does not
     tell (it is Linux that does).
   """
-  if not can_measure():
+  if device == devices.CPU and not can_measure():
     return {}
   found = {}
   for framework in FRAMEWORKS:
     command = [
       *(sys.executable, '-m', 'nasfas_jax.comparison.memory'),
-      *(str(workdir / 'config.json'), framework),
+      *(str(workdir / 'config.json'), framework, device),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -56,6 +67,16 @@ def _status(name: str) -> float:
   raise OSError(f'{_STATUS} has no {name}.')
 
 
+def _on_device(framework: str) -> tuple[float, float]:
+  """What a framework holds on the GPU, and held at most, in MiB."""
+  if framework == 'jax':
+    stats = jax.devices()[0].memory_stats()
+    found = stats['bytes_in_use'], stats['peak_bytes_in_use']
+  else:
+    found = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
+  return tuple(value / 2**20 for value in found)
+
+
 def batch(setup: setup_lib.Setup, number: int) -> dict[str, np.ndarray]:
   """`number` clips of noise, of the network's sizes."""
   rng = np.random.default_rng(0)
@@ -70,17 +91,27 @@ def batch(setup: setup_lib.Setup, number: int) -> dict[str, np.ndarray]:
   }
 
 
-def peak(path: pathlib.Path, framework: str) -> dict[str, float]:
+def peak(path: pathlib.Path, framework: str, device: str) -> dict[str, float]:
   """Takes training steps by the config.json in a path; see `measure`."""
   setup = setup_lib.read(path.parent)
-  loaded = _status('VmRSS')
+  devices.prepare(device)
+  if device == devices.CPU:
+    loaded = _status('VmRSS')
+  else:
+    loaded = _on_device(framework)[0]
   clips = batch(setup, setup.batch_size)
   if framework == 'jax':
     step = speed.jax_training(setup, clips)
   else:
-    twin = torch_process.fresh_twin(setup, 'training')
-    step = torch_process.torch_training(setup, twin, clips, compiled=False)
+    twin = torch_process.fresh_twin(setup, 'training', device)
+    step = torch_process.torch_training(
+      setup, twin, clips, compiled=False, device=device
+    )
   step()
+  if device != devices.CPU:
+    for _ in range(3):
+      step()
+    return {'loaded': loaded, 'peak': _on_device(framework)[1]}
   # Sets the peak back to what is resident now.
   _CLEAR.write_text('5', encoding='utf-8')
   for _ in range(3):
@@ -89,4 +120,4 @@ def peak(path: pathlib.Path, framework: str) -> dict[str, float]:
 
 
 if __name__ == '__main__':
-  print(json.dumps(peak(pathlib.Path(sys.argv[1]), sys.argv[2])))
+  print(json.dumps(peak(pathlib.Path(sys.argv[1]), *sys.argv[2:])))

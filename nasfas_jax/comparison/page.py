@@ -75,7 +75,9 @@ def _summary(results: Mapping) -> str:
   }[model['weights']]
   return style.tiles(tiles) + style.paragraph(
     f'Weights: {origin}. JAX {model["jax"]} on {model["jax_devices"]}, PyTorch '
-    f'{model["torch"]} on the CPU with {model["torch_threads"]} threads. '
+    f'{model["torch"]}. Maps, gradients and metrics of PyTorch are from the '
+    f'CPU ({model["torch_threads"]} threads), its times and memory from: '
+    f'{model["torch_device"]}. '
     f'Limits: {limits["map"]:g} for the map in float32; '
     f'{limits["gradients_float64"]:g} of its largest value for a gradient in '
     f'float64, and {limits["gradients_whole"]:g} for all of them together in '
@@ -190,6 +192,10 @@ def _memory(found: Mapping | None) -> str:
     f'{xla["temporaries"]:,.0f} MiB of temporaries beside '
     f'{xla["arguments"]:,.0f} MiB of arguments.'
   )
-  heads = ('resident, training step', 'loaded (MiB)', 'peak (MiB)')
+  heads = ('training step', 'loaded (MiB)', 'peak (MiB)')
   table = style.table(heads, rows) if rows else ''
+  text += (
+    ' The table has what is resident of each process on a CPU, and what each '
+    'framework holds on a GPU.'
+  )
   return table + style.paragraph(text)

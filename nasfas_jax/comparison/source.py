@@ -11,7 +11,7 @@ import torch
 
 from nasfas_jax import checkpoints, files, models, progress
 from nasfas_jax.baseline import public_names, weights
-from nasfas_jax.comparison import twins
+from nasfas_jax.comparison import devices, twins
 from nasfas_jax.comparison.setup import Setup
 from nasfas_jax.models import genotypes
 
@@ -120,13 +120,16 @@ def _check_kept(path: pathlib.Path, variables: dict) -> None:
     )
 
 
-def describe(name: str, source: Source, environment: Mapping) -> dict:
+def describe(
+  name: str, source: Source, environment: Mapping, device: str
+) -> dict:
   """What is compared, for results.json.
 
   Args:
     name: of the network.
     source: its weights.
     environment: see `run_log.environment`.
+    device: of the timed twins, see `devices.twin_device`.
   """
   return {
     'name': name,
@@ -134,6 +137,7 @@ def describe(name: str, source: Source, environment: Mapping) -> dict:
     'step': source.step,
     'torch': torch.__version__,
     'torch_threads': torch.get_num_threads(),
+    'torch_device': devices.describe(device),
     'jax': environment['jax'],
     'jax_devices': environment['devices'],
   }

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasfas_jax import losses, progress, sharding, supervised, train
-from nasfas_jax.comparison import torch_process
+from nasfas_jax.comparison import devices, torch_process
 from nasfas_jax.comparison.setup import Setup
 from nasfas_jax.comparison.source import Source
 from nasfas_jax.searchers import bilevel, supernet_program
@@ -83,6 +83,7 @@ def measure(
   rounds: int,
   compile_network: bool,
   compile_search: bool,
+  device: str = devices.CPU,
 ) -> dict[str, dict]:
   """Times of inference and of the steps of training and searching.
 
@@ -95,6 +96,7 @@ def measure(
     rounds: timed calls of each function.
     compile_network: time torch.compile of the network, too.
     compile_search: and of the supernet.
+    device: of PyTorch.
 
   Returns:
     By what is timed: {'times': see `in_turns`, 'ratios': see `ratios`}.
@@ -127,7 +129,7 @@ def measure(
       path = pathlib.Path(at) / 'batch.npz'
       np.savez(path, **arrays)
       config = workdir / 'config.json'
-      with torch_process.TorchProcess(config, kind, path) as twin:
+      with torch_process.TorchProcess(config, kind, path, device) as twin:
         names = [torch_process.EAGER, torch_process.COMPILED][: 1 + compiled]
         functions = {'jax': _timed(make(arrays))} | {
           name: functools.partial(twin.seconds, name) for name in names

@@ -50,15 +50,19 @@ def _version_key(path: pathlib.Path) -> tuple[int, ...]:
 
 
 def find_dataset(
-  data_dir: pathlib.Path, name: str, builder_config: str = ''
+  data_dir: pathlib.Path,
+  name: str,
+  builder_config: str = '',
+  version: str = '',
 ) -> pathlib.Path | None:
-  """The folder of the newest version of a prepared dataset, or None.
+  """The folder of a version of a prepared dataset, or None.
 
   Args:
     data_dir: folder of prepared datasets.
     name: of the dataset.
     builder_config: of the builder; '' is the config named 'default', or none
       for a builder without configs.
+    version: such as '2.0.0'; '': the newest that is prepared.
   """
   parents = [data_dir / name / (builder_config or 'default')]
   if not builder_config:
@@ -67,7 +71,7 @@ def find_dataset(
     versions = [
       path.parent
       for path in parent.glob(f'*/{records.INDEX_FILE}')
-      if _version_key(path.parent)
+      if _version_key(path.parent) and version in ('', path.parent.name)
     ]
     if versions:
       return max(versions, key=_version_key)
@@ -75,10 +79,18 @@ def find_dataset(
 
 
 def _not_prepared(
-  data_dir: pathlib.Path, name: str, builder_config: str
+  data_dir: pathlib.Path, name: str, builder_config: str, version: str
 ) -> str:
   """The message for a dataset that is not prepared, and what prepares it."""
   wanted = f'{name}/{builder_config}' if builder_config else name
+  other = version and find_dataset(data_dir, name, builder_config)
+  if other:
+    return (
+      f'The protocol needs version {version} of the dataset {wanted!r}; '
+      f'prepared in {str(data_dir)!r} is version {other.name}. Prepare the '
+      'other beside it: '
+      + _command(data_dir, name, builder_config, f' --version={version}')
+    )
   found = sorted(
     path.parent.parent.name
     for path in (data_dir / name).glob(f'*/*/{records.INDEX_FILE}')
@@ -89,7 +101,9 @@ def _not_prepared(
       f'; prepared there: {", ".join(dict.fromkeys(found))} '
       '(--config.data.builder_config=NAME)'
     )
-  return f'{text}. Prepare it with: {_command(data_dir, name, builder_config)}'
+  more = f' --version={version}' if version else ''
+  command = _command(data_dir, name, builder_config, more)
+  return f'{text}. Prepare it with: {command}'
 
 
 def _command(
@@ -113,7 +127,10 @@ def _command(
 
 
 def load_index(
-  data_dir: pathlib.Path, name: str, builder_config: str = ''
+  data_dir: pathlib.Path,
+  name: str,
+  builder_config: str = '',
+  version: str = '',
 ) -> list[dict[str, object]]:
   """Reads the index of one prepared dataset.
 
@@ -121,6 +138,7 @@ def load_index(
     data_dir: see `find_dataset`.
     name: see `find_dataset`.
     builder_config: see `find_dataset`.
+    version: see `find_dataset`.
 
   Returns:
     One dict per clip: the fields of `records.INDEX_FIELDS`, num_frames, fps,
@@ -132,10 +150,13 @@ def load_index(
     ValueError: if the index is damaged (names file and line), or a shard is
       missing, truncated or another one (names it).
   """
-  folder = find_dataset(data_dir, name, builder_config)
+  folder = find_dataset(data_dir, name, builder_config, version)
   if folder is None:
-    raise FileNotFoundError(_not_prepared(data_dir, name, builder_config))
-  again = _command(data_dir, name, builder_config, ' --replace')
+    raise FileNotFoundError(
+      _not_prepared(data_dir, name, builder_config, version)
+    )
+  more = f' --version={version}' if version else ''
+  again = _command(data_dir, name, builder_config, f'{more} --replace')
   if wrong := _wrong_shard(folder):
     raise ValueError(f'{wrong}. Prepare the dataset again: {again}')
   rows = []

@@ -31,6 +31,8 @@ class SearchCell(nn.Module):
     remat: recompute the mixed operations in the backward pass, the outgoing
       edges of one node at a time. They take nearly all of a search's memory. On
       CPU remat saved nothing, see benchmarks/README.md.
+    edge_loop: compute the outgoing edges of a node in a loop, see
+      `OutgoingEdges`; with remat, one edge at a time is recomputed.
     dtype: of the computation.
   """
 
@@ -39,6 +41,7 @@ class SearchCell(nn.Module):
   theta: float = 0.7
   partial_channels: int = 1
   remat: bool = False
+  edge_loop: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -95,7 +98,13 @@ class SearchCell(nn.Module):
       targets = tuple(range(source + 1, self.num_nodes + 1))
       rows = jnp.concatenate([op_rows[places[source, t]] for t in targets])
       mixed = edges_class(
-        targets, self.space, self.theta, self.dtype, name=f'from_{source}'
+        targets,
+        self.space,
+        self.theta,
+        self.edge_loop,
+        self.remat,
+        self.dtype,
+        name=f'from_{source}',
       )(state[..., :kept], rows, train)
       for target, y in zip(targets, mixed, strict=True):
         if self.partial_channels > 1:

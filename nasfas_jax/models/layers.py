@@ -19,6 +19,7 @@ from nasfas_jax.ops import central_difference, pooling
 LAST_INIT_SCALE = 0.1
 # Flax's momentum: the share of the old running statistics in the new ones.
 BATCH_NORM_MOMENTUM = 0.9
+BATCH_NORM_EPSILON = 1e-5
 
 
 def batch_norm(
@@ -44,7 +45,7 @@ def batch_norm(
   norm = nn.BatchNorm(
     use_running_average=not train,
     momentum=BATCH_NORM_MOMENTUM,
-    epsilon=1e-5,
+    epsilon=BATCH_NORM_EPSILON,
     use_bias=affine,
     use_scale=affine,
     use_fast_variance=True,
@@ -54,6 +55,63 @@ def batch_norm(
   # Flax subtracts float32 statistics from x of any dtype.
   with jax.numpy_dtype_promotion('standard'):
     return norm(x)
+
+
+def normalize(
+  x: jax.Array,
+  running: tuple[jax.Array, jax.Array] | None,
+  *,
+  dtype: Any = jnp.float32,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  """What `batch_norm` computes without scale and bias, as a pure function.
+
+  Args:
+    x: [N, H, W, C].
+    running: mean and variance [C] to use; None: those of the batch.
+    dtype: of the result; statistics are float32, or float64 for float64 `x`.
+
+  Returns:
+    ([N, H, W, C] in `dtype`, the mean and variance that were used).
+  """
+  wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  if running is None:
+    mean = jnp.mean(wide, axis=(0, 1, 2))
+    square = jnp.mean(jax.lax.square(wide), axis=(0, 1, 2))
+    # Rounding may leave a constant channel with a negative one.
+    variance = jnp.maximum(0.0, square - jax.lax.square(mean))
+  else:
+    mean, variance = (value.astype(wide.dtype) for value in running)
+  scale = jax.lax.rsqrt(variance + jnp.asarray(BATCH_NORM_EPSILON, wide.dtype))
+  shape = (1, 1, 1, x.shape[-1])
+  y = (wide - mean.reshape(shape)) * scale.reshape(shape)
+  return y.astype(dtype), (mean, variance)
+
+
+class RunningStatistics(nn.Module):
+  """The running mean and variance of a `batch_norm`, at the same place.
+
+  Attributes:
+    features: channels.
+  """
+
+  features: int
+
+  def setup(self):
+    shape = (self.features,)
+    self.mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
+    self.var = self.variable('batch_stats', 'var', jnp.ones, shape)
+
+  def read(self) -> tuple[jax.Array, jax.Array]:
+    """(mean, variance), float32 [features]."""
+    return self.mean.value, self.var.value
+
+  def update(self, mean: jax.Array, variance: jax.Array) -> None:
+    """Moves towards the statistics of a batch, [features] each."""
+    if self.is_initializing():
+      return
+    for running, value in ((self.mean, mean), (self.var, variance)):
+      share = BATCH_NORM_MOMENTUM
+      running.value = share * running.value + (1 - share) * value
 
 
 def kernel_param(

@@ -275,12 +275,6 @@ def box_in_crop(box, view: Square | Region, size: int) -> np.ndarray:
   return (np.asarray(box, np.float64) - offset) * scale
 
 
-def box_in_frame(box, view: Square | Region, size: int) -> np.ndarray:
-  """Maps a box of the crop back into the frame: float64 [4]."""
-  offset, scale = _frame_of(view, size)
-  return np.asarray(box, np.float64) / scale + offset
-
-
 def face_ellipse(box, size: int, map_size: int) -> np.ndarray:
   """The ellipse inscribed in a face box, on the grid of a map.
 

@@ -21,8 +21,16 @@ _NAME = re.compile(
   rf'(_train_frames{_NUMBER})?(_shipped|_detected)?'
   r'(_skip|_whole_frame)?(_ellipse|_mesh)?'
 )
-# The rendered dataset has no video to crop: its records come at this size.
-RENDERED = {'synthetic_fas': 80}
+# The rendered dataset has no video to crop: side and margin of its records, by
+# the name of the config.
+RENDERED = {
+  'synthetic_fas': {
+    'default': (80, records.WIDE_MARGIN),
+    'tiny': (80, records.WIDE_MARGIN),
+    'large': (128, records.WIDE_MARGIN),
+    'wide': (136, 2.72),
+  }
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,20 +61,22 @@ def from_name(dataset: str, config: str) -> Preparation:
   Raises:
     ValueError: for a config that no builder here has.
   """
-  if dataset in RENDERED:
-    return Preparation(size=RENDERED[dataset])
   match = _NAME.fullmatch(config)
   try:
+    if dataset in RENDERED:
+      size, margin = RENDERED[dataset][config]
+      return Preparation(size=size, margin=margin)
     return Preparation(
       size=SIZES[match['base']],
       margin=float(match['margin'] or records.WIDE_MARGIN),
       border=match['border'] or 'replicate',
     )
-  except (TypeError, ValueError) as error:
+  except (TypeError, ValueError, KeyError) as error:
     raise ValueError(
       f'The clips of {dataset}/{config} were prepared in a way that is not '
-      f'known here; known are the configs {", ".join(SIZES)} and their '
-      'settings. Give the side of their crops with --config.crop_size.'
+      f'known here; known are the configs '
+      f'{", ".join(RENDERED.get(dataset, SIZES))} and their settings. Give '
+      'the side of their crops with --config.crop_size.'
     ) from error
 
 

@@ -39,24 +39,6 @@ class VideoError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class VideoInfo:
-  """The properties of a video.
-
-  Attributes:
-    width: of the upright frame, in pixels.
-    height: of the upright frame, in pixels.
-    fps: frames per second; 0 if unknown.
-    num_frames: the container's count, which may be wrong; counted by decoding
-      if it has none.
-  """
-
-  width: int
-  height: int
-  fps: float
-  num_frames: int
-
-
-@dataclasses.dataclass(frozen=True)
 class Clip:
   """Frames taken from a file.
 
@@ -89,29 +71,6 @@ def _open(path: pathlib.Path) -> cv2.VideoCapture:
   return capture
 
 
-def probe(path: str | os.PathLike) -> VideoInfo:
-  """Opens a video and decodes its first frame.
-
-  Raises:
-    VideoError: if there is no frame to decode.
-  """
-  path = pathlib.Path(path)
-  capture = _open(path)
-  try:
-    decoded, frame = capture.read()
-    if not decoded or frame is None:
-      raise VideoError(f'{path}: no frame can be decoded.')
-  finally:
-    capture.release()
-  num_frames, fps = _length(path)
-  return VideoInfo(
-    width=frame.shape[1],
-    height=frame.shape[0],
-    fps=fps,
-    num_frames=num_frames,
-  )
-
-
 def _header(path: pathlib.Path) -> tuple[int, float]:
   """(frames, frames per second) as the container says; 0: it does not."""
   capture = _open(path)
@@ -126,7 +85,10 @@ def _header(path: pathlib.Path) -> tuple[int, float]:
 
 
 def _length(path: pathlib.Path) -> tuple[int, float]:
-  """(frames, frames per second) of a video, see `VideoInfo`.
+  """(frames, frames per second) of a video; 0 frames per second: unknown.
+
+  The frames are the container's count, which may be wrong, or counted by
+  decoding if it has none.
 
   Raises:
     VideoError: if there is no frame.

@@ -12,10 +12,14 @@ import cv2
 import numpy as np
 
 from nasfas_jax import files
+from nasfas_jax.report import style
 
 _WHITE, _INK, _PALE = (255, 255, 255), (30, 34, 40), (205, 210, 216)
-# Apart also for the colour-blind, and never the only sign: the words say it.
-COLOURS = {'live': (0, 98, 168), 'spoof': (190, 78, 0)}
+# As on the pages.
+COLOURS = {
+  decision: tuple(bytes.fromhex(colour[1:]))
+  for decision, colour in (('live', style.LIVE), ('spoof', style.SPOOF))
+}
 _UNDECIDED = (95, 100, 108)
 _MARGIN = 16
 _VIEW = (640, 420)

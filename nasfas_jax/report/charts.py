@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-LIVE_COLOUR = '#1b7f79'
-SPOOF_COLOUR = '#c8553d'
+from nasfas_jax.report import style
+
 _DARK = '#24303a'
 MUTED = '#7b8794'
 _LINES = ('#24557a', '#c8553d', '#1b7f79', '#8a6bb1', '#b58b00', '#7b8794')
@@ -151,7 +151,7 @@ def alphas_over_time(
           operations.index(kept[place]),
           marker='<',
           markersize=6,
-          color=SPOOF_COLOUR,
+          color=style.SPOOF,
           transform=axes.get_yaxis_transform(),
           clip_on=False,
         )
@@ -296,8 +296,8 @@ def scores_over_time(
     axes = figure.add_subplot()
     axes.plot(places, scores, color=MUTED)
     for live, marker, colour in (
-      (True, 'o', LIVE_COLOUR),
-      (False, 's', SPOOF_COLOUR),
+      (True, 'o', style.LIVE),
+      (False, 's', style.SPOOF),
     ):
       chosen = [
         i for i, score in enumerate(scores) if (score > threshold) == live
@@ -352,7 +352,7 @@ def score_histograms(
             _text(kind), rotation=0, horizontalalignment='right', y=0.3
           )
         values = by_kind.get(kind, np.zeros(0))
-        colour = LIVE_COLOUR if kind == 'live' else SPOOF_COLOUR
+        colour = style.LIVE if kind == 'live' else style.SPOOF
         axes.hist(values, bins, color=colour, alpha=0.85)
         if threshold is None:
           continue

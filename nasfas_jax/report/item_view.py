@@ -12,12 +12,16 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-STYLE = """
-.item { --text: #1d262e; --soft: #5c6873; --line: #dde2e7; --live: #1b7f79;
-  --spoof: #b23c24; color: var(--text);
-  font: 15px/1.5 system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; }
-.dark .item { --text: #e4e8eb; --soft: #a0abb5; --line: #333d46;
-  --live: #4fb8b0; --spoof: #f08a70; }
+from nasfas_jax.report import style
+
+_COLOURS = f"""
+.item {{ --text: #1d262e; --soft: #5c6873; --line: #dde2e7;
+  --live: {style.LIVE}; --spoof: {style.SPOOF}; color: var(--text);
+  font: 15px/1.5 system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; }}
+.dark .item {{ --text: #e4e8eb; --soft: #a0abb5; --line: #333d46;
+  --live: {style.LIVE_DARK}; --spoof: {style.SPOOF_DARK}; }}
+"""
+_REST = """
 .item h2 { font-size: 26px; line-height: 1.25; font-weight: 650; margin: 0;
   color: var(--text); }
 .item.live h2 { color: var(--live); }
@@ -46,6 +50,7 @@ STYLE = """
 .item ul { margin: 0 0 16px; padding-left: 20px; color: var(--text);
   overflow-wrap: anywhere; }
 """
+STYLE = _COLOURS + _REST
 _BRACES = str.maketrans(
   {c: f'&#{ord(c)};' for c in ('$', '{', '}', '`', '\\', '@')}
 )

@@ -7,13 +7,20 @@ import base64
 import html
 from collections.abc import Mapping, Sequence
 
-_STYLE = """
-:root { color-scheme: light dark; --text: #1d262e; --soft: #5c6873;
-  --line: #dde2e7; --page: #fbfbfa; --card: #fff; --accent: #1b7f79;
-  --alarm: #b23c24; }
-@media (prefers-color-scheme: dark) { :root { --text: #e4e8eb;
+# Of live and spoof wherever either is drawn, on white and on a dark page. They
+# are never the only sign: the words say it.
+LIVE, SPOOF = '#1b7f79', '#b23c24'
+LIVE_DARK, SPOOF_DARK = '#4fb8b0', '#f08a70'
+
+_COLOURS = f"""
+:root {{ color-scheme: light dark; --text: #1d262e; --soft: #5c6873;
+  --line: #dde2e7; --page: #fbfbfa; --card: #fff; --accent: {LIVE};
+  --alarm: {SPOOF}; }}
+@media (prefers-color-scheme: dark) {{ :root {{ --text: #e4e8eb;
   --soft: #a0abb5; --line: #333d46; --page: #14191d; --card: #1b2227;
-  --accent: #4fb8b0; --alarm: #f08a70; } }
+  --accent: {LIVE_DARK}; --alarm: {SPOOF_DARK}; }} }}
+"""
+_STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1120px; padding: 28px 24px 64px;
   background: var(--page); color: var(--text);
@@ -108,7 +115,7 @@ def page(title: str, sections: Mapping[str, str], *, before: str = '') -> str:
   return (
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    f'<title>{_escape(title)}</title><style>{_STYLE}</style></head>\n<body>'
+    f'<title>{_escape(title)}</title><style>{_COLOURS}{_STYLE}</style></head>\n<body>'
     f'<header><h1>{_escape(title)}</h1>'
     f'<nav aria-label="Sections">{links}</nav></header>\n'
     f'{before}<main>{body}</main></body></html>\n'

@@ -35,7 +35,8 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   Raises:
     ValueError: for an unknown remedy or search, an evolution without a budget,
       or if the workdir holds runs of other settings.
-    RuntimeError: if runs failed; the others have been run and are reported.
+    ChildProcessError: if runs failed; the others have been run and are
+      reported.
   """
   check(config)
   planned = read_plan(config)
@@ -43,7 +44,7 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   if config.study.num_workers:
     try:
       jobs.run(listed, workdir, config.study.num_workers)
-    except RuntimeError as error:
+    except ChildProcessError as error:
       failure = error
   finished = [job.name for job in listed if jobs.is_finished(job, workdir)]
   progress.say(f'{len(finished)} of {len(listed)} runs are finished.')

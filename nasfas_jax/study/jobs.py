@@ -57,7 +57,7 @@ def run(
 
   Raises:
     ValueError: if a job's folder holds a run of other arguments.
-    RuntimeError: if jobs failed; the others have been run.
+    ChildProcessError: if jobs failed; the others have been run.
   """
   waiting = [job for job in jobs if not is_finished(job, folder)]
   workers = _Workers(folder, cpu_shares(num_workers))
@@ -78,9 +78,9 @@ def run(
       workers.stop()
       raise
   if failed:
-    raise RuntimeError(
+    raise ChildProcessError(
       f'{len(failed)} of {len(jobs)} runs failed; the others are finished. '
-      f'The first: {failed[0]}'
+      f'The first: {failed[0]} The same command runs those again.'
     )
   return {
     job.name: files.read_json(folder / job.name / 'results.json')

@@ -153,6 +153,57 @@ def test_mixed_operations_equal_each_operation_by_itself(
       np.testing.assert_allclose(results[e], expected, atol=5e-5)
 
 
+@pytest.mark.parametrize(
+  ('space', 'block_channels', 'remat'),
+  [('cdcnpp', 10, True), ('nasfas', 64, False)],
+)
+def test_a_loop_over_the_edges_changes_no_value(
+  space, block_channels, remat, key, monkeypatch
+):
+  monkeypatch.setattr(search_spaces, 'BLOCK_CHANNELS', block_channels)
+  x = jax.random.normal(key, (2, 4, 4, 5))
+  weights = jax.random.uniform(key, (2, len(get_space(space).operations)))
+  together, looped = (
+    mixed_edges.OutgoingEdges((2, 3), space, loop=loop, remat=loop and remat)
+    for loop in (False, True)
+  )
+  shapes = [
+    jax.eval_shape(functools.partial(edges.init, train=True), key, x, weights)
+    for edges in (together, looped)
+  ]
+  # Checkpoints of one are checkpoints of the other.
+  assert shapes[0] == shapes[1]
+  variables = jax.tree.map(
+    lambda leaf: jax.random.uniform(key, leaf.shape, minval=0.1, maxval=0.9),
+    shapes[0],
+  )
+
+  def results(edges):
+    def loss(params, weights, x):
+      full = {**variables, 'params': params}
+      found, updates = edges.apply(
+        full, x, weights, train=True, mutable=['batch_stats']
+      )
+      judged = edges.apply(full, x, weights, train=False)
+      # No two outputs count alike.
+      total = sum(
+        jnp.sum((i + 1.5) * jnp.tanh(y))
+        for i, y in enumerate([*found, *judged])
+      )
+      return total, (found, judged, updates)
+
+    gradient = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
+    return jax.jit(gradient)(variables['params'], weights, x)
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(
+      a, b, rtol=1e-4, atol=1e-4 * max(1.0, float(np.abs(b).max()))
+    ),
+    results(looped),
+    results(together),
+  )
+
+
 @pytest.mark.parametrize('name', operations.OPERATIONS)
 def test_a_space_of_any_single_operation_works(name, key, monkeypatch):
   monkeypatch.setitem(SPACES, 'one', Space((name,)))

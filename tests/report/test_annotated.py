@@ -28,13 +28,13 @@ def has(image, colour):
 
 def test_the_box_and_the_points_have_the_colour_of_the_decision():
   image = drawn()
-  blue, orange = annotated.COLOURS['live'], annotated.COLOURS['spoof']
+  teal, rust = annotated.COLOURS['live'], annotated.COLOURS['spoof']
   # The box and the lower point are of a spoof, the higher point is live.
-  assert has(image, orange) and has(image, blue)
-  assert not has(drawn(parts=()), blue)
-  assert has(drawn(parts=(), decision='live'), blue)
+  assert has(image, rust) and has(image, teal)
+  assert not has(drawn(parts=()), teal)
+  assert has(drawn(parts=(), decision='live'), teal)
   undecided = drawn(parts=(), decision=None, title='still')
-  assert not has(undecided, blue) and not has(undecided, orange)
+  assert not has(undecided, teal) and not has(undecided, rust)
 
 
 def test_every_item_has_a_picture():

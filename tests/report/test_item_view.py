@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_page import Checker
 
-from nasfas_jax.report import charts, item_view
+from nasfas_jax.report import charts, item_view, style
 
 
 def test_random_texts_stay_texts():
@@ -71,7 +71,7 @@ def test_the_curve_has_a_mark_for_each_part():
   space = '{http://www.w3.org/2000/svg}'
   fills = [use.get('style', '') for use in root.iter(f'{space}use')]
   # One more of each in the legend; 0.4 is not above 0.4.
-  assert sum(charts.LIVE_COLOUR in fill for fill in fills) == 1 + 1
-  assert sum(charts.SPOOF_COLOUR in fill for fill in fills) == 2 + 1
+  assert sum(style.LIVE in fill for fill in fills) == 1 + 1
+  assert sum(style.SPOOF in fill for fill in fills) == 2 + 1
   # A kind that no part has is not in the legend.
-  assert charts.SPOOF_COLOUR not in charts.scores_over_time(parts[1:2], 0.4)
+  assert style.SPOOF not in charts.scores_over_time(parts[1:2], 0.4)

@@ -44,7 +44,7 @@ def test_a_failure_leaves_the_others_finished(monkeypatch, tmp_path):
     f'exec({WRITE!r})',
   )
   listed = [jobs.Job(f'job{i}', ()) for i in range(3)]
-  with pytest.raises(RuntimeError, match='1 of 3 .* job1: no such thing'):
+  with pytest.raises(ChildProcessError, match='1 of 3 .* job1: no such thing'):
     jobs.run(listed, tmp_path, num_workers=2)
   assert (tmp_path / 'job2' / 'results.json').exists()
   assert not (tmp_path / 'job1' / 'results.json').exists()

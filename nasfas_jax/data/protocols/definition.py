@@ -38,6 +38,8 @@ class Protocol:
     threshold_source: 'dev', or 'train' for a protocol without a dev set.
     disjoint_subjects: require that no subject is in two sets; False if the
       dataset does not identify its subjects.
+    version: the version of its dataset that it selects from, of a dataset with
+      several; '': the newest that is prepared.
   """
 
   name: str
@@ -49,6 +51,7 @@ class Protocol:
   headline: tuple[str, ...]
   threshold_source: str = 'dev'
   disjoint_subjects: bool = True
+  version: str = ''
 
 
 def in_split(*splits: str, **conditions) -> Predicate:
@@ -85,6 +88,7 @@ def official(
   domain_field: str,
   headline: tuple[str, ...],
   threshold_source: str = 'dev',
+  version: str = '',
 ) -> Protocol:
   """A protocol on the official splits; the train conditions hold for dev too.
 
@@ -96,6 +100,7 @@ def official(
     domain_field: see `Protocol`.
     headline: see `Protocol`.
     threshold_source: see `Protocol`.
+    version: see `Protocol`.
   """
   return Protocol(
     name=name,
@@ -106,6 +111,7 @@ def official(
     domain_field=domain_field,
     headline=headline,
     threshold_source=threshold_source,
+    version=version,
   )
 
 

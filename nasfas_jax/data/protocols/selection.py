@@ -154,8 +154,8 @@ def load(
     datasets = [
       dataset
       for dataset in datasets
-      if index.find_dataset(folder, dataset, builder_config)
+      if index.find_dataset(folder, dataset, builder_config, protocol.version)
     ] or datasets[:1]
   for dataset in datasets:
-    rows += index.load_index(folder, dataset, builder_config)
+    rows += index.load_index(folder, dataset, builder_config, protocol.version)
   return select(protocol, rows, threshold_source, judging=judging)
