@@ -690,7 +690,7 @@ def read_run(source: pathlib.Path, crop_size: int | None = None) -> Run:
   if chosen == 'genotype':
     chosen = genotypes.load(source / 'genotype.json')
   try:
-    model = settings.network(config, chosen)
+    model = settings.network(config, chosen, scoring=True)
   except (TypeError, ValueError, ZeroDivisionError) as error:
     raise ValueError(
       f'{str(source / run_config.FILE)!r}: config.network: {error}'

@@ -54,6 +54,7 @@ def search(
     FileNotFoundError: if the dataset is not prepared.
     FloatingPointError: if the search or the training diverges.
   """
+  config = settings.settle_dtype(config, workdir)
   check(config)
   selection = settings.selection(config)
   genotype = obtain_genotype(config, workdir, selection, profile)

@@ -51,6 +51,7 @@ def train(
     FileNotFoundError: if the dataset or the genotype is missing.
     FloatingPointError: if the training diverges.
   """
+  config = settings.settle_dtype(config, workdir)
   check(config)
   chosen = config.model
   if chosen == 'genotype':
@@ -124,6 +125,7 @@ def fit_and_judge(
   model = settings.network(config, chosen)
   state = fit(config, workdir, model, selection, mesh, profile)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  model = settings.network(config, chosen, scoring=True)
   trained = evaluate.Trained(variables, int(state.step), config.protocol)
   more = run_log.skipped_steps(workdir)
   evaluate.judge(config, workdir, model, trained, selection, mesh, more=more)
