@@ -55,7 +55,7 @@ def settle_dtype(config: Config, workdir: pathlib.Path) -> Config:
   if config.dtype != AUTO:
     return config
   dtype = compute_dtype(config)
-  path = pathlib.Path(workdir) / run_config.FILE
+  path = workdir / run_config.FILE
   if path.is_file():
     recorded = run_config.load(path).get('dtype')
     if recorded in DTYPES and recorded not in (AUTO, dtype):
