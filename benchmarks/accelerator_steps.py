@@ -150,7 +150,7 @@ def _config(request: dict, variants: str = ''):
     ','.join(part for part in (request['size'], variants) if part)
   )
   dtype, _ = FORMS[request['form']]
-  config.network.dtype = config.supernet.dtype = dtype
+  config.dtype = dtype
   for name, value in request.get('supernet', {}).items():
     config.supernet[name] = value
   return config

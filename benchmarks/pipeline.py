@@ -1,10 +1,11 @@
-"""Clips a second of the input pipeline against what the steps consume.
+"""Clips a second of each stage between the prepared clips and the step.
 
-The pipeline reads a prepared dataset, decodes and augments: once with every
-clip decoded anew, as in the first epoch, once with those kept in memory that
-the default config has room for, as in later ones. Beside it the steps as jobs
-run them: the training step of CDCN++, the two steps of the plain search, the
-first-order step of the search over tasks. Default sizes.
+The host reads a prepared dataset, decodes and stacks: once with every clip
+decoded anew, as in the first epoch, once with those kept in memory that the
+default config has room for, as in later ones. The device crops and augments.
+Beside it the steps on clips that are ready: the training step of CDCN++, the
+two steps of the plain search, the first-order step of the search over tasks.
+Default sizes.
 """
 
 import copy
@@ -63,14 +64,20 @@ def measure() -> dict[str, dict[str, float]]:
       ('plain search', _plain_search),
       ('meta-search', _meta_search),
     ):
-      reads, clips, step = case(folder)
-      seconds = timing.medians({'step': step}, rounds=7)['step']
+      reads, clips, make, step = case(folder)
+      seconds = timing.medians({'prepare': make, 'step': step}, rounds=7)
+      found['limits'][f'crop and augmentation, {name}, clips a second'] = (
+        clips / seconds['prepare']
+      )
+      found['ratios'][f'crop and augmentation / {name} step, seconds'] = (
+        seconds['prepare'] / seconds['step']
+      )
       for epoch, rate in reads.items():
         found['limits'][f'input pipeline, {name}, {epoch}, clips a second'] = (
           rate
         )
         found['ratios'][f'input pipeline, {epoch} / {name} step, clips'] = (
-          rate * seconds / clips
+          rate * seconds['step'] / clips
         )
   return found
 
@@ -96,27 +103,41 @@ def _read(config, folder, batch_size, map_size):
   return _clips_a_second(make_stream, config, batch_size)
 
 
+def _prepared(config, map_size, raw):
+  """(a batch on the device, a function that makes it anew)."""
+  raw = sharding.put_batch(raw, sharding.make_mesh())
+  made = jax.jit(settings.prepare(config, map_size))
+  step = np.int32(0)
+  return made(raw, step, 0), lambda: made(raw, step, 0)
+
+
 def _unused() -> dict[str, dict[str, float]]:
   """A place for costs of compiling, which are the group 'meta''s."""
   return {'compile_seconds': {}, 'memory_gib': {}}
 
 
 def _training(folder):
-  """(clips a second that are read by epoch, clips a step, the step)."""
+  """(clips a second that are read by epoch, clips a step, prepare, step)."""
   config = train_config.get_config()
   config.model = 'cdcnpp'
   size = config.train.batch_size
-  reads, batch = _read(config, folder, size, config.network.output_size)
-  return reads, size, train_step(config, batch)
+  map_size = config.network.output_size
+  reads, raw = _read(config, folder, size, map_size)
+  batch, make = _prepared(config, map_size, raw)
+  return reads, size, make, train_step(config, batch)
 
 
 def _plain_search(folder):
   config = search_config.get_config('plain')
   size = config.search.batch_size
   # One of the two streams; both read alike, and share what they read with.
-  reads, batch = _read(config, folder, size, config.supernet.output_size)
+  map_size = config.supernet.output_size
+  reads, raw = _read(config, folder, size, map_size)
+  batch, make = _prepared(config, map_size, raw)
   parts, state = _search(config)
-  return reads, 2 * size, meta.plain_step(_unused(), parts, state, batch)
+  step = meta.plain_step(_unused(), parts, state, batch)
+  # Each half is prepared.
+  return reads, 2 * size, lambda: (make(), make()), step
 
 
 def _meta_search(folder):
@@ -139,11 +160,12 @@ def _meta_search(folder):
     read = settings.episode_batches(config, domain_field)
     return read(rows, episodes=drawn, seed=0, step=0)
 
-  reads, batch = _clips_a_second(make_stream, config, drawn.size)
+  reads, raw = _clips_a_second(make_stream, config, drawn.size)
+  batch, make = _prepared(config, config.supernet.output_size, raw)
   tasks = meta_search.split_tasks(batch, fields.num_tasks, fields.support_size)
   parts, state = _search(config)
   step = meta.first_order_step(_unused(), parts, state, tasks)
-  return reads, drawn.size, step
+  return reads, drawn.size, make, step
 
 
 def _search(config):
@@ -153,7 +175,7 @@ def _search(config):
 
 
 def train_step(config, batch):
-  """The training step of CDCN++ as `train.fit` runs it, again and again."""
+  """The training step of CDCN++ on one batch, again and again."""
   model = settings.network(config, config.model)
   optimizer = settings.training(config).optimizer()
   state = jax.jit(
@@ -168,6 +190,6 @@ def train_step(config, batch):
     functools.partial(train.train_step, loss_fn=loss_fn, optimizer=optimizer),
     donate_argnums=0,
   )
-  batch = sharding.put_batch(batch, sharding.make_mesh())
+  batch = jax.device_put(batch)
   compiled = step.lower(state, batch).compile()
   return meta.carried(lambda state: compiled(state, batch), state)

@@ -33,6 +33,8 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   config = search_lib.get_config()
   config.experiment = 'compare'
   config.model = 'cdcnpp'
+  # What both frameworks compute alike.
+  config.dtype = 'float32'
   # A file of torch.save: a state_dict of this network.
   config.torch_weights = ''
   config.compare = ml_collections.ConfigDict(

@@ -39,6 +39,11 @@ def get_config() -> ml_collections.ConfigDict:
   # Or a CSV file of scores to evaluate, of any system.
   config.scores = ''
 
+  # What training and search compute in: 'float32', 'bfloat16' or 'auto', which
+  # is bfloat16 on GPU and TPU and float32 on CPU. Parameters, statistics,
+  # losses and scores are float32.
+  config.dtype = 'auto'
+
   # Weights of the loss terms; a term of weight 0 is not computed.
   config.loss = ml_collections.ConfigDict(
     {
@@ -118,8 +123,6 @@ def get_config() -> ml_collections.ConfigDict:
       # None: that of the genotype, 0.7 for cdcn and cdcnpp.
       'theta': config_dict.placeholder(float),
       'remat': False,
-      # Compute dtype; parameters and statistics stay float32.
-      'dtype': 'float32',
     }
   )
 
@@ -143,7 +146,6 @@ def get_config() -> ml_collections.ConfigDict:
       # Compute the edges that leave a node in a loop: on an accelerator the
       # step compiles in a fraction of the time. Slower on CPU.
       'edge_loop': False,
-      'dtype': 'float32',
     }
   )
 

@@ -23,7 +23,7 @@ paper
   one half of the 1,200 training clips of OULU-NPU protocol 1. It has no tasks;
   `paper,domain` and `paper,type` have.
 bf16
-  Computes in bfloat16; parameters and statistics stay float32.
+  Computes in bfloat16 on CPU too; parameters and statistics stay float32.
 """
 
 import ml_collections
@@ -123,7 +123,7 @@ def paper(config: ml_collections.ConfigDict) -> None:
 
 def bf16(config: ml_collections.ConfigDict) -> None:
   """Computes in bfloat16."""
-  config.network.dtype = config.supernet.dtype = 'bfloat16'
+  config.dtype = 'bfloat16'
 
 
 def _control(algorithm: str) -> variants_lib.Change:

@@ -181,18 +181,17 @@ def merge_run(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       evaluate.read_run_config(pathlib.Path(config.checkpoint)).to_dict()
     )
   fixed = {
-    'network.dtype': 'float32',
-    'supernet.dtype': 'float32',
+    'dtype': 'float32',
     'search.gumbel': False,
   }
   for path, value in fixed.items():
-    part, name = path.split('.')
-    if merged[part][name] != value:
+    *parts, name = path.split('.')
+    part = merged[parts[0]] if parts else merged
+    if part[name] != value:
       progress.say(
-        f'config.{path} of the run is {merged[part][name]!r}; compared with '
-        f'{value!r}.'
+        f'config.{path} of the run is {part[name]!r}; compared with {value!r}.'
       )
-      merged[part][name] = value
+      part[name] = value
   for name in ('experiment', 'checkpoint', 'torch_weights', 'compare'):
     merged[name] = config[name]
   merged.data.data_dir = config.data.data_dir
@@ -227,11 +226,9 @@ def check(config: ml_collections.ConfigDict) -> None:
     steps.make_loss(dict(config.loss))
   except ValueError as error:
     raise ValueError(f'config.loss: {error}') from error
-  if config.network.dtype != 'float32' or config.supernet.dtype != 'float32':
+  if config.dtype != 'float32':
     raise ValueError(
-      f'config.network.dtype is {config.network.dtype!r}, '
-      f'config.supernet.dtype {config.supernet.dtype!r}; a comparison allows '
-      "'float32'."
+      f"config.dtype is {config.dtype!r}; a comparison allows 'float32'."
     )
   if config.search.gumbel:
     raise ValueError(
@@ -272,6 +269,7 @@ def draw(config, selection, batch_size: int, map_size: int) -> list[dict]:
   domain_field = protocols.get_protocol(config.protocol).domain_field
   return inputs.draw(
     settings.training_batches(config, domain_field, map_size),
+    settings.prepare(config, map_size),
     selection.train,
     batch_size=batch_size,
     seed=config.seed + 3,

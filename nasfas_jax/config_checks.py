@@ -15,8 +15,6 @@ from nasfas_jax.metrics import thresholds
 from nasfas_jax.models import search_spaces
 from nasfas_jax.ops import fusion, rank_pooling
 
-DTYPES = ('float32', 'bfloat16')
-
 _STEPS = 10**9
 _SIZE = 1 << 16
 
@@ -137,6 +135,7 @@ ALLOWED = {
   'threshold_source': OneOf(('', *definition.THRESHOLD_SOURCES)),
   'checkpoint_every': Number(0, _STEPS),
   'log_every': _COUNT,
+  'dtype': OneOf(settings.DTYPES),
   'max_skipped_steps': Number(0, _STEPS),
   'data.builder_config': FolderName(),
   'data.image_size': Number(8, 4096),
@@ -164,7 +163,6 @@ ALLOWED = {
   'network.head_features': Number(1, _SIZE),
   'network.output_size': Number(3, 4096),
   'network.theta': Optional(_SHARE),
-  'network.dtype': OneOf(DTYPES),
   'supernet.space': OneOf(search_spaces.SPACES),
   'supernet.num_cells': Number(1, 64),
   'supernet.num_nodes': Number(1, 16),
@@ -174,7 +172,6 @@ ALLOWED = {
   'supernet.output_size': Number(3, 4096),
   'supernet.theta': _SHARE,
   'supernet.partial_channels': Number(1, _SIZE),
-  'supernet.dtype': OneOf(DTYPES),
   'search.algorithm': OneOf(('gradient', 'evolution', 'random')),
   'search.hold_out': OneOf(('none', *episodes.HOLD_OUTS)),
   'search.num_steps': _COUNT,

@@ -233,7 +233,6 @@ class Detector:
         image_size=reading.image_size,
         map_size=reading.map_size,
         face_scale=reading.face_scale,
-        flip=False,
       )
       for number in range(reading.num_snippets)
     ]
@@ -704,7 +703,7 @@ def read_run(
   if chosen == 'genotype':
     chosen = genotypes.load(source / 'genotype.json')
   try:
-    model = settings.network(config, chosen)
+    model = settings.network(config, chosen, scoring=True)
   except (TypeError, ValueError, ZeroDivisionError) as error:
     raise ValueError(
       f'{str(source / run_config.FILE)!r}: config.network: {error}'

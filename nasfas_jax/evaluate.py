@@ -106,7 +106,7 @@ def evaluate(
   config_checks.check_model(
     'network', lambda: settings.network(merged, chosen), merged
   )
-  model = settings.network(merged, chosen)
+  model = settings.network(merged, chosen, scoring=True)
   mesh = sharding.make_mesh()
   variables, step = detector.restore_network(
     source, model, trained, sharding.replicated(mesh)
@@ -300,7 +300,7 @@ def _merge(config, trained) -> ml_collections.ConfigDict:
   for name in ('eval_face_scale', 'num_snippets'):
     if merged.data[name] is None:
       merged.data[name] = trained.data[name]
-  for name in ('network', 'input', 'loss', 'model'):
+  for name in ('network', 'input', 'loss', 'model', 'dtype'):
     merged[name] = trained[name]
   if not merged.data.builder_config:
     # Another dataset's builder does not have the config of this one's.
@@ -418,6 +418,8 @@ def judge(
       / 1e9,
       'step': trained.step,
       'trained_on': trained.protocol,
+      # What it was trained in; it scores in float32.
+      'dtype': settings.compute_dtype(config),
     },
     **(more or {}),
   }

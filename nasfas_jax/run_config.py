@@ -25,6 +25,8 @@ from nasfas_jax import files, progress
 FILE = 'config.json'
 # Old name of a field -> its new name. An old name is refused.
 RENAMED = {
+  'network.dtype': 'config.dtype',
+  'supernet.dtype': 'config.dtype',
   'supervision': 'config.loss.depth and the other weights in config.loss',
   'search.tasks': 'config.search.hold_out',
   'meta.inner_rate': 'config.meta.inner_lr',

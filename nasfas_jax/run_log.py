@@ -37,7 +37,7 @@ _FREE_FIELDS = (
 
 # Sections and fields of a config that fix the state of each program.
 _OF_BOTH = (
-  *('seed', 'protocol', 'loss', 'input', 'augmentation'),
+  *('seed', 'dtype', 'protocol', 'loss', 'input', 'augmentation'),
   *('data.image_size', 'data.num_frames', 'data.balance'),
 )
 _FIX_STATE = {

@@ -54,6 +54,7 @@ def search(
     FileNotFoundError: if the dataset is not prepared.
     FloatingPointError: if the search or the training diverges.
   """
+  config = settings.settle_dtype(config, workdir)
   check(config)
   selection = settings.selection(config)
   genotype = obtain_genotype(config, workdir, selection, profile)
@@ -184,6 +185,7 @@ def make_search(
     train_batches = functools.partial(
       settings.training_batches, config, domain_field, map_size
     )
+    prepare = settings.prepare(config, map_size)
     if algorithm == 'evolution':
       return evolution.evolutionary_search(
         *common,
@@ -195,6 +197,7 @@ def make_search(
         domain_field=domain_field,
         batch_size=config.search.batch_size,
         train_batches=train_batches,
+        prepare=prepare,
         read=functools.partial(
           settings.evaluation_batches(config, domain_field, map_size),
           num_snippets=1,
@@ -208,6 +211,7 @@ def make_search(
         settings=shared,
         batch_size=config.search.batch_size,
         train_batches=train_batches(2),
+        prepare=prepare,
       )
     return meta_search.search_over_tasks(
       *common,
@@ -217,6 +221,7 @@ def make_search(
       hold_out=hold_out,
       domain_field=domain_field,
       episode_batches=settings.episode_batches(config, domain_field),
+      prepare=prepare,
     )
 
 

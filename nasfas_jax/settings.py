@@ -5,6 +5,7 @@ config.
 """
 
 import functools
+import pathlib
 from collections.abc import Callable, Iterator
 
 import flax.linen as nn
@@ -13,14 +14,59 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from nasfas_jax import inputs, losses, models, optimizers
-from nasfas_jax.data import pipeline, protocols, transforms
+from nasfas_jax import (
+  augment,
+  inputs,
+  losses,
+  models,
+  optimizers,
+  progress,
+  run_config,
+)
+from nasfas_jax.data import pipeline, protocols
 from nasfas_jax.models import genotypes
 from nasfas_jax.models.supernet import Supernet
 from nasfas_jax.searchers import evolution, meta_step, supernet_program
 
 Config = ml_collections.ConfigDict
 Batches = Callable[..., Iterator[dict[str, np.ndarray]]]
+
+# What config.dtype may be.
+AUTO = 'auto'
+DTYPES = (AUTO, 'float32', 'bfloat16')
+
+
+def compute_dtype(config: Config) -> str:
+  """What training and search compute in: 'float32' or 'bfloat16'."""
+  if config.dtype != AUTO:
+    return config.dtype
+  return 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+
+
+def settle_dtype(config: Config, workdir: pathlib.Path) -> Config:
+  """The config with 'auto' in config.dtype replaced, as a run records it.
+
+  A run goes on in the dtype that it began in, on whatever machine; a message
+  says so if a new run would take another one here.
+
+  Raises:
+    ValueError: if the workdir's config.json is torn.
+  """
+  if config.dtype != AUTO:
+    return config
+  dtype = compute_dtype(config)
+  path = workdir / run_config.FILE
+  if path.is_file():
+    recorded = run_config.load(path).get('dtype')
+    if recorded in DTYPES and recorded not in (AUTO, dtype):
+      progress.say(
+        f'The run in {str(workdir)!r} goes on in {recorded}, as it began; a '
+        f'new run on this machine would compute in {dtype}.'
+      )
+      dtype = recorded
+  settled = config.copy_and_resolve_references()
+  settled.dtype = dtype
+  return settled
 
 
 def input_form(config: Config) -> inputs.InputForm:
@@ -62,12 +108,16 @@ def objective(config: Config) -> losses.Objective:
   return losses.make_objective(dict(config.loss))
 
 
-def network(config: Config, chosen: str | genotypes.Genotype) -> nn.Module:
+def network(
+  config: Config, chosen: str | genotypes.Genotype, *, scoring: bool = False
+) -> nn.Module:
   """Builds a network in the sizes of config.network.
 
   Args:
     config: of the run.
     chosen: 'cdcn', 'cdcnpp' or a genotype.
+    scoring: the network is to score clips: in float32, whatever it was trained
+      in, so that a score and its threshold mean the same on all machines.
 
   Raises:
     ValueError: as `models.build_model`.
@@ -80,7 +130,7 @@ def network(config: Config, chosen: str | genotypes.Genotype) -> nn.Module:
     head_features=sizes.head_features,
     output_size=sizes.output_size,
     theta=sizes.theta,
-    dtype=jnp.dtype(sizes.dtype),
+    dtype=jnp.dtype('float32' if scoring else compute_dtype(config)),
     remat=sizes.remat,
     two_stream=config.input.fusion == 'two_stream',
   )
@@ -90,7 +140,7 @@ def supernet(config: Config) -> Supernet:
   """Builds the supernet of config.supernet."""
   fields = dict(config.supernet)
   fields['stem_features'] = tuple(fields['stem_features'])
-  fields['dtype'] = jnp.dtype(fields['dtype'])
+  fields['dtype'] = jnp.dtype(compute_dtype(config))
   return Supernet(
     **fields,
     temperature=config.search.temperature,
@@ -166,6 +216,20 @@ def _reading(config: Config, num_streams: int = 1) -> pipeline.Reading:
   )
 
 
+def prepare(config: Config, map_size: int) -> augment.Prepare:
+  """What makes training batches of raw ones, by config.augmentation.
+
+  Args:
+    config: of the run.
+    map_size: side of the maps.
+  """
+  return functools.partial(
+    augment.prepare_step,
+    shape=_snippet_shape(config, map_size),
+    augmentation=augment.Augmentation(**config.augmentation),
+  )
+
+
 def training_batches(
   config: Config, domain_field: str, map_size: int, num_streams: int = 1
 ) -> Batches:
@@ -178,12 +242,11 @@ def training_batches(
     num_streams: streams that are open at the same time.
 
   Returns:
-    (rows, batch_size, seed, step) -> this process's part of the batches.
+    (rows, batch_size, seed, step) -> this process's part of the raw batches.
   """
   return functools.partial(
     pipeline.train_batches,
     shape=_snippet_shape(config, map_size),
-    augmentation=transforms.Augmentation(**config.augmentation),
     reading=_reading(config, num_streams),
     domain_field=domain_field,
     balance=config.data.balance,
@@ -200,13 +263,12 @@ def episode_batches(config: Config, domain_field: str) -> Batches:
     domain_field: the field that names a clip's domain.
 
   Returns:
-    (rows, episodes, seed, step, places) -> flat batches of the clips of
+    (rows, episodes, seed, step, places) -> flat raw batches of the clips of
     episodes that this process reads.
   """
   return functools.partial(
     pipeline.episode_batches,
     shape=_snippet_shape(config, config.supernet.output_size),
-    augmentation=transforms.Augmentation(**config.augmentation),
     reading=_reading(config),
     domain_field=domain_field,
   )

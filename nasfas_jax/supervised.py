@@ -25,7 +25,7 @@ def network_loss(
   Returns:
     loss_fn(params, batch_stats, batch, *model_args, rngs=None) -> (loss, (new
     batch_stats, terms)). The loss and each term are float32 scalars. `batch` is
-    one of `data.pipeline`, `model_args` holds a supernet's architecture
+    one of `augment.prepare_batch`, `model_args` holds a supernet's architecture
     parameters, and `rngs` are passed to `model.apply`.
   """
 

@@ -11,6 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from nasfas_jax import (
+  augment,
   config_checks,
   evaluate,
   hosts,
@@ -51,6 +52,7 @@ def train(
     FileNotFoundError: if the dataset or the genotype is missing.
     FloatingPointError: if the training diverges.
   """
+  config = settings.settle_dtype(config, workdir)
   check(config)
   chosen = config.model
   if chosen == 'genotype':
@@ -124,6 +126,7 @@ def fit_and_judge(
   model = settings.network(config, chosen)
   state = fit(config, workdir, model, selection, mesh, profile)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  model = settings.network(config, chosen, scoring=True)
   trained = evaluate.Trained(variables, int(state.step), config.protocol)
   more = run_log.skipped_steps(workdir)
   evaluate.judge(config, workdir, model, trained, selection, mesh, more=more)
@@ -152,7 +155,9 @@ def fit(
     )()
   step = jax.jit(
     functools.partial(
-      train_step,
+      raw_step,
+      seed=config.seed + 3,
+      prepare=settings.prepare(config, config.network.output_size),
       loss_fn=supervised.network_loss(
         model, settings.input_form(config), settings.objective(config)
       ),
@@ -228,6 +233,29 @@ def initial_state(
   )
 
 
+def raw_step(
+  state: TrainState,
+  raw: dict[str, jax.Array],
+  *,
+  seed: int,
+  prepare: augment.Prepare,
+  loss_fn: supervised.NetworkLoss,
+  optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+  """`train_step` on a raw batch, which it augments first.
+
+  Args:
+    state: before the step.
+    raw: see `data.pipeline.train_batches`.
+    seed: of the augmentation.
+    prepare: see `augment.Prepare`.
+    loss_fn: see `train_step`.
+    optimizer: see `train_step`.
+  """
+  batch = prepare(raw, state.step, seed)
+  return train_step(state, batch, loss_fn=loss_fn, optimizer=optimizer)
+
+
 def train_step(
   state: TrainState,
   batch: dict[str, jax.Array],
@@ -239,7 +267,7 @@ def train_step(
 
   Args:
     state: before the step.
-    batch: see `data.pipeline.train_batches`.
+    batch: see `augment.prepare_batch`.
     loss_fn: see `supervised.network_loss`.
     optimizer: of the weights.
 

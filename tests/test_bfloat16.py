@@ -1,6 +1,7 @@
-"""Training with bfloat16 compute against float32."""
+"""Training with bfloat16 compute against float32; which of them a run takes."""
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ def losses_of(step, state, batch):
 
 def train_network(dtype):
   config = small_config()
-  config.network.dtype = dtype
+  config.dtype = dtype
   config.train.update(num_steps=STEPS, warmup_steps=0, learning_rate=1e-2)
   model = settings.network(config, genotypes.CDCNPP)
   optimizer = settings.training(config).optimizer()
@@ -48,7 +49,7 @@ def train_network(dtype):
 
 def train_supernet(dtype):
   config = small_config(hold_out='none', num_steps=STEPS)
-  config.supernet.dtype = dtype
+  config.dtype = dtype
   parts = make_parts(config)
   step = functools.partial(
     bilevel.weight_step, loss_fn=parts.loss_fn, settings=parts.search
@@ -72,7 +73,7 @@ def test_bfloat16_trains_as_well_with_float32_parameters_and_statistics(run):
 
 def test_the_convolutions_compute_in_bfloat16():
   config = small_config()
-  config.network.dtype = 'bfloat16'
+  config.dtype = 'bfloat16'
   model = settings.network(config, 'cdcnpp')
   image = settings.example_input(config)
   variables = jax.eval_shape(
@@ -85,3 +86,54 @@ def test_the_convolutions_compute_in_bfloat16():
   )
   lines = [line for line in text.splitlines() if 'nasfas_convolution' in line]
   assert lines and all('bf16' in line for line in lines)
+
+
+def on(monkeypatch, platform):
+  """As a machine whose default devices are of a platform."""
+  monkeypatch.setattr(jax, 'default_backend', lambda: platform)
+
+
+@pytest.mark.parametrize(
+  ('platform', 'expected'),
+  [('cpu', 'float32'), ('gpu', 'bfloat16'), ('tpu', 'bfloat16')],
+)
+def test_auto_is_bfloat16_on_accelerators_and_is_written_down(
+  platform, expected, monkeypatch, tmp_path
+):
+  on(monkeypatch, platform)
+  config = small_config()
+  assert config.dtype == 'auto'
+  assert settings.supernet(config).dtype == jnp.dtype(expected)
+  assert settings.network(config, 'cdcnpp').dtype == jnp.dtype(expected)
+  settled = settings.settle_dtype(config, tmp_path)
+  assert settled.dtype == expected and config.dtype == 'auto'
+  # What is asked for is taken everywhere.
+  config.dtype = 'float32'
+  assert settings.settle_dtype(config, tmp_path).dtype == 'float32'
+
+
+def test_every_network_scores_in_float32(monkeypatch):
+  on(monkeypatch, 'gpu')
+  config = small_config()
+  for dtype in settings.DTYPES:
+    config.dtype = dtype
+    for chosen in ('cdcn', 'cdcnpp', genotypes.CDCNPP):
+      model = settings.network(config, chosen, scoring=True)
+      assert model.dtype == jnp.float32
+
+
+def test_a_run_goes_on_in_the_dtype_that_it_began_in(
+  monkeypatch, tmp_path, capsys
+):
+  config = small_config()
+  (tmp_path / 'config.json').write_text(json.dumps({'dtype': 'bfloat16'}))
+  assert settings.settle_dtype(config, tmp_path).dtype == 'bfloat16'
+  said = capsys.readouterr().err
+  assert 'goes on in bfloat16, as it began; a new run on this' in said
+  assert 'would compute in float32' in said
+  on(monkeypatch, 'gpu')
+  assert settings.settle_dtype(config, tmp_path).dtype == 'bfloat16'
+  assert capsys.readouterr().err == ''
+  # Asked for another one, it is another run: `run_log.start` refuses it.
+  config.dtype = 'float32'
+  assert settings.settle_dtype(config, tmp_path).dtype == 'float32'

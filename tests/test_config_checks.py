@@ -46,7 +46,7 @@ def test_the_shipped_trainings_pass(name):
     ('input.fusion', 'sum', 'static, dynamic, blend, concat, two_stream'),
     ('input.rank_pooling', 'none', 'approximate, linear, exact'),
     ('input.normalization', 'batch', 'fixed, clip'),
-    ('supernet.dtype', 'float16', 'float32, bfloat16'),
+    ('dtype', 'float16', 'auto, float32, bfloat16'),
     ('supernet.space', 'darts', 'cdcnpp, nasfas, vanilla'),
     ('train.schedule', 'linear', 'constant, cosine, step'),
     ('threshold_source', 'test', "'', dev, train"),

@@ -38,7 +38,7 @@ def test_the_order_of_variants_changes_nothing(chosen):
 
 def test_each_variant_changes_what_it_says():
   config = search.get_config('bf16,type,debug')
-  assert config.network.dtype == config.supernet.dtype == 'bfloat16'
+  assert config.dtype == 'bfloat16'
   assert config.search.hold_out == 'type'
   assert config.data.builder_config == 'tiny'
   assert search.get_config('second_order').search.second_order
@@ -96,7 +96,7 @@ def test_a_contradiction_or_an_unknown_name_is_said(variants, message):
 def test_the_other_configs_have_the_variants_that_change_them():
   config = train.get_config('bf16,paper')
   assert config.experiment == 'train'
-  assert config.data.image_size == 256 and config.network.dtype == 'bfloat16'
+  assert config.data.image_size == 256 and config.dtype == 'bfloat16'
   with pytest.raises(ValueError, match="'type' .*train.py; allowed: debug, pa"):
     train.get_config('type')
   config = compare.get_config('paper')

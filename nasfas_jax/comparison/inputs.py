@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 
-from nasfas_jax import inputs
+from nasfas_jax import augment, inputs
 from nasfas_jax.baseline import steps
 from nasfas_jax.comparison import parity, twins
 from nasfas_jax.data.index import Row
@@ -17,6 +18,7 @@ MAPS = ('depth', 'face_mask', 'label')
 
 def draw(
   train_batches: Callable[..., Iterator[dict[str, np.ndarray]]],
+  prepare: augment.Prepare,
   rows: Sequence[Row],
   *,
   batch_size: int,
@@ -26,7 +28,8 @@ def draw(
   """The first batches that a training on the clips would see.
 
   Args:
-    train_batches: (rows, batch_size, seed, step) -> a stream of batches.
+    train_batches: (rows, batch_size, seed, step) -> a stream of raw batches.
+    prepare: makes batches of them.
     rows: the training clips.
     batch_size: clips of a batch.
     seed: of a training's stream.
@@ -34,7 +37,10 @@ def draw(
   """
   stream = train_batches(rows, batch_size=batch_size, seed=seed, step=0)
   try:
-    return [next(stream) for _ in range(number)]
+    return [
+      jax.tree.map(np.asarray, jax.jit(prepare)(next(stream), step, seed))
+      for step in range(number)
+    ]
   finally:
     stream.close()
 

@@ -91,7 +91,7 @@ def measure(
     setup: what is compared.
     workdir: of the run, with its config.json.
     source: the network.
-    batch: clips for the network, as `pipeline.train_batches` yields them.
+    batch: clips for the network, as `augment.prepare_batch` makes them.
     search_batch: clips for the supernet.
     rounds: timed calls of each function.
     compile_network: time torch.compile of the network, too.

@@ -57,7 +57,7 @@ class Frames(Sequence):
     # Each entry is a file or, once decoded, its picture.
     self._frames = list(files)
     self._room = room or Room(0)
-    self._name = name
+    self.name = name
 
   def __len__(self) -> int:
     return len(self._frames)
@@ -81,7 +81,7 @@ class Frames(Sequence):
       try:
         pictures = stored_frames.decode(list(files.values()))
       except ValueError as error:
-        raise ValueError(f'Clip {self._name!r}: {error}') from error
+        raise ValueError(f'Clip {self.name!r}: {error}') from error
       # Read-only, since it may be handed out again.
       pictures.setflags(write=False)
       for (i, data), picture in zip(files.items(), pictures, strict=True):
@@ -144,6 +144,16 @@ class ClipSource:
     if kept:
       self._kept[i] = record
     return record
+
+  def largest_side(self) -> int:
+    """The largest side of a stored picture in pixels.
+
+    A build stores all clips in one size, so one clip of each is read.
+    """
+    first = {}
+    for i, (folder, _, _) in enumerate(self._places):
+      first.setdefault(folder, i)
+    return max(max(self[i]['frames'][0].shape[:2]) for i in first.values())
 
   def _read(self, i: int) -> dict[str, object]:
     folder, split, position = self._places[i]

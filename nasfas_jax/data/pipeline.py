@@ -61,31 +61,54 @@ class Reading:
   cache_bytes: int
 
 
-class TrainSnippet(grain.transforms.RandomMap):
-  """Draws an augmented snippet from a record."""
+class StoredSnippet(grain.transforms.RandomMap):
+  """Draws which frames of a record make a snippet, and reads them."""
 
-  def __init__(
-    self, shape: SnippetShape, augmentation: transforms.Augmentation
-  ):
+  def __init__(self, shape: SnippetShape, side: int):
+    """side: of the pictures of all snippets; smaller ones are padded."""
     self._shape = shape
-    self._augmentation = augmentation
+    self._side = side
 
   def random_map(self, record, rng: np.random.Generator):
-    frame_indices = transforms.train_frame_indices(
+    places = transforms.train_frame_indices(
       len(record['frames']), self._shape.num_frames, rng
     )
-    snippet = transforms.make_snippet(
+    pictures = record['frames'].take(places)
+    side = self._side
+    height, width = pictures[0].shape[:2]
+    if max(height, width) > side:
+      raise ValueError(
+        f'{record["frames"].name!r} has frames of {width} x {height} pixels, '
+        'larger than those of the first clip of its dataset. Prepare the '
+        'dataset again, with --replace.'
+      )
+    frames = np.zeros((len(places), side, side, 3), np.uint8)
+    for frame, picture in zip(frames, pictures, strict=True):
+      frame[:height, :width] = picture
+    depth = record['depth']
+    stored = np.zeros(depth.shape[1:], np.uint8)
+    if len(depth):
+      stored = depth[int(places[len(places) // 2])]
+    return _with_label(
+      {
+        'frames': frames,
+        'frame_size': np.array([height, width], np.int32),
+        'depth': stored,
+        'has_depth': np.bool_(len(depth) > 0),
+        'face_box': np.asarray(record['face_box'], np.float32),
+      },
       record,
-      frame_indices,
-      image_size=self._shape.image_size,
-      map_size=self._shape.map_size,
-      face_scale=rng.uniform(*self._augmentation.face_scale),
-      flip=bool(rng.uniform() < self._augmentation.flip),
     )
-    snippet['frames'] = transforms.augment(
-      snippet['frames'], self._augmentation, rng
-    )
-    return _with_label(snippet, record)
+
+
+class _Place(grain.transforms.MapWithIndex):
+  """Adds a clip's place in the global batch."""
+
+  def __init__(self, batch_size: int):
+    self._batch_size = batch_size
+
+  def map_with_index(self, index: int, element):
+    return {**element, 'place': np.int32(index % self._batch_size)}
 
 
 class EvaluationSnippet(grain.transforms.Map):
@@ -111,7 +134,6 @@ class EvaluationSnippet(grain.transforms.Map):
         image_size=self._shape.image_size,
         map_size=self._shape.map_size,
         face_scale=self._face_scale,
-        flip=False,
       ),
       record,
     )
@@ -193,7 +215,6 @@ def train_batches(
   rows: Sequence[Row],
   *,
   shape: SnippetShape,
-  augmentation: transforms.Augmentation,
   reading: Reading,
   domain_field: str,
   batch_size: int,
@@ -203,12 +224,14 @@ def train_batches(
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[dict[str, np.ndarray]]:
-  """An endless stream of training batches that starts at a step.
+  """An endless stream of raw training batches that starts at a step.
+
+  Raw: the stored pictures and maps. `augment.prepare_batch` makes a training
+  batch of them, on the device.
 
   Args:
     rows: of the index.
     shape: sizes of a snippet.
-    augmentation: strengths of the augmentation.
     reading: how clips are read.
     domain_field: the field that names a clip's domain, see `domain_names`.
     batch_size: clips in the global batch, over all processes.
@@ -224,9 +247,15 @@ def train_batches(
   Returns:
     An iterator with close() over dicts of arrays. B is batch_size /
     process_count.
-      frames: uint8 [B, K, S, S, 3].
-      depth, face_mask, score_mask: float32 [B, D, D], see
-        `transforms.make_snippet`.
+      frames: uint8 [B, K, P, P, 3] RGB, K consecutive frames as stored. P is
+        the largest stored side among the datasets of the rows; the pictures of
+        others are in the upper left corner, and the rest is 0.
+      frame_size: int32 [B, 2], height and width of the stored pictures.
+      depth: uint8 [B, M, M], the stored depth map of the static frame (K // 2);
+        0 if the clip has none.
+      has_depth: bool [B].
+      face_box: float32 [B, 4] x0, y0, x1, y1 in pixels of the stored pictures.
+      place: int32 [B], of the clip in the global batch.
       label: int32 [B], 1 live, 0 spoof.
       index: int32 [B], place in `rows`.
       attack_type: int32 [B], place in `records.ATTACK_TYPES`.
@@ -253,12 +282,13 @@ def train_batches(
   else:
     dataset = grain.MapDataset.source(clips)
     dataset = dataset.shuffle(seed=_derived_seed(seed, 1)).repeat()
-  # Augment before dividing the clips among the processes, so that a clip's
-  # augmentation does not depend on their number.
+  # Draw before dividing the clips among the processes, so that a clip's frames
+  # and its place do not depend on their number.
   dataset = dataset.random_map(
-    TrainSnippet(shape, augmentation), seed=_derived_seed(seed, 4)
+    StoredSnippet(shape, clips.largest_side()), seed=_derived_seed(seed, 4)
   )
   dataset = dataset.map(_Numbers(rows, domain_field))
+  dataset = dataset.map_with_index(_Place(batch_size))
   own = _own_part(batch_size, process_index, process_count)
   dataset = _Part(dataset, batch_size, own)
   dataset = dataset.batch(len(own), drop_remainder=True)
@@ -270,23 +300,21 @@ def episode_batches(
   *,
   episodes: Episodes,
   shape: SnippetShape,
-  augmentation: transforms.Augmentation,
   reading: Reading,
   domain_field: str,
   seed: int,
   step: int = 0,
   places: Sequence[int] | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
-  """An endless stream of episodes that starts at a step.
+  """An endless stream of raw episodes that starts at a step.
 
   Args:
     rows: of the index; the episodes hold row numbers of it.
     episodes: the clips of every step.
     shape: sizes of a snippet.
-    augmentation: strengths of the augmentation.
     reading: how clips are read.
     domain_field: see `train_batches`.
-    seed: of the augmentation.
+    seed: of the choice of frames.
     step: number of the first episode. Episode n is the same wherever the stream
       starts.
     places: the clips of an episode that this process reads, by their place in
@@ -297,13 +325,15 @@ def episode_batches(
     clips are ordered by task, and each task's support set comes before its
     query set.
   """
+  clips = _clip_source(rows, reading)
   dataset = grain.MapDataset.source(
-    _Ordered(_clip_source(rows, reading), episodes, MAX_STEPS * episodes.size)
+    _Ordered(clips, episodes, MAX_STEPS * episodes.size)
   )
   dataset = dataset.random_map(
-    TrainSnippet(shape, augmentation), seed=_derived_seed(seed, 1)
+    StoredSnippet(shape, clips.largest_side()), seed=_derived_seed(seed, 1)
   )
   dataset = dataset.map(_Numbers(rows, domain_field))
+  dataset = dataset.map_with_index(_Place(episodes.size))
   own = range(episodes.size) if places is None else places
   dataset = _Part(dataset, episodes.size, own)
   dataset = dataset.batch(len(own), drop_remainder=True)
@@ -338,8 +368,11 @@ def evaluation_batches(
     process_count: number of processes.
 
   Returns:
-    See `train_batches`. Batches also have `weight`, float32 [B]: 1, or 0 for
-    the copies of the last snippet that pad the last batch to full size.
+    An iterator with close() over dicts of arrays: frames, depth, face_mask and
+    score_mask as `transforms.make_snippet` gives them, with a leading axis; the
+    label, index, attack_type and domain of `train_batches`; and `weight`,
+    float32 [B]: 1, or 0 for the copies of the last snippet that pad the last
+    batch to full size.
   """
   source = _SnippetSource(ClipSource(rows), num_snippets)
   total = len(source)

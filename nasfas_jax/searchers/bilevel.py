@@ -20,7 +20,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from nasfas_jax import loop, sharding
+from nasfas_jax import augment, loop, sharding
 from nasfas_jax.data import index
 from nasfas_jax.models.supernet import Supernet
 from nasfas_jax.searchers import supernet_program
@@ -138,6 +138,7 @@ def plain_search(
   settings: SearchSettings,
   batch_size: int,
   train_batches: Callable,
+  prepare: augment.Prepare,
 ) -> Search:
   """The plain search on training clips.
 
@@ -148,7 +149,8 @@ def plain_search(
     loss_fn: see `supernet_program.supernet_loss`.
     settings: of the search.
     batch_size: clips of each half per step.
-    train_batches: (rows, batch_size, seed, step) -> a stream of batches.
+    train_batches: (rows, batch_size, seed, step) -> a stream of raw batches.
+    prepare: makes batches of them.
 
   Raises:
     ValueError: if the clips cannot be split, see `index.split_halves`.
@@ -189,7 +191,11 @@ def plain_search(
       num_steps=settings.num_steps,
       state=state,
       compile=functools.partial(
-        _compile, loss_fn=loss_fn, settings=settings, mesh=mesh
+        _compile,
+        prepare=prepare,
+        loss_fn=loss_fn,
+        settings=settings,
+        mesh=mesh,
       ),
       batches=batches,
       observe=supernet_program.observe(model, settings),
@@ -202,22 +208,30 @@ def plain_search(
   )
 
 
-def _compile(state, batch, *, loss_fn, settings, mesh):
+def _compile(state, batch, *, prepare, loss_fn, settings, mesh):
   """Compiles both steps in parallel and returns them as one."""
+  prepare = supernet_program.jit_prepare(prepare, sharding.batch_sharding(mesh))
   weight_fn, arch_fn = jit_steps(loss_fn, settings, mesh)
-  lowered = [weight_fn.lower(state, batch['weights'])]
+  weights, arch = (
+    jax.eval_shape(prepare, batch[name], state.step, settings.seed)
+    for name in ('weights', 'arch')
+  )
+  lowered = [weight_fn.lower(state, weights)]
   if settings.warmup_steps < settings.num_steps:
-    lowered.append(arch_fn.lower(state, batch['weights'], batch['arch']))
+    lowered.append(arch_fn.lower(state, weights, arch))
   # XLA releases Python's lock while it compiles: one core for each step.
   with concurrent.futures.ThreadPoolExecutor() as pool:
     compiled = list(pool.map(lambda step: step.compile(), lowered))
-  weights, arch = compiled[0], compiled[-1]
+  on_weights, on_arch = compiled[0], compiled[-1]
 
   def step(state, batch):
     scalars = {}
+    # Each half has the seed of its stream.
+    weights = prepare(batch['weights'], state.step, settings.seed + 1)
     if batch['searching']:
-      state, scalars['val_loss'] = arch(state, batch['weights'], batch['arch'])
-    state, scalars['train_loss'] = weights(state, batch['weights'])
+      arch = prepare(batch['arch'], state.step, settings.seed + 2)
+      state, scalars['val_loss'] = on_arch(state, weights, arch)
+    state, scalars['train_loss'] = on_weights(state, weights)
     return state, scalars
 
   return step

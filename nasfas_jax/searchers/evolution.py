@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasfas_jax import inputs, loop, metrics, progress, sharding
+from nasfas_jax import augment, inputs, loop, metrics, progress, sharding
 from nasfas_jax.data import episodes, index
 from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.models.supernet import Supernet
@@ -96,6 +96,7 @@ def evolutionary_search(
   domain_field: str,
   batch_size: int,
   train_batches: Callable[[int], Callable],
+  prepare: augment.Prepare,
   read: Callable[[Rows], Iterator[dict]],
   score_batch_size: int,
 ) -> Search:
@@ -116,7 +117,8 @@ def evolutionary_search(
     domain_field: see `make_sets`.
     batch_size: clips of each task per step.
     train_batches: number of streams -> (rows, batch_size, seed, step) -> a
-      stream of batches.
+      stream of raw batches.
+    prepare: makes batches of them.
     read: rows -> one pass over them, one snippet per clip.
     score_batch_size: size of the batches of `read`.
 
@@ -149,12 +151,18 @@ def evolutionary_search(
         one.close()
 
   def compile_step(state, batch):
+    make = supernet_program.jit_prepare(prepare, sharding.batch_sharding(mesh))
     weight_fn, _ = bilevel.jit_steps(loss_fn, search, mesh)
-    weights = weight_fn.lower(_split(state)[0], batch['clips'][0]).compile()
+    state = _split(state)[0]
+    made = jax.eval_shape(make, batch['clips'][0], state.step, search.seed)
+    weights = weight_fn.lower(state, made).compile()
 
     def step(state, batch):
       states, losses = [], []
-      for one, clips in zip(_split(state), batch['clips'], strict=True):
+      for number, (one, raw) in enumerate(
+        zip(_split(state), batch['clips'], strict=True)
+      ):
+        clips = make(raw, one.step, search.seed + 1 + number)
         # A copy for each task, since the step donates its state.
         arch = jax.device_put(batch['path'], replicated)
         one, loss = weights(one.replace(arch=arch), clips)

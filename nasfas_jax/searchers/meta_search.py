@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from nasfas_jax import loop, progress, records, sharding
+from nasfas_jax import augment, loop, progress, records, sharding
 from nasfas_jax.data import episodes
 from nasfas_jax.data.index import Row
 from nasfas_jax.models.supernet import Supernet
@@ -72,6 +72,7 @@ def search_over_tasks(
   hold_out: str,
   domain_field: str,
   episode_batches: Callable,
+  prepare: augment.Prepare,
 ) -> Search:
   """The search over tasks on training clips.
 
@@ -85,7 +86,8 @@ def search_over_tasks(
     hold_out: what a task holds out, one of `episodes.HOLD_OUTS`.
     domain_field: the field that names a clip's domain.
     episode_batches: (rows, episodes, seed, step, places) -> a stream of the
-      clips at these places of flat batches.
+      clips at these places of flat raw batches.
+    prepare: makes batches of them.
 
   Raises:
     ValueError: if the clips do not allow tasks, or the sizes of the sets are
@@ -133,21 +135,31 @@ def search_over_tasks(
 
   parts = {'loss_fn': loss_fn, 'search': search, 'settings': settings}
 
-  def compile_step(state, batch):
-    if not search.second_order:
-      return meta_step.compile_first_order(
-        *(state, batch),
+  def prepare_sets(raw, step, seed):
+    return {name: prepare(part, step, seed) for name, part in raw.items()}
+
+  make = supernet_program.jit_prepare(prepare_sets, clips)
+
+  def compile_step(state, raw):
+    tasks = jax.eval_shape(make, raw, state.step, search.seed)
+    if search.second_order:
+      step = jax.jit(
+        functools.partial(meta_step.meta_step, **parts),
+        in_shardings=(shardings, clips),
+        out_shardings=(shardings, sharding.replicated(mesh)),
+        donate_argnums=0,
+      )
+      compiled = step.lower(state, tasks).compile()
+    else:
+      compiled = meta_step.compile_first_order(
+        *(state, tasks),
         **parts,
         mesh=mesh,
         shardings=shardings,
       )
-    step = jax.jit(
-      functools.partial(meta_step.meta_step, **parts),
-      in_shardings=(shardings, clips),
-      out_shardings=(shardings, sharding.replicated(mesh)),
-      donate_argnums=0,
+    return lambda state, raw: compiled(
+      state, make(raw, state.step, search.seed + 1)
     )
-    return step.lower(state, batch).compile()
 
   return Search(
     loop.Program(

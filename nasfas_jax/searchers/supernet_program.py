@@ -15,7 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from nasfas_jax import inputs, loop, losses, models, optimizers, supervised
+from nasfas_jax import (
+  augment,
+  inputs,
+  loop,
+  losses,
+  models,
+  optimizers,
+  supervised,
+)
 from nasfas_jax.models import architecture, genotypes
 from nasfas_jax.models.search_spaces import LEVELS
 from nasfas_jax.models.supernet import Supernet
@@ -144,6 +152,23 @@ def supernet_loss(
     return loss, batch_stats
 
   return of_state
+
+
+def jit_prepare(prepare: augment.Prepare, shardings) -> augment.Prepare:
+  """Jits what makes batches of raw ones; a program of its own.
+
+  So a batch that several programs of a step use is made once.
+
+  Args:
+    prepare: see `augment.Prepare`.
+    shardings: of the clips, raw or not.
+
+  Returns:
+    A jitted function.
+  """
+  return jax.jit(
+    prepare, in_shardings=(shardings, None, None), out_shardings=shardings
+  )
 
 
 def observe(

@@ -251,7 +251,7 @@ def test_a_run_is_compared_in_float32_whatever_it_computed_in(
   workdir, _ = compared
   shutil.copytree(workdir, tmp_path / 'run')
   written = files.read_json(tmp_path / 'run' / 'config.json')
-  written['network']['dtype'] = 'bfloat16'
+  written['dtype'] = 'bfloat16'
   written['search']['gumbel'] = True
   # A run of before this field.
   del written['search']['temperature']
@@ -272,7 +272,7 @@ def test_a_run_is_compared_in_float32_whatever_it_computed_in(
   compare.compare(config, tmp_path / 'compared', prepared.append)
   assert [one.protocol for one in prepared] == [protocol]
   said = capsys.readouterr().err
-  assert "config.network.dtype of the run is 'bfloat16'" in said
+  assert "config.dtype of the run is 'bfloat16'" in said
   assert 'config.search.gumbel of the run is True' in said
   results = files.read_json(tmp_path / 'compared' / 'results.json')
   assert results['model']['name'] == 'cdcn'
@@ -314,7 +314,7 @@ def test_no_accelerator_rounds_what_is_compared(
   [
     ('compare.sections', ('speed', 'style'), "holds 'style'; allowed: network"),
     ('compare.adam_steps', 0, 'config.compare.adam_steps is 0; allowed: 1 or'),
-    ('network.dtype', 'bfloat16', "a comparison allows 'float32'"),
+    ('dtype', 'bfloat16', "a comparison allows 'float32'"),
     ('search.gumbel', True, 'config.search.gumbel is True; a comparison'),
     ('checkpoint', 'runs/x', "config.checkpoint: 'runs/x' holds no run"),
   ],

@@ -5,29 +5,16 @@ import itertools
 import numpy as np
 import pytest
 
-from nasfas_jax import records
+from nasfas_jax import records, stored_frames
 from nasfas_jax.data import (
   clips,
   episodes,
   index,
   pipeline,
   protocols,
-  transforms,
 )
 
 SHAPE = pipeline.SnippetShape(num_frames=4, image_size=24, map_size=8)
-AUGMENTATION = transforms.Augmentation(
-  face_scale=(1.2, 1.4),
-  flip=0.5,
-  colour=40.0,
-  gamma=(0.5, 1.5),
-  erase=0.5,
-  erase_area=(0.01, 0.05),
-  cutout=0.5,
-  cutout_side=0.2,
-  noise=0.0,
-  blur=0.0,
-)
 
 
 def reading(num_workers=0, cache_bytes=0):
@@ -43,7 +30,6 @@ def rows(tiny_data_dir):
 def stream(rows, **changes):
   options = {
     'shape': SHAPE,
-    'augmentation': AUGMENTATION,
     'reading': reading(),
     'domain_field': 'session',
     'batch_size': 4,
@@ -72,17 +58,85 @@ def test_batches_have_the_documented_shapes(rows):
   (batch,) = take(stream(rows), 1)
   shapes = {name: (array.shape, array.dtype) for name, array in batch.items()}
   assert shapes == {
-    'frames': ((4, 4, 24, 24, 3), np.uint8),
-    'depth': ((4, 8, 8), np.float32),
-    'face_mask': ((4, 8, 8), np.float32),
-    'score_mask': ((4, 8, 8), np.float32),
+    'frames': ((4, 4, 80, 80, 3), np.uint8),
+    'frame_size': ((4, 2), np.int32),
+    'depth': ((4, 32, 32), np.uint8),
+    'has_depth': ((4,), np.bool_),
+    'face_box': ((4, 4), np.float32),
+    'place': ((4,), np.int32),
     'label': ((4,), np.int32),
     'index': ((4,), np.int32),
     'domain': ((4,), np.int32),
     'attack_type': ((4,), np.int32),
   }
-  # Of shares, not of grey levels: the map of the nearest point is near 1.
-  assert batch['depth'].min() == 0 and 0.5 < batch['depth'].max() <= 1
+  assert batch['place'].tolist() == [0, 1, 2, 3]
+
+
+def test_a_raw_clip_is_that_of_its_record(rows):
+  source = clips.ClipSource(rows)
+  starts = set()
+  for batch in take(stream(rows), 4):
+    for i, clip in enumerate(batch['index']):
+      record = source[int(clip)]
+      pictures = np.stack(list(record['frames']))
+      (start,) = [
+        start
+        for start in range(len(pictures) - 3)
+        if np.array_equal(batch['frames'][i], pictures[start : start + 4])
+      ]
+      starts.add(start)
+      assert batch['frame_size'][i].tolist() == [80, 80]
+      np.testing.assert_array_equal(batch['face_box'][i], record['face_box'])
+      assert batch['has_depth'][i]
+      # Of the static frame.
+      np.testing.assert_array_equal(
+        batch['depth'][i], record['depth'][start + 2]
+      )
+  assert starts == {0, 1, 2, 3, 4}
+
+
+def test_smaller_clips_are_padded_and_larger_ones_refused():
+  grey = np.arange(2 * 6 * 5 * 3, dtype=np.uint8).reshape(2, 6, 5, 3)
+  files = [stored_frames.encode(picture) for picture in grey]
+  record = {
+    'frames': clips.Frames(files, name='small/1'),
+    'depth': np.zeros((0, 32, 32), np.uint8),
+    'face_box': np.array([1, 1, 4, 4], np.float32),
+    'label': 1,
+    'index': 0,
+  }
+  rng = np.random.default_rng(0)
+  made = pipeline.StoredSnippet(SHAPE, 8).random_map(record, rng)
+  # Two frames, repeated to four.
+  np.testing.assert_array_equal(made['frames'][:, :6, :5], grey[[0, 0, 1, 1]])
+  assert made['frames'].shape == (4, 8, 8, 3)
+  assert not made['frames'][:, 6:].any() and not made['frames'][:, :, 5:].any()
+  assert made['frame_size'].tolist() == [6, 5]
+  assert not made['has_depth'] and made['depth'].shape == (32, 32)
+  with pytest.raises(ValueError, match="'small/1' has frames of 5 x 6 pixels"):
+    pipeline.StoredSnippet(SHAPE, 5).random_map(record, rng)
+
+
+def test_the_largest_stored_side_is_that_of_all_datasets(monkeypatch):
+  sides = {'a': 8, 'b': 12, 'c': 10}
+  rows = [
+    {'folder': name, 'tfds_split': 'train', 'position': 0, 'clip_id': name}
+    for name in 'aabcb'
+  ]
+  read = []
+
+  def record_of(source, i):
+    read.append(i)
+    side = sides[source._clip_ids[i]]
+    picture = np.zeros((side, side - 1, 3), np.uint8)
+    return {
+      'frames': [stored_frames.encode(picture)],
+      'depth': np.zeros((0, 2, 2)),
+    }
+
+  monkeypatch.setattr(clips.ClipSource, '_read', record_of)
+  assert clips.ClipSource(rows).largest_side() == 12
+  assert read == [0, 2, 3]
 
 
 def check_numbers(batch, rows, field='session'):
@@ -124,7 +178,6 @@ def test_an_episode_has_the_numbers_of_its_clips(rows):
       rows,
       episodes=made,
       shape=SHAPE,
-      augmentation=AUGMENTATION,
       reading=reading(),
       domain_field='session',
       seed=0,
@@ -134,8 +187,9 @@ def test_an_episode_has_the_numbers_of_its_clips(rows):
 
   for step, batch in enumerate(take(read(3), 2), 3):
     assert batch['index'].tolist() == made.episode(step).reshape(-1).tolist()
+    assert batch['place'].tolist() == list(range(16))
     check_numbers(batch, rows)
-    # With the same augmentation, whoever reads a part.
+    # With the same frames and places, whoever reads a part.
     (part,) = take(read(step, [1, 2, 11]), 1)
     assert_same([part], [{k: v[[1, 2, 11]] for k, v in batch.items()}])
 
@@ -253,7 +307,7 @@ def test_processes_read_equal_parts_of_each_global_batch(count, balance, rows):
   ]
   for step in range(4):
     for i in range(count):
-      # With the same augmentation.
+      # With the same frames and places.
       assert_same(
         [parts[i][step]],
         [

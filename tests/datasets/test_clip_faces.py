@@ -136,7 +136,6 @@ def test_a_record_has_the_face_and_its_depth(built):
       image_size=64,
       map_size=8,
       face_scale=1.2,
-      flip=False,
     )
     # A region that depends on the box only, as without a mesh.
     plain = transforms.make_snippet(
@@ -145,7 +144,6 @@ def test_a_record_has_the_face_and_its_depth(built):
       image_size=64,
       map_size=8,
       face_scale=1.2,
-      flip=False,
     )
     np.testing.assert_array_equal(snippet['score_mask'], plain['score_mask'])
     assert snippet['depth'].max() > 0.8 > snippet['depth'].mean()

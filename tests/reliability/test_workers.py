@@ -10,22 +10,9 @@ import psutil
 import pytest
 
 from nasfas_jax import loop
-from nasfas_jax.data import pipeline, protocols, transforms
+from nasfas_jax.data import pipeline, protocols
 
 pytestmark = pytest.mark.slow_processes
-
-NONE = transforms.Augmentation(
-  face_scale=(1.28, 1.28),
-  flip=0.5,
-  colour=40.0,
-  gamma=(0.5, 1.5),
-  erase=0.0,
-  erase_area=(0.01, 0.05),
-  cutout=0.0,
-  cutout_side=0.2,
-  noise=0.0,
-  blur=0.0,
-)
 
 
 @pytest.fixture(scope='module')
@@ -37,7 +24,6 @@ def batches(rows, start, num_workers):
   return pipeline.train_batches(
     rows,
     shape=pipeline.SnippetShape(num_frames=2, image_size=16, map_size=4),
-    augmentation=NONE,
     reading=pipeline.Reading(num_workers, 0),
     domain_field='session',
     batch_size=4,
