@@ -29,12 +29,6 @@ from nasfas_jax import files
 
 CHIPS = (8, 64, 256)
 
-_CLIPS = flags.DEFINE_integer('clips', 4, 'Clips of a step on each chip.', 1)
-_LATENCY = flags.DEFINE_float(
-  'latency_us', 10.0, 'Assumed latency of adding up over all chips, in µs.', 0
-)
-_JSON = flags.DEFINE_string('json', '', 'File to write; "" writes none.')
-
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
@@ -208,7 +202,8 @@ def table(works: dict[str, Work], clips: int, latency: float) -> list[dict]:
 def main(argv) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
-  works = steps(_CLIPS.value)
+  values = flags.FLAGS
+  works = steps(values.clips)
   for name, work in works.items():
     print(
       f'{name}: {work.flops / 1e9:.0f} GFLOP and {work.traffic / 2**30:.2f} '
@@ -220,7 +215,7 @@ def main(argv) -> None:
     '| clips/s | efficiency |'
   )
   print('|---|---|---|---|---|---|---|---|---|')
-  rows = table(works, _CLIPS.value, _LATENCY.value * 1e-6)
+  rows = table(works, values.clips, values.latency_us * 1e-6)
   for row in rows:
     print(
       f'| {row["machine"]} | {row["step"]} | {row["chips"]} | {row["clips"]} '
@@ -228,9 +223,14 @@ def main(argv) -> None:
       f'| {row["statistics_ms"]:.2f} ms | {row["clips_per_second"]:.0f} '
       f'| {row["efficiency"]:.2f} |'
     )
-  if _JSON.value:
-    files.write_json(_JSON.value, rows)
+  if values.json:
+    files.write_json(values.json, rows)
 
 
 if __name__ == '__main__':
+  flags.DEFINE_integer('clips', 4, 'Clips of a step on each chip.', 1)
+  flags.DEFINE_float(
+    'latency_us', 10.0, 'Assumed latency of adding up over all chips, in µs.', 0
+  )
+  flags.DEFINE_string('json', '', 'File to write; "" writes none.')
   app.run(main)

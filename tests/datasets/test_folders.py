@@ -38,6 +38,8 @@ def test_the_package_holds_every_folder_and_its_documents(monkeypatch):
   runpy.run_path('setup.py')
   names = {f'nasfas_datasets.{name}' for name in folders.dataset_folders()}
   packaged = {p for p in made['packages'] if p.startswith('nasfas_datasets.')}
+  # Part of the code of synthetic_fas, which has its documents.
+  packaged.remove('nasfas_datasets.synthetic_fas.v2')
   assert packaged == names == set(made['package_data'])
   for patterns in made['package_data'].values():
     assert {'*.md', '*.txt', '*.bib'} <= set(patterns)

@@ -45,6 +45,8 @@ class CompiledOnce:
     return self._compiled
 
   def __call__(self, *args):
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
+      return self._jitted(*args)
     return self.lower(*args).compile()(*args)
 
 

@@ -16,16 +16,18 @@ import sys
 import time
 
 import fast_compiler
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import small
-from conftest import CACHE
 
 from nasfas_jax import hosts
 
 pytestmark = pytest.mark.slow_processes
 
+# The programs of the session, see tests/conftest.py.
+CACHE = jax.config.jax_compilation_cache_dir
 HERE = pathlib.Path(__file__).parent
 # Of a loss or a score, see docs/hosts.md.
 TOLERANCE = 1e-5
@@ -41,7 +43,7 @@ def environment(devices=1):
     **os.environ,
     'JAX_PLATFORMS': 'cpu',
     'XLA_FLAGS': f'{flags} --xla_force_host_platform_device_count={devices}',
-    'JAX_COMPILATION_CACHE_DIR': os.path.expanduser(CACHE),
+    'JAX_COMPILATION_CACHE_DIR': CACHE,
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.2',
     'PYTHONPATH': os.pathsep.join(
       [str(HERE), str(HERE.parent), os.environ.get('PYTHONPATH', '')]

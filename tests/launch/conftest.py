@@ -1,67 +1,7 @@
-"""A machine with fake tools on its PATH."""
-
-import os
-import pathlib
-import subprocess
-import sys
+"""The fixture of the tests of launchers."""
 
 import pytest
-
-ROOT = pathlib.Path(__file__).parents[2]
-# What a shell would split, expand or run.
-NASTY = 'a b  \'c\' "d" $HOME `false` \\ * ; & | ~ # é $(false)'
-
-
-class Machine:
-  """Runs launchers; `fake` is the folder of fake_tool.py."""
-
-  def __init__(self, folder: pathlib.Path):
-    self.fake = folder / 'fake'
-    self.bin = folder / 'bin'
-    self.cwd = folder / 'cwd'
-    self.home = self.fake / 'home'
-    for path in (self.fake, self.bin, self.cwd, self.home):
-      path.mkdir()
-    self.env = {
-      'PATH': f'{self.bin}:{os.environ["PATH"]}',
-      'HOME': str(self.home),
-      'FAKE': str(self.fake),
-      # Nothing of it may be shown or passed on.
-      'GOOGLE_OAUTH_ACCESS_TOKEN': 'hunter2',
-    }
-    tool = (ROOT / 'tests/launch/fake_tool.py').read_text()
-    for name in ('gcloud', 'sbatch', 'srun', 'scontrol', 'kubectl'):
-      self.script(self.bin / name, tool)
-
-  def script(self, path: pathlib.Path, text: str) -> pathlib.Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'#!{sys.executable} -IS\n{text}')
-    path.chmod(0o755)
-    return path
-
-  def write(self, **files: str) -> None:
-    for name, text in files.items():
-      (self.fake / name).write_text(text)
-
-  def launch(self, script: str, *args: str, timeout: float = 30, **env: str):
-    done = subprocess.run(
-      ['bash', str(ROOT / 'launch' / script), *args],
-      cwd=self.cwd,
-      env={**self.env, **env},
-      capture_output=True,
-      text=True,
-      timeout=timeout,
-    )
-    assert 'hunter2' not in done.stdout + done.stderr
-    return done
-
-  def calls(self) -> list[list[str]]:
-    path = self.fake / 'calls'
-    text = path.read_text() if path.exists() else ''
-    return [call.split('\0')[:-1] for call in text.split('\n\0')[:-1]]
-
-  def named(self, text: str) -> list[list[str]]:
-    return [call for call in self.calls() if text in ' '.join(call)]
+from stand_ins import Machine
 
 
 @pytest.fixture

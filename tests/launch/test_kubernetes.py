@@ -3,7 +3,7 @@
 import json
 import re
 
-from conftest import NASTY
+from stand_ins import NASTY
 
 OPTIONS = ('--name=my-run', '--image=repo.io/me/nasfas:1')
 RUN = ('--config=search:paper', '--workdir=gs://bucket/run')

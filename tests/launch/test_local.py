@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from conftest import NASTY, ROOT
+from stand_ins import NASTY, ROOT
 
 # A stand-in for the interpreter: writes down its arguments, then does as its
 # host is told in FAKE/plan: a list of [status, seconds] for each turn.

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from stand_ins import ROOT
 
 SCRIPTS = sorted((ROOT / 'launch').glob('*.sh'))
 RUN = ('--', '--config=search', '--workdir=gs://b/r')

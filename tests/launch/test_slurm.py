@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from conftest import NASTY, ROOT
+from stand_ins import NASTY, ROOT
 
 RUN = ('--config=search:paper', '--workdir=/shared/run')
 

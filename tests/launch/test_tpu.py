@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import NASTY, ROOT
+from stand_ins import NASTY, ROOT
 
 OPTIONS = (
   *('--name=my-tpu', '--zone=us-west4-a', '--accelerator=v5litepod-16'),
