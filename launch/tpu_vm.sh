@@ -3,7 +3,7 @@
 # the first time. All hosts of a TPU need the same command at the same time, which
 # launch/tpu.sh sees to.
 #
-#   bash launch/tpu_vm.sh --config=search:paper,bf16 --workdir=gs://BUCKET/RUN
+#   bash launch/tpu_vm.sh --config=search:paper --workdir=gs://BUCKET/RUN
 #
 #   --detach ARGUMENTS   runs it in the background; the output goes to run.log
 #   --status             prints "nasfas-status: " and running, the exit status, or
