@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from nasfas_jax import (
@@ -155,7 +156,7 @@ def run(
       # The scalars of the steps that are not yet checked.
       recent = collections.deque(maxlen=_MAX_UNCHECKED)
       with (
-        stopping.sigterm.saving(),
+        stopping.sigterm.saving(alone=jax.process_count() == 1),
         run_log.MetricWriter(workdir, program.name, start) as writer,
         progress.bar(program.title, last, start) as bar,
         profiles.Tracer(profile, workdir, program.name, start, last) as tracer,
@@ -190,7 +191,7 @@ def run(
             break
         # What is being saved is not lost to a SIGTERM either.
         saver.wait()
-        if stops:
+        if stops or _asked_anywhere():
           raise stopping.Preempted
     finally:
       batches.close()
@@ -209,6 +210,14 @@ def _preempted(done: int) -> bool:
   # JAX tells the other hosts of a SIGTERM, and finds a step that none of them
   # has passed. Orbax asks with the same number at every save.
   return multihost_utils.reached_preemption_sync_point(done)
+
+
+def _asked_anywhere() -> bool:
+  """Whether any host got SIGTERM, too late for a step that all of them save."""
+  if jax.process_count() == 1:
+    return stopping.sigterm.asked
+  asked = multihost_utils.process_allgather(np.array(stopping.sigterm.asked))
+  return bool(np.any(asked))
 
 
 def _short(numbers: Mapping[str, float]) -> dict[str, float]:

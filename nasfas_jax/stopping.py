@@ -125,11 +125,17 @@ class Watch:
     return self._asked.is_set()
 
   @contextlib.contextmanager
-  def saving(self) -> Iterator[None]:
+  def saving(self, *, alone: bool = True) -> Iterator[None]:
     """Leaves SIGTERM to the block, which looks at `asked` and saves.
 
+    Args:
+      alone: whether this process is the whole run. If not, the block must agree
+        with the others on `asked`, and raise Preempted on all of them. After a
+        SIGTERM that they do not know of, this process ends at once, as it does
+        outside: were it alone to raise, the others would wait for it for long.
+
     Raises:
-      Preempted: at the end of the block, if SIGTERM came.
+      Preempted: at the end of the block, if SIGTERM came and `alone`.
     """
     with self._lock:
       self._saving = True
@@ -138,8 +144,10 @@ class Watch:
     finally:
       with self._lock:
         self._saving = False
-    if self.asked:
+    if self.asked and alone:
       raise Preempted
+    if self.asked:
+      self._end()
 
   def _wait(self, reading: int) -> None:
     os.read(reading, 1)
@@ -147,6 +155,9 @@ class Watch:
       self._asked.set()
       if self._saving:
         return
+    self._end()
+
+  def _end(self) -> None:
     print(self._line(), file=sys.stderr)
     end(PREEMPTED)
 

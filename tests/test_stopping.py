@@ -155,3 +155,15 @@ with stopping.sigterm.saving():
     time.sleep(0.01)
 """)
   assert out == 'told\n'
+
+
+def test_one_of_several_hosts_ends_if_the_others_do_not_know(monkeypatch):
+  """Were it to raise, the others would wait for it."""
+  watch = stopping.Watch()
+  watch._line = lambda: 'stopped'
+  monkeypatch.setattr(stopping, 'end', sys.exit)
+  with pytest.raises(SystemExit) as ended, watch.saving(alone=False):
+    watch._asked.set()
+  assert ended.value.code == stopping.PREEMPTED
+  with pytest.raises(stopping.Preempted), watch.saving():
+    pass
