@@ -416,8 +416,14 @@ def _pass_on(reading: int, real: int, who: str) -> None:
       rest = b''
 
 
+# Held by the thread that ends the process: the one that computes and the one
+# that reads what the runtime logs may both notice the same loss.
+_ending = threading.Lock()
+
+
 def _lost(real: int, said: str, who: str = '') -> None:
   """Ends the process; the line names the lost hosts if `said` does."""
+  _ending.acquire()
   who = who or f'host {jax.process_index()} of {jax.process_count()}'
   found = re.search(r'heartbeats\):\s*((?:\d+[\s,]*)+)', said)
   if found:

@@ -1,6 +1,7 @@
 """What a process finds out about the other processes of its run."""
 
 import json
+import threading
 
 import jax
 import pytest
@@ -163,6 +164,7 @@ def test_the_line_of_a_loss_names_who_is_gone(
   joined, said, line, monkeypatch, tmp_path
 ):
   ended = []
+  monkeypatch.setattr(hosts, '_ending', threading.Lock())
   monkeypatch.setattr(hosts, '_joined', hosts._Joined(60) if joined else None)
   monkeypatch.setattr(hosts.stopping, 'end', ended.append)
   with open(tmp_path / 'said', 'wb') as file:
@@ -171,3 +173,32 @@ def test_the_line_of_a_loss_names_who_is_gone(
   assert text.startswith(f'error: {line}; this is host 0 of 4. ')
   assert text.count('\n') == 1
   assert ended == [hosts.LOST]
+
+
+def test_two_threads_that_notice_a_loss_say_one_line(monkeypatch, tmp_path):
+  ending, ended = threading.Event(), threading.Event()
+
+  def end(status):
+    # The process takes a moment to end.
+    ending.set()
+    ended.wait()
+
+  monkeypatch.setattr(hosts, '_ending', threading.Lock())
+  monkeypatch.setattr(hosts.stopping, 'end', end)
+  with open(tmp_path / 'said', 'wb') as file:
+    threads = [
+      threading.Thread(
+        target=hosts._lost, args=(file.fileno(), '', 'host 1 of 2'), daemon=True
+      )
+      for _ in range(2)
+    ]
+    for thread in threads:
+      thread.start()
+    assert ending.wait(10)
+    threads[1].join(0.1)
+    said = (tmp_path / 'said').read_text()
+    ended.set()
+    hosts._ending.release()
+    for thread in threads:
+      thread.join(10)
+  assert said.count('\n') == 1
