@@ -209,7 +209,7 @@ def test_an_entry_that_is_no_loss_is_left_out_with_all_its_lines(tmp_path):
   reading, writing = os.pipe()
   os.write(
     writing,
-    b'W1127 00:00:00.0 1 preemption_sync_manager.cc:100] It failed: UNAVAILABLE\n'
+    b'W1127 00:00:00.0 1 preemption_sync_manager.cc:100] UNAVAILABLE\n'
     b'Additional GRPC error information from remote target coordination_service'
     b' while calling /xla.coordination.CoordinationService/GetKeyValue:\n'
     b':UNKNOWN:Error received from peer  {grpc_message:"Socket closed"}.\n'
