@@ -11,11 +11,15 @@ import optax
 from jax.sharding import Mesh
 
 from nasfas_jax import (
+  adversarial,
   augment,
   config_checks,
+  domain_sets,
   evaluate,
   hosts,
   loop,
+  losses,
+  meta_training,
   models,
   profiles,
   progress,
@@ -31,6 +35,9 @@ from nasfas_jax.report import page
 from nasfas_jax.states import TrainState
 
 MODELS = ('genotype', *models.NETWORKS)
+# Separate draws of the same seed: those of a step, and the first parameters of
+# the terms.
+_DRAWS, _TERMS = 200, 201
 
 
 def train(
@@ -61,6 +68,12 @@ def train(
     'network', lambda: settings.network(config, chosen), config
   )
   selection = settings.selection(config)
+  # Clips that do not allow what is asked for leave nothing behind.
+  settings.generalising(
+    config,
+    selection.train,
+    protocols.get_protocol(config.protocol).domain_field,
+  )
   run_log.start(workdir, config, selection)
   for line in nuisance.run_lines(selection.train, config.input.fusion):
     progress.say(line)
@@ -145,11 +158,16 @@ def fit(
   """Trains for config.train.num_steps; resumes from the newest checkpoint."""
   domain_field = protocols.get_protocol(config.protocol).domain_field
   descent = settings.training(config)
+  generalising = settings.generalising(config, selection.train, domain_field)
   replicated = sharding.replicated(mesh)
   with progress.stage('Making the network'):
     state = jax.jit(
       lambda: initial_state(
-        model, settings.example_input(config), config.seed, descent.optimizer()
+        model,
+        settings.example_input(config),
+        config.seed,
+        descent.optimizer(),
+        generalising,
       ),
       out_shardings=replicated,
     )()
@@ -159,9 +177,13 @@ def fit(
       seed=config.seed + 3,
       prepare=settings.prepare(config, config.network.output_size),
       loss_fn=supervised.network_loss(
-        model, settings.input_form(config), settings.objective(config)
+        model,
+        settings.input_form(config),
+        settings.objective(config),
+        generalising,
       ),
       optimizer=descent.optimizer(),
+      generalising=generalising,
     ),
     in_shardings=(replicated, sharding.batch_sharding(mesh)),
     out_shardings=replicated,
@@ -213,6 +235,7 @@ def initial_state(
   example: jax.Array,
   seed: int,
   optimizer: optax.GradientTransformation,
+  generalising: supervised.Generalising = supervised.PLAIN,
 ) -> TrainState:
   """The initial state; the same for the same seed.
 
@@ -220,16 +243,30 @@ def initial_state(
     model: the network.
     example: an input of the network; only its shape is used.
     seed: of the weights.
-    optimizer: of the weights.
+    optimizer: of the weights, and of the terms' parameters.
+    generalising: says which terms have parameters.
   """
-  key = jax.random.fold_in(jax.random.key(seed), 1)
-  variables = models.initialize(model, key, example)
+  key = jax.random.key(seed)
+  variables = models.initialize(model, jax.random.fold_in(key, 1), example)
+  term_params, term_opt_state = (), ()
+  if adversary := generalising.adversary:
+    outputs = jax.eval_shape(
+      lambda: model.apply(variables, example, train=False)
+    )
+    term_params = adversarial.init(
+      jax.random.fold_in(key, _TERMS),
+      jax.eval_shape(losses.embed, outputs).shape[-1],
+      adversary.num_domains,
+    )
+    term_opt_state = optimizer.init(term_params)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=variables['params'],
     batch_stats=variables['batch_stats'],
     opt_state=optimizer.init(variables['params']),
     skipped=jnp.zeros((), jnp.int32),
+    term_params=term_params,
+    term_opt_state=term_opt_state,
   )
 
 
@@ -241,19 +278,28 @@ def raw_step(
   prepare: augment.Prepare,
   loss_fn: supervised.NetworkLoss,
   optimizer: optax.GradientTransformation,
+  generalising: supervised.Generalising = supervised.PLAIN,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """`train_step` on a raw batch, which it augments first.
 
   Args:
     state: before the step.
     raw: see `data.pipeline.train_batches`.
-    seed: of the augmentation.
+    seed: of the augmentation, and of other draws.
     prepare: see `augment.Prepare`.
     loss_fn: see `train_step`.
     optimizer: see `train_step`.
+    generalising: see `train_step`.
   """
   batch = prepare(raw, state.step, seed)
-  return train_step(state, batch, loss_fn=loss_fn, optimizer=optimizer)
+  return train_step(
+    state,
+    batch,
+    loss_fn=loss_fn,
+    optimizer=optimizer,
+    generalising=generalising,
+    seed=seed,
+  )
 
 
 def train_step(
@@ -262,6 +308,8 @@ def train_step(
   *,
   loss_fn: supervised.NetworkLoss,
   optimizer: optax.GradientTransformation,
+  generalising: supervised.Generalising = supervised.PLAIN,
+  seed: int | jax.Array = 0,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """One training step.
 
@@ -269,23 +317,61 @@ def train_step(
     state: before the step.
     batch: see `augment.prepare_batch`.
     loss_fn: see `supervised.network_loss`.
-    optimizer: of the weights.
+    optimizer: of the weights, and of the terms' parameters.
+    generalising: that of the loss.
+    seed: of what it draws.
 
   Returns:
     (new state, scalars): 'train_loss' and each term of the loss, such as
     'train_depth'.
   """
-  (loss, (batch_stats, terms)), gradients = jax.value_and_grad(
-    loss_fn, has_aux=True
-  )(state.params, state.batch_stats, batch)
-  updates, opt_state = optimizer.update(
-    gradients, state.opt_state, state.params
-  )
+  place = None
+  if generalising.draws:
+    key = jax.random.fold_in(jax.random.key(seed), _DRAWS)
+    place = supervised.Place(
+      jax.random.fold_in(key, state.step), state.step, state.term_params
+    )
+  if generalising.clips_per_domain:
+    batch = domain_sets.sort(batch)
+  term_gradients = ()
+  if generalising.meta != 'off':
+    found, gradients = meta_training.gradients(
+      *(loss_fn, state.params, state.batch_stats, batch, place, generalising)
+    )
+  elif state.term_params:
+    found, (gradients, term_gradients) = jax.value_and_grad(
+      lambda params, term_params: loss_fn(
+        params,
+        state.batch_stats,
+        batch,
+        place=place._replace(term_params=term_params),
+      ),
+      argnums=(0, 1),
+      has_aux=True,
+    )(state.params, state.term_params)
+  else:
+    found, gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+      state.params, state.batch_stats, batch, place=place
+    )
+  loss, (batch_stats, terms) = found
+
+  def descend(params, gradients, opt_state):
+    updates, opt_state = optimizer.update(gradients, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state
+
+  params, opt_state = descend(state.params, gradients, state.opt_state)
+  term_params, term_opt_state = state.term_params, state.term_opt_state
+  if term_params:
+    term_params, term_opt_state = descend(
+      term_params, term_gradients, term_opt_state
+    )
   state = state.replace(
     step=state.step + 1,
-    params=optax.apply_updates(state.params, updates),
+    params=params,
     batch_stats=batch_stats,
     opt_state=opt_state,
+    term_params=term_params,
+    term_opt_state=term_opt_state,
   )
   terms = {f'train_{name}': value for name, value in terms.items()}
   return state, {'train_loss': loss, **terms}

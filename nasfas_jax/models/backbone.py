@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from nasfas_jax.models.layers import CDConvBlock, FusionHead, halve
-from nasfas_jax.models.outputs import Outputs
+from nasfas_jax.models.outputs import Between, Outputs, unchanged
 from nasfas_jax.models.search_spaces import LEVELS
 
 # Of the spatial attention at the low, mid and high level.
@@ -26,6 +26,7 @@ def predict_map(
   two_stream: bool,
   dtype: Any,
   train: bool,
+  between: Between = unchanged,
 ) -> Outputs:
   """Stem, three levels each followed by pooling, attention fusion, head.
 
@@ -46,6 +47,7 @@ def predict_map(
       separate weights; a 1x1 convolution fuses the two.
     dtype: of the computation.
     train: whether batch normalization uses the batch.
+    between: what is done to the features of a stage.
 
   Returns:
     `Outputs`; the map is [N, output_size, output_size].
@@ -58,6 +60,7 @@ def predict_map(
       x = CDConvBlock(
         width, theta=theta, dtype=dtype, name=f'{prefix}stem_{i}'
       )(x, train=train)
+    x = between(f'{prefix}stem', x)
     features[f'{prefix}stem'] = x
     if x.shape[-1] != cell_features:
       x = CDConvBlock(
@@ -80,7 +83,7 @@ def predict_map(
   for name in LEVELS:
     if name != 'low':
       x = level(name, x, '')
-    x = halve(x)
+    x = between(name, halve(x))
     features[name] = x
   predicted = FusionHead(
     tuple(head_features),
