@@ -30,6 +30,7 @@ from nasfas_jax import (
   scoring,
   settings,
   sharding,
+  states,
 )
 from nasfas_jax.data import index, protocols
 from nasfas_jax.data.index import Row
@@ -284,10 +285,11 @@ def read_run_config(source: pathlib.Path) -> ml_collections.ConfigDict:
   """The config of the run in config.checkpoint.
 
   Raises:
-    ValueError: as `run_config.read`; the message names config.checkpoint.
+    ValueError: as `run_config.read_network`; the message names
+      config.checkpoint.
   """
   try:
-    return run_config.read(source)
+    return run_config.read_network(source)
   except ValueError as error:
     raise ValueError(f'config.checkpoint: {error}') from error
 
@@ -394,15 +396,98 @@ def judge(
   Returns:
     The content of results.json.
   """
-  protocol = protocols.get_protocol(config.protocol)
   form = settings.input_form(config)
-  source = selection.dev_source
   predict = scoring.make_predict(model, trained.variables, form, mesh)
-  scored = {}
-  for part, rows in ((source, selection.dev), ('test', selection.test)):
-    if rows:
-      scores = score(config, predict, rows, f'Evaluating {part}')
-      scored[part] = _columns(rows, scores, protocol.domain_field)
+  scores = _score_parts(config, predict, selection)
+  results, scored = _conclude(
+    config, workdir, model, trained, selection, scores, more
+  )
+  if config.evaluate.num_samples:
+    places = choose_samples(scored['test'], config.evaluate.num_samples)
+    samples = _make_samples(config, predict, selection, places)
+    _write_samples(workdir, samples, scored['test'], places)
+  return results
+
+
+def judge_members(
+  runs: Sequence[tuple[ml_collections.ConfigDict, pathlib.Path]],
+  model: nn.Module,
+  trained: Trained,
+  selection: protocols.Selection,
+  mesh: Mesh,
+  more: Sequence[Mapping[str, object]],
+) -> list[dict]:
+  """`judge` of several networks, which score every clip together.
+
+  Args:
+    runs: config and folder of each; they differ in the seed only.
+    model: the network.
+    trained: their weights, with a leading axis for the networks.
+    selection: the clips of the protocol.
+    mesh: of the devices.
+    more: further content of the results.json of each.
+
+  Returns:
+    The content of the results.json of each.
+  """
+  config = runs[0][0]
+  form = settings.input_form(config)
+  predict = scoring.make_predict(
+    model, trained.variables, form, mesh, members=True
+  )
+  scores = _score_parts(config, predict, selection)
+  found, samples = [], None
+  for place, (one, folder) in enumerate(runs):
+    alone = dataclasses.replace(
+      trained, variables=states.member(trained.variables, place)
+    )
+    own = {part: of_part[place] for part, of_part in scores.items()}
+    results, scored = _conclude(
+      one, folder, model, alone, selection, own, more[place]
+    )
+    found.append(results)
+    if config.evaluate.num_samples:
+      # The same clips for all: the choice looks at their types only.
+      places = choose_samples(scored['test'], config.evaluate.num_samples)
+      samples = samples or _make_samples(config, predict, selection, places)
+      shown = {**samples, 'predicted': samples['predicted'][place]}
+      _write_samples(folder, shown, scored['test'], places)
+  return found
+
+
+def _score_parts(
+  config, predict: scoring.Predict, selection: protocols.Selection
+) -> dict[str, np.ndarray]:
+  """The scores of the dev and the test clips, by the name of the split."""
+  parts = (selection.dev_source, selection.dev), ('test', selection.test)
+  return {
+    part: score(config, predict, rows, f'Evaluating {part}')
+    for part, rows in parts
+    if rows
+  }
+
+
+def _conclude(
+  config,
+  workdir: pathlib.Path,
+  model: nn.Module,
+  trained: Trained,
+  selection: protocols.Selection,
+  scores: Mapping[str, np.ndarray],
+  more: Mapping[str, object] | None,
+) -> tuple[dict, dict[str, score_table.Columns]]:
+  """Sets the threshold, judges the scores and writes the results.
+
+  Returns:
+    (the content of results.json, that of scores.csv).
+  """
+  protocol = protocols.get_protocol(config.protocol)
+  source = selection.dev_source
+  rows = {source: selection.dev, 'test': selection.test}
+  scored = {
+    part: _columns(rows[part], values, protocol.domain_field)
+    for part, values in scores.items()
+  }
   facts = {
     'protocol': protocol.name,
     'headline': list(protocol.headline),
@@ -428,10 +513,7 @@ def judge(
   else:
     rule = thresholds.parse(config.threshold)
     threshold = judgement.set_threshold(rule, scored, source)
-  results = _finish(config, workdir, facts, scored, threshold, source)
-  if config.evaluate.num_samples:
-    _write_samples(config, workdir, predict, selection, scored['test'])
-  return results
+  return _finish(config, workdir, facts, scored, threshold, source), scored
 
 
 def choose_rule(
@@ -559,9 +641,8 @@ def choose_samples(columns: dict, number: int) -> list[int]:
   return sorted(chosen)
 
 
-def _write_samples(config, workdir, predict, selection, test) -> None:
-  """Writes samples.npz: test clips with their predicted and true maps."""
-  places = choose_samples(test, config.evaluate.num_samples)
+def _make_samples(config, predict, selection, places) -> dict:
+  """Pictures of test clips with their predicted and true maps."""
   rows = [selection.test[place] for place in places]
   parts = []
   supervision = losses.supervision_of(config.loss)
@@ -576,9 +657,20 @@ def _write_samples(config, workdir, predict, selection, test) -> None:
     static = batch['frames'][:, batch['frames'].shape[1] // 2]
     shown = sharding.gather((static, pictures, np.asarray(target)))
     parts.append((*shown, maps))
-  image, dynamic, depth, predicted = (
-    np.concatenate(arrays)[: len(rows)] for arrays in zip(*parts, strict=True)
-  )
+  *shown, maps = zip(*parts, strict=True)
+  image, dynamic, depth = (np.concatenate(a)[: len(rows)] for a in shown)
+  # Of several networks, their axis comes first.
+  predicted = np.concatenate(maps, axis=-3)[..., : len(rows), :, :]
+  return {
+    'image': image,
+    'dynamic': dynamic,
+    'predicted': predicted,
+    'depth': depth,
+  }
+
+
+def _write_samples(workdir, samples, test, places) -> None:
+  """Writes samples.npz: `_make_samples` with what is known of the clips."""
   chosen = {name: column[places] for name, column in test.items()}
 
   def write() -> None:
@@ -590,10 +682,7 @@ def _write_samples(config, workdir, predict, selection, test) -> None:
         domain=chosen['domain'],
         label=chosen['label'],
         score=chosen['score'],
-        image=image,
-        dynamic=dynamic,
-        predicted=predicted,
-        depth=depth,
+        **samples,
       )
 
   hosts.first(write)

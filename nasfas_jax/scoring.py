@@ -17,7 +17,12 @@ Predict = Callable[[Batch], Batch]
 
 
 def make_predict(
-  model: nn.Module, variables: dict, form: inputs.InputForm, mesh: Mesh
+  model: nn.Module,
+  variables: dict,
+  form: inputs.InputForm,
+  mesh: Mesh,
+  *,
+  members: bool = False,
 ) -> Predict:
   """A trained network as a function of batches, compiled at its first call.
 
@@ -26,6 +31,8 @@ def make_predict(
     variables: dict with 'params' and 'batch_stats'.
     form: of the input.
     mesh: of the devices.
+    members: the variables have a leading axis [S], that of several networks.
+      Each scores the batch; 'map' is then [S, B, D, D] and 'score' [S, B].
 
   Returns:
     predict(batch) -> float32 'map' [B, S, S], 'score' and 'weight' [B], int32
@@ -35,10 +42,15 @@ def make_predict(
 
   def predict(variables, batch):
     images = inputs.network_input(batch['frames'], form)
-    maps = model.apply(variables, images, train=False).map
+
+    def judge(variables):
+      maps = model.apply(variables, images, train=False).map
+      return maps, losses.map_score(maps, batch['score_mask'])
+
+    maps, scores = (jax.vmap(judge) if members else judge)(variables)
     return {
       'map': maps,
-      'score': losses.map_score(maps, batch['score_mask']),
+      'score': scores,
       'index': batch['index'],
       'weight': batch['weight'],
     }
@@ -81,15 +93,18 @@ def score_clips(
     title: label of the progress bar.
 
   Returns:
-    float64 [len(rows)], higher = more evidence for live.
+    float64 [len(rows)], higher = more evidence for live; of several networks
+    [S, len(rows)].
   """
-  totals = np.zeros(len(rows))
+  totals = None
   counts = np.zeros(len(rows))
   with progress.bar(title, num_batches) as bar:
     for done, batch in enumerate(batches, 1):
       out = predict(batch)
       weight = out['weight'].astype(np.float64)
-      np.add.at(totals, out['index'], weight * out['score'])
+      if totals is None:
+        totals = np.zeros((*out['score'].shape[:-1], len(rows)))
+      np.add.at(totals, (..., out['index']), weight * out['score'])
       np.add.at(counts, out['index'], weight)
       bar.update(done)
   return totals / counts
