@@ -7,7 +7,7 @@ own would train, but for rounding.
 
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
 
 from nasfas_jax import (
   augment,
@@ -224,49 +225,23 @@ def fit(
     The last state; with several seeds S every leaf has a leading axis [S].
   """
   domain_field = protocols.get_protocol(config.protocol).domain_field
-  descent = settings.training(config)
   batch_size, map_size = config.train.batch_size, config.network.output_size
+  rate = settings.training(config).rate()
   seeds = settings.seeds(config)
   many = len(seeds) > 1
-  mesh, of_state, of_batch = _placement(len(seeds), batch_size)
-  make = functools.partial(
-    initial_state,
-    model,
-    settings.example_input(config),
-    optimizer=descent.optimizer(),
-  )
-  step = functools.partial(
-    raw_step,
-    prepare=settings.prepare(config, map_size),
-    loss_fn=supervised.network_loss(
-      model, settings.input_form(config), settings.objective(config)
-    ),
-    optimizer=descent.optimizer(),
-  )
-  # Other than those of the weights.
-  stream_seeds = [seed + 3 for seed in seeds]
   if many:
-    make = functools.partial(jax.vmap(make), _as_array(seeds))
-    step = functools.partial(jax.vmap(step), seed=_as_array(stream_seeds))
     read = functools.partial(
       settings.member_batches(config, domain_field, map_size),
-      seeds=stream_seeds,
+      seeds=stream_seeds(config),
     )
   else:
-    make = functools.partial(make, seeds[0])
-    step = functools.partial(step, seed=stream_seeds[0])
     read = functools.partial(
       settings.training_batches(config, domain_field, map_size),
-      seed=stream_seeds[0],
+      seed=stream_seeds(config)[0],
     )
+  make, step, of_batch = make_step(config, model)
   with progress.stage('Making the network' + ('s' if many else '')):
-    state = jax.jit(make, out_shardings=of_state)()
-  step = jax.jit(
-    step,
-    in_shardings=(of_state, of_batch),
-    out_shardings=of_state,
-    donate_argnums=0,
-  )
+    state = make()
 
   def batches(start):
     stream = read(selection.train, batch_size=batch_size, step=start)
@@ -279,8 +254,7 @@ def fit(
   def observe(state, scalars, done):
     del state
     numbers = loop.read(scalars)
-    rate = float(descent.rate()(done - 1))
-    return loop.Observed({**numbers, 'learning_rate': rate})
+    return loop.Observed({**numbers, 'learning_rate': float(rate(done - 1))})
 
   def clips(batch):
     if not many:
@@ -313,8 +287,54 @@ def fit(
   )
 
 
+def make_step(
+  config: ml_collections.ConfigDict, model: nn.Module
+) -> tuple[Callable, Callable, NamedSharding]:
+  """What a training computes, from config.train.num_seeds seeds.
+
+  Returns:
+    (a function that makes the initial state; the jitted step, (state, raw
+    batch) -> (state, scalars), which donates its state; the sharding of raw
+    batches). With several seeds S all arrays have a leading axis [S].
+  """
+  optimizer = settings.training(config).optimizer()
+  make = functools.partial(
+    initial_state, model, settings.example_input(config), optimizer=optimizer
+  )
+  step = functools.partial(
+    raw_step,
+    prepare=settings.prepare(config, config.network.output_size),
+    loss_fn=supervised.network_loss(
+      model, settings.input_form(config), settings.objective(config)
+    ),
+    optimizer=optimizer,
+  )
+  seeds = settings.seeds(config)
+  if len(seeds) == 1:
+    make = functools.partial(make, seeds[0])
+    step = functools.partial(step, seed=stream_seeds(config)[0])
+  else:
+    make = functools.partial(jax.vmap(make), _as_array(seeds))
+    step = functools.partial(
+      jax.vmap(step), seed=_as_array(stream_seeds(config))
+    )
+  of_state, of_batch = _placement(len(seeds), config.train.batch_size)
+  jitted = jax.jit(
+    step,
+    in_shardings=(of_state, of_batch),
+    out_shardings=of_state,
+    donate_argnums=0,
+  )
+  return jax.jit(make, out_shardings=of_state), jitted, of_batch
+
+
+def stream_seeds(config: ml_collections.ConfigDict) -> list[int]:
+  """The seeds of the clips and their augmentation; not those of the weights."""
+  return [seed + 3 for seed in settings.seeds(config)]
+
+
 def _placement(num_seeds: int, batch_size: int):
-  """The mesh of a training, and the shardings of its states and batches.
+  """The shardings of a training's states and batches.
 
   One network is on all devices, which divide its clips. Of several networks,
   the devices of one process divide the networks first, then the clips. The
@@ -322,12 +342,12 @@ def _placement(num_seeds: int, batch_size: int):
   """
   if num_seeds == 1:
     mesh = sharding.make_mesh()
-    return mesh, sharding.replicated(mesh), sharding.batch_sharding(mesh)
+    return sharding.replicated(mesh), sharding.batch_sharding(mesh)
   if jax.process_count() > 1:
     mesh = sharding.make_mesh()
   else:
     mesh = sharding.make_mesh(num_seeds, [batch_size])
-  return mesh, sharding.task_sharding(mesh), sharding.clip_sharding(mesh)
+  return sharding.task_sharding(mesh), sharding.clip_sharding(mesh)
 
 
 def _as_array(seeds: Sequence[int]) -> np.ndarray:
