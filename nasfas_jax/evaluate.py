@@ -167,6 +167,24 @@ def _check(config: ml_collections.ConfigDict) -> None:
     ) from error
   config_checks.check(plain)
   config_checks.check_batch_sizes(config, 'evaluate.batch_size')
+  how = config.evaluate.batch_norm
+  if how == scoring.RUNNING:
+    return
+  if config.scores:
+    raise ValueError(
+      f'config.evaluate.batch_norm is {how!r}; allowed with config.scores, '
+      f'which are no network: {scoring.RUNNING}.'
+    )
+  if config.adapted:
+    raise ValueError(
+      f'config.evaluate.batch_norm is {how!r}; allowed with config.adapted, '
+      f'whose statistics would not be used: {scoring.RUNNING}.'
+    )
+  if config.threshold == RUN:
+    raise ValueError(
+      f"config.threshold is 'run'; allowed with config.evaluate.batch_norm "
+      f'{how!r}, under which scores are others: {thresholds.ALLOWED}.'
+    )
 
 
 def judge_file(
@@ -397,14 +415,20 @@ def judge(
     The content of results.json.
   """
   form = settings.input_form(config)
-  predict = scoring.make_predict(model, trained.variables, form, mesh)
-  scores = _score_parts(config, predict, selection)
+  predict = scoring.make_predict(
+    model,
+    trained.variables,
+    form,
+    mesh,
+    batch_norm=config.evaluate.batch_norm,
+  )
+  scores, maps = _score_parts(config, predict, selection)
   results, scored = _conclude(
     config, workdir, model, trained, selection, scores, more
   )
   if config.evaluate.num_samples:
     places = choose_samples(scored['test'], config.evaluate.num_samples)
-    samples = _make_samples(config, predict, selection, places)
+    samples = _make_samples(config, predict, selection, places, maps)
     _write_samples(workdir, samples, scored['test'], places)
   return results
 
@@ -433,9 +457,14 @@ def judge_members(
   config = runs[0][0]
   form = settings.input_form(config)
   predict = scoring.make_predict(
-    model, trained.variables, form, mesh, members=True
+    model,
+    trained.variables,
+    form,
+    mesh,
+    batch_norm=config.evaluate.batch_norm,
+    members=True,
   )
-  scores = _score_parts(config, predict, selection)
+  scores, maps = _score_parts(config, predict, selection)
   found, samples = [], None
   for place, (one, folder) in enumerate(runs):
     alone = dataclasses.replace(
@@ -449,7 +478,9 @@ def judge_members(
     if config.evaluate.num_samples:
       # The same clips for all: the choice looks at their types only.
       places = choose_samples(scored['test'], config.evaluate.num_samples)
-      samples = samples or _make_samples(config, predict, selection, places)
+      samples = samples or _make_samples(
+        config, predict, selection, places, maps
+      )
       shown = {**samples, 'predicted': samples['predicted'][place]}
       _write_samples(folder, shown, scored['test'], places)
   return found
@@ -457,14 +488,34 @@ def judge_members(
 
 def _score_parts(
   config, predict: scoring.Predict, selection: protocols.Selection
-) -> dict[str, np.ndarray]:
-  """The scores of the dev and the test clips, by the name of the split."""
+) -> tuple[dict[str, np.ndarray], dict[int, np.ndarray] | None]:
+  """The scores of the dev and the test clips, by the name of the split.
+
+  Returns:
+    (the scores; the maps of the test clips that are shown, by their place, if
+    they depend on what they were scored with).
+  """
+  scores, maps, shown = {}, None, ()
+  alone = config.evaluate.batch_norm == scoring.RUNNING
+  if not alone:
+    domain_field = protocols.get_protocol(config.protocol).domain_field
+    shown = choose_samples(
+      _columns(selection.test, None, domain_field),
+      config.evaluate.num_samples,
+    )
+    progress.say(f'Note: {describe_batch_norm(config)["text"]}')
   parts = (selection.dev_source, selection.dev), ('test', selection.test)
-  return {
-    part: score(config, predict, rows, f'Evaluating {part}')
-    for part, rows in parts
-    if rows
-  }
+  for part, rows in parts:
+    if not rows:
+      continue
+    title = f'Evaluating {part}'
+    if alone:
+      scores[part] = score(config, predict, rows, title)
+    else:
+      scores[part], maps = _score_together(
+        config, predict, rows, title, shown if part == 'test' else ()
+      )
+  return scores, maps
 
 
 def _conclude(
@@ -488,6 +539,9 @@ def _conclude(
     part: _columns(rows[part], values, protocol.domain_field)
     for part, values in scores.items()
   }
+  more = dict(more or {})
+  if config.evaluate.batch_norm != scoring.RUNNING:
+    more['batch_norm'] = describe_batch_norm(config)
   facts = {
     'protocol': protocol.name,
     'headline': list(protocol.headline),
@@ -506,7 +560,7 @@ def _conclude(
       # What it was trained in; it scores in float32.
       'dtype': settings.compute_dtype(config),
     },
-    **(more or {}),
+    **more,
   }
   if config.threshold == RUN:
     threshold = trained.threshold
@@ -514,6 +568,23 @@ def _conclude(
     rule = thresholds.parse(config.threshold)
     threshold = judgement.set_threshold(rule, scored, source)
   return _finish(config, workdir, facts, scored, threshold, source), scored
+
+
+def describe_batch_norm(config: ml_collections.ConfigDict) -> dict[str, str]:
+  """What results.json and the report say of statistics of test clips."""
+  how = config.evaluate.batch_norm
+  of_one = ' of one domain' if how == scoring.TEST_DOMAIN else ''
+  return {
+    'how': how,
+    'text': (
+      'The clips are normalised by the statistics of the batches of '
+      f'{config.evaluate.batch_size} snippets{of_one} that they are scored in, '
+      'not by those of the training. So a score depends on the other clips of '
+      'its batch, and these figures hold only where clips are judged in '
+      'batches that resemble this test set, with its shares of live clips and '
+      'of each attack. The threshold holds for no single clip.'
+    ),
+  }
 
 
 def choose_rule(
@@ -540,6 +611,13 @@ def choose_rule(
       f'config.threshold is {rule!r}, which needs {selection.dev_source} clips '
       f'of {config.protocol!r}, and none are prepared; allowed without them: '
       'run (the threshold of the run) or a number.'
+    )
+  if config.evaluate.batch_norm != scoring.RUNNING:
+    raise ValueError(
+      f'config.evaluate.batch_norm is {config.evaluate.batch_norm!r}, and no '
+      f'{selection.dev_source} clips of {config.protocol!r} are prepared to '
+      'set a threshold for it; that of the run is for other scores. Prepare '
+      'them, or give --config.threshold=NUMBER.'
     )
   progress.say(
     f'There are no {selection.dev_source} clips to set a threshold: that of '
@@ -589,6 +667,11 @@ def score(
   Returns:
     float64 [len(rows)], higher = more evidence for live.
   """
+  return _score(config, predict, rows, title)[0]
+
+
+def _score(config, predict, rows, title, keep=()):
+  """As `scoring.score_clips`."""
   num_snippets = config.data.num_snippets
   return scoring.score_clips(
     predict,
@@ -596,7 +679,28 @@ def score(
     _batches(config, rows, num_snippets),
     num_batches=-(-len(rows) * num_snippets // config.evaluate.batch_size),
     title=title,
+    keep=keep,
   )
+
+
+def _score_together(config, predict, rows, title, keep):
+  """As `_score`, in batches that are normalised by what they hold."""
+  domain_field = protocols.get_protocol(config.protocol).domain_field
+  domains = _columns(rows, None, domain_field)['domain']
+  scores, maps = None, {}
+  try:
+    groups = scoring.groups(domains, config.evaluate.batch_norm)
+  except ValueError as error:
+    raise ValueError(f'config.evaluate.{error}') from error
+  for places in groups:
+    chosen = [rows[place] for place in places]
+    wanted = np.flatnonzero(np.isin(places, keep)).tolist()
+    own, found = _score(config, predict, chosen, title, wanted)
+    if scores is None:
+      scores = np.zeros((*own.shape[:-1], len(rows)))
+    scores[..., places] = own
+    maps |= {int(places[i]): one for i, one in found.items()}
+  return scores, maps
 
 
 def _batches(config, rows, num_snippets):
@@ -641,13 +745,16 @@ def choose_samples(columns: dict, number: int) -> list[int]:
   return sorted(chosen)
 
 
-def _make_samples(config, predict, selection, places) -> dict:
-  """Pictures of test clips with their predicted and true maps."""
+def _make_samples(config, predict, selection, places, maps) -> dict:
+  """Pictures of test clips with their predicted and true maps.
+
+  `maps`, if given, are those that the clips were scored by.
+  """
   rows = [selection.test[place] for place in places]
   parts = []
   supervision = losses.supervision_of(config.loss)
   for batch in _batches(config, rows, 1):
-    maps = predict(batch)['map']
+    predicted = () if maps else predict(batch)['map']
     pictures = inputs.dynamic_picture(
       batch['frames'], config.input.rank_pooling
     )
@@ -656,11 +763,14 @@ def _make_samples(config, predict, selection, places) -> dict:
     )
     static = batch['frames'][:, batch['frames'].shape[1] // 2]
     shown = sharding.gather((static, pictures, np.asarray(target)))
-    parts.append((*shown, maps))
-  *shown, maps = zip(*parts, strict=True)
+    parts.append((*shown, predicted))
+  *shown, predicted = zip(*parts, strict=True)
   image, dynamic, depth = (np.concatenate(a)[: len(rows)] for a in shown)
   # Of several networks, their axis comes first.
-  predicted = np.concatenate(maps, axis=-3)[..., : len(rows), :, :]
+  if maps:
+    predicted = np.stack([maps[place] for place in places], axis=-3)
+  else:
+    predicted = np.concatenate(predicted, axis=-3)[..., : len(rows), :, :]
   return {
     'image': image,
     'dynamic': dynamic,
