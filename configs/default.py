@@ -242,6 +242,10 @@ def get_config() -> ml_collections.ConfigDict:
   config.evaluate = ml_collections.ConfigDict(
     {
       'batch_size': 32,
+      # What clips are normalised by: 'running' (statistics of the training),
+      # or 'test' (those of the batch they are scored in) or 'test_domain'
+      # (batches of one domain), with which a score depends on other clips.
+      'batch_norm': 'running',
       'bootstrap_samples': 1000,
       # Number of clips that the report shows with their maps.
       'num_samples': 24,
