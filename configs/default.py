@@ -195,6 +195,13 @@ def get_config() -> ml_collections.ConfigDict:
       # In a search this short, the published 1e-3 would keep alpha near 0.
       'arch_weight_decay': 0.0,
       'gradient_clip': 5.0,
+      # How the genotype is derived: by 'strength', the operations' weights, or
+      # by 'perturbation', what the loss becomes without an operation.
+      'selection': 'strength',
+      # For 'perturbation': batches whose loss is compared, and steps of the
+      # weights after each edge that is decided (0: the weights stay).
+      'selection_batches': 4,
+      'selection_steps': 0,
       # Steps between snapshots of the operations' weights in metrics.jsonl.
       'arch_every': 10,
     }
@@ -239,6 +246,9 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.train = ml_collections.ConfigDict(
     {
+      # Networks that are trained side by side in one program, from the seeds
+      # config.seed, config.seed + 1, ...
+      'num_seeds': 1,
       'num_steps': 800,
       'batch_size': 16,
       'learning_rate': 1e-2,

@@ -23,6 +23,8 @@ SUPERVISIONS = ('depth', 'binary_mask')
 
 # By how much a triplet's distances are to differ, between unit vectors.
 TRIPLET_MARGIN = 0.1
+# Bounds the gradient of an embedding of dead features, which has no direction.
+_SMALL = 1e-6
 # The features of a network that stand for a whole clip.
 _EMBEDDED = 'high'
 
@@ -150,7 +152,7 @@ def embed(outputs: Any) -> jax.Array:
   features = outputs.features[_EMBEDDED].astype(jnp.float32)
   mean = jnp.mean(features, axis=(1, 2))
   square = jnp.sum(jnp.square(mean), axis=1, keepdims=True)
-  return mean * jax.lax.rsqrt(square + 1e-12)
+  return mean * jax.lax.rsqrt(square + _SMALL)
 
 
 def asymmetric_triplet_loss(

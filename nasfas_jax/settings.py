@@ -30,11 +30,18 @@ from nasfas_jax import (
 from nasfas_jax.data import index, pipeline, protocols
 from nasfas_jax.models import genotypes
 from nasfas_jax.models.supernet import Supernet
-from nasfas_jax.searchers import evolution, meta_step, supernet_program
+from nasfas_jax.searchers import (
+  evolution,
+  meta_step,
+  perturbation,
+  supernet_program,
+)
 
 Config = ml_collections.ConfigDict
 Batches = Callable[..., Iterator[dict[str, np.ndarray]]]
 
+# How a gradient search derives its genotype.
+SELECTIONS = ('strength', 'perturbation')
 # What config.dtype may be.
 AUTO = 'auto'
 DTYPES = (AUTO, 'float32', 'bfloat16')
@@ -182,6 +189,8 @@ def generalising(
   mixing, fields = config.mix_style, config.train
   adversary, per_domain = None, 0
   divides = fields.domain_statistics or fields.meta != 'off'
+  if not (divides or mixing.probability or config.loss.adversarial):
+    return supervised.PLAIN
   number = len(pipeline.domain_names(rows, domain_field))
   for field, wanted in (
     ('mix_style.probability', mixing.probability),
@@ -249,6 +258,14 @@ def search(config: Config) -> supernet_program.SearchSettings:
   )
 
 
+def selecting(config: Config) -> perturbation.SelectionSettings:
+  """The settings of a selection by perturbation, from config.search."""
+  return perturbation.SelectionSettings(
+    num_batches=config.search.selection_batches,
+    fine_tune_steps=config.search.selection_steps,
+  )
+
+
 def meta(config: Config) -> meta_step.MetaSettings:
   """The settings of a search over tasks, from config.meta."""
   return meta_step.MetaSettings(**dict(config.meta))
@@ -312,6 +329,26 @@ def training_batches(
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )
+
+
+def member_batches(config: Config, domain_field: str, map_size: int) -> Batches:
+  """`pipeline.member_batches` with the arguments that the config sets.
+
+  Args:
+    config: of the run.
+    domain_field: the field that names a clip's domain.
+    map_size: side of the maps.
+
+  Returns:
+    (rows, batch_size, seeds, step) -> this process's part of the raw batches.
+  """
+  alone = training_batches(config, domain_field, map_size)
+  return functools.partial(pipeline.member_batches, **alone.keywords)
+
+
+def seeds(config: Config) -> list[int]:
+  """The seeds of the networks that a training trains side by side."""
+  return [config.seed + i for i in range(config.train.num_seeds)]
 
 
 def episode_batches(config: Config, domain_field: str) -> Batches:
