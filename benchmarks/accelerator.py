@@ -28,8 +28,10 @@ from nasfas_jax import files
 
 # The longest that a section may take; compiling a search takes most of it.
 SECTION_SECONDS = 240.0
-# A section is not begun with less left.
+# A section is not begun with less left; one that compiles for long needs more.
 LEAST_SECONDS = 10.0
+LEAST_TO_SEARCH = 45.0
+LEAST_TO_COMPILE_THEIRS = 30.0
 OURS, THEIRS = 'jax', 'torch'
 COMMANDS = {
   OURS: 'benchmarks.accelerator_steps',
@@ -51,12 +53,14 @@ class Section:
     of: whose steps, `OURS` or `THEIRS`.
     request: for the process that runs it.
     compared: name of our section that PyTorch's is set against.
+    least: seconds that must be left when it begins.
   """
 
   name: str
   of: str
   request: dict
   compared: str = ''
+  least: float = LEAST_SECONDS
 
 
 def sections(size: str) -> list[Section]:
@@ -75,13 +79,17 @@ def sections(size: str) -> list[Section]:
       settings = ', '.join(f'{k}={v}' for k, v in more['supernet'].items())
       name = f'{name}, {settings}'
     request = {'kind': kind, 'size': size, 'batch': batch, 'form': form}
-    return Section(name, OURS, {**request, **more})
+    searches = kind in ('search', 'meta')
+    least = LEAST_TO_SEARCH if searches else LEAST_SECONDS
+    return Section(name, OURS, {**request, **more}, least=least)
 
   def theirs(kind, batch, form, compiled):
     title = _title(kind, batch, form)
     name = f'{title}, PyTorch {"compiled" if compiled else "eager"}'
     request = {'kind': kind, 'size': size, 'batch': batch, 'form': form}
-    return Section(name, THEIRS, {**request, 'compiled': compiled}, title)
+    request['compiled'] = compiled
+    least = LEAST_TO_COMPILE_THEIRS if compiled else LEAST_SECONDS
+    return Section(name, THEIRS, request, title, least)
 
   fast, precise = 'bfloat16', 'tensorfloat32'
   searched = clips['search']
@@ -211,7 +219,7 @@ def run(
       at = time.monotonic()
       if section.of in missing:
         figures = {'status': 'skipped', 'reason': f'{section.of} is missing'}
-      elif left < LEAST_SECONDS:
+      elif left < section.least:
         figures = {'status': 'out of time', 'reason': 'not begun'}
       else:
         if server is None or of != section.of:

@@ -90,9 +90,23 @@ def test_a_section_that_fails_costs_itself_only():
 
 
 def test_nothing_is_begun_without_time():
-  listed = [accelerator.Section('a', accelerator.OURS, {'kind': 'a'})]
-  found = accelerator.run(listed, None, lambda found: None, budget=9)
-  assert found['a']['status'] == 'out of time'
+  log = []
+  long = accelerator.LEAST_TO_SEARCH
+  listed = [
+    accelerator.Section('a', accelerator.OURS, {'kind': 'a'}, least=long),
+    accelerator.Section('b', accelerator.OURS, {'kind': 'b'}),
+  ]
+  for budget, states in (
+    (9, ['out of time'] * 2),
+    (20, ['out of time', 'done']),
+  ):
+    found = accelerator.run(
+      listed,
+      lambda of: Scripted({'b': {}}, log),
+      lambda found: None,
+      budget=budget,
+    )
+    assert [figures['status'] for figures in found.values()] == states
 
 
 def test_shares_and_ratios_by_hand():

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import grain
 import numpy as np
+from grain import multiprocessing as grain_processes
 
 from nasfas_jax import records
 from nasfas_jax.data import transforms
@@ -24,6 +25,9 @@ from nasfas_jax.data.index import Row
 
 # More steps than any search takes.
 MAX_STEPS = 10**9
+# Batches that are read ahead, in each worker process. Two threads work on them;
+# at 256x256 a batch of 12 clips has 19 MB.
+_READ_AHEAD = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -496,7 +500,7 @@ class _Places:
 
 def _iterate(dataset: grain.MapDataset, num_workers: int):
   """An iterator that prefetches in threads or in worker processes."""
-  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=16)
+  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=_READ_AHEAD)
   iterable = dataset.to_iter_dataset(options)
   if not num_workers:
     return iter(iterable)
@@ -530,6 +534,20 @@ def _of_workers(batches):
           'config.data.cache_mib need less. The same command goes on from the '
           'last checkpoint.'
         ) from error
+      _unname(batch)
       yield batch
   finally:
     batches.close()
+
+
+def _unname(batch: dict[str, np.ndarray]) -> None:
+  """Removes the names of the shared memory that a batch lies in.
+
+  The memory is then free as soon as nothing uses it, however the process ends.
+  grain would remove a name when the array is deleted, and the last ones are
+  not: JAX on CPU uses an array without copying it, and may hold it to the end.
+  """
+  for array in batch.values():
+    if isinstance(array, grain_processes.SharedMemoryArray):
+      array.shm.unlink()
+      array._unlink_on_del = False
