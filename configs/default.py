@@ -174,6 +174,13 @@ def get_config() -> ml_collections.ConfigDict:
       # In a search this short, the published 1e-3 would keep alpha near 0.
       'arch_weight_decay': 0.0,
       'gradient_clip': 5.0,
+      # How the genotype is derived: by 'strength', the operations' weights, or
+      # by 'perturbation', what the loss becomes without an operation.
+      'selection': 'strength',
+      # For 'perturbation': batches whose loss is compared, and steps of the
+      # weights after each edge that is decided (0: the weights stay).
+      'selection_batches': 4,
+      'selection_steps': 0,
       # Steps between snapshots of the operations' weights in metrics.jsonl.
       'arch_every': 10,
     }
@@ -235,6 +242,10 @@ def get_config() -> ml_collections.ConfigDict:
   config.evaluate = ml_collections.ConfigDict(
     {
       'batch_size': 32,
+      # What clips are normalised by: 'running' (statistics of the training),
+      # or 'test' (those of the batch they are scored in) or 'test_domain'
+      # (batches of one domain), with which a score depends on other clips.
+      'batch_norm': 'running',
       'bootstrap_samples': 1000,
       # Number of clips that the report shows with their maps.
       'num_samples': 24,

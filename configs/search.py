@@ -14,6 +14,9 @@ evolution, random
   has tasks; `evolution,domain` scores genotypes on held-out domains.
 second_order
   Differentiates through the inner steps of the weights.
+perturbation
+  Derives the genotype by what the loss becomes without an operation (DARTS-PT),
+  not by the operations' weights.
 debug
   The smallest whole run, on the builder config 'tiny': about a minute, most of
   it compiling.
@@ -145,6 +148,10 @@ def _second_order(config: ml_collections.ConfigDict) -> None:
   config.search.second_order = True
 
 
+def _perturbation(config: ml_collections.ConfigDict) -> None:
+  config.search.selection = 'perturbation'
+
+
 SIZES = {'debug': debug, 'paper': paper}
 DTYPES = {'bf16': bf16}
 # Sizes and controls also set hold_out, so the variants that choose it follow.
@@ -156,10 +163,13 @@ GROUPS = {
     'plain': _hold_out('none'),
   },
   'order': {'second_order': _second_order},
+  'selection': {'perturbation': _perturbation},
   'dtype': DTYPES,
 }
-# A random genotype has no tasks; only the gradient search has a second order.
+# A random genotype has no tasks; only the gradient search has a second order,
+# and a mixture whose parts can be removed.
 CONFLICTS = (
   *(('random', name) for name in ('domain', 'type', 'domain_type')),
   *((name, 'second_order') for name in ('evolution', 'random')),
+  *((name, 'perturbation') for name in ('evolution', 'random')),
 )

@@ -3,13 +3,17 @@
 python -m nasfas_jax.main --config=study --workdir=runs/study
   Some hours on two CPU cores. The same command resumes it, and reports the
   finished runs. Every run is one of the other configs with the settings below.
---config=study:debug
+--config=study:ceiling
+  Another question: what could a search gain at most? Random genotypes, several
+  trainings of each. The runs take the fields of this config itself.
+--config=study:debug, :ceiling,debug
   One run of each kind on the builder config 'tiny'. Its figures mean nothing.
 """
 
 import ml_collections
 
 from nasfas_configs import default as default_lib
+from nasfas_configs import search as search_lib
 from nasfas_configs import variants as variants_lib
 
 # Settings of a run are fields with their values, nested as in default.py.
@@ -35,9 +39,16 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   name = 'synthetic_fas'
   config.study = ml_collections.ConfigDict(
     {
+      # 'worth': are searched networks better than others? 'ceiling': what could
+      # a search gain at most?
+      'question': 'worth',
       # Runs at the same time, which divide the CPUs among them. 0 starts none
       # and reports the finished ones.
       'num_workers': 2,
+      # The question 'ceiling': random genotypes, and trainings of each. The
+      # genotype g has the seeds g * seeds, g * seeds + 1, ...
+      'ceiling': {'genotypes': 40, 'seeds': 3},
+      # All that follows is of the question 'worth'.
       'seeds': (0, 1, 2, 3, 4),
       # The first is that of the random genotypes, the evolutions and the
       # remedies.
@@ -105,7 +116,27 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   return variants_lib.compose(config, variants, GROUPS, file='study.py')
 
 
+def _ceiling(config: ml_collections.ConfigDict) -> None:
+  config.study.question = 'ceiling'
+  config.protocol = 'synthetic_fas/unseen_rooms'
+  # Half of a default run: 120 trainings have to end in some hours.
+  config.train.num_steps = 400
+  config.train.warmup_steps = 50
+  config.evaluate.num_samples = 0
+  config.evaluate.bootstrap_samples = 200
+  config.checkpoint_every = 0
+
+
 def _debug(config: ml_collections.ConfigDict) -> None:
+  if config.study.question != 'worth':
+    search_lib.debug(config)
+    config.train.num_steps = 2
+    config.train.warmup_steps = 0
+    config.evaluate.num_samples = 0
+    config.checkpoint_every = 0
+    config.supernet.num_nodes = 1
+    config.study.ceiling.update(genotypes=2, seeds=2)
+    return
   config.data.builder_config = 'tiny'
   study = config.study
   study.seeds = (0,)
@@ -150,4 +181,4 @@ def _debug(config: ml_collections.ConfigDict) -> None:
   )
 
 
-GROUPS = {'size': {'debug': _debug}}
+GROUPS = {'question': {'ceiling': _ceiling}, 'size': {'debug': _debug}}

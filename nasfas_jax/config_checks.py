@@ -8,7 +8,14 @@ from typing import Protocol
 import jax
 import ml_collections
 
-from nasfas_jax import inputs, losses, optimizers, settings, sharding
+from nasfas_jax import (
+  inputs,
+  losses,
+  optimizers,
+  scoring,
+  settings,
+  sharding,
+)
 from nasfas_jax.data import balance, episodes
 from nasfas_jax.data.protocols import definition
 from nasfas_jax.metrics import thresholds
@@ -185,6 +192,9 @@ ALLOWED = {
   'search.arch_learning_rate': _RATE,
   'search.arch_weight_decay': _DECAY,
   'search.gradient_clip': _CLIP,
+  'search.selection': OneOf(settings.SELECTIONS),
+  'search.selection_batches': Number(1, 100_000),
+  'search.selection_steps': Number(0, _STEPS),
   'search.arch_every': _COUNT,
   'meta.num_tasks': Number(1, 1024),
   'meta.support_size': Number(1, _SIZE),
@@ -206,6 +216,7 @@ ALLOWED = {
   'train.weight_decay': _DECAY,
   'train.gradient_clip': _CLIP,
   'evaluate.batch_size': Number(1, _SIZE),
+  'evaluate.batch_norm': OneOf(scoring.BATCH_NORMS),
   'evaluate.bootstrap_samples': Number(1, 1_000_000),
   'evaluate.num_samples': Number(0, 10_000),
 }
@@ -242,6 +253,15 @@ def check(config: ml_collections.ConfigDict) -> None:
     losses.make_objective(dict(config.loss))
   except ValueError as error:
     raise ValueError(f'config.loss: {error}') from error
+  if (
+    config.evaluate.batch_norm != scoring.RUNNING
+    and config.evaluate.batch_size < 2
+  ):
+    raise ValueError(
+      'config.evaluate.batch_size is 1; allowed with '
+      f'config.evaluate.batch_norm={config.evaluate.batch_norm}: 2 or more, '
+      'better 32.'
+    )
   if config.train.schedule == 'step' and config.train.step_size < 1:
     raise ValueError(
       f'config.train.step_size is {config.train.step_size}; allowed: 1 or more '

@@ -736,7 +736,7 @@ def read_threshold(source: pathlib.Path) -> Threshold:
   found = find_threshold(source)
   if found is None:
     raise ValueError(
-      f'{str(source / _RESULTS)!r} has no threshold. '
+      f'{str(source / _RESULTS)!r} has no threshold for single clips. '
       '--config.threshold=NUMBER gives one to predict and demo; '
       '--config=calibrate sets one.'
     )
@@ -745,6 +745,9 @@ def read_threshold(source: pathlib.Path) -> Threshold:
 
 def find_threshold(source: pathlib.Path) -> Threshold | None:
   """As `read_threshold`; None for a run that was judged without one.
+
+  One that was set on clips normalised by their batch holds for no single clip,
+  and does not count.
 
   Raises:
     ValueError: if neither file is there, or its threshold is damaged.
@@ -760,7 +763,7 @@ def find_threshold(source: pathlib.Path) -> Threshold | None:
         f'{path.name}. The command that started it finishes it.'
       )
     results = run_config.load(path)
-    if 'threshold' not in results:
+    if 'threshold' not in results or results.get('batch_norm'):
       return None
     found = results.get('threshold')
   value = found.get('value') if isinstance(found, Mapping) else None

@@ -166,6 +166,24 @@ def _check(config: ml_collections.ConfigDict) -> None:
     ) from error
   config_checks.check(plain)
   config_checks.check_batch_sizes(config, 'evaluate.batch_size')
+  how = config.evaluate.batch_norm
+  if how == scoring.RUNNING:
+    return
+  if config.scores:
+    raise ValueError(
+      f'config.evaluate.batch_norm is {how!r}; allowed with config.scores, '
+      f'which are no network: {scoring.RUNNING}.'
+    )
+  if config.adapted:
+    raise ValueError(
+      f'config.evaluate.batch_norm is {how!r}; allowed with config.adapted, '
+      f'whose statistics would not be used: {scoring.RUNNING}.'
+    )
+  if config.threshold == RUN:
+    raise ValueError(
+      f"config.threshold is 'run'; allowed with config.evaluate.batch_norm "
+      f'{how!r}, under which scores are others: {thresholds.ALLOWED}.'
+    )
 
 
 def judge_file(
@@ -397,12 +415,29 @@ def judge(
   protocol = protocols.get_protocol(config.protocol)
   form = settings.input_form(config)
   source = selection.dev_source
-  predict = scoring.make_predict(model, trained.variables, form, mesh)
-  scored = {}
+  batch_norm = config.evaluate.batch_norm
+  predict = scoring.make_predict(
+    model, trained.variables, form, mesh, batch_norm=batch_norm
+  )
+  scored, maps, more = {}, None, dict(more or {})
+  if batch_norm != scoring.RUNNING:
+    shown = choose_samples(
+      _columns(selection.test, None, protocol.domain_field),
+      config.evaluate.num_samples,
+    )
+    more['batch_norm'] = describe_batch_norm(config)
+    progress.say(f'Note: {more["batch_norm"]["text"]}')
   for part, rows in ((source, selection.dev), ('test', selection.test)):
-    if rows:
-      scores = score(config, predict, rows, f'Evaluating {part}')
-      scored[part] = _columns(rows, scores, protocol.domain_field)
+    if not rows:
+      continue
+    title = f'Evaluating {part}'
+    if batch_norm == scoring.RUNNING:
+      scores = score(config, predict, rows, title)
+    else:
+      scores, maps = _score_together(
+        config, predict, rows, title, shown if part == 'test' else ()
+      )
+    scored[part] = _columns(rows, scores, protocol.domain_field)
   facts = {
     'protocol': protocol.name,
     'headline': list(protocol.headline),
@@ -421,7 +456,7 @@ def judge(
       # What it was trained in; it scores in float32.
       'dtype': settings.compute_dtype(config),
     },
-    **(more or {}),
+    **more,
   }
   if config.threshold == RUN:
     threshold = trained.threshold
@@ -430,8 +465,25 @@ def judge(
     threshold = judgement.set_threshold(rule, scored, source)
   results = _finish(config, workdir, facts, scored, threshold, source)
   if config.evaluate.num_samples:
-    _write_samples(config, workdir, predict, selection, scored['test'])
+    _write_samples(config, workdir, predict, selection, scored['test'], maps)
   return results
+
+
+def describe_batch_norm(config: ml_collections.ConfigDict) -> dict[str, str]:
+  """What results.json and the report say of statistics of test clips."""
+  how = config.evaluate.batch_norm
+  of_one = ' of one domain' if how == scoring.TEST_DOMAIN else ''
+  return {
+    'how': how,
+    'text': (
+      'The clips are normalised by the statistics of the batches of '
+      f'{config.evaluate.batch_size} snippets{of_one} that they are scored in, '
+      'not by those of the training. So a score depends on the other clips of '
+      'its batch, and these figures hold only where clips are judged in '
+      'batches that resemble this test set, with its shares of live clips and '
+      'of each attack. The threshold holds for no single clip.'
+    ),
+  }
 
 
 def choose_rule(
@@ -458,6 +510,13 @@ def choose_rule(
       f'config.threshold is {rule!r}, which needs {selection.dev_source} clips '
       f'of {config.protocol!r}, and none are prepared; allowed without them: '
       'run (the threshold of the run) or a number.'
+    )
+  if config.evaluate.batch_norm != scoring.RUNNING:
+    raise ValueError(
+      f'config.evaluate.batch_norm is {config.evaluate.batch_norm!r}, and no '
+      f'{selection.dev_source} clips of {config.protocol!r} are prepared to '
+      'set a threshold for it; that of the run is for other scores. Prepare '
+      'them, or give --config.threshold=NUMBER.'
     )
   progress.say(
     f'There are no {selection.dev_source} clips to set a threshold: that of '
@@ -507,6 +566,11 @@ def score(
   Returns:
     float64 [len(rows)], higher = more evidence for live.
   """
+  return _score(config, predict, rows, title)[0]
+
+
+def _score(config, predict, rows, title, keep=()):
+  """As `scoring.score_clips`."""
   num_snippets = config.data.num_snippets
   return scoring.score_clips(
     predict,
@@ -514,7 +578,25 @@ def score(
     _batches(config, rows, num_snippets),
     num_batches=-(-len(rows) * num_snippets // config.evaluate.batch_size),
     title=title,
+    keep=keep,
   )
+
+
+def _score_together(config, predict, rows, title, keep):
+  """As `_score`, in batches that are normalised by what they hold."""
+  domain_field = protocols.get_protocol(config.protocol).domain_field
+  domains = _columns(rows, None, domain_field)['domain']
+  scores, maps = np.zeros(len(rows)), {}
+  try:
+    groups = scoring.groups(domains, config.evaluate.batch_norm)
+  except ValueError as error:
+    raise ValueError(f'config.evaluate.{error}') from error
+  for places in groups:
+    chosen = [rows[place] for place in places]
+    wanted = np.flatnonzero(np.isin(places, keep)).tolist()
+    scores[places], found = _score(config, predict, chosen, title, wanted)
+    maps |= {int(places[i]): one for i, one in found.items()}
+  return scores, maps
 
 
 def _batches(config, rows, num_snippets):
@@ -559,14 +641,17 @@ def choose_samples(columns: dict, number: int) -> list[int]:
   return sorted(chosen)
 
 
-def _write_samples(config, workdir, predict, selection, test) -> None:
-  """Writes samples.npz: test clips with their predicted and true maps."""
+def _write_samples(config, workdir, predict, selection, test, maps) -> None:
+  """Writes samples.npz: test clips with their predicted and true maps.
+
+  `maps`, if given, are those that the clips were scored by.
+  """
   places = choose_samples(test, config.evaluate.num_samples)
   rows = [selection.test[place] for place in places]
   parts = []
   supervision = losses.supervision_of(config.loss)
   for batch in _batches(config, rows, 1):
-    maps = predict(batch)['map']
+    predicted = () if maps else predict(batch)['map']
     pictures = inputs.dynamic_picture(
       batch['frames'], config.input.rank_pooling
     )
@@ -575,10 +660,12 @@ def _write_samples(config, workdir, predict, selection, test) -> None:
     )
     static = batch['frames'][:, batch['frames'].shape[1] // 2]
     shown = sharding.gather((static, pictures, np.asarray(target)))
-    parts.append((*shown, maps))
+    parts.append((*shown, predicted))
   image, dynamic, depth, predicted = (
     np.concatenate(arrays)[: len(rows)] for arrays in zip(*parts, strict=True)
   )
+  if maps:
+    predicted = np.stack([maps[place] for place in places])
   chosen = {name: column[places] for name, column in test.items()}
 
   def write() -> None:

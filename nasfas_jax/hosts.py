@@ -170,8 +170,13 @@ _LOSS = re.compile(
   rb'|Polled an error from coordination service'
   rb'|Terminating process because the JAX distributed service'
 )
-# What it logs beside, and what it says of a good start.
-_NOISE = re.compile(rb'preemption_sync_manager\.cc:|^\[Gloo\] Rank \d+ is ')
+# What it logs beside, with the next lines of that entry, and what it says of a
+# good start.
+_NOISE = re.compile(
+  rb'preemption_sync_manager\.cc:|^\[Gloo\] Rank \d+ is '
+  rb'|^Additional GRPC error information from remote target coordination_'
+  rb'|^:UNKNOWN:Error received from peer '
+)
 
 
 @dataclasses.dataclass

@@ -30,6 +30,7 @@ from nasfas_jax.searchers import (
   bilevel,
   evolution,
   meta_search,
+  perturbation,
   supernet_program,
 )
 from nasfas_jax.searchers.supernet_program import Search
@@ -112,7 +113,11 @@ def check(config: ml_collections.ConfigDict) -> None:
       f'since config.search.algorithm is {algorithm!r}.'
     )
   _check_without_effect(config)
-  if algorithm == 'evolution' or config.search.hold_out == 'none':
+  if (
+    algorithm == 'evolution'
+    or config.search.hold_out == 'none'
+    or config.search.selection == 'perturbation'
+  ):
     config_checks.check_batch_sizes(config, 'search.batch_size')
   arch = jax.eval_shape(
     lambda: architecture.init_arch(
@@ -141,6 +146,23 @@ def _check_without_effect(config) -> None:
         f'config.meta.{name} is True; allowed without a gradient search over '
         'tasks (config.search.hold_out): False.'
       )
+  perturbed = fields.selection == 'perturbation'
+  if perturbed and fields.algorithm != 'gradient':
+    raise ValueError(
+      "config.search.selection is 'perturbation'; allowed with "
+      f"config.search.algorithm {fields.algorithm!r}: 'strength'."
+    )
+  if fields.selection_steps and not perturbed:
+    raise ValueError(
+      f'config.search.selection_steps is {fields.selection_steps}; allowed '
+      f'with config.search.selection {fields.selection!r}: 0.'
+    )
+  if perturbed and meta.domain_statistics:
+    raise ValueError(
+      'config.meta.domain_statistics is True; allowed with '
+      "config.search.selection 'perturbation', whose batches mix the domains: "
+      'False.'
+    )
   for name in ('second_order', 'gumbel'):
     if fields[name] and fields.algorithm != 'gradient':
       raise ValueError(
@@ -205,7 +227,7 @@ def make_search(
         score_batch_size=config.evaluate.batch_size,
       )
     if hold_out == 'none':
-      return bilevel.plain_search(
+      found = bilevel.plain_search(
         *common,
         loss_fn=loss_fn,
         settings=shared,
@@ -213,16 +235,31 @@ def make_search(
         train_batches=train_batches(2),
         prepare=prepare,
       )
-    return meta_search.search_over_tasks(
-      *common,
-      loss_fn=loss_fn,
+    else:
+      found = meta_search.search_over_tasks(
+        *common,
+        loss_fn=loss_fn,
+        search=shared,
+        settings=settings.meta(config),
+        hold_out=hold_out,
+        domain_field=domain_field,
+        episode_batches=settings.episode_batches(config, domain_field),
+        prepare=prepare,
+      )
+    if config.search.selection == 'strength':
+      return found
+    derive = perturbation.derive_by_perturbation(
+      model,
+      selection.train,
+      form=form,
+      objective=settings.objective(config),
       search=shared,
-      settings=settings.meta(config),
-      hold_out=hold_out,
-      domain_field=domain_field,
-      episode_batches=settings.episode_batches(config, domain_field),
+      settings=settings.selecting(config),
+      batch_size=config.search.batch_size,
+      train_batches=train_batches(2),
       prepare=prepare,
     )
+    return found._replace(derive=derive)
 
 
 def find(

@@ -26,11 +26,18 @@ from nasfas_jax import (
 from nasfas_jax.data import pipeline, protocols
 from nasfas_jax.models import genotypes
 from nasfas_jax.models.supernet import Supernet
-from nasfas_jax.searchers import evolution, meta_step, supernet_program
+from nasfas_jax.searchers import (
+  evolution,
+  meta_step,
+  perturbation,
+  supernet_program,
+)
 
 Config = ml_collections.ConfigDict
 Batches = Callable[..., Iterator[dict[str, np.ndarray]]]
 
+# How a gradient search derives its genotype.
+SELECTIONS = ('strength', 'perturbation')
 # What config.dtype may be.
 AUTO = 'auto'
 DTYPES = (AUTO, 'float32', 'bfloat16')
@@ -187,6 +194,14 @@ def search(config: Config) -> supernet_program.SearchSettings:
       b1=0.5,
       flat=True,
     ),
+  )
+
+
+def selecting(config: Config) -> perturbation.SelectionSettings:
+  """The settings of a selection by perturbation, from config.search."""
+  return perturbation.SelectionSettings(
+    num_batches=config.search.selection_batches,
+    fine_tune_steps=config.search.selection_steps,
   )
 
 

@@ -1,6 +1,7 @@
 """What a process finds out about the other processes of its run."""
 
 import json
+import os
 import threading
 
 import jax
@@ -202,3 +203,20 @@ def test_two_threads_that_notice_a_loss_say_one_line(monkeypatch, tmp_path):
     for thread in threads:
       thread.join(10)
   assert said.count('\n') == 1
+
+
+def test_an_entry_that_is_no_loss_is_left_out_with_all_its_lines(tmp_path):
+  reading, writing = os.pipe()
+  os.write(
+    writing,
+    b'W1127 00:00:00.0 1 preemption_sync_manager.cc:100] UNAVAILABLE\n'
+    b'Additional GRPC error information from remote target coordination_service'
+    b' while calling /xla.coordination.CoordinationService/GetKeyValue:\n'
+    b':UNKNOWN:Error received from peer  {grpc_message:"Socket closed"}.\n'
+    b'error of something else\n',
+  )
+  os.close(writing)
+  with open(tmp_path / 'said', 'wb') as file:
+    hosts._pass_on(reading, file.fileno(), 'host 1 of 2')
+  os.close(reading)
+  assert (tmp_path / 'said').read_text() == 'error of something else\n'

@@ -14,6 +14,7 @@ from nasfas_configs import search as search_config
 from nasfas_configs import train as train_config
 from nasfas_jax import (
   checkpoints,
+  detector,
   evaluate,
   files,
   loop,
@@ -196,6 +197,7 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
 
   judged = ml_collections.ConfigDict(judged.to_dict())
   judged.evaluate.num_samples = 0
+  judged.evaluate.batch_norm = 'test'
   judged.protocol = 'synthetic_fas/cross_type/replay'
   evaluate.evaluate(judged, tmp_path / 'other')
   results = files.read_json(tmp_path / 'other' / 'results.json')
@@ -204,6 +206,11 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
   assert results['model']['trained_on'] == config.protocol
   assert results['model']['step'] == 4
   assert not (tmp_path / 'other' / 'samples.npz').exists()
+  # Its scores are of batches, and its threshold for no single clip.
+  text = results['batch_norm']['text']
+  assert text in (tmp_path / 'other' / 'report' / 'index.html').read_text()
+  assert detector.find_threshold(tmp_path / 'other') is None
+  judged.evaluate.batch_norm = 'running'
   # It holds out replays, which the run was trained on.
   assert results['seen']['status'] == 'seen'
   assert results['seen']['shared']['attack_type'] == ['replay']

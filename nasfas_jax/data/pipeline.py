@@ -375,7 +375,7 @@ def evaluation_batches(
     An iterator with close() over dicts of arrays: frames, depth, face_mask and
     score_mask as `transforms.make_snippet` gives them, with a leading axis; the
     label, index, attack_type and domain of `train_batches`; and `weight`,
-    float32 [B]: 1, or 0 for the copies of the last snippet that pad the last
+    float32 [B]: 1, or 0 for the copies of the first snippets that pad the last
     batch to full size.
   """
   source = _SnippetSource(ClipSource(rows), num_snippets)
@@ -414,14 +414,15 @@ def process_share(
 
   Returns:
     (places, weights float32): the process's part of every batch with weight 1;
-    in the last batch the last place with weight 0, so that all processes read
-    the same number.
+    at the end of the last batch the first places again with weight 0, so that
+    all processes read the same number.
   """
   own = _own_part(batch_size, process_index, process_count)
   batches = -(-total // batch_size)
   places = [batch * batch_size + i for batch in range(batches) for i in own]
   weights = np.array([float(place < total) for place in places], np.float32)
-  return [min(place, total - 1) for place in places], weights
+  # Of many clips, not of one: a batch may be normalised by what it holds.
+  return [place % total for place in places], weights
 
 
 def _clip_source(rows: Sequence[Row], reading: Reading) -> ClipSource:

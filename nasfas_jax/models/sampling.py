@@ -111,6 +111,20 @@ def to_genotype(
   )
 
 
+def random_genotype(
+  rng: np.random.Generator,
+  *,
+  space: str,
+  num_cells: int,
+  num_nodes: int,
+  theta: float,
+  provenance: Mapping[str, Any] | None = None,
+) -> genotypes.Genotype:
+  """Draws a genotype; arguments as of `draw` and `to_genotype`."""
+  sample = draw(rng, space=space, num_cells=num_cells, num_nodes=num_nodes)
+  return to_genotype(sample, space, theta=theta, provenance=provenance)
+
+
 def to_arch(
   genotype: genotypes.Genotype,
   num_nodes: int,

@@ -170,6 +170,8 @@ def _other_facts(results: Mapping) -> list[str]:
     facts.append(
       f'The network has {adapted["text"]}, not the statistics of its training.'
     )
+  if batch_norm := results.get('batch_norm'):
+    facts.append(batch_norm['text'])
   return facts
 
 

@@ -26,7 +26,7 @@ from nasfas_jax.data import episodes, protocols
 from nasfas_jax.models import genotypes
 from nasfas_jax.ops import fusion
 from nasfas_jax.searchers import supernet_program, supernet_scores
-from nasfas_jax.study import jobs, pages, plan
+from nasfas_jax.study import ceiling, jobs, pages, plan
 
 
 def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -39,8 +39,28 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       reported.
   """
   check(config)
-  planned = read_plan(config)
-  listed, failure = plan.jobs_of(planned), None
+  if config.study.question == 'ceiling':
+    planned = read_ceiling(config)
+    ceiling.write_genotypes(planned, workdir)
+    listed = ceiling.jobs_of(planned)
+
+    def report(finished):
+      return ceiling.report(planned, workdir, finished)
+
+  else:
+    planned = read_plan(config)
+    listed = plan.jobs_of(planned)
+
+    def report(finished):
+      return pages.write(
+        workdir,
+        planned,
+        finished,
+        score_supernets(config, workdir, finished),
+        num_samples=config.study.bootstrap_samples,
+      )
+
+  failure = None
   if config.study.num_workers:
     try:
       jobs.run(listed, workdir, config.study.num_workers)
@@ -48,21 +68,28 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       failure = error
   finished = [job.name for job in listed if jobs.is_finished(job, workdir)]
   progress.say(f'{len(finished)} of {len(listed)} runs are finished.')
-  page = pages.write(
-    workdir,
-    planned,
-    finished,
-    score_supernets(config, workdir, finished),
-    num_samples=config.study.bootstrap_samples,
-  )
-  progress.say(f'Report: {page}')
+  progress.say(f'Report: {report(finished)}')
   if failure is not None:
     raise failure
 
 
+# What is asked -> the fields of config.study that its runs and report take.
+QUESTIONS = {
+  'worth': (
+    *('seeds', 'protocols', 'searches', 'evolutions', 'random', 'fusions'),
+    *('fusion_protocols', 'remedies', 'chosen_remedies', 'search_settings'),
+    *('settings', 'evolution_settings', 'supernets', 'supernet_clips'),
+    'bootstrap_samples',
+  ),
+  'ceiling': ('ceiling',),
+}
+_FOR_ALL = ('question', 'num_workers')
 # Fields that are numbers.
 _NUMBERS = {
+  'study.question': config_checks.OneOf(tuple(QUESTIONS)),
   'study.num_workers': config_checks.Number(0, 256),
+  'study.ceiling.genotypes': config_checks.Number(2, 100_000),
+  'study.ceiling.seeds': config_checks.Number(2, 10_000),
   'study.random': config_checks.Number(0, 1_000_000),
   'study.supernet_clips': config_checks.Number(2, 1_000_000),
   'study.bootstrap_samples': config_checks.Number(1, 1_000_000),
@@ -70,7 +97,8 @@ _NUMBERS = {
     config_checks.Number(0, 2**31 - 1), 10_000
   ),
 }
-# What a study reads beside config.study; its runs take nothing else from it.
+# What the question 'worth' reads beside config.study; its runs take nothing
+# else from it.
 _READ = ('experiment', 'data.data_dir', 'data.builder_config', 'input.fusion')
 
 
@@ -83,6 +111,76 @@ def check(config: ml_collections.ConfigDict) -> None:
   fields = config.study
   config_checks.check_fields(config, _NUMBERS)
   defaults = run_config.defaults_of(config)
+  own = (*_FOR_ALL, *QUESTIONS[fields.question])
+  for path, value in run_config.flatten(config).items():
+    if not path.startswith('study.') or value == defaults[path]:
+      continue
+    if path.removeprefix('study.') not in own:
+      raise ValueError(
+        f'config.{path} is {value!r}, which the question {fields.question!r} '
+        f'does not read; it reads {", ".join(own)}.'
+      )
+  if fields.question == 'ceiling':
+    _check_ceiling(config)
+  else:
+    _check_worth(config, defaults)
+
+
+def _check_ceiling(config: ml_collections.ConfigDict) -> None:
+  """Checks the config of the trainings: it is that of the study itself."""
+  config_checks.check(config)
+  for field, allowed in (('model', 'genotype'), ('genotype', '')):
+    if config[field] != allowed:
+      raise ValueError(
+        f'config.{field} is {config[field]!r}; allowed in a study of random '
+        f'genotypes: {allowed!r}.'
+      )
+  if config.seed:
+    raise ValueError(
+      f'config.seed is {config.seed}; allowed: 0, since every training has its '
+      'own seed.'
+    )
+  protocols.get_protocol(config.protocol)
+  config_checks.check_batch_sizes(
+    config, 'train.batch_size', 'evaluate.batch_size'
+  )
+  genotype = ceiling.draw(read_ceiling(config))[0]
+  config_checks.check_model(
+    'network', lambda: settings.network(config, genotype), config
+  )
+
+
+def read_ceiling(config: ml_collections.ConfigDict) -> ceiling.Plan:
+  """What the question 'ceiling' trains, as plain values."""
+  sizes = config.supernet
+  return ceiling.Plan(
+    space=sizes.space,
+    num_cells=sizes.num_cells,
+    num_nodes=sizes.num_nodes,
+    theta=sizes.theta,
+    num_genotypes=config.study.ceiling.genotypes,
+    num_seeds=config.study.ceiling.seeds,
+    protocol=config.protocol,
+    fields=changed_fields(config),
+  )
+
+
+# Fields of a run that a study sets itself, or that say what is drawn.
+_SET = ('experiment', 'protocol', 'seed', 'supernet.', 'study.')
+
+
+def changed_fields(config: ml_collections.ConfigDict) -> dict[str, object]:
+  """Path -> value of the fields that a study hands on to its runs."""
+  defaults = run_config.defaults_of(config)
+  return {
+    path: value
+    for path, value in run_config.flatten(config).items()
+    if value != defaults[path] and not path.startswith(_SET)
+  }
+
+
+def _check_worth(config: ml_collections.ConfigDict, defaults) -> None:
+  fields = config.study
   for path, value in run_config.flatten(config).items():
     own = path.startswith('study.') or path in _READ
     if not own and value != defaults[path]:

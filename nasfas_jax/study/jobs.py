@@ -29,17 +29,25 @@ class Job:
   Attributes:
     name: its folder below that of all jobs.
     arguments: of `python -m nasfas_jax.main`, without --workdir.
+    inputs: (field of the config, file below the folder of all jobs) that it is
+      set to. So arguments do not change when that folder is moved.
   """
 
   name: str
   arguments: tuple[str, ...]
+  inputs: tuple[tuple[str, str], ...] = ()
 
   def command(self, folder: pathlib.Path) -> list[str]:
     return [
       *(sys.executable, '-m', 'nasfas_jax.main'),
       *self.arguments,
+      *(f'--{field}={folder / path}' for field, path in self.inputs),
       f'--workdir={folder / self.name}',
     ]
+
+  def kept_arguments(self) -> list[str]:
+    """What its folder keeps of what makes it: the content of a file."""
+    return [*self.arguments, *(f'--{f}={path}' for f, path in self.inputs)]
 
 
 def run(
@@ -114,12 +122,11 @@ def is_finished(job: Job, folder: pathlib.Path) -> bool:
   """
   path = folder / job.name / ARGUMENTS_FILE
   if path.exists():
-    kept = files.read_json(path)
-    if kept != list(job.arguments):
+    kept = set(files.read_json(path))
+    if differing := sorted(kept ^ set(job.kept_arguments())):
       raise ValueError(
-        f'{path.parent} holds a run of other arguments: '
-        f'{sorted(set(kept) ^ set(job.arguments))} differ. Choose another '
-        '--workdir.'
+        f'{path.parent} holds a run of other arguments: {differing} differ. '
+        'Choose another --workdir.'
       )
   return (path.parent / 'results.json').exists()
 
@@ -160,7 +167,7 @@ class _Workers:
   def run(self, job: Job) -> str:
     """Runs a job on a free share of the CPUs; returns what went wrong."""
     workdir = self._folder / job.name
-    files.write_json(workdir / ARGUMENTS_FILE, list(job.arguments))
+    files.write_json(workdir / ARGUMENTS_FILE, job.kept_arguments())
     share = self._shares.get()
     try:
       with open(workdir / _LOG_FILE, 'ab') as log:

@@ -127,8 +127,7 @@ def split(table: np.ndarray) -> Split:
   means = table.mean(axis=1)
   between = float(seeds * means.var(ddof=1))
   within = float(table.var(axis=1, ddof=1).mean())
-  # Above rounding, which is all that is left of equal scores.
-  if within <= (1e-12 * max(1.0, float(np.abs(table).max()))) ** 2:
+  if not has_luck(table):
     raise ValueError(
       'Within each genotype all seeds have the same score; there is no luck to '
       'compare with.'
@@ -146,6 +145,13 @@ def split(table: np.ndarray) -> Split:
     ),
     effects=(means - means.mean()) * shrinkage,
   )
+
+
+def has_luck(table: np.ndarray) -> bool:
+  """Whether some genotype's scores differ by more than rounding."""
+  table = np.asarray(table, np.float64)
+  spread = np.ptp(table, axis=1).max()
+  return bool(spread > 1e-12 * max(1.0, float(np.abs(table).max())))
 
 
 def of_mean_squares(

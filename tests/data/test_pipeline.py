@@ -357,6 +357,9 @@ def test_evaluation_reads_every_snippet_once_and_fills_the_last_batch(rows):
   kept = np.concatenate([b['index'][b['weight'] > 0] for b in batches])
   assert kept.tolist() == [i // 3 for i in range(21)]
   assert sum(b['weight'].sum() for b in batches) == 21
+  # Filled up with different clips, as the statistics of a batch want it.
+  assert batches[-1]['index'].tolist() == [6, 0, 0, 0]
+  assert evaluation(rows[:3])[-1]['index'].tolist() == [0, 1, 2, 0]
 
 
 def test_evaluation_is_the_same_for_several_processes(rows):

@@ -1,0 +1,378 @@
+"""The question: what could a search in this space gain at most?
+
+Random genotypes of the space are drawn once and trained by themselves, each
+from several seeds of its own; `variance` splits what comes out. No search is
+run. A run is named gG/seedN.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from nasfas_jax import files
+from nasfas_jax.models import genotypes, sampling
+from nasfas_jax.report import charts
+from nasfas_jax.study import variance
+from nasfas_jax.study.jobs import Job
+from nasfas_jax.study.plan import to_flags
+
+# Figure of a run -> its name on the page, and 1 if higher is better, else -1.
+FIGURES = {
+  'auc': ('test AUC', 1),
+  'hter': ('test HTER', -1),
+  'dev_auc': ('dev AUC', 1),
+}
+# The figure that the verdict is of.
+MAIN = 'auc'
+_DRAWS = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What is drawn and trained.
+
+  Attributes:
+    space: name of the search space.
+    num_cells: cells per level.
+    num_nodes: intermediate nodes of a cell.
+    theta: of the genotypes; a space with a fixed theta overrides it.
+    num_genotypes: number of random genotypes, at least 2.
+    num_seeds: trainings of each, at least 2.
+    protocol: of the trainings.
+    fields: of every training, nested as in the config.
+  """
+
+  space: str
+  num_cells: int
+  num_nodes: int
+  theta: float
+  num_genotypes: int
+  num_seeds: int
+  protocol: str
+  fields: Mapping[str, Any]
+
+  def seeds(self, number: int) -> range:
+    """The seeds of a genotype's trainings; no two genotypes share one."""
+    return range(number * self.num_seeds, (number + 1) * self.num_seeds)
+
+
+def genotype_path(number: int) -> str:
+  """Where a genotype lies below the study's workdir."""
+  return f'genotypes/g{number}.json'
+
+
+def run_name(number: int, seed: int) -> str:
+  """The name of a training."""
+  return f'g{number}/seed{seed}'
+
+
+def draw(plan: Plan) -> list[genotypes.Genotype]:
+  """The genotypes: the same for the same plan, and no two alike.
+
+  Raises:
+    ValueError: if the space has too few.
+  """
+  found = {}
+  for number in range(plan.num_genotypes):
+    for turn in range(_DRAWS):
+      genotype = sampling.random_genotype(
+        np.random.default_rng((number, turn)),
+        space=plan.space,
+        num_cells=plan.num_cells,
+        num_nodes=plan.num_nodes,
+        theta=plan.theta,
+        provenance={'question': 'ceiling', 'number': number},
+      )
+      if genotype not in found:
+        found[genotype] = None
+        break
+    else:
+      raise ValueError(
+        f'config.study.ceiling.genotypes is {plan.num_genotypes}, but '
+        f'{_DRAWS} draws in a row from the space {plan.space!r} found no '
+        f'genotype beside the first {number}; allowed: fewer.'
+      )
+  return list(found)
+
+
+def write_genotypes(plan: Plan, workdir: pathlib.Path) -> None:
+  """Writes the genotypes that are not there yet.
+
+  Raises:
+    ValueError: if the workdir holds others.
+  """
+  for number, genotype in enumerate(draw(plan)):
+    path = workdir / genotype_path(number)
+    if not path.exists():
+      genotype.save(path)
+    elif genotypes.load(path) != genotype:
+      raise ValueError(
+        f'{path} is another genotype than the one that is drawn now. Choose '
+        'another --workdir.'
+      )
+
+
+def jobs_of(plan: Plan) -> list[Job]:
+  """All trainings, in the order in which they are begun.
+
+  The first seed of every genotype comes first, so that what is finished at any
+  time is spread over the genotypes.
+  """
+  return [
+    Job(
+      run_name(number, plan.seeds(number)[turn]),
+      (
+        '--config=train',
+        *to_flags(
+          plan.fields,
+          {'protocol': plan.protocol, 'seed': plan.seeds(number)[turn]},
+        ),
+      ),
+      inputs=(('config.genotype', genotype_path(number)),),
+    )
+    for turn in range(plan.num_seeds)
+    for number in range(plan.num_genotypes)
+  ]
+
+
+def tables(
+  plan: Plan, workdir: pathlib.Path, finished: Sequence[str]
+) -> tuple[list[int], dict[str, np.ndarray]]:
+  """The figures of the genotypes whose trainings are all finished.
+
+  Returns:
+    (their numbers, [genotypes, seeds] for each of `FIGURES` and 'parameters').
+  """
+  numbers = [
+    number
+    for number in range(plan.num_genotypes)
+    if all(run_name(number, seed) in finished for seed in plan.seeds(number))
+  ]
+  rows = {name: [] for name in (*FIGURES, 'parameters')}
+  for number in numbers:
+    results = [
+      files.read_json(workdir / run_name(number, seed) / 'results.json')
+      for seed in plan.seeds(number)
+    ]
+    for name in ('auc', 'hter'):
+      rows[name].append([r['splits']['test'][name] for r in results])
+    rows['dev_auc'].append([r['splits']['dev']['auc'] for r in results])
+    rows['parameters'].append([r['model']['num_parameters'] for r in results])
+  shape = (len(numbers), plan.num_seeds)
+  return numbers, {
+    name: np.array(values, np.float64).reshape(shape)
+    for name, values in rows.items()
+  }
+
+
+def figures(plan: Plan, numbers: Sequence[int], found: Mapping) -> dict:
+  """The content of ceiling.json.
+
+  Args:
+    plan: what was trained.
+    numbers: of the genotypes in the tables.
+    found: what `tables` returned.
+  """
+  content = {
+    'protocol': plan.protocol,
+    'space': plan.space,
+    'genotypes': plan.num_genotypes,
+    'seeds': plan.num_seeds,
+    'fields': plan.fields,
+    'tables': {
+      name: dict(
+        zip((f'g{n}' for n in numbers), found[name].tolist(), strict=True)
+      )
+      for name in found
+    },
+    'splits': {},
+    'seen_choice': None,
+    'parameters': None,
+    'verdict': 'Not known: too few trainings are finished.',
+  }
+  if len(numbers) < 2:
+    return content
+  for name, (_, sign) in FIGURES.items():
+    if variance.has_luck(found[name]):
+      content['splits'][name] = _split(sign * found[name], plan.num_genotypes)
+  if MAIN not in content['splits']:
+    content['verdict'] = 'Not known: no two seeds of a genotype differ.'
+    return content
+  content['verdict'] = verdict(content['splits'][MAIN], plan.num_genotypes)
+  if 'dev_auc' in content['splits']:
+    deviation = variance.shared_deviation(found['dev_auc'], found[MAIN])
+    largest = variance.expected_maximum(plan.num_genotypes)
+    content['seen_choice'] = deviation * largest
+  sizes = found['parameters'][:, 0]
+  means = found[MAIN].mean(axis=1)
+  if len(numbers) > 2 and min(len(set(sizes)), len(set(means))) > 1:
+    correlation = stats.spearmanr(sizes, means)
+    content['parameters'] = {
+      'spearman': float(correlation.statistic),
+      'p': float(correlation.pvalue),
+    }
+  return content
+
+
+def _split(table: np.ndarray, number: int) -> dict:
+  """The split of a table and its ceiling, as JSON; higher is better."""
+  found = variance.split(table)
+  top = variance.ceiling(found.spread, number)
+  return {
+    'mean': found.mean,
+    'genotype': dataclasses.asdict(found.spread.genotype),
+    'luck': dataclasses.asdict(found.spread.luck),
+    'share': dataclasses.asdict(found.spread.share),
+    'reliability': {
+      str(seeds): variance.reliability(found.spread.share.value, seeds)
+      for seeds in top.by_means
+    },
+    'perfect': dataclasses.asdict(top.perfect),
+    'by_means': {str(seeds): gain for seeds, gain in top.by_means.items()},
+    'to_luck': dataclasses.asdict(top.to_luck),
+    'effects': found.effects.tolist(),
+  }
+
+
+def verdict(split: Mapping, number: int) -> str:
+  """What the split says of a search, in a sentence or two.
+
+  Args:
+    split: that of `MAIN` in the content of ceiling.json.
+    number: of genotypes to choose from.
+  """
+  gain, ratio = split['perfect'], split['to_luck']
+  said = (
+    f'perfect choice among {number} genotypes gains {gain["value"]:.3f} '
+    f'[{gain["low"]:.3f}, {gain["high"]:.3f}] in AUC over a random one, '
+    f'{ratio["value"]:.2f} [{ratio["low"]:.2f}, {ratio["high"]:.2f}] times the '
+    'luck of one seed.'
+  )
+  if ratio['value'] < 1:
+    text = f'Do not search here: {said}'
+    if ratio['high'] >= 1:
+      text += ' The interval does not rule out more; only more seeds would.'
+    return text
+  text = f'A search can pay here: {said}'
+  if ratio['low'] < 1:
+    text += ' The interval does not rule out less; only more seeds would.'
+  return text
+
+
+def page(plan: Plan, content: Mapping, num_finished: int) -> str:
+  """The page, as Markdown."""
+  number = len(content['tables'][MAIN])
+  lines = [
+    f'# Ceiling of the space `{plan.space}`',
+    '',
+    f'What could a search gain at most on `{plan.protocol}`? '
+    f'{plan.num_genotypes} random genotypes, {plan.num_seeds} trainings of '
+    f'each, no two from one seed. {num_finished} of '
+    f'{plan.num_genotypes * plan.num_seeds} trainings are finished; {number} '
+    'genotypes have all of theirs.',
+    '',
+    f'**{content["verdict"]}**',
+    '',
+  ]
+  if not content['splits']:
+    return '\n'.join(lines)
+  lines += ['![Genotypes by their mean, with their seeds](ceiling.svg)', '']
+  columns = content['splits']
+  lines += [
+    '| | ' + ' | '.join(FIGURES[name][0] for name in columns) + ' |',
+    '|---' * (1 + len(columns)) + '|',
+  ]
+
+  def row(label, text_of):
+    cells = ' | '.join(text_of(split) for split in columns.values())
+    lines.append(f'| {label} | {cells} |')
+
+  row('mean', lambda s: f'{abs(s["mean"]):.3f}')
+  row('deviation of genotypes', lambda s: _text(s['genotype']))
+  row('luck of a seed (deviation)', lambda s: _text(s['luck']))
+  row("genotype's share of the variance", lambda s: _text(s['share']))
+  row(
+    f'gain by perfect choice among {plan.num_genotypes}',
+    lambda s: _text(s['perfect']),
+  )
+  row('the same, in lucks of a seed', lambda s: _text(s['to_luck'], '.2f'))
+  for seeds in columns[MAIN]['by_means'] if MAIN in columns else ():
+    row(
+      f'gain by choice by means of {seeds} seeds',
+      lambda s, seeds=seeds: f'{s["by_means"][seeds]:.3f}',
+    )
+  row(
+    'predicted gain of the best one here',
+    lambda s: f'{max(s["effects"]):.3f}',
+  )
+  lines.append('')
+  if content['seen_choice'] is not None:
+    lines += [
+      'Perfect choice by dev AUC, all that a search can see, gains '
+      f'{content["seen_choice"]:+.3f} in test AUC.',
+      '',
+    ]
+  if content['parameters']:
+    found = content['parameters']
+    lines += [
+      'Rank correlation of parameters and mean test AUC: '
+      f'{found["spearman"]:+.2f} (p = {found["p"]:.3f}).',
+      '',
+    ]
+  lines += [
+    'Intervals are of 95 %. Gains are over a genotype at random; of HTER, the '
+    'errors that go away. All figures are in ceiling.json.',
+    '',
+  ]
+  return '\n'.join(lines)
+
+
+def _text(value: Mapping, form: str = '.3f') -> str:
+  low, high = (format(value[name], form) for name in ('low', 'high'))
+  return f'{format(value["value"], form)} [{low}, {high}]'
+
+
+def chart(table: np.ndarray, title: str) -> str:
+  """Every genotype by its mean, with its seeds, as SVG text.
+
+  Args:
+    table: [genotypes, seeds] of `MAIN`.
+    title: of the chart.
+  """
+  order = table.mean(axis=1).argsort()
+  with charts.svg_figure(6.5, 2.8) as (figure, file):
+    axes = figure.subplots()
+    places = np.arange(len(order))
+    for column in range(table.shape[1]):
+      axes.plot(
+        *(places, table[order, column], 'o'),
+        ms=3,
+        color=charts.MUTED,
+        label='one seed' if not column else None,
+      )
+    axes.plot(places, table[order].mean(axis=1), '-', label='mean of its seeds')
+    axes.set_xlabel('genotypes, by their mean')
+    axes.set_ylabel(FIGURES[MAIN][0])
+    axes.set_title(title)
+    axes.legend(loc='upper left')
+  return file.getvalue()
+
+
+def report(
+  plan: Plan, workdir: pathlib.Path, finished: Sequence[str]
+) -> pathlib.Path:
+  """Writes the report on the finished trainings; returns the page's path."""
+  folder = workdir / 'report'
+  numbers, found = tables(plan, workdir, finished)
+  content = figures(plan, numbers, found)
+  files.write_json(folder / 'ceiling.json', content)
+  if content['splits']:
+    svg = chart(found[MAIN], f'{plan.space} on {plan.protocol}')
+    files.write_whole(folder / 'ceiling.svg', svg)
+  path = folder / 'ceiling.md'
+  files.write_whole(path, page(plan, content, len(finished)))
+  return path

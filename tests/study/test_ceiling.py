@@ -1,0 +1,181 @@
+"""The question 'ceiling', on runs that are made up."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from nasfas_configs import study as study_config
+from nasfas_jax import files, run_config
+from nasfas_jax.models import genotypes
+from nasfas_jax.study import ceiling, experiment, jobs, variance
+
+
+@pytest.fixture
+def config():
+  config = study_config.get_config('ceiling')
+  config.study.num_workers = 0
+  config.study.ceiling.update(genotypes=12, seeds=3)
+  return config
+
+
+def write_results(workdir, planned, number, seed, auc):
+  name = ceiling.run_name(number, seed)
+  job = {job.name: job for job in ceiling.jobs_of(planned)}[name]
+  files.write_json(workdir / name / jobs.ARGUMENTS_FILE, job.kept_arguments())
+  files.write_json(
+    workdir / name / 'results.json',
+    {
+      'splits': {
+        'test': {'auc': auc, 'hter': 1 - auc},
+        'dev': {'auc': min(1.0, auc + 0.05 + 0.001 * seed % 0.01)},
+      },
+      'model': {'num_parameters': 1000 + number},
+    },
+  )
+
+
+def write_all(workdir, planned, genotype, luck):
+  """Results with known deviations; returns the table of AUC."""
+  rng = np.random.default_rng(0)
+  means = 0.7 + genotype * rng.normal(size=planned.num_genotypes)
+  table = means[:, None] + luck * rng.normal(
+    size=(planned.num_genotypes, planned.num_seeds)
+  )
+  for number, row in enumerate(table):
+    for seed, auc in zip(planned.seeds(number), row, strict=True):
+      write_results(workdir, planned, number, seed, float(auc))
+  return table
+
+
+@pytest.mark.parametrize('variants', ['ceiling', 'ceiling,debug'])
+def test_the_shipped_questions_pass_and_their_arguments_are_fields(variants):
+  config = study_config.get_config(variants)
+  experiment.check(config)
+  fields = run_config.flatten(config)
+  planned = experiment.read_ceiling(config)
+  listed = ceiling.jobs_of(planned)
+  number, seeds = config.study.ceiling.genotypes, config.study.ceiling.seeds
+  assert len({job.name for job in listed}) == number * seeds == len(listed)
+  # No two trainings have one seed: luck that they share would not be luck.
+  assert len({job.name.rpartition('seed')[2] for job in listed}) == len(listed)
+  # The first seed of all before the second of any.
+  turns = [job.name.partition('/')[0] for job in listed]
+  assert turns == [f'g{n}' for n in range(number)] * seeds
+  for job in listed:
+    for argument in job.arguments:
+      name = argument.partition('=')[0].removeprefix('--config.')
+      assert name == '--config' or name in fields
+  last = listed[-1].command(pathlib.Path('study'))
+  path = f'study/genotypes/g{number - 1}.json'
+  assert f'--config.genotype={path}' in last
+  assert f'--config.seed={number * seeds - 1}' in last
+  assert '--config.protocol=synthetic_fas/unseen_rooms' in last
+  assert f'--config.train.num_steps={config.train.num_steps}' in last
+
+
+def test_the_genotypes_are_drawn_once_and_no_two_are_alike(config, tmp_path):
+  planned = experiment.read_ceiling(config)
+  drawn = ceiling.draw(planned)
+  assert len(set(drawn)) == 12 and ceiling.draw(planned) == drawn
+  ceiling.write_genotypes(planned, tmp_path)
+  assert [
+    genotypes.load(tmp_path / ceiling.genotype_path(n)) for n in range(12)
+  ] == drawn
+  # Again, and for more genotypes: those that are there stay.
+  config.study.ceiling.genotypes = 13
+  ceiling.write_genotypes(experiment.read_ceiling(config), tmp_path)
+  assert genotypes.load(tmp_path / 'genotypes/g11.json') == drawn[11]
+  config.supernet.num_nodes = 2
+  with pytest.raises(ValueError, match='g0.json is another genotype'):
+    experiment.study(config, tmp_path)
+  # A chain of one node has seven operations, at three levels.
+  config.supernet.num_nodes = 1
+  config.study.ceiling.genotypes = 400
+  with pytest.raises(ValueError, match="is 400, but 100 draws .* 'cdcnpp'"):
+    ceiling.draw(experiment.read_ceiling(config))
+
+
+def test_the_report_splits_what_is_finished(config, tmp_path, capsys):
+  planned = experiment.read_ceiling(config)
+  table = write_all(tmp_path, planned, genotype=0.06, luck=0.01)
+  # The last genotype lacks a training.
+  last = ceiling.run_name(11, planned.seeds(11)[2])
+  (tmp_path / last / 'results.json').unlink()
+  experiment.study(config, tmp_path)
+  assert '35 of 36 runs are finished' in capsys.readouterr().err
+  content = files.read_json(tmp_path / 'report' / 'ceiling.json')
+  assert list(content['tables']['auc']) == [f'g{n}' for n in range(11)]
+  found = variance.split(table[:11])
+  split = content['splits']['auc']
+  assert split['genotype']['value'] == pytest.approx(
+    found.spread.genotype.value
+  )
+  assert split['luck']['value'] == pytest.approx(found.spread.luck.value)
+  # Choosing among all that the question is about, finished or not.
+  assert split['perfect']['value'] == pytest.approx(
+    found.spread.genotype.value * variance.expected_maximum(12)
+  )
+  # HTER is 1 - AUC here: the same gain, for fewer errors.
+  assert content['splits']['hter']['perfect'] == pytest.approx(split['perfect'])
+  # Dev scores follow the test scores but for rounding.
+  assert content['seen_choice'] == pytest.approx(
+    split['perfect']['value'], rel=0.05
+  )
+  assert content['verdict'].startswith('A search can pay here')
+  page = (tmp_path / 'report' / 'ceiling.md').read_text()
+  assert content['verdict'] in page
+  assert '35 of 36 trainings are finished; 11 genotypes' in page
+  assert '| luck of a seed (deviation) | 0.0' in page
+  svg = (tmp_path / 'report' / 'ceiling.svg').read_text()
+  assert svg.startswith('<?xml')
+
+
+def test_a_space_of_luck_alone_is_not_to_be_searched(config, tmp_path):
+  planned = experiment.read_ceiling(config)
+  write_all(tmp_path, planned, genotype=0.0, luck=0.03)
+  experiment.study(config, tmp_path)
+  content = files.read_json(tmp_path / 'report' / 'ceiling.json')
+  assert content['verdict'].startswith('Do not search here: perfect choice')
+
+
+def test_a_report_without_figures(config, tmp_path):
+  experiment.study(config, tmp_path)
+  page = (tmp_path / 'report' / 'ceiling.md').read_text()
+  assert '**Not known: too few trainings are finished.**' in page
+  planned = experiment.read_ceiling(config)
+  write_all(tmp_path, planned, genotype=0.0, luck=0.0)
+  experiment.study(config, tmp_path)
+  page = (tmp_path / 'report' / 'ceiling.md').read_text()
+  assert '**Not known: no two seeds of a genotype differ.**' in page
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'message'),
+  [
+    ('study.question', 'all', "is 'all'; allowed: worth, ceiling"),
+    ('study.ceiling.seeds', 1, 'ceiling.seeds is 1; allowed: 2 to'),
+    ('study.ceiling.genotypes', 1, 'ceiling.genotypes is 1; allowed: 2 to'),
+    # Of another question.
+    ('study.random', 3, "random is 3, which the question 'ceiling' does not"),
+    ('seed', 1, 'seed is 1; allowed: 0'),
+    ('model', 'cdcn', "model is 'cdcn'; allowed in a study of random"),
+    ('train.num_steps', 0, 'num_steps is 0; allowed: 1 to'),
+    ('supernet.space', 'x', "space is 'x'; allowed: cdcnpp"),
+    ('network.cell_features', 0, 'cell_features is 0; allowed: 1 to'),
+    ('protocol', 'synthetic_fas/none', 'Unknown protocol'),
+  ],
+)
+def test_a_bad_value_is_refused_before_the_first_run(
+  field, value, message, config
+):
+  config.update_from_flattened_dict({field: value})
+  with pytest.raises(ValueError, match=message):
+    experiment.check(config)
+
+
+def test_the_first_question_does_not_read_the_other_s_fields():
+  config = study_config.get_config()
+  config.study.ceiling.seeds = 5
+  with pytest.raises(ValueError, match="the question 'worth' does not read"):
+    experiment.check(config)
