@@ -10,6 +10,10 @@ batch does not depend on the number of processes.
 """
 
 import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 
 import grain
@@ -28,6 +32,8 @@ MAX_STEPS = 10**9
 # Batches that are read ahead, in each worker process. Two threads work on them;
 # at 256x256 a batch of 12 clips has 19 MB.
 _READ_AHEAD = 4
+# For which a worker process goes on after SIGTERM: longer than a step.
+_GRACE_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -508,10 +514,34 @@ def _iterate(dataset: grain.MapDataset, num_workers: int):
   return _of_workers(
     iter(
       iterable.mp_prefetch(
-        grain.MultiprocessingOptions(num_workers=num_workers)
+        grain.MultiprocessingOptions(num_workers=num_workers), _begin_worker
       )
     )
   )
+
+
+def _begin_worker(number: int, total: int) -> None:
+  """Leaves the end of a worker process to its parent.
+
+  A terminal sends Ctrl-C to all processes of a run, and a scheduler may do so
+  with SIGTERM. The parent then ends the workers, once a step is saved.
+  """
+  del number, total
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  signal.signal(signal.SIGTERM, _end_later)
+  # Nothing else ends it after a kill of its parent.
+  threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_later(*_) -> None:
+  timer = threading.Timer(_GRACE_SECONDS, os._exit, (1,))
+  timer.daemon = True
+  timer.start()
+
+
+def _end_with_parent() -> None:
+  multiprocessing.parent_process().join()
+  os._exit(1)
 
 
 def _of_workers(batches):

@@ -37,7 +37,7 @@ def workers():
   return [one for one in found if 'spawn_main' in ' '.join(one.cmdline())]
 
 
-def summing(rows, num_workers, kill_at=None):
+def summing(rows, num_workers, kill_at=None, by=signal.SIGKILL):
   """A program that mixes every batch into a number."""
 
   def stream(start):
@@ -48,7 +48,7 @@ def summing(rows, num_workers, kill_at=None):
         number += 1
         if number == kill_at:
           for one in workers():
-            one.send_signal(signal.SIGKILL)
+            one.send_signal(by)
         yield {'frames': jnp.asarray(next(read)['frames'])}
     finally:
       read.close()
@@ -99,3 +99,13 @@ def test_a_killed_worker_is_an_error_and_the_same_command_ends_bit_equal(
     for name in ('whole', 'killed')
   ]
   assert read[0] == read[1]
+
+
+@pytest.mark.parametrize('by', [signal.SIGINT, signal.SIGTERM])
+def test_what_asks_a_whole_run_to_stop_leaves_the_workers_to_it(
+  by, rows, tmp_path
+):
+  whole = run(summing(rows, 0), tmp_path / 'whole')
+  asked = run(summing(rows, 1, kill_at=30, by=by), tmp_path / 'asked')
+  np.testing.assert_array_equal(asked['total'], whole['total'])
+  assert not workers()
