@@ -1,6 +1,8 @@
 """A worker process that decodes clips is killed."""
 
 import signal
+import subprocess
+import sys
 import time
 
 import jax
@@ -109,3 +111,47 @@ def test_what_asks_a_whole_run_to_stop_leaves_the_workers_to_it(
   asked = run(summing(rows, 1, kill_at=30, by=by), tmp_path / 'asked')
   np.testing.assert_array_equal(asked['total'], whole['total'])
   assert not workers()
+
+
+READS = """
+import sys
+
+from absl import flags
+
+from nasfas_jax.data import pipeline, protocols
+
+if __name__ == '__main__':
+  flags.FLAGS.mark_as_parsed()
+  found = protocols.load('synthetic_fas/intra', sys.argv[1], 'tiny')
+  read = pipeline.train_batches(
+    found.train,
+    shape=pipeline.SnippetShape(2, 16, 4),
+    reading=pipeline.Reading(1, 0),
+    domain_field='session',
+    batch_size=4,
+    seed=0,
+  )
+  next(read)
+  print('reads', flush=True)
+  sys.stdin.read()
+"""
+
+
+def test_workers_end_with_a_run_that_is_killed(tiny_data_dir, tmp_path):
+  path = tmp_path / 'reads.py'
+  path.write_text(READS, encoding='utf-8')
+  with subprocess.Popen(
+    [sys.executable, str(path), str(tiny_data_dir)],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    text=True,
+  ) as reads:
+    assert reads.stdout.readline() == 'reads\n'
+    started = workers()
+    assert started
+    reads.kill()
+    _, left = psutil.wait_procs(started, timeout=30)
+  for one in left:
+    one.kill()
+  assert not left
