@@ -24,6 +24,7 @@ TensorStore find them.
 import atexit
 import contextlib
 import hashlib
+import logging
 import os
 import pathlib
 import re
@@ -86,6 +87,11 @@ class _Mirror:
           'last checkpoint; this one stops.'
         )
       now = self.files()
+      if self.token and not now and not self.sent:
+        # A command that was refused before it wrote anything.
+        _files().rm_file(f'{self.url}/{_OWNER}')
+        self.token = ''
+        return
       for name, state in now.items():
         if self.sent.get(name) != state:
           _files().put_file(
@@ -321,6 +327,9 @@ def _files():
     ) from error
   import fsspec
 
+  if 'GCSFS_DEBUG' not in os.environ:
+    # It logs the tracebacks of what it then raises.
+    logging.getLogger('gcsfs').setLevel(logging.CRITICAL)
   # Other machines write there: a memory of what was in a folder misleads us,
   # and Orbax too, which makes its own file system of this kind.
   for name in ('gs', 'gcs'):

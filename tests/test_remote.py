@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -116,6 +117,22 @@ def test_a_bucket_that_cannot_be_reached_is_one_line(bucket):
   ) as error:
     remote.local('gs://bucket/a')
   assert len(str(error.value).splitlines()) == 1
+
+
+def test_no_traceback_is_logged_of_what_is_raised(bucket, caplog):
+  remote.names('gs://bucket/a')
+  logging.getLogger('gcsfs').exception('out of retries')
+  assert not caplog.records
+
+
+def test_a_command_that_wrote_nothing_leaves_nothing(bucket):
+  with (
+    pytest.raises(ValueError, match='refused'),
+    remote.pushing(remote.local('gs://bucket/a', claim=True)),
+  ):
+    assert set(bucket.objects) == {'bucket/a/.owner'}
+    raise ValueError('refused')
+  assert not bucket.objects
 
 
 def test_an_object_that_would_leave_the_folder_is_refused(bucket):
