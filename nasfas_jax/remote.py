@@ -53,10 +53,9 @@ class _Mirror:
     self.token = ''
     # What was last copied: name -> hash of its content.
     self.sent = {}
-    parent = pathlib.Path(tempfile.mkdtemp(prefix='nasfas-'))
-    atexit.register(shutil.rmtree, parent, ignore_errors=True)
+    self.parent = pathlib.Path(tempfile.mkdtemp(prefix='nasfas-'))
     # Ends as the address does, for what shows the names of folders.
-    self.folder = parent / url.removeprefix(SCHEME)
+    self.folder = self.parent / url.removeprefix(SCHEME)
     self.folder.mkdir(parents=True)
 
   def pull(self) -> None:
@@ -110,6 +109,13 @@ class _Mirror:
     return _files().cat_file(f'{self.url}/{_OWNER}').decode()
 
 
+@atexit.register
+def discard() -> None:
+  """Deletes all mirrors, as the exit of the process does."""
+  for mirror in list(_mirrors.values()):
+    shutil.rmtree(mirror.parent, ignore_errors=True)
+
+
 def is_remote(path: str | os.PathLike[str]) -> bool:
   """Whether a path is an address in a bucket."""
   return os.fspath(path).startswith(SCHEME)
@@ -141,9 +147,13 @@ def local(
     return pathlib.Path(path)
   url = checked(os.fspath(path))
   if url not in _mirrors:
-    mirror = _Mirror(url)
-    mirror.pull()
-    _mirrors[url] = mirror
+    mirror = _mirrors[url] = _Mirror(url)
+    try:
+      mirror.pull()
+    except BaseException:
+      del _mirrors[url]
+      shutil.rmtree(mirror.parent, ignore_errors=True)
+      raise
   mirror = _mirrors[url]
   mirror.writes = mirror.writes or write or claim
   if claim and not mirror.token:

@@ -14,7 +14,7 @@ import pytest
 import test_loop
 import untrained_run
 
-from nasfas_jax import checkpoints, detector, remote, run_log
+from nasfas_jax import checkpoints, detector, remote, run_log, stopping
 from nasfas_jax.data import index
 
 
@@ -135,10 +135,23 @@ def test_a_command_that_wrote_nothing_leaves_nothing(bucket):
   assert not bucket.objects
 
 
-def test_an_object_that_would_leave_the_folder_is_refused(bucket):
+def test_an_object_that_would_leave_the_folder_is_refused(
+  bucket, monkeypatch, tmp_path
+):
+  monkeypatch.setattr(remote.tempfile, 'tempdir', str(tmp_path / 'temporary'))
+  (tmp_path / 'temporary').mkdir()
   bucket.put('bucket/a/../../x', b'')
   with pytest.raises(ValueError, match='has an object with the name'):
     remote.local('gs://bucket/a')
+  assert not list((tmp_path / 'temporary').iterdir())
+
+
+def test_an_end_without_exit_handlers_leaves_no_mirror(bucket, monkeypatch):
+  parent = remote.local('gs://bucket/a').parents[1]
+  assert parent.name.startswith('nasfas-')
+  monkeypatch.setattr(stopping.os, '_exit', lambda status: None)
+  stopping.end(stopping.PREEMPTED)
+  assert not parent.exists()
 
 
 def test_without_gcsfs_one_line_says_what_to_install(monkeypatch):
