@@ -63,7 +63,12 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   failure = None
   if config.study.num_workers:
     try:
-      jobs.run(listed, workdir, config.study.num_workers)
+      jobs.run(
+        listed,
+        workdir,
+        config.study.num_workers,
+        together=config.study.together,
+      )
     except ChildProcessError as error:
       failure = error
   finished = [job.name for job in listed if jobs.is_finished(job, workdir)]
@@ -83,7 +88,7 @@ QUESTIONS = {
   ),
   'ceiling': ('ceiling',),
 }
-_FOR_ALL = ('question', 'num_workers')
+_FOR_ALL = ('question', 'num_workers', 'together')
 # Fields that are numbers.
 _NUMBERS = {
   'study.question': config_checks.OneOf(tuple(QUESTIONS)),
