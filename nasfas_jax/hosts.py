@@ -497,7 +497,9 @@ def _lost(real: int, said: str, who: str = '') -> None:
     gone = 'Host 0 is gone'
   else:
     gone = 'Another host is gone'
-  line = (
+  # Not behind a progress bar.
+  line = '\n' if os.isatty(real) else ''
+  line += (
     f'error: {gone}; this is {who}. What was saved is kept: the same command '
     'on all hosts, of this number or another, goes on from there.\n'
   )
