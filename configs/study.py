@@ -6,7 +6,10 @@ python -m nasfas_jax.main --config=study --workdir=runs/study
 --config=study:ceiling
   Another question: what could a search gain at most? Random genotypes, several
   trainings of each. The runs take the fields of this config itself.
---config=study:debug, :ceiling,debug
+--config=study:ceiling,wide
+  The same of a space that also chooses width, depth, theta of each operation,
+  fusion of the frames and normalization.
+--config=study:debug, :ceiling,debug, :ceiling,wide,debug
   One run of each kind on the builder config 'tiny'. Its figures mean nothing.
 """
 
@@ -47,7 +50,7 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
       'num_workers': 2,
       # The question 'ceiling': random genotypes, and trainings of each. The
       # genotype g has the seeds g * seeds, g * seeds + 1, ...
-      'ceiling': {'genotypes': 40, 'seeds': 3},
+      'ceiling': {'space': 'cdcnpp', 'genotypes': 40, 'seeds': 3},
       # All that follows is of the question 'worth'.
       'seeds': (0, 1, 2, 3, 4),
       # The first is that of the random genotypes, the evolutions and the
@@ -127,6 +130,10 @@ def _ceiling(config: ml_collections.ConfigDict) -> None:
   config.checkpoint_every = 0
 
 
+def _wide(config: ml_collections.ConfigDict) -> None:
+  config.study.ceiling.space = 'wide'
+
+
 def _debug(config: ml_collections.ConfigDict) -> None:
   if config.study.question != 'worth':
     search_lib.debug(config)
@@ -181,4 +188,8 @@ def _debug(config: ml_collections.ConfigDict) -> None:
   )
 
 
-GROUPS = {'question': {'ceiling': _ceiling}, 'size': {'debug': _debug}}
+GROUPS = {
+  'question': {'ceiling': _ceiling},
+  'space': {'wide': _wide},
+  'size': {'debug': _debug},
+}

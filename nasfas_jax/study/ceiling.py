@@ -302,7 +302,7 @@ def page(plan: Plan, content: Mapping, num_finished: int) -> str:
   row('the same, in lucks of a seed', lambda s: _text(s['to_luck'], '.2f'))
   for seeds in columns[MAIN]['by_means'] if MAIN in columns else ():
     row(
-      f'gain by choice by means of {seeds} seeds',
+      f'gain by choice by {_of_seeds(seeds)}',
       lambda s, seeds=seeds: f'{s["by_means"][seeds]:.3f}',
     )
   row(
@@ -329,6 +329,10 @@ def page(plan: Plan, content: Mapping, num_finished: int) -> str:
     '',
   ]
   return '\n'.join(lines)
+
+
+def _of_seeds(number: str) -> str:
+  return 'one seed' if number == '1' else f'means of {number} seeds'
 
 
 def _text(value: Mapping, form: str = '.3f') -> str:

@@ -23,7 +23,7 @@ from nasfas_jax import (
   sharding,
 )
 from nasfas_jax.data import episodes, protocols
-from nasfas_jax.models import genotypes
+from nasfas_jax.models import genotypes, search_spaces
 from nasfas_jax.ops import fusion
 from nasfas_jax.searchers import supernet_program, supernet_scores
 from nasfas_jax.study import ceiling, jobs, pages, plan
@@ -88,6 +88,9 @@ _FOR_ALL = ('question', 'num_workers')
 _NUMBERS = {
   'study.question': config_checks.OneOf(tuple(QUESTIONS)),
   'study.num_workers': config_checks.Number(0, 256),
+  'study.ceiling.space': config_checks.OneOf(
+    (*search_spaces.SPACES, *search_spaces.WIDE_SPACES)
+  ),
   'study.ceiling.genotypes': config_checks.Number(2, 100_000),
   'study.ceiling.seeds': config_checks.Number(2, 10_000),
   'study.random': config_checks.Number(0, 1_000_000),
@@ -135,6 +138,13 @@ def _check_ceiling(config: ml_collections.ConfigDict) -> None:
         f'config.{field} is {config[field]!r}; allowed in a study of random '
         f'genotypes: {allowed!r}.'
       )
+  space = run_config.defaults_of(config)['supernet.space']
+  if config.supernet.space != space:
+    raise ValueError(
+      f'config.supernet.space is {config.supernet.space!r}; allowed in a study '
+      f'of random genotypes, whose space is config.study.ceiling.space: '
+      f'{space!r}.'
+    )
   if config.seed:
     raise ValueError(
       f'config.seed is {config.seed}; allowed: 0, since every training has its '
@@ -146,7 +156,9 @@ def _check_ceiling(config: ml_collections.ConfigDict) -> None:
   )
   genotype = ceiling.draw(read_ceiling(config))[0]
   config_checks.check_model(
-    'network', lambda: settings.network(config, genotype), config
+    'network',
+    lambda: settings.network(settings.follow(config, genotype), genotype),
+    settings.follow(config, genotype),
   )
 
 
@@ -154,7 +166,7 @@ def read_ceiling(config: ml_collections.ConfigDict) -> ceiling.Plan:
   """What the question 'ceiling' trains, as plain values."""
   sizes = config.supernet
   return ceiling.Plan(
-    space=sizes.space,
+    space=config.study.ceiling.space,
     num_cells=sizes.num_cells,
     num_nodes=sizes.num_nodes,
     theta=sizes.theta,
