@@ -291,6 +291,26 @@ def training_batches(
   )
 
 
+def member_batches(config: Config, domain_field: str, map_size: int) -> Batches:
+  """`pipeline.member_batches` with the arguments that the config sets.
+
+  Args:
+    config: of the run.
+    domain_field: the field that names a clip's domain.
+    map_size: side of the maps.
+
+  Returns:
+    (rows, batch_size, seeds, step) -> this process's part of the raw batches.
+  """
+  alone = training_batches(config, domain_field, map_size)
+  return functools.partial(pipeline.member_batches, **alone.keywords)
+
+
+def seeds(config: Config) -> list[int]:
+  """The seeds of the networks that a training trains side by side."""
+  return [config.seed + i for i in range(config.train.num_seeds)]
+
+
 def episode_batches(config: Config, domain_field: str) -> Batches:
   """`pipeline.episode_batches` with the arguments that the config sets.
 

@@ -24,6 +24,8 @@ from nasfas_jax.data.index import Row
 
 # More steps than any search takes.
 MAX_STEPS = 10**9
+# Batches of one stream that are read before they are asked for.
+_BATCHES_AHEAD = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,6 +268,82 @@ def train_batches(
     ValueError: if there are no clips, the batch size is not a multiple of the
       processes, an attack type is unknown, or the clips cannot be balanced.
   """
+  _check_clips(rows, batch_size, process_count)
+  clips = _clip_source(rows, reading)
+  own = _own_part(batch_size, process_index, process_count)
+  dataset = _training_clips(
+    clips, rows, shape, domain_field, batch_size, seed, balance, own
+  )
+  dataset = dataset.batch(len(own), drop_remainder=True)
+  return _iterate(dataset[step:], reading.num_workers)
+
+
+def member_batches(
+  rows: Sequence[Row],
+  *,
+  shape: SnippetShape,
+  reading: Reading,
+  domain_field: str,
+  batch_size: int,
+  seeds: Sequence[int],
+  step: int = 0,
+  balance: str = '',
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Iterator[dict[str, np.ndarray]]:
+  """The streams of several seeds side by side.
+
+  They share the readers and the cache of decoded clips.
+
+  Args:
+    rows: see `train_batches`.
+    shape: see `train_batches`.
+    reading: see `train_batches`.
+    domain_field: see `train_batches`.
+    batch_size: clips of one seed in the global batch.
+    seeds: S of them, one a stream.
+    step: see `train_batches`.
+    balance: see `train_batches`.
+    process_index: see `train_batches`.
+    process_count: see `train_batches`.
+
+  Returns:
+    The arrays of `train_batches` with a leading axis [S]: batch n of place i is
+    batch n of `train_batches` with seed seeds[i].
+
+  Raises:
+    ValueError: as `train_batches`.
+  """
+  _check_clips(rows, batch_size, process_count)
+  clips = _clip_source(rows, reading)
+  own = _own_part(batch_size, process_index, process_count)
+  streams = [
+    _training_clips(
+      clips, rows, shape, domain_field, batch_size, seed, balance, own
+    )
+    for seed in seeds
+  ]
+  dataset = _SideBySide(streams, len(own))
+  dataset = dataset.batch(len(seeds) * len(own), drop_remainder=True)
+  ahead = max(2, _BATCHES_AHEAD // len(seeds))
+  return _split(
+    _iterate(dataset[step:], reading.num_workers, ahead), len(seeds)
+  )
+
+
+def _split(batches, number: int):
+  """The arrays [S * B, ...] of a stream of batches as [S, B, ...]."""
+  try:
+    for batch in batches:
+      yield {
+        name: array.reshape(number, -1, *array.shape[1:])
+        for name, array in batch.items()
+      }
+  finally:
+    batches.close()
+
+
+def _check_clips(rows, batch_size: int, process_count: int) -> None:
   if not rows:
     raise ValueError('There are no clips to train on.')
   if batch_size < 1 or batch_size % process_count:
@@ -273,7 +351,19 @@ def train_batches(
       f'batch_size {batch_size} must be a positive multiple of the number '
       f'of processes, {process_count}.'
     )
-  clips = _clip_source(rows, reading)
+
+
+def _training_clips(
+  clips: ClipSource,
+  rows: Sequence[Row],
+  shape: SnippetShape,
+  domain_field: str,
+  batch_size: int,
+  seed: int,
+  balance: str,
+  own: range,
+) -> grain.MapDataset:
+  """The clips of `train_batches`, of the places `own` in every batch."""
   if balance:
     turns = make_turns(rows, balance, _domains(rows, domain_field), seed)
     dataset = grain.MapDataset.source(
@@ -289,10 +379,7 @@ def train_batches(
   )
   dataset = dataset.map(_Numbers(rows, domain_field))
   dataset = dataset.map_with_index(_Place(batch_size))
-  own = _own_part(batch_size, process_index, process_count)
-  dataset = _Part(dataset, batch_size, own)
-  dataset = dataset.batch(len(own), drop_remainder=True)
-  return _iterate(dataset[step:], reading.num_workers)
+  return _Part(dataset, batch_size, own)
 
 
 def episode_batches(
@@ -466,6 +553,28 @@ class _Part(grain.MapDataset):
     return self._parent[batch * self._batch_size + self._places[within]]
 
 
+class _SideBySide(grain.MapDataset):
+  """Several datasets in turn, a batch of each."""
+
+  def __init__(self, parents: Sequence[grain.MapDataset], batch_size: int):
+    super().__init__(parents)
+    self._batch_size = batch_size
+    # Fewer than there are: endless streams have as many clips as can be
+    # counted.
+    shortest = min(map(len, parents))
+    self._num_batches = shortest // (len(parents) * batch_size)
+
+  def __len__(self) -> int:
+    return self._num_batches * len(self._parents) * self._batch_size
+
+  def __getitem__(self, index):
+    if isinstance(index, slice):
+      return self.slice(index)
+    batch, within = divmod(index, len(self._parents) * self._batch_size)
+    stream, place = divmod(within, self._batch_size)
+    return self._parents[stream][batch * self._batch_size + place]
+
+
 class _Ordered:
   """Clips in the order of `order.row(place)`, practically endless."""
 
@@ -495,9 +604,17 @@ class _Places:
     return self._source[self._places[i]]
 
 
-def _iterate(dataset: grain.MapDataset, num_workers: int):
-  """An iterator that prefetches in threads or in worker processes."""
-  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=16)
+def _iterate(
+  dataset: grain.MapDataset, num_workers: int, ahead: int = _BATCHES_AHEAD
+):
+  """An iterator that prefetches in threads or in worker processes.
+
+  Args:
+    dataset: of batches.
+    num_workers: see `Reading`.
+    ahead: batches that are read before they are asked for.
+  """
+  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=ahead)
   iterable = dataset.to_iter_dataset(options)
   if not num_workers:
     return iter(iterable)

@@ -63,6 +63,7 @@ def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
 
   sections = {
     'Results': tables.results_table(results),
+    'Seeds': tables.seeds_table(results),
     'Searched cells': cells(genotype),
     'Operation weights over time': _alphas(entries, genotype, config),
     'Training curves': _curves(entries),
