@@ -17,17 +17,19 @@ from nasfas_jax.models.genotypes import Genotype
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-  """A training.
+  """A training from one seed or several; its score is their mean.
 
   Attributes:
     genotype: what is trained.
     num_steps: for how long.
-    seed: of the training.
+    seed: the first one.
+    num_seeds: seeds, which are consecutive.
   """
 
   genotype: Genotype
   num_steps: int
   seed: int
+  num_seeds: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,13 +97,11 @@ def successive_halving(
     left = left[: rung.candidates]
     trials = []
     for genotype in left:
-      for _ in range(rung.num_seeds):
-        trials.append(Trial(genotype, rung.num_steps, seed))
-        seed += 1
-    scores = yield trials
-    means = np.reshape(scores, (len(left), rung.num_seeds)).mean(axis=1)
-    # A stable sort: of equal means the one that was ahead stays ahead.
-    left = [left[place] for place in np.argsort(-means, kind='stable')]
+      trials.append(Trial(genotype, rung.num_steps, seed, rung.num_seeds))
+      seed += rung.num_seeds
+    scores = np.asarray((yield trials))
+    # A stable sort: of equal scores the one that was ahead stays ahead.
+    left = [left[place] for place in np.argsort(-scores, kind='stable')]
   return left[0]
 
 

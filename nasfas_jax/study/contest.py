@@ -10,7 +10,7 @@ the same random genotypes.
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from nasfas_jax import files
 from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.models.genotypes import Genotype
 from nasfas_jax.searchers import trials, zero_cost
-from nasfas_jax.study import statistics
+from nasfas_jax.study import jobs, statistics
 from nasfas_jax.study.jobs import Job
 from nasfas_jax.study.plan import Fields, to_flags
 
@@ -172,6 +172,11 @@ def run_name(row: str, seed: int) -> str:
   return f'{row}/seed{seed}'
 
 
+def seeds_of(trial: trials.Trial) -> range:
+  """The seeds of a trial's trainings."""
+  return range(trial.seed, trial.seed + trial.num_seeds)
+
+
 def trial_job(plan: Plan, name: str, trial: trials.Trial) -> Job:
   """The training of a trial; its genotype lies beside its folder."""
   warmup = min(plan.warmup_steps, int(trial.num_steps * _WARMUP))
@@ -179,13 +184,17 @@ def trial_job(plan: Plan, name: str, trial: trials.Trial) -> Job:
     plan,
     name,
     f'{name}.json',
-    trial.seed,
+    seeds_of(trial),
     {'train': {'num_steps': trial.num_steps, 'warmup_steps': warmup}},
   )
 
 
-def _training(plan: Plan, name, genotype, seed, changes) -> Job:
-  fields = (plan.fields, {'protocol': plan.protocol, 'seed': seed}, changes)
+def _training(plan: Plan, name, genotype, seeds, changes) -> Job:
+  own = {
+    **{'protocol': plan.protocol, 'seed': seeds[0]},
+    'train': {'num_seeds': len(seeds)},
+  }
+  fields = (plan.fields, own, changes)
   return Job(
     name,
     ('--config=train', *to_flags(*fields)),
@@ -210,8 +219,15 @@ def gradient_job(plan: Plan, row: str, seed: int) -> Job:
   )
 
 
-def final_jobs(plan: Plan, row: str, seed: int, genotype: str) -> list[Job]:
-  """The trainings of what a search chose.
+def final_seeds(plan: Plan, row: str, seed: int) -> range:
+  """The seeds of the trainings of what a search chose."""
+  number = plan.first_seed(row, seed) // _SEEDS
+  first = _FINAL_SEEDS + number * plan.final_seeds
+  return range(first, first + plan.final_seeds)
+
+
+def final_job(plan: Plan, row: str, seed: int, genotype: str) -> Job:
+  """The trainings of what a search chose, in one run.
 
   Args:
     plan: see `Plan`.
@@ -219,14 +235,8 @@ def final_jobs(plan: Plan, row: str, seed: int, genotype: str) -> list[Job]:
     seed: of the search.
     genotype: path of the chosen one below the workdir.
   """
-  number = plan.first_seed(row, seed) // _SEEDS * plan.final_seeds
-  first = _FINAL_SEEDS + number
-  return [
-    _training(
-      plan, f'final/{run_name(row, seed)}/seed{place}', genotype, place, {}
-    )
-    for place in range(first, first + plan.final_seeds)
-  ]
+  seeds = final_seeds(plan, row, seed)
+  return _training(plan, f'final/{run_name(row, seed)}', genotype, seeds, {})
 
 
 class Known:
@@ -248,8 +258,8 @@ class Known:
     return self._known[key]
 
 
-# Runs jobs, and returns the results.json of those that are finished by name.
-Run = Callable[[list[Job]], Mapping[str, dict]]
+# Runs jobs, and returns the names of those that are finished.
+Run = Callable[[list[Job]], Collection[str]]
 
 
 def play(
@@ -288,20 +298,32 @@ def play(
         _write(workdir / path, end.value)
         chosen[one] = path
         continue
-      listed = []
+      listed = {}
       for place, trial in enumerate(found, number):
         name = f'{run_name(*one)}/trial{place}'
         _write(workdir / f'{name}.json', trial.genotype)
-        listed.append(trial_job(plan, name, trial))
+        listed[name] = trial
       asked[one] = (search, listed, number + len(listed))
-    results = run([job for _, listed, _ in asked.values() for job in listed])
+    finished = run(
+      [
+        trial_job(plan, *item)
+        for _, listed, _ in asked.values()
+        for item in listed.items()
+      ]
+    )
     waiting = {}
     for one, (search, listed, number) in asked.items():
       # A search whose trials are not all there stays where it is.
-      if all(job.name in results for job in listed):
-        scores = [results[job.name]['splits']['dev']['auc'] for job in listed]
+      if all(name in finished for name in listed):
+        scores = [_dev_auc(workdir, *item) for item in listed.items()]
         waiting[one] = (search, scores, number)
   return chosen
+
+
+def _dev_auc(workdir: pathlib.Path, name: str, trial: trials.Trial) -> float:
+  """The score of a finished trial."""
+  found = jobs.results(workdir, name, seeds_of(trial))
+  return float(np.mean([one['splits']['dev']['auc'] for one in found]))
 
 
 def _write(path: pathlib.Path, genotype: Genotype) -> None:

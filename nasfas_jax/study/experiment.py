@@ -113,11 +113,7 @@ def _contest(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         jobs.run(listed, workdir, config.study.num_workers)
       except ChildProcessError as error:
         failures.append(error)
-    return {
-      job.name: files.read_json(workdir / job.name / 'results.json')
-      for job in listed
-      if jobs.is_finished(job, workdir)
-    }
+    return {job.name for job in listed if jobs.is_finished(job, workdir)}
 
   chosen = contest.play(
     planned,
@@ -126,13 +122,13 @@ def _contest(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     contest.Known(workdir / 'zero_cost.json', _zero_cost(config)),
   )
   listed = {
-    one: contest.final_jobs(planned, *one, path) for one, path in chosen.items()
+    one: contest.final_job(planned, *one, path) for one, path in chosen.items()
   }
-  results = run([job for each in listed.values() for job in each])
+  finished = run(list(listed.values()))
   finals = {
-    one: [results[job.name] for job in each]
-    for one, each in listed.items()
-    if all(job.name in results for job in each)
+    one: jobs.results(workdir, job.name, contest.final_seeds(planned, *one))
+    for one, job in listed.items()
+    if job.name in finished
   }
   number = len(planned.rows) * len(planned.seeds)
   progress.say(f'{len(finals)} of {number} searches are finished.')
@@ -213,6 +209,8 @@ def read_contest(config: ml_collections.ConfigDict) -> contest.Plan:
   )
 
 
+# Trainings in one program, of which there are some to split their spread.
+_SEEDS = config_checks.Number(2, 64)
 # Fields that are numbers.
 _NUMBERS = {
   'study.question': config_checks.OneOf(tuple(QUESTIONS)),
@@ -226,12 +224,12 @@ _NUMBERS = {
   'study.contest.seeds': config_checks.Numbers(
     config_checks.Number(0, 2**31 - 1), 1_000
   ),
-  'study.contest.final_seeds': config_checks.Number(1, 1_000),
+  'study.contest.final_seeds': config_checks.Number(1, 64),
   'study.contest.random': config_checks.Number(1, 1_000),
   'study.contest.candidates': config_checks.Number(1, 100_000),
   'study.contest.clips': config_checks.Number(2, 100_000),
   'study.ceiling.genotypes': config_checks.Number(2, 100_000),
-  'study.ceiling.seeds': config_checks.Number(2, 10_000),
+  'study.ceiling.seeds': _SEEDS,
   'study.random': config_checks.Number(0, 1_000_000),
   'study.supernet_clips': config_checks.Number(2, 1_000_000),
   'study.bootstrap_samples': config_checks.Number(1, 1_000_000),
@@ -283,11 +281,16 @@ def _check_contest(config: ml_collections.ConfigDict) -> None:
         f'{", ".join(contest.METHODS)}.'
       )
   count = config_checks.Number(1, 1_000)
+  most = config_checks.ALLOWED['train.num_seeds']
   for rung in fields.rungs:
-    if len(rung) != 3 or not all(map(count.allows, rung)):
+    if (
+      len(rung) != 3
+      or not all(map(count.allows, rung))
+      or not most.allows(rung[2])
+    ):
       raise ValueError(
         f'config.study.contest.rungs holds {tuple(rung)!r}; allowed: '
-        f'(candidates, steps, seeds), each {count}.'
+        f'(candidates, steps, seeds), each {count}, the seeds {most}.'
       )
   if not fields.rungs:
     raise ValueError('config.study.contest.rungs is (); allowed: 1 or more.')
@@ -350,6 +353,11 @@ def _check_trainings(config: ml_collections.ConfigDict) -> None:
       f'config.supernet.space is {config.supernet.space!r}; allowed in a study '
       f'of random genotypes, whose space is a field of config.study: '
       f'{space!r}.'
+    )
+  if config.train.num_seeds != 1:
+    raise ValueError(
+      f'config.train.num_seeds is {config.train.num_seeds}; allowed: 1. How '
+      'many seeds a genotype has is a field of config.study.'
     )
   if config.seed:
     raise ValueError(
