@@ -2,7 +2,7 @@
 
 Random genotypes of the space are drawn once and trained by themselves, each
 from several seeds of its own; `variance` splits what comes out. No search is
-run. Run gG trains genotype G from all its seeds in one program.
+run. A run is named gG/seedN.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from scipy import stats
 from nasfas_jax import files
 from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.report import charts
-from nasfas_jax.study import jobs, variance
+from nasfas_jax.study import variance
 from nasfas_jax.study.jobs import Job
 from nasfas_jax.study.plan import to_flags
 
@@ -65,9 +65,9 @@ def genotype_path(number: int) -> str:
   return f'genotypes/g{number}.json'
 
 
-def run_name(number: int) -> str:
-  """The name of the run that trains a genotype."""
-  return f'g{number}'
+def run_name(number: int, seed: int) -> str:
+  """The name of a training."""
+  return f'g{number}/seed{seed}'
 
 
 def draw(plan: Plan) -> list[genotypes.Genotype]:
@@ -117,23 +117,24 @@ def write_genotypes(plan: Plan, workdir: pathlib.Path) -> None:
 
 
 def jobs_of(plan: Plan) -> list[Job]:
-  """All runs, in the order in which they are begun."""
+  """All trainings, in the order in which they are begun.
+
+  The first seed of every genotype comes first, so that what is finished at any
+  time is spread over the genotypes.
+  """
   return [
     Job(
-      run_name(number),
+      run_name(number, plan.seeds(number)[turn]),
       (
         '--config=train',
         *to_flags(
           plan.fields,
-          {
-            'protocol': plan.protocol,
-            'seed': plan.seeds(number)[0],
-            'train': {'num_seeds': plan.num_seeds},
-          },
+          {'protocol': plan.protocol, 'seed': plan.seeds(number)[turn]},
         ),
       ),
       inputs=(('config.genotype', genotype_path(number)),),
     )
+    for turn in range(plan.num_seeds)
     for number in range(plan.num_genotypes)
   ]
 
@@ -141,7 +142,7 @@ def jobs_of(plan: Plan) -> list[Job]:
 def tables(
   plan: Plan, workdir: pathlib.Path, finished: Sequence[str]
 ) -> tuple[list[int], dict[str, np.ndarray]]:
-  """The figures of the genotypes whose runs are finished.
+  """The figures of the genotypes whose trainings are all finished.
 
   Returns:
     (their numbers, [genotypes, seeds] for each of `FIGURES` and 'parameters').
@@ -149,11 +150,14 @@ def tables(
   numbers = [
     number
     for number in range(plan.num_genotypes)
-    if run_name(number) in finished
+    if all(run_name(number, seed) in finished for seed in plan.seeds(number))
   ]
   rows = {name: [] for name in (*FIGURES, 'parameters')}
   for number in numbers:
-    results = jobs.results(workdir, run_name(number), plan.seeds(number))
+    results = [
+      files.read_json(workdir / run_name(number, seed) / 'results.json')
+      for seed in plan.seeds(number)
+    ]
     for name in ('auc', 'hter'):
       rows[name].append([r['splits']['test'][name] for r in results])
     rows['dev_auc'].append([r['splits']['dev']['auc'] for r in results])
@@ -259,7 +263,7 @@ def verdict(split: Mapping, number: int) -> str:
   return text
 
 
-def page(plan: Plan, content: Mapping) -> str:
+def page(plan: Plan, content: Mapping, num_finished: int) -> str:
   """The page, as Markdown."""
   number = len(content['tables'][MAIN])
   lines = [
@@ -267,8 +271,9 @@ def page(plan: Plan, content: Mapping) -> str:
     '',
     f'What could a search gain at most on `{plan.protocol}`? '
     f'{plan.num_genotypes} random genotypes, {plan.num_seeds} trainings of '
-    f'each, no two from one seed. {number} of {plan.num_genotypes} genotypes '
-    'are finished.',
+    f'each, no two from one seed. {num_finished} of '
+    f'{plan.num_genotypes * plan.num_seeds} trainings are finished; {number} '
+    'genotypes have all of theirs.',
     '',
     f'**{content["verdict"]}**',
     '',
@@ -373,5 +378,5 @@ def report(
     svg = chart(found[MAIN], f'{plan.space} on {plan.protocol}')
     files.write_whole(folder / 'ceiling.svg', svg)
   path = folder / 'ceiling.md'
-  files.write_whole(path, page(plan, content))
+  files.write_whole(path, page(plan, content, len(finished)))
   return path

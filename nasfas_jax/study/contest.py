@@ -10,7 +10,7 @@ the same random genotypes.
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from nasfas_jax import files
 from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.models.genotypes import Genotype
 from nasfas_jax.searchers import trials, zero_cost
-from nasfas_jax.study import jobs, statistics
+from nasfas_jax.study import statistics
 from nasfas_jax.study.jobs import Job
 from nasfas_jax.study.plan import Fields, to_flags
 
@@ -172,34 +172,33 @@ def run_name(row: str, seed: int) -> str:
   return f'{row}/seed{seed}'
 
 
-def seeds_of(trial: trials.Trial) -> range:
-  """The seeds of a trial's trainings."""
-  return range(trial.seed, trial.seed + trial.num_seeds)
-
-
-def trial_job(plan: Plan, name: str, trial: trials.Trial) -> Job:
-  """The training of a trial; its genotype lies beside its folder."""
+def trial_jobs(plan: Plan, name: str, trial: trials.Trial) -> list[Job]:
+  """The trainings of a trial; its genotype lies in their folder."""
   warmup = min(plan.warmup_steps, int(trial.num_steps * _WARMUP))
-  return _training(
+  return _trainings(
     plan,
     name,
-    f'{name}.json',
-    seeds_of(trial),
+    f'{name}/genotype.json',
+    range(trial.seed, trial.seed + trial.num_seeds),
     {'train': {'num_steps': trial.num_steps, 'warmup_steps': warmup}},
   )
 
 
-def _training(plan: Plan, name, genotype, seeds, changes) -> Job:
-  own = {
-    **{'protocol': plan.protocol, 'seed': seeds[0]},
-    'train': {'num_seeds': len(seeds)},
-  }
-  fields = (plan.fields, own, changes)
-  return Job(
-    name,
-    ('--config=train', *to_flags(*fields)),
-    inputs=(('config.genotype', genotype),),
-  )
+def _trainings(plan: Plan, name, genotype, seeds, changes) -> list[Job]:
+  """Trainings that differ in their seed only, in one folder."""
+  return [
+    Job(
+      f'{name}/seed{seed}',
+      (
+        '--config=train',
+        *to_flags(
+          plan.fields, {'protocol': plan.protocol, 'seed': seed}, changes
+        ),
+      ),
+      inputs=(('config.genotype', genotype),),
+    )
+    for seed in seeds
+  ]
 
 
 def gradient_job(plan: Plan, row: str, seed: int) -> Job:
@@ -219,15 +218,8 @@ def gradient_job(plan: Plan, row: str, seed: int) -> Job:
   )
 
 
-def final_seeds(plan: Plan, row: str, seed: int) -> range:
-  """The seeds of the trainings of what a search chose."""
-  number = plan.first_seed(row, seed) // _SEEDS
-  first = _FINAL_SEEDS + number * plan.final_seeds
-  return range(first, first + plan.final_seeds)
-
-
-def final_job(plan: Plan, row: str, seed: int, genotype: str) -> Job:
-  """The trainings of what a search chose, in one run.
+def final_jobs(plan: Plan, row: str, seed: int, genotype: str) -> list[Job]:
+  """The trainings of what a search chose.
 
   Args:
     plan: see `Plan`.
@@ -235,8 +227,10 @@ def final_job(plan: Plan, row: str, seed: int, genotype: str) -> Job:
     seed: of the search.
     genotype: path of the chosen one below the workdir.
   """
-  seeds = final_seeds(plan, row, seed)
-  return _training(plan, f'final/{run_name(row, seed)}', genotype, seeds, {})
+  number = plan.first_seed(row, seed) // _SEEDS
+  first = _FINAL_SEEDS + number * plan.final_seeds
+  seeds = range(first, first + plan.final_seeds)
+  return _trainings(plan, f'final/{run_name(row, seed)}', genotype, seeds, {})
 
 
 class Known:
@@ -258,8 +252,8 @@ class Known:
     return self._known[key]
 
 
-# Runs jobs, and returns the names of those that are finished.
-Run = Callable[[list[Job]], Collection[str]]
+# Runs jobs, and returns the results.json of those that are finished by name.
+Run = Callable[[list[Job]], Mapping[str, dict]]
 
 
 def play(
@@ -298,32 +292,34 @@ def play(
         _write(workdir / path, end.value)
         chosen[one] = path
         continue
-      listed = {}
+      listed = []
       for place, trial in enumerate(found, number):
         name = f'{run_name(*one)}/trial{place}'
-        _write(workdir / f'{name}.json', trial.genotype)
-        listed[name] = trial
+        _write(workdir / name / 'genotype.json', trial.genotype)
+        listed.append(trial_jobs(plan, name, trial))
       asked[one] = (search, listed, number + len(listed))
-    finished = run(
+    results = run(
       [
-        trial_job(plan, *item)
+        job
         for _, listed, _ in asked.values()
-        for item in listed.items()
+        for trained in listed
+        for job in trained
       ]
     )
     waiting = {}
     for one, (search, listed, number) in asked.items():
       # A search whose trials are not all there stays where it is.
-      if all(name in finished for name in listed):
-        scores = [_dev_auc(workdir, *item) for item in listed.items()]
+      if all(job.name in results for trained in listed for job in trained):
+        scores = [
+          float(np.mean([_dev_auc(results[job.name]) for job in trained]))
+          for trained in listed
+        ]
         waiting[one] = (search, scores, number)
   return chosen
 
 
-def _dev_auc(workdir: pathlib.Path, name: str, trial: trials.Trial) -> float:
-  """The score of a finished trial."""
-  found = jobs.results(workdir, name, seeds_of(trial))
-  return float(np.mean([one['splits']['dev']['auc'] for one in found]))
+def _dev_auc(results: Mapping) -> float:
+  return results['splits']['dev']['auc']
 
 
 def _write(path: pathlib.Path, genotype: Genotype) -> None:

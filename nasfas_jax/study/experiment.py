@@ -113,7 +113,11 @@ def _contest(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         jobs.run(listed, workdir, config.study.num_workers)
       except ChildProcessError as error:
         failures.append(error)
-    return {job.name for job in listed if jobs.is_finished(job, workdir)}
+    return {
+      job.name: files.read_json(workdir / job.name / 'results.json')
+      for job in listed
+      if jobs.is_finished(job, workdir)
+    }
 
   chosen = contest.play(
     planned,
@@ -122,13 +126,13 @@ def _contest(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     contest.Known(workdir / 'zero_cost.json', _zero_cost(config)),
   )
   listed = {
-    one: contest.final_job(planned, *one, path) for one, path in chosen.items()
+    one: contest.final_jobs(planned, *one, path) for one, path in chosen.items()
   }
-  finished = run(list(listed.values()))
+  results = run([job for each in listed.values() for job in each])
   finals = {
-    one: jobs.results(workdir, job.name, contest.final_seeds(planned, *one))
-    for one, job in listed.items()
-    if job.name in finished
+    one: [results[job.name] for job in each]
+    for one, each in listed.items()
+    if all(job.name in results for job in each)
   }
   number = len(planned.rows) * len(planned.seeds)
   progress.say(f'{len(finals)} of {number} searches are finished.')

@@ -131,21 +131,6 @@ def is_finished(job: Job, folder: pathlib.Path) -> bool:
   return (path.parent / 'results.json').exists()
 
 
-def results(
-  folder: pathlib.Path, name: str, seeds: Sequence[int]
-) -> list[dict]:
-  """The results.json of every network of a finished training.
-
-  Args:
-    folder: of all jobs.
-    name: of the job.
-    seeds: its seeds, config.train.num_seeds of them.
-  """
-  path = folder / name
-  paths = [path] if len(seeds) == 1 else [path / f'seed{s}' for s in seeds]
-  return [files.read_json(path / 'results.json') for path in paths]
-
-
 def cpu_shares(num_workers: int) -> list[list[int]]:
   """The CPUs of each worker; empty lists where they cannot be shared out."""
   if num_workers < 1:

@@ -19,23 +19,20 @@ def config():
   return config
 
 
-def write_results(workdir, planned, number, aucs):
-  """A finished run of one genotype from several seeds."""
-  name = ceiling.run_name(number)
-  job = ceiling.jobs_of(planned)[number]
+def write_results(workdir, planned, number, seed, auc):
+  name = ceiling.run_name(number, seed)
+  job = {job.name: job for job in ceiling.jobs_of(planned)}[name]
   files.write_json(workdir / name / jobs.ARGUMENTS_FILE, job.kept_arguments())
-  for seed, auc in zip(planned.seeds(number), aucs, strict=True):
-    files.write_json(
-      workdir / name / f'seed{seed}' / 'results.json',
-      {
-        'splits': {
-          'test': {'auc': auc, 'hter': 1 - auc},
-          'dev': {'auc': auc + 0.05 + 0.001 * seed % 0.01},
-        },
-        'model': {'num_parameters': 1000 + number},
+  files.write_json(
+    workdir / name / 'results.json',
+    {
+      'splits': {
+        'test': {'auc': auc, 'hter': 1 - auc},
+        'dev': {'auc': min(1.0, auc + 0.05 + 0.001 * seed % 0.01)},
       },
-    )
-  files.write_json(workdir / name / 'results.json', {})
+      'model': {'num_parameters': 1000 + number},
+    },
+  )
 
 
 def write_all(workdir, planned, genotype, luck):
@@ -46,7 +43,8 @@ def write_all(workdir, planned, genotype, luck):
     size=(planned.num_genotypes, planned.num_seeds)
   )
   for number, row in enumerate(table):
-    write_results(workdir, planned, number, row.tolist())
+    for seed, auc in zip(planned.seeds(number), row, strict=True):
+      write_results(workdir, planned, number, seed, float(auc))
   return table
 
 
@@ -60,10 +58,12 @@ def test_the_shipped_questions_pass_and_their_arguments_are_fields(variants):
   planned = experiment.read_ceiling(config)
   listed = ceiling.jobs_of(planned)
   number, seeds = config.study.ceiling.genotypes, config.study.ceiling.seeds
-  assert [job.name for job in listed] == [f'g{n}' for n in range(number)]
+  assert len({job.name for job in listed}) == number * seeds == len(listed)
   # No two trainings have one seed: luck that they share would not be luck.
-  used = [seed for n in range(number) for seed in planned.seeds(n)]
-  assert len(set(used)) == len(used) == number * seeds
+  assert len({job.name.rpartition('seed')[2] for job in listed}) == len(listed)
+  # The first seed of all before the second of any.
+  turns = [job.name.partition('/')[0] for job in listed]
+  assert turns == [f'g{n}' for n in range(number)] * seeds
   for job in listed:
     for argument in job.arguments:
       name = argument.partition('=')[0].removeprefix('--config.')
@@ -71,8 +71,7 @@ def test_the_shipped_questions_pass_and_their_arguments_are_fields(variants):
   last = listed[-1].command(pathlib.Path('study'))
   path = f'study/genotypes/g{number - 1}.json'
   assert f'--config.genotype={path}' in last
-  assert f'--config.seed={(number - 1) * seeds}' in last
-  assert f'--config.train.num_seeds={seeds}' in last
+  assert f'--config.seed={number * seeds - 1}' in last
   assert '--config.protocol=synthetic_fas/unseen_rooms' in last
   assert f'--config.train.num_steps={config.train.num_steps}' in last
 
@@ -102,10 +101,11 @@ def test_the_genotypes_are_drawn_once_and_no_two_are_alike(config, tmp_path):
 def test_the_report_splits_what_is_finished(config, tmp_path, capsys):
   planned = experiment.read_ceiling(config)
   table = write_all(tmp_path, planned, genotype=0.06, luck=0.01)
-  # That of the last genotype is not at its end.
-  (tmp_path / ceiling.run_name(11) / 'results.json').unlink()
+  # The last genotype lacks a training.
+  last = ceiling.run_name(11, planned.seeds(11)[2])
+  (tmp_path / last / 'results.json').unlink()
   experiment.study(config, tmp_path)
-  assert '11 of 12 runs are finished' in capsys.readouterr().err
+  assert '35 of 36 runs are finished' in capsys.readouterr().err
   content = files.read_json(tmp_path / 'report' / 'ceiling.json')
   assert list(content['tables']['auc']) == [f'g{n}' for n in range(11)]
   found = variance.split(table[:11])
@@ -127,7 +127,7 @@ def test_the_report_splits_what_is_finished(config, tmp_path, capsys):
   assert content['verdict'].startswith('A search can pay here')
   page = (tmp_path / 'report' / 'ceiling.md').read_text()
   assert content['verdict'] in page
-  assert '11 of 12 genotypes are finished' in page
+  assert '35 of 36 trainings are finished; 11 genotypes' in page
   assert '| luck of a seed (deviation) | 0.0' in page
   svg = (tmp_path / 'report' / 'ceiling.svg').read_text()
   assert svg.startswith('<?xml')

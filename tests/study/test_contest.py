@@ -47,37 +47,33 @@ class Runs:
       if job.name not in self.begun and len(self.begun) < self.most:
         self.begun[job.name] = job
         self.finish(job)
-    return set(self.begun)
+    return {
+      job.name: files.read_json(self.workdir / job.name / 'results.json')
+      for job in listed
+      if job.name in self.begun
+    }
 
   def finish(self, job):
     folder = self.workdir / job.name
     if job.inputs:
       path = dict(job.inputs)['config.genotype']
       value = worth(genotypes.load(self.workdir / path))
-      seeds = seeds_of(job)
     else:
-      value, seeds = 0.6, [0]
+      value = 0.6
       genotypes.CDCNPP.save(folder / 'genotype.json')
-    # Luck that is out of the mean.
-    lucks = np.linspace(-0.01, 0.01, len(seeds)) if len(seeds) > 1 else [0.0]
-    for seed, luck in zip(seeds, lucks, strict=True):
-      path = folder / f'seed{seed}' if len(seeds) > 1 else folder
-      test = {'auc': value - 0.1 + luck, 'hter': 1 - value}
-      files.write_json(
-        path / 'results.json',
-        {'splits': {'dev': {'auc': value + luck}, 'test': test}},
-      )
-    if len(seeds) > 1:
-      files.write_json(folder / 'results.json', {})
+    test = {'auc': value - 0.1, 'hter': 1 - value}
+    files.write_json(
+      folder / 'results.json',
+      {'splits': {'dev': {'auc': value}, 'test': test}},
+    )
     files.write_json(folder / jobs.ARGUMENTS_FILE, job.kept_arguments())
 
 
-def seeds_of(job):
-  """The seeds of a job's trainings, by its arguments."""
-  values = dict(argument.split('=') for argument in job.arguments)
-  first = int(values['--config.seed'])
-  number = int(values['--config.train.num_seeds'])
-  return range(first, first + number)
+def seed_of(job):
+  """The seed of a job's training, by its arguments."""
+  (seed,) = [a for a in job.arguments if a.startswith('--config.seed=')]
+  assert job.name.endswith(f'/seed{seed.partition("=")[2]}')
+  return int(seed.partition('=')[2])
 
 
 def no_score(name, genotype, seed):
@@ -91,7 +87,7 @@ def test_the_shipped_questions_pass(variants):
   planned = experiment.read_contest(config)
   assert bool(planned.gradients) == ('wide' not in variants)
   fields = run_config.flatten(search_config.get_config())
-  some = [contest.final_job(planned, planned.rows[-1], planned.seeds[0], 'g')]
+  some = contest.final_jobs(planned, planned.rows[-1], planned.seeds[0], 'g')
   some += [
     contest.gradient_job(planned, row, planned.seeds[0])
     for row in planned.gradients
@@ -109,10 +105,10 @@ def test_a_short_training_has_a_short_warm_up(config, tmp_path):
   planned = experiment.read_contest(config)
   runs = Runs(tmp_path)
   contest.play(planned, tmp_path, runs, no_score)
-  job = runs.begun['halving/seed0/trial0']
+  job = runs.begun['halving/seed0/trial0/seed1000']
   assert '--config.train.num_steps=60' in job.arguments
   assert '--config.train.warmup_steps=7' in job.arguments
-  whole = runs.begun['random/seed0/trial0']
+  whole = runs.begun['random/seed0/trial0/seed0']
   assert '--config.train.num_steps=400' in whole.arguments
   assert '--config.train.warmup_steps=50' in whole.arguments
   search = runs.begun['plain/seed1']
@@ -136,13 +132,14 @@ def test_every_search_chooses_and_no_training_shares_its_seed(config, tmp_path):
     path = tmp_path / chosen['halving', seed]
     assert worth(genotypes.load(path)) == max(map(worth, drawn))
   finals = [
-    contest.final_job(planned, *one, path) for one, path in chosen.items()
+    job
+    for one, path in chosen.items()
+    for job in contest.final_jobs(planned, *one, path)
   ]
   trained = [job for job in (*runs.begun.values(), *finals) if job.inputs]
-  seeds = [seed for job in trained for seed in seeds_of(job)]
-  assert len(set(seeds)) == len(seeds)
+  assert len({seed_of(job) for job in trained}) == len(trained)
   # Two searches by trials: 8 of one, 18 + 5 * 2 + 2 * 3 of the other.
-  assert len(seeds) == 2 * (8 + 34) + 6 * 2
+  assert len(trained) == 2 * (8 + 34) + 6 * 2
 
 
 def test_a_stopped_study_goes_on_where_it_was(config, tmp_path):
@@ -162,7 +159,7 @@ def test_a_stopped_study_goes_on_where_it_was(config, tmp_path):
     ).read_text()
   # Another search in the same folder.
   other = dataclasses.replace(planned, num_nodes=2)
-  with pytest.raises(ValueError, match='trial0.json is another genotype'):
+  with pytest.raises(ValueError, match='trial0/genotype.json is another'):
     contest.play(other, part.workdir, again, no_score)
 
 
@@ -208,7 +205,7 @@ def test_the_report_stands_beside_random_genotypes(config, tmp_path, capsys):
   planned = experiment.read_contest(config)
   runs = Runs(tmp_path)
   for one, path in contest.play(planned, tmp_path, runs, no_score).items():
-    runs([contest.final_job(planned, *one, path)])
+    runs(contest.final_jobs(planned, *one, path))
   experiment.study(config, tmp_path)
   assert '12 of 12 searches are finished' in capsys.readouterr().err
   content = files.read_json(tmp_path / 'report' / 'search.json')
