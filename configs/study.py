@@ -109,6 +109,8 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
       # Runs at the same time, which divide the CPUs among them. 0 starts none
       # and reports the finished ones.
       'num_workers': 2,
+      # Trainings that differ in their seed only are one run, side by side.
+      'together': True,
       # The question 'ceiling': random genotypes, and trainings of each. The
       # genotype g has the seeds g * seeds, g * seeds + 1, ...
       'ceiling': {'space': 'cdcnpp', 'genotypes': 40, 'seeds': 3},

@@ -74,7 +74,12 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   failure = None
   if config.study.num_workers:
     try:
-      jobs.run(listed, workdir, config.study.num_workers)
+      jobs.run(
+        listed,
+        workdir,
+        config.study.num_workers,
+        together=config.study.together,
+      )
     except ChildProcessError as error:
       failure = error
   finished = [job.name for job in listed if jobs.is_finished(job, workdir)]
@@ -95,7 +100,7 @@ QUESTIONS = {
   'ceiling': ('ceiling',),
   'search': ('contest',),
 }
-_FOR_ALL = ('question', 'num_workers')
+_FOR_ALL = ('question', 'num_workers', 'together')
 
 
 def _contest(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -110,7 +115,12 @@ def _contest(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     # After a failure nothing is begun; what is finished is still read.
     if config.study.num_workers and listed and not failures:
       try:
-        jobs.run(listed, workdir, config.study.num_workers)
+        jobs.run(
+          listed,
+          workdir,
+          config.study.num_workers,
+          together=config.study.together,
+        )
       except ChildProcessError as error:
         failures.append(error)
     return {
@@ -213,8 +223,6 @@ def read_contest(config: ml_collections.ConfigDict) -> contest.Plan:
   )
 
 
-# Trainings in one program, of which there are some to split their spread.
-_SEEDS = config_checks.Number(2, 64)
 # Fields that are numbers.
 _NUMBERS = {
   'study.question': config_checks.OneOf(tuple(QUESTIONS)),
@@ -228,12 +236,12 @@ _NUMBERS = {
   'study.contest.seeds': config_checks.Numbers(
     config_checks.Number(0, 2**31 - 1), 1_000
   ),
-  'study.contest.final_seeds': config_checks.Number(1, 64),
+  'study.contest.final_seeds': config_checks.Number(1, 1_000),
   'study.contest.random': config_checks.Number(1, 1_000),
   'study.contest.candidates': config_checks.Number(1, 100_000),
   'study.contest.clips': config_checks.Number(2, 100_000),
   'study.ceiling.genotypes': config_checks.Number(2, 100_000),
-  'study.ceiling.seeds': _SEEDS,
+  'study.ceiling.seeds': config_checks.Number(2, 10_000),
   'study.random': config_checks.Number(0, 1_000_000),
   'study.supernet_clips': config_checks.Number(2, 1_000_000),
   'study.bootstrap_samples': config_checks.Number(1, 1_000_000),
@@ -285,16 +293,11 @@ def _check_contest(config: ml_collections.ConfigDict) -> None:
         f'{", ".join(contest.METHODS)}.'
       )
   count = config_checks.Number(1, 1_000)
-  most = config_checks.ALLOWED['train.num_seeds']
   for rung in fields.rungs:
-    if (
-      len(rung) != 3
-      or not all(map(count.allows, rung))
-      or not most.allows(rung[2])
-    ):
+    if len(rung) != 3 or not all(map(count.allows, rung)):
       raise ValueError(
         f'config.study.contest.rungs holds {tuple(rung)!r}; allowed: '
-        f'(candidates, steps, seeds), each {count}, the seeds {most}.'
+        f'(candidates, steps, seeds), each {count}.'
       )
   if not fields.rungs:
     raise ValueError('config.study.contest.rungs is (); allowed: 1 or more.')
