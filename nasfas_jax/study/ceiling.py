@@ -323,7 +323,14 @@ def page(plan: Plan, content: Mapping, num_finished: int) -> str:
       f'{found["spearman"]:+.2f} (p = {found["p"]:.3f}).',
       '',
     ]
+  told = variance.expected_to_luck(
+    0.0, plan.num_genotypes, num_genotypes=number, num_seeds=plan.num_seeds
+  )
   lines += [
+    f'If all genotypes were alike, a table of {number} with {plan.num_seeds} '
+    f'seeds each would tell a ceiling of 0 [0, {told.high:.2f}] lucks of a '
+    'seed.',
+    '',
     'Intervals are of 95 %. Gains are over a genotype at random; of HTER, the '
     'errors that go away. All figures are in ceiling.json.',
     '',

@@ -12,7 +12,7 @@ import pytest
 
 from nasfas_configs import train as train_config
 from nasfas_jax import models, settings
-from nasfas_jax.exporting import package
+from nasfas_jax.exporting import package, parameters
 from nasfas_jax.models import (
   cells,
   cost,
@@ -306,7 +306,7 @@ def test_the_run_fuses_the_frames_as_the_genotype_chose():
     models.build_model(chain('cdc_3x3', thetas=(0.3,)), two_stream=True)
 
 
-def test_an_export_describes_it():
+def test_an_export_holds_it(tmp_path):
   model = models.build_model(
     chain('cdc_5x5', thetas=(0.3,), width=0.5, norm='instance'),
     output_size=4,
@@ -315,3 +315,11 @@ def test_an_export_describes_it():
   described = json.loads(json.dumps(package.describe_network(model)))
   assert described['cell_features'] == 2
   assert package.make_network(copy.deepcopy(described)) == model
+  # Without batch normalization there are no statistics to keep.
+  shapes = parameters.template(model, 16, 3)
+  variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
+  assert variables['batch_stats'] == {}
+  parameters.write(tmp_path / 'params', variables)
+  found = parameters.read(tmp_path / 'params', shapes)
+  assert jax.tree.structure(found) == jax.tree.structure(variables)
+  jax.tree.map(np.testing.assert_array_equal, found, variables)
