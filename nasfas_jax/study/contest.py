@@ -18,6 +18,7 @@ import numpy as np
 from nasfas_jax import files
 from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.models.genotypes import Genotype
+from nasfas_jax.report import charts
 from nasfas_jax.searchers import trials, zero_cost
 from nasfas_jax.study import statistics
 from nasfas_jax.study.jobs import Job
@@ -459,6 +460,11 @@ def page(plan: Plan, content: Mapping[str, Any]) -> str:
     '',
     f'**{verdict(content)}**',
     '',
+    *(
+      ['![Every search, and the means](search.svg)', '']
+      if content['rows']
+      else []
+    ),
     '| search | seeds | steps of its trials | test AUC | test HTER | above '
     'random genotypes | AUC less theirs |',
     '|---|---|---|---|---|---|---|',
@@ -492,6 +498,23 @@ def _text(value: Mapping | None) -> str:
   return f'{value["mean"]:+.3f} [{value["low"]:+.3f}, {value["high"]:+.3f}]'
 
 
+def chart(content: Mapping[str, Any]) -> str:
+  """Every search of every row, and the random genotypes, as SVG text."""
+  rows = {row: value['auc'] for row, value in content['rows'].items()}
+  if content['random']:
+    rows['a random genotype'] = content['random']
+  with charts.svg_figure(6.5, 0.8 + 0.25 * len(rows)) as (figure, file):
+    axes = figure.subplots()
+    for place, values in enumerate(rows.values()):
+      axes.plot(values, [place] * len(values), 'o', ms=3, color=charts.MUTED)
+      axes.plot(np.mean(values), place, '|', ms=12, mew=2)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.invert_yaxis()
+    axes.set_xlabel('test AUC')
+    axes.set_title(f'{content["space"]} on {content["protocol"]}')
+  return file.getvalue()
+
+
 def report(
   plan: Plan,
   workdir: pathlib.Path,
@@ -502,6 +525,8 @@ def report(
   folder = workdir / 'report'
   content = figures(plan, finals, random)
   files.write_json(folder / 'search.json', content)
+  if content['rows']:
+    files.write_whole(folder / 'search.svg', chart(content))
   path = folder / 'search.md'
   files.write_whole(path, page(plan, content))
   return path

@@ -222,6 +222,8 @@ def test_the_report_stands_beside_random_genotypes(config, tmp_path, capsys):
   page = (tmp_path / 'report' / 'search.md').read_text()
   assert '**Shown to be above a random genotype: ' in page
   assert '| a random genotype | 4 | – | 0.430 | | 50% | |' in page
+  svg = (tmp_path / 'report' / 'search.svg').read_text()
+  assert 'search.svg' in page and svg.startswith('<?xml')
   # A ceiling of other trainings is none for these.
   config.train.num_steps = 300
   with pytest.raises(ValueError, match='ceiling: .* has the fields'):
@@ -232,6 +234,7 @@ def test_a_report_before_anything_is_finished(config, tmp_path):
   experiment.study(config, tmp_path)
   page = (tmp_path / 'report' / 'search.md').read_text()
   assert '**Not known: too few runs are finished.**' in page
+  assert 'search.svg' not in page
 
 
 def test_differences_have_students_and_welchs_intervals():
