@@ -125,7 +125,8 @@ def network_loss(
         adversarial.strength(place.step / adversary.num_steps),
       )
       loss = loss + adversary.weight * terms['adversarial']
-    return loss, (updates['batch_stats'], terms)
+    # A network without batch normalization has none.
+    return loss, (updates.get('batch_stats', {}), terms)
 
   return loss_fn
 
