@@ -17,8 +17,9 @@ from nasfas_datasets.synthetic_fas.v2 import (
 )
 
 CAMERA = sensor.Camera(
-  blur=0.5, iso=400, demosaic='malvar', sharpen=0.0, balance=(1, 1, 1),
-  exposure=0.5, saturation=1.0, curve=0.0, quality=90, block=(0, 0),
+  blur=0.5, iso=400, demosaic='malvar', sharpen=0.0, red=1.2,
+  blue=0.85, exposure=0.5, dark=0.3, light=0.6, spread=1.15, quality=90,
+  block=(0, 0),
 )  # fmt: skip
 
 
@@ -192,20 +193,43 @@ def test_srgb_is_the_standards():
     sensor.from_srgb(sensor.srgb(values)), values, atol=1e-5
   )
   # The table that pictures go through is the curve.
+  steps = np.linspace(0, 1, 4097, dtype=np.float32)
   np.testing.assert_allclose(
-    sensor.tone(values, CAMERA), sensor.srgb(values), atol=4e-3
+    sensor.tone(values, sensor.srgb(steps)), sensor.srgb(values), atol=4e-3
   )
 
 
-def test_meter_brings_the_mean_to_the_exposure_and_greys_the_world():
+@pytest.mark.parametrize('contrast', [0.7, 1.0])
+def test_meter_brings_colour_and_tone_of_the_face_to_their_goals(contrast):
+  """Whatever the light, its colour and the contrast of the subject."""
   rng = np.random.default_rng(0)
-  tint = np.float32([1.4, 1.0, 0.5])
-  image = (0.2 + 0.02 * rng.random((32, 32, 1), np.float32)) * tint
-  levels = sensor.meter(image, CAMERA, tint)
-  seen = image * levels.gain - levels.black
-  np.testing.assert_allclose((seen @ sensor.LUMA).mean(), 0.2140, rtol=0.03)
-  balanced = (image * levels.gain).mean((0, 1))
-  assert np.ptp(balanced) / balanced.mean() < 0.12  # 0.9 before.
+  grey = 0.3 + 0.25 * contrast * rng.uniform(-1, 1, (48, 48, 1))
+  colour = 1 + 0.1 * rng.uniform(-1, 1, (48, 48, 3))
+  image = np.float32(grey * colour * [1.6, 1.0, 0.5])
+  image[:8] = 4.0  # A window, not metered.
+  area = (slice(8, 48), slice(0, 48))
+  levels = sensor.meter(image, CAMERA, area)
+  matrix = sensor.mix_colours(levels.saturation) * levels.gain
+  seen = sensor.tone(image[area] @ np.float32(matrix).T, levels.table)
+  mean = seen.mean((0, 1))
+  assert mean[0] / mean[1] == pytest.approx(1.2, rel=0.04)
+  assert mean[2] / mean[1] == pytest.approx(0.85, rel=0.04)
+  low, middle, high = np.percentile(seen @ sensor.LUMA, (5, 50, 95))
+  assert middle == pytest.approx(0.5, abs=0.03)
+  assert low == pytest.approx(0.15, abs=0.04)
+  assert high == pytest.approx(0.8, abs=0.04)
+  found = 1 - np.mean(seen.min(-1) / seen.max(-1))
+  wanted = 1.15 * (1 - 0.85 / 1.2)
+  assert found == pytest.approx(wanted, rel=0.15)
+
+
+def test_meter_does_not_steepen_the_tone_curve_without_bound():
+  """A flat wall stays flat: its noise would be shown."""
+  image = np.float32(0.3 + 1e-3 * np.random.default_rng(0).random((32, 32, 3)))
+  levels = sensor.meter(image, CAMERA, (slice(None), slice(None)))
+  shown = sensor.srgb(np.linspace(0, 1, 4097, dtype=np.float32))
+  slope = np.diff(levels.table) / np.maximum(np.diff(shown), 1e-6)
+  assert slope.max() < 4.2
 
 
 def test_saturation_keeps_luma_and_scales_colour():

@@ -89,7 +89,9 @@ def _put_window(image, rng, size, scale) -> None:
     cv2.line(image, (x, top), (x, corner[1]), (0.4, 0.4, 0.4), 2)
 
 
-def draw_body(who: dict, dress: dict, rng, size: int, density: float):
+def draw_body(
+  who: dict, wearer: dict, dress: dict, rng, size: int, density: float
+):
   """Hair behind the head, ears, neck and shoulders of a head at rest.
 
   Returns:
@@ -132,7 +134,7 @@ def draw_body(who: dict, dress: dict, rng, size: int, density: float):
   if who['hair'] == 'curly':
     edge = edge + 0.05 * noise(0.08)
   put(hair * strand[..., None], step(edge, 0.06))
-  flesh = skin.colour(who['melanin'], who['haemoglobin'])
+  flesh = skin.colour(wearer['melanin'], wearer['haemoglobin'])
   ear = 1 - ((side - who['half_width'] - 0.02) / 0.09) ** 2
   ear = ear - ((v + 0.02) / 0.2) ** 2
   if who['hair'] in ('short', 'bald', 'tied'):
