@@ -147,7 +147,9 @@ def draw_body(
     step(np.minimum(neck, v - 0.5), 0.05),
   )
   cloth = np.float32([dress[f'cloth_{name}'] for name in 'rgb'])
-  shoulder = 1 - ((u / 1.55) ** 2 + ((v - 2.1 - dress['collar']) / 0.85) ** 2)
+  # Round above, straight below.
+  rise = np.minimum(v - 2.1 - dress['collar'], 0)
+  shoulder = 1 - ((u / 1.55) ** 2 + (rise / 0.85) ** 2)
   weave = 1 + 0.10 * noise(0.3) + 0.05 * noise(0.03)
   if dress['pattern'] in ('stripes', 'check'):
     weave = weave * (1 + 0.35 * np.sign(np.sin(22 * v)))
