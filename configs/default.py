@@ -225,6 +225,9 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.train = ml_collections.ConfigDict(
     {
+      # Networks that are trained side by side in one program, from the seeds
+      # config.seed, config.seed + 1, ...
+      'num_seeds': 1,
       'num_steps': 800,
       'batch_size': 16,
       'learning_rate': 1e-2,

@@ -11,7 +11,8 @@
 #
 # PYTHON is the interpreter (default: python). The output of the first process is
 # shown as it is, that of the others with its number. If one fails, all are
-# stopped, and its status is that of this command.
+# stopped, and its status is that of this command. If this script is killed, Linux
+# sends them SIGTERM.
 set -euo pipefail
 # shellcheck source=launch/common.sh
 source "$(dirname "$0")/common.sh"
@@ -38,6 +39,12 @@ need_tool "$python"
 free_port() {
   "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
+
+# Of a killed script they would go on, and hold the workdir.
+tied=()
+if setpriv --pdeathsig TERM true 2>/dev/null; then
+  tied=(setpriv --pdeathsig TERM)
+fi
 
 # A process group each, so that a signal to one reaches its workers, and none is
 # deaf to Ctrl-C as a shell's background processes are.
@@ -66,9 +73,10 @@ start_all() {
     show "${command[@]}"
     [[ -z "$dry_run" ]] || continue
     if ((i)); then
-      "${command[@]}" > >(sed "s/^/[$i] /" >&2) 2>&1 </dev/null &
+      ${tied[@]+"${tied[@]}"} "${command[@]}" > >(sed "s/^/[$i] /" >&2) \
+        2>&1 </dev/null &
     else
-      "${command[@]}" &
+      ${tied[@]+"${tied[@]}"} "${command[@]}" &
     fi
     pids+=("$!")
     statuses+=('')

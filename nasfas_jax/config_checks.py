@@ -207,6 +207,7 @@ ALLOWED = {
   'evolution.evaluations': Number(2, 1_000_000),
   'evolution.mutation_rate': _SHARE,
   'evolution.num_clips': Number(2, 1_000_000),
+  'train.num_seeds': Number(1, 64),
   'train.num_steps': _COUNT,
   'train.batch_size': Number(1, _SIZE),
   'train.learning_rate': _RATE,
@@ -253,6 +254,12 @@ def check(config: ml_collections.ConfigDict) -> None:
     losses.make_objective(dict(config.loss))
   except ValueError as error:
     raise ValueError(f'config.loss: {error}') from error
+  last = config.seed + config.train.num_seeds - 1
+  if not ALLOWED['seed'].allows(last):
+    raise ValueError(
+      f'config.train.num_seeds is {config.train.num_seeds}: the last seed is '
+      f'{last}; allowed: {ALLOWED["seed"]}.'
+    )
   if (
     config.evaluate.batch_norm != scoring.RUNNING
     and config.evaluate.batch_size < 2

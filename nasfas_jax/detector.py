@@ -684,7 +684,7 @@ def read_run(
     path = source / name
     if path.is_file() and path.stat().st_size > _MAX_JSON_BYTES:
       raise ValueError(f'{str(path)!r} is larger than {_MAX_JSON_BYTES} bytes.')
-  config = run_config.read(source)
+  config = run_config.read_network(source)
   config_checks.check(config)
   threshold = threshold or read_threshold(source)
   path = source / 'data.json'

@@ -30,6 +30,7 @@ from nasfas_jax import (
   scoring,
   settings,
   sharding,
+  states,
 )
 from nasfas_jax.data import index, protocols
 from nasfas_jax.data.index import Row
@@ -302,10 +303,11 @@ def read_run_config(source: pathlib.Path) -> ml_collections.ConfigDict:
   """The config of the run in config.checkpoint.
 
   Raises:
-    ValueError: as `run_config.read`; the message names config.checkpoint.
+    ValueError: as `run_config.read_network`; the message names
+      config.checkpoint.
   """
   try:
-    return run_config.read(source)
+    return run_config.read_network(source)
   except ValueError as error:
     raise ValueError(f'config.checkpoint: {error}') from error
 
@@ -412,32 +414,134 @@ def judge(
   Returns:
     The content of results.json.
   """
-  protocol = protocols.get_protocol(config.protocol)
   form = settings.input_form(config)
-  source = selection.dev_source
-  batch_norm = config.evaluate.batch_norm
   predict = scoring.make_predict(
-    model, trained.variables, form, mesh, batch_norm=batch_norm
+    model,
+    trained.variables,
+    form,
+    mesh,
+    batch_norm=config.evaluate.batch_norm,
   )
-  scored, maps, more = {}, None, dict(more or {})
-  if batch_norm != scoring.RUNNING:
+  scores, maps = _score_parts(config, predict, selection)
+  results, scored = _conclude(
+    config, workdir, model, trained, selection, scores, more
+  )
+  if config.evaluate.num_samples:
+    places = choose_samples(scored['test'], config.evaluate.num_samples)
+    samples = _make_samples(config, predict, selection, places, maps)
+    _write_samples(workdir, samples, scored['test'], places)
+  return results
+
+
+def judge_members(
+  runs: Sequence[tuple[ml_collections.ConfigDict, pathlib.Path]],
+  model: nn.Module,
+  trained: Trained,
+  selection: protocols.Selection,
+  mesh: Mesh,
+  more: Sequence[Mapping[str, object]],
+) -> list[dict]:
+  """`judge` of several networks, which score every clip together.
+
+  Args:
+    runs: config and folder of each; they differ in the seed only.
+    model: the network.
+    trained: their weights, with a leading axis for the networks.
+    selection: the clips of the protocol.
+    mesh: of the devices.
+    more: further content of the results.json of each.
+
+  Returns:
+    The content of the results.json of each.
+  """
+  config = runs[0][0]
+  form = settings.input_form(config)
+  predict = scoring.make_predict(
+    model,
+    trained.variables,
+    form,
+    mesh,
+    batch_norm=config.evaluate.batch_norm,
+    members=True,
+  )
+  scores, maps = _score_parts(config, predict, selection)
+  found, samples = [], None
+  for place, (one, folder) in enumerate(runs):
+    alone = dataclasses.replace(
+      trained, variables=states.member(trained.variables, place)
+    )
+    own = {part: of_part[place] for part, of_part in scores.items()}
+    results, scored = _conclude(
+      one, folder, model, alone, selection, own, more[place]
+    )
+    found.append(results)
+    if config.evaluate.num_samples:
+      # The same clips for all: the choice looks at their types only.
+      places = choose_samples(scored['test'], config.evaluate.num_samples)
+      samples = samples or _make_samples(
+        config, predict, selection, places, maps
+      )
+      shown = {**samples, 'predicted': samples['predicted'][place]}
+      _write_samples(folder, shown, scored['test'], places)
+  return found
+
+
+def _score_parts(
+  config, predict: scoring.Predict, selection: protocols.Selection
+) -> tuple[dict[str, np.ndarray], dict[int, np.ndarray] | None]:
+  """The scores of the dev and the test clips, by the name of the split.
+
+  Returns:
+    (the scores; the maps of the test clips that are shown, by their place, if
+    they depend on what they were scored with).
+  """
+  scores, maps, shown = {}, None, ()
+  alone = config.evaluate.batch_norm == scoring.RUNNING
+  if not alone:
+    domain_field = protocols.get_protocol(config.protocol).domain_field
     shown = choose_samples(
-      _columns(selection.test, None, protocol.domain_field),
+      _columns(selection.test, None, domain_field),
       config.evaluate.num_samples,
     )
-    more['batch_norm'] = describe_batch_norm(config)
-    progress.say(f'Note: {more["batch_norm"]["text"]}')
-  for part, rows in ((source, selection.dev), ('test', selection.test)):
+    progress.say(f'Note: {describe_batch_norm(config)["text"]}')
+  parts = (selection.dev_source, selection.dev), ('test', selection.test)
+  for part, rows in parts:
     if not rows:
       continue
     title = f'Evaluating {part}'
-    if batch_norm == scoring.RUNNING:
-      scores = score(config, predict, rows, title)
+    if alone:
+      scores[part] = score(config, predict, rows, title)
     else:
-      scores, maps = _score_together(
+      scores[part], maps = _score_together(
         config, predict, rows, title, shown if part == 'test' else ()
       )
-    scored[part] = _columns(rows, scores, protocol.domain_field)
+  return scores, maps
+
+
+def _conclude(
+  config,
+  workdir: pathlib.Path,
+  model: nn.Module,
+  trained: Trained,
+  selection: protocols.Selection,
+  scores: Mapping[str, np.ndarray],
+  more: Mapping[str, object] | None,
+) -> tuple[dict, dict[str, score_table.Columns]]:
+  """Sets the threshold, judges the scores and writes the results.
+
+  Returns:
+    (the content of results.json, that of scores.csv).
+  """
+  protocol = protocols.get_protocol(config.protocol)
+  source = selection.dev_source
+  rows = {source: selection.dev, 'test': selection.test}
+  scored = {
+    part: _columns(rows[part], values, protocol.domain_field)
+    for part, values in scores.items()
+  }
+  more = dict(more or {})
+  if config.evaluate.batch_norm != scoring.RUNNING:
+    more['batch_norm'] = describe_batch_norm(config)
   facts = {
     'protocol': protocol.name,
     'headline': list(protocol.headline),
@@ -463,10 +567,7 @@ def judge(
   else:
     rule = thresholds.parse(config.threshold)
     threshold = judgement.set_threshold(rule, scored, source)
-  results = _finish(config, workdir, facts, scored, threshold, source)
-  if config.evaluate.num_samples:
-    _write_samples(config, workdir, predict, selection, scored['test'], maps)
-  return results
+  return _finish(config, workdir, facts, scored, threshold, source), scored
 
 
 def describe_batch_norm(config: ml_collections.ConfigDict) -> dict[str, str]:
@@ -586,7 +687,7 @@ def _score_together(config, predict, rows, title, keep):
   """As `_score`, in batches that are normalised by what they hold."""
   domain_field = protocols.get_protocol(config.protocol).domain_field
   domains = _columns(rows, None, domain_field)['domain']
-  scores, maps = np.zeros(len(rows)), {}
+  scores, maps = None, {}
   try:
     groups = scoring.groups(domains, config.evaluate.batch_norm)
   except ValueError as error:
@@ -594,7 +695,10 @@ def _score_together(config, predict, rows, title, keep):
   for places in groups:
     chosen = [rows[place] for place in places]
     wanted = np.flatnonzero(np.isin(places, keep)).tolist()
-    scores[places], found = _score(config, predict, chosen, title, wanted)
+    own, found = _score(config, predict, chosen, title, wanted)
+    if scores is None:
+      scores = np.zeros((*own.shape[:-1], len(rows)))
+    scores[..., places] = own
     maps |= {int(places[i]): one for i, one in found.items()}
   return scores, maps
 
@@ -641,12 +745,11 @@ def choose_samples(columns: dict, number: int) -> list[int]:
   return sorted(chosen)
 
 
-def _write_samples(config, workdir, predict, selection, test, maps) -> None:
-  """Writes samples.npz: test clips with their predicted and true maps.
+def _make_samples(config, predict, selection, places, maps) -> dict:
+  """Pictures of test clips with their predicted and true maps.
 
   `maps`, if given, are those that the clips were scored by.
   """
-  places = choose_samples(test, config.evaluate.num_samples)
   rows = [selection.test[place] for place in places]
   parts = []
   supervision = losses.supervision_of(config.loss)
@@ -661,11 +764,23 @@ def _write_samples(config, workdir, predict, selection, test, maps) -> None:
     static = batch['frames'][:, batch['frames'].shape[1] // 2]
     shown = sharding.gather((static, pictures, np.asarray(target)))
     parts.append((*shown, predicted))
-  image, dynamic, depth, predicted = (
-    np.concatenate(arrays)[: len(rows)] for arrays in zip(*parts, strict=True)
-  )
+  *shown, predicted = zip(*parts, strict=True)
+  image, dynamic, depth = (np.concatenate(a)[: len(rows)] for a in shown)
+  # Of several networks, their axis comes first.
   if maps:
-    predicted = np.stack([maps[place] for place in places])
+    predicted = np.stack([maps[place] for place in places], axis=-3)
+  else:
+    predicted = np.concatenate(predicted, axis=-3)[..., : len(rows), :, :]
+  return {
+    'image': image,
+    'dynamic': dynamic,
+    'predicted': predicted,
+    'depth': depth,
+  }
+
+
+def _write_samples(workdir, samples, test, places) -> None:
+  """Writes samples.npz: `_make_samples` with what is known of the clips."""
   chosen = {name: column[places] for name, column in test.items()}
 
   def write() -> None:
@@ -677,10 +792,7 @@ def _write_samples(config, workdir, predict, selection, test, maps) -> None:
         domain=chosen['domain'],
         label=chosen['label'],
         score=chosen['score'],
-        image=image,
-        dynamic=dynamic,
-        predicted=predicted,
-        depth=depth,
+        **samples,
       )
 
   hosts.first(write)

@@ -35,6 +35,7 @@ checkpoint. It may have another number of hosts.
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import faulthandler
 import importlib.util
@@ -42,6 +43,7 @@ import json
 import os
 import re
 import select
+import signal
 import sys
 import threading
 import time
@@ -163,12 +165,26 @@ def _has(package: str) -> bool:
 # Seconds that hosts wait for each other at the start and at the end: a machine
 # may have to fetch the program first, or host 0 to write its report.
 _PATIENCE = 600
+# Seconds of waiting at the start after which that is said.
+_SILENCE = 120
+# Seconds after the timeout until which the runtime has noticed a loss.
+_MARGIN = 30
 # What JAX's runtime logs, in C++, when it has lost the other hosts. It then
 # ends the process by SIGABRT.
 _LOSS = re.compile(
   rb'propagate the following error to all tasks'
   rb'|Polled an error from coordination service'
+  rb'|Shutdown barrier in coordination service has failed'
   rb'|Terminating process because the JAX distributed service'
+)
+# Where it says which ones.
+_GONE = re.compile(
+  r'(?:heartbeats\):\s*|Task (?=\d+ heartbeat timeout))((?:\d+[\s,]*)+)'
+)
+# How the text of an error of the runtime begins, whatever its class in Python.
+_OF_RUNTIME = re.compile(
+  '(?:ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION|INTERNAL|UNKNOWN'
+  '|UNAVAILABLE): '
 )
 # What it logs beside, with the next lines of that entry, and what it says of a
 # good start.
@@ -233,20 +249,36 @@ def start(
     }
   who = f'host {place.host_id} of {place.num_hosts}' if place else found
   _watch_for_losses(who)
+  where = f' at {place.coordinator}' if place else ''
   try:
-    jax.distributed.initialize(
-      **given,
-      heartbeat_timeout_seconds=timeout,
-      initialization_timeout=_PATIENCE,
-      shutdown_timeout_seconds=_PATIENCE,
-    )
+    with _saying_if_long(
+      f'Still waiting for the other hosts{where}; this is {who}.'
+    ):
+      jax.distributed.initialize(
+        **given,
+        heartbeat_timeout_seconds=timeout,
+        initialization_timeout=_PATIENCE,
+        shutdown_timeout_seconds=_PATIENCE,
+      )
   except (RuntimeError, ValueError, OSError) as error:
     reason = str(error).strip().splitlines()[:1]
     raise ValueError(
-      f'The hosts of this run do not find each other ({who}: '
+      f'The hosts of this run do not find each other ({who}{where}: '
       f'{"".join(reason)}). --hosts=off runs one process alone.'
     ) from error
   _joined = _Joined(timeout)
+
+
+@contextlib.contextmanager
+def _saying_if_long(text: str) -> Iterator[None]:
+  """Says a text if the block takes longer than `_SILENCE` seconds."""
+  timer = threading.Timer(_SILENCE, progress.say, [text])
+  timer.daemon = True
+  timer.start()
+  try:
+    yield
+  finally:
+    timer.cancel()
 
 
 def meet() -> None:
@@ -298,7 +330,8 @@ def check_loss(error: BaseException) -> None:
 
   A collective operation fails at once on some devices and hangs on others. If
   it failed, the runtime knows after the timeout whether a host was lost; until
-  then this waits. It returns if the error is this host's own.
+  then this waits. It returns if the error is this host's own, which is then
+  what ends it.
   """
   if _joined is None:
     return
@@ -306,11 +339,19 @@ def check_loss(error: BaseException) -> None:
   while error is not None and error not in chain:
     chain.append(error)
     error = error.__cause__ or error.__context__
-  failed = [one for one in chain if isinstance(one, jax.errors.JaxRuntimeError)]
+  # JAX makes a ValueError of some of them.
+  failed = [
+    one
+    for one in chain
+    if isinstance(one, jax.errors.JaxRuntimeError)
+    or _OF_RUNTIME.match(str(one))
+  ]
   if any('Gloo' in str(one) for one in failed):
     _lost(sys.stderr.fileno(), '')
   if failed:
-    time.sleep(_joined.timeout + 10)
+    time.sleep(_joined.timeout + _MARGIN)
+  # No line about a loss after that of this error.
+  _ending.acquire()
 
 
 def gather(text: str) -> list[str]:
@@ -390,12 +431,28 @@ def _watch_for_losses(who: str) -> None:
     real, 'w', buffering=1, encoding='utf-8', errors='backslashreplace'
   )
   faulthandler.enable(sys.stderr)
+  _wait_in_aborts()
   reading, writing = os.pipe()
   os.dup2(writing, 2)
   os.close(writing)
   threading.Thread(
     target=_pass_on, args=(reading, real, who), daemon=True
   ).start()
+
+
+def _wait_in_aborts() -> None:
+  """Lets a thread that aborts the process wait for some seconds before.
+
+  The runtime logs its last line and aborts at once. The thread that reads the
+  line needs that time, the more so where other processes are at work. The
+  handler is C code, since the aborting thread is the runtime's: `sleep` itself,
+  whose argument is then the number of the signal, 6 on all systems.
+  """
+  libc = ctypes.CDLL(None)
+  handler = ctypes.cast(libc.sleep, ctypes.c_void_p)
+  libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+  libc.signal.restype = ctypes.c_void_p
+  libc.signal(signal.SIGABRT, handler)
 
 
 def _pass_on(reading: int, real: int, who: str) -> None:
@@ -415,7 +472,7 @@ def _pass_on(reading: int, real: int, who: str) -> None:
         _lost(real, said.decode(errors='replace'), who)
       if not _NOISE.search(line):
         os.write(real, line + b'\n')
-    if rest and not select.select([reading], [], [], 0.05)[0]:
+    if rest and not select.select([reading], [], [], 1.0)[0]:
       # The beginning of a line that nobody ends.
       os.write(real, rest)
       rest = b''
@@ -423,14 +480,14 @@ def _pass_on(reading: int, real: int, who: str) -> None:
 
 # Held by the thread that ends the process: the one that computes and the one
 # that reads what the runtime logs may both notice the same loss.
-_ending = threading.Lock()
+_ending = threading.RLock()
 
 
 def _lost(real: int, said: str, who: str = '') -> None:
   """Ends the process; the line names the lost hosts if `said` does."""
   _ending.acquire()
   who = who or f'host {jax.process_index()} of {jax.process_count()}'
-  found = re.search(r'heartbeats\):\s*((?:\d+[\s,]*)+)', said)
+  found = _GONE.search(said)
   if found:
     gone = f'Host {", ".join(re.findall(r"[0-9]+", found[1]))} is gone'
   elif _joined is None and 'DEADLINE_EXCEEDED' in said:
@@ -440,7 +497,9 @@ def _lost(real: int, said: str, who: str = '') -> None:
     gone = 'Host 0 is gone'
   else:
     gone = 'Another host is gone'
-  line = (
+  # Not behind a progress bar.
+  line = '\n' if os.isatty(real) else ''
+  line += (
     f'error: {gone}; this is {who}. What was saved is kept: the same command '
     'on all hosts, of this number or another, goes on from there.\n'
   )

@@ -68,6 +68,10 @@ class Program(NamedTuple):
       is the same wherever the iterator starts.
     observe: (state, scalars, number of steps done) -> what is logged.
     clips: batch -> its clips, see `nonfinite.name_clips`.
+    members: names of S programs that run side by side, (): it is one. With
+      members every leaf of the state and every scalar has a leading axis [S],
+      `observe` gets the scalars of one member, and `clips` gives one part for
+      each.
   """
 
   name: str
@@ -78,6 +82,7 @@ class Program(NamedTuple):
   batches: Callable[[int], Iterator[PyTree]]
   observe: Callable[[PyTree, Scalars, int], Observed]
   clips: Callable[[PyTree], Sequence[nonfinite.Clips]] = lambda batch: ()
+  members: tuple[str, ...] = ()
 
 
 class _Feed:
@@ -126,7 +131,8 @@ def run(
     log_every: steps between lines of metrics.jsonl.
     checkpoint_every: steps between checkpoints; 0 saves only the last step.
     max_skipped: steps that may be skipped, see `nonfinite.skipping`; 0: none is
-      skipped.
+      skipped. With members each may skip as many, and one that is over it ends
+      the run.
     profile: steps to trace into workdir/profile/NAME; None: none.
 
   Returns:
@@ -150,7 +156,7 @@ def run(
       with progress.stage(f'Compiling: {program.title.lower()}'):
         step = program.compile(state, feed.first)
         if max_skipped:
-          step = nonfinite.skipping(step, state)
+          step = nonfinite.skipping(step, state, members=bool(program.members))
       began = time.monotonic()
       unfinished = collections.deque()
       # The scalars of the steps that are not yet checked.
@@ -176,7 +182,8 @@ def run(
           if logs or saves:
             # Check before saving: a resume could not recover from a checkpoint
             # of a diverged run.
-            observed = _observe(program, state, recent, max_skipped)
+            observe = _observe_members if program.members else _observe
+            observed = observe(program, state, recent, max_skipped)
             recent.clear()
           if logs:
             bar.update(done, **_short(observed.numbers))
@@ -263,6 +270,44 @@ def _observe(
   _check_finite(program, numbers, [recent[-1]])
   numbers['skipped_steps'] = total
   return Observed(numbers, observed.other)
+
+
+# Of the members' numbers, those whose sum is logged, not the mean.
+_SUMMED = ('skipped_steps',)
+
+
+def _observe_members(
+  program: Program,
+  state: PyTree,
+  recent: Sequence[tuple[int, Scalars]],
+  max_skipped: int,
+) -> Observed:
+  """As `_observe`, for each member by itself.
+
+  Returns:
+    The means of the members' numbers, and under 'members' those of each.
+  """
+  fetched = jax.device_get([(step, dict(scalars)) for step, scalars in recent])
+  counts = np.asarray(state.skipped) if max_skipped else ()
+  found = []
+  for place, name in enumerate(program.members):
+    alone = program._replace(
+      name=f'{program.name} of {name}',
+      clips=lambda batch, place=place: [program.clips(batch)[place]],
+    )
+    of_member = [
+      (step, {key: value[place] for key, value in scalars.items()})
+      for step, scalars in fetched
+    ]
+    with_count = state.replace(skipped=counts[place]) if max_skipped else state
+    observed = _observe(alone, with_count, of_member, max_skipped)
+    found.append(observed.numbers)
+  numbers = {}
+  for name in dict.fromkeys(name for one in found for name in one):
+    values = [one[name] for one in found if name in one]
+    total = math.fsum(values)
+    numbers[name] = total if name in _SUMMED else total / len(values)
+  return Observed(numbers, {'members': found})
 
 
 def _check_finite(

@@ -338,6 +338,12 @@ def run_family(
       f'config.protocol is {config.protocol!r}, a family; the experiment '
       f'{config.experiment!r} takes one protocol: {", ".join(names)}.'
     )
+  if config.experiment == 'train' and config.train.num_seeds > 1:
+    raise ValueError(
+      f'config.train.num_seeds is {config.train.num_seeds}; allowed with '
+      f'config.protocol {config.protocol!r}, a family: 1. Train one protocol '
+      f'at a time: {", ".join(names)}.'
+    )
   results = {}
   for name in names:
     one = config.copy_and_resolve_references()

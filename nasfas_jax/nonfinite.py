@@ -23,7 +23,9 @@ SKIPPED = 'skipped'
 _MAX_NAMED = 4
 
 
-def skipping(step: Callable, state: PyTree) -> Callable:
+def skipping(
+  step: Callable, state: PyTree, *, members: bool = False
+) -> Callable:
   """Makes a step that leaves the state as it is where numbers are not finite.
 
   The choice is made on the device, so nothing waits. A good step gives the very
@@ -33,6 +35,8 @@ def skipping(step: Callable, state: PyTree) -> Callable:
     step: (state, batch) -> (state, scalars); may donate its state.
     state: with the fields `step` and `skipped`; only its shapes and shardings
       are used.
+    members: the state's leaves and the scalars have a leading axis, and the
+      choice is made for each place on it by itself.
 
   Returns:
     As `step`, and with the scalar `SKIPPED`. If a scalar, or a number of the
@@ -50,6 +54,8 @@ def skipping(step: Callable, state: PyTree) -> Callable:
     bad = jnp.where(good, 0, 1).astype(jnp.int32)
     return chosen.replace(step=new.step, skipped=old.skipped + bad), bad
 
+  if members:
+    choose = jax.vmap(choose)
   # The step may donate its state, so the old one is a copy.
   copy = jax.jit(
     lambda old: jax.tree.map(jnp.copy, old), out_shardings=shardings

@@ -24,6 +24,7 @@ TensorStore find them.
 import atexit
 import contextlib
 import hashlib
+import logging
 import os
 import pathlib
 import re
@@ -52,10 +53,9 @@ class _Mirror:
     self.token = ''
     # What was last copied: name -> hash of its content.
     self.sent = {}
-    parent = pathlib.Path(tempfile.mkdtemp(prefix='nasfas-'))
-    atexit.register(shutil.rmtree, parent, ignore_errors=True)
+    self.parent = pathlib.Path(tempfile.mkdtemp(prefix='nasfas-'))
     # Ends as the address does, for what shows the names of folders.
-    self.folder = parent / url.removeprefix(SCHEME)
+    self.folder = self.parent / url.removeprefix(SCHEME)
     self.folder.mkdir(parents=True)
 
   def pull(self) -> None:
@@ -86,6 +86,11 @@ class _Mirror:
           'last checkpoint; this one stops.'
         )
       now = self.files()
+      if self.token and not now and not self.sent:
+        # A command that was refused before it wrote anything.
+        _files().rm_file(f'{self.url}/{_OWNER}')
+        self.token = ''
+        return
       for name, state in now.items():
         if self.sent.get(name) != state:
           _files().put_file(
@@ -102,6 +107,13 @@ class _Mirror:
 
   def owner(self) -> str:
     return _files().cat_file(f'{self.url}/{_OWNER}').decode()
+
+
+@atexit.register
+def discard() -> None:
+  """Deletes all mirrors, as the exit of the process does."""
+  for mirror in list(_mirrors.values()):
+    shutil.rmtree(mirror.parent, ignore_errors=True)
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
@@ -135,9 +147,13 @@ def local(
     return pathlib.Path(path)
   url = checked(os.fspath(path))
   if url not in _mirrors:
-    mirror = _Mirror(url)
-    mirror.pull()
-    _mirrors[url] = mirror
+    mirror = _mirrors[url] = _Mirror(url)
+    try:
+      mirror.pull()
+    except BaseException:
+      del _mirrors[url]
+      shutil.rmtree(mirror.parent, ignore_errors=True)
+      raise
   mirror = _mirrors[url]
   mirror.writes = mirror.writes or write or claim
   if claim and not mirror.token:
@@ -321,6 +337,9 @@ def _files():
     ) from error
   import fsspec
 
+  if 'GCSFS_DEBUG' not in os.environ:
+    # It logs the tracebacks of what it then raises.
+    logging.getLogger('gcsfs').setLevel(logging.CRITICAL)
   # Other machines write there: a memory of what was in a folder misleads us,
   # and Orbax too, which makes its own file system of this kind.
   for name in ('gs', 'gcs'):

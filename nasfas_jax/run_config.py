@@ -148,6 +148,27 @@ def read(folder: pathlib.Path) -> ml_collections.ConfigDict:
   return config
 
 
+def read_network(folder: pathlib.Path) -> ml_collections.ConfigDict:
+  """`read` of a folder that is to hold one network.
+
+  Raises:
+    ValueError: as `read`, and for a training from several seeds; names the
+      folders of its networks.
+  """
+  config = read(folder)
+  number = config.train.num_seeds
+  if number > 1:
+    first, last = (
+      str(pathlib.Path(folder) / f'seed{seed}')
+      for seed in (config.seed, config.seed + number - 1)
+    )
+    raise ValueError(
+      f'{str(folder)!r} holds {number} networks, one for each seed; give the '
+      f'folder of one of them, {first!r} to {last!r}.'
+    )
+  return config
+
+
 def complete(
   content: dict, defaults: dict[str, object], path: pathlib.Path
 ) -> dict[str, object]:

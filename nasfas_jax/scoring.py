@@ -39,6 +39,7 @@ def make_predict(
   mesh: Mesh,
   *,
   batch_norm: str = RUNNING,
+  members: bool = False,
 ) -> Predict:
   """A trained network as a function of batches, compiled at its first call.
 
@@ -49,6 +50,8 @@ def make_predict(
     mesh: of the devices.
     batch_norm: with `RUNNING`, of the training; else every batch is normalised
       by its own statistics, over all devices and processes.
+    members: the variables have a leading axis [S], that of several networks.
+      Each scores the batch; 'map' is then [S, B, D, D] and 'score' [S, B].
 
   Returns:
     predict(batch) -> float32 'map' [B, S, S], 'score' and 'weight' [B], int32
@@ -68,17 +71,21 @@ def make_predict(
 
   def predict(variables, batch):
     images = inputs.network_input(batch['frames'], form)
-    if of_batch:
-      # The running statistics that this would update are left as they are.
-      outputs, _ = model.apply(
-        variables, images, train=True, mutable=['batch_stats']
-      )
-    else:
-      outputs = model.apply(variables, images, train=False)
-    maps = outputs.map
+
+    def judge(variables):
+      if of_batch:
+        # The running statistics that this would update are left as they are.
+        outputs, _ = model.apply(
+          variables, images, train=True, mutable=['batch_stats']
+        )
+      else:
+        outputs = model.apply(variables, images, train=False)
+      return outputs.map, losses.map_score(outputs.map, batch['score_mask'])
+
+    maps, scores = (jax.vmap(judge) if members else judge)(variables)
     return {
       'map': maps,
-      'score': losses.map_score(maps, batch['score_mask']),
+      'score': scores,
       'index': batch['index'],
       'weight': batch['weight'],
     }
@@ -155,19 +162,22 @@ def score_clips(
 
   Returns:
     (float64 [len(rows)], higher = more evidence for live; place -> the map of
-    the clip's first snippet, float32 [S, S]).
+    the clip's first snippet, float32 [S, S]). Of several networks, their axis
+    comes first in both.
   """
   maps = {}
-  totals = np.zeros(len(rows))
+  totals = None
   counts = np.zeros(len(rows))
   with progress.bar(title, num_batches) as bar:
     for done, batch in enumerate(batches, 1):
       out = predict(batch)
       weight = out['weight'].astype(np.float64)
-      np.add.at(totals, out['index'], weight * out['score'])
+      if totals is None:
+        totals = np.zeros((*out['score'].shape[:-1], len(rows)))
+      np.add.at(totals, (..., out['index']), weight * out['score'])
       np.add.at(counts, out['index'], weight)
       for place in set(out['index'].tolist()) & set(keep) - set(maps):
         first = int(np.argmax(out['index'] == place))
-        maps[place] = out['map'][first]
+        maps[place] = out['map'][..., first, :, :]
       bar.update(done)
   return totals / counts, maps

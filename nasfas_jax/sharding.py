@@ -133,7 +133,11 @@ def check_batch_size(name: str, batch_size: int, mesh: Mesh) -> None:
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict:
   """Makes global arrays from this process's part of a batch."""
-  sharding = batch_sharding(mesh)
+  return put_part(batch, batch_sharding(mesh))
+
+
+def put_part(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict:
+  """Makes global arrays from this process's part of arrays [...]."""
   return {
     name: jax.make_array_from_process_local_data(sharding, array)
     for name, array in batch.items()

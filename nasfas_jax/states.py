@@ -9,9 +9,16 @@ import optax
 PyTree = Any
 
 
+def member(tree: PyTree, place: int | jax.Array) -> PyTree:
+  """One member of arrays with a leading axis, such as the state of a seed."""
+  return jax.tree.map(lambda leaf: leaf[place], tree)
+
+
 @flax.struct.dataclass
 class TrainState:
   """State of a training.
+
+  A training from S seeds adds a leading axis [S] to every leaf.
 
   Attributes:
     step: int32 scalar, number of steps done.

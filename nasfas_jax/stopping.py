@@ -13,6 +13,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
+from nasfas_jax import remote
+
 # Status of a process that Ctrl-C stopped, as of a shell's command.
 STATUS = 128 + signal.SIGINT
 # Status of a process that SIGTERM stopped, EX_TEMPFAIL: "try again later". A
@@ -60,13 +62,14 @@ def ending_at_once() -> Iterator[None]:
 
 
 def end(status: int) -> None:
-  """Ends the process and its workers at once, without exit handlers."""
+  """Ends the process and its workers at once; of exit handlers, runs one."""
   for stream in (sys.stdout, sys.stderr):
     with contextlib.suppress(OSError, ValueError):
       stream.flush()
   # Their parent's end would not end them.
   for child in multiprocessing.active_children():
     child.kill()
+  remote.discard()
   os._exit(status)
 
 

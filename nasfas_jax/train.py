@@ -1,21 +1,30 @@
-"""The experiment 'train': one network on one protocol, then its evaluation."""
+"""The experiment 'train': a network on one protocol, then its evaluation.
+
+With config.train.num_seeds above 1 it trains that many networks side by side,
+from as many seeds, in one compiled step. Each is the network that a run of its
+own would train, but for rounding.
+"""
 
 import functools
 import pathlib
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import NamedSharding
 
 from nasfas_jax import (
   augment,
   config_checks,
   evaluate,
+  files,
   hosts,
   loop,
+  many_seeds,
   models,
   profiles,
   progress,
@@ -23,6 +32,7 @@ from nasfas_jax import (
   run_log,
   settings,
   sharding,
+  states,
   supervised,
 )
 from nasfas_jax.data import nuisance, protocols
@@ -37,7 +47,7 @@ def train(
   config: ml_collections.ConfigDict,
   workdir: pathlib.Path,
   profile: profiles.Steps | None = None,
-) -> None:
+) -> dict[int, dict]:
   """Trains config.model on config.protocol, evaluates it and writes the report.
 
   The same call with the same workdir resumes a run that was killed.
@@ -46,6 +56,9 @@ def train(
     config: of the run.
     workdir: folder of its files.
     profile: steps to trace, see `loop.run`.
+
+  Returns:
+    See `fit_and_judge`.
 
   Raises:
     ValueError: for an invalid config; names the field.
@@ -57,6 +70,12 @@ def train(
   chosen = config.model
   if chosen == 'genotype':
     chosen = _find_genotype(config, workdir)
+    given, config = config, settings.follow(config, chosen)
+    if given.input.fusion != config.input.fusion:
+      progress.say(
+        f'The genotype chose the fusion {config.input.fusion!r}: '
+        f'config.input.fusion is that, not {given.input.fusion!r}.'
+      )
   config_checks.check_model(
     'network', lambda: settings.network(config, chosen), config
   )
@@ -66,7 +85,7 @@ def train(
     progress.say(line)
   if config.model == 'genotype':
     hosts.first(lambda: chosen.save(workdir / 'genotype.json'))
-  fit_and_judge(config, workdir, selection, chosen, profile)
+  return fit_and_judge(config, workdir, selection, chosen, profile)
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -120,18 +139,83 @@ def fit_and_judge(
   selection: protocols.Selection,
   chosen: str | genotypes.Genotype,
   profile: profiles.Steps | None = None,
-) -> None:
-  """Trains on the selection's train set, evaluates, and writes the report."""
+) -> dict[int, dict]:
+  """Trains on the selection's train set, evaluates, and writes the report.
+
+  With config.train.num_seeds above 1, workdir/seedN gets the files of a run of
+  its own for each seed N, and the workdir those of all together; see
+  `many_seeds`.
+
+  Args:
+    config: of the run.
+    workdir: folder of its files, which `run_log.start` has claimed.
+    selection: the clips of config.protocol.
+    chosen: the network: its name, or a genotype.
+    profile: steps to trace, see `loop.run`.
+
+  Returns:
+    Seed -> the content of its results.json, for the seeds config.seed,
+    config.seed + 1, ...
+  """
   mesh = sharding.make_mesh()
   model = settings.network(config, chosen)
-  state = fit(config, workdir, model, selection, mesh, profile)
+  state = fit(config, workdir, model, selection, profile)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  # The networks of several seeds may be spread over the devices.
+  variables = jax.device_put(variables, sharding.replicated(mesh))
   model = settings.network(config, chosen, scoring=True)
-  trained = evaluate.Trained(variables, int(state.step), config.protocol)
-  more = run_log.skipped_steps(workdir)
-  evaluate.judge(config, workdir, model, trained, selection, mesh, more=more)
+  step = config.train.num_steps
+  trained = evaluate.Trained(variables, step, config.protocol)
+  seeds = settings.seeds(config)
+  if len(seeds) == 1:
+    more = run_log.skipped_steps(workdir)
+    results = evaluate.judge(
+      config, workdir, model, trained, selection, mesh, more=more
+    )
+    found = {config.seed: results}
+  else:
+    runs = _start_members(config, workdir, selection, chosen, state, mesh)
+    del state
+    more = [run_log.skipped_steps(path) for _, path in runs]
+    results = evaluate.judge_members(
+      runs, model, trained, selection, mesh, more
+    )
+    found = dict(zip(seeds, results, strict=True))
+    for _, path in runs:
+      hosts.first(lambda path=path: str(page.write_report(path)))
+    over = many_seeds.conclude(
+      workdir, found, bootstrap_samples=config.evaluate.bootstrap_samples
+    )
+    progress.say(many_seeds.say(over))
   report = hosts.first(lambda: str(page.write_report(workdir)))
   progress.say(f'Report: {report}')
+  return found
+
+
+def _start_members(config, workdir, selection, chosen, state, mesh) -> list:
+  """Writes the training of each seed into its folder: [(config, folder)]."""
+  take = jax.jit(states.member)
+  runs = []
+  for place, seed in enumerate(settings.seeds(config)):
+    one = config.copy_and_resolve_references()
+    # A search is of all seeds together, and the training of a seed is not.
+    one.experiment = 'train'
+    one.seed = seed
+    one.train.num_seeds = 1
+    path = many_seeds.folder(workdir, seed)
+    if isinstance(chosen, genotypes.Genotype):
+      one.genotype = config.genotype or str(workdir / 'genotype.json')
+      hosts.first(
+        lambda path=path: files.write_whole(
+          path / 'genotype.json', (workdir / 'genotype.json').read_text()
+        )
+      )
+    alone = jax.device_put(take(state, place), sharding.replicated(mesh))
+    many_seeds.start_member(
+      path, one, selection, alone, many_seeds.entries_of(workdir, place)
+    )
+    runs.append((one, path))
+  return runs
 
 
 def fit(
@@ -139,55 +223,55 @@ def fit(
   workdir: pathlib.Path,
   model: nn.Module,
   selection: protocols.Selection,
-  mesh: Mesh,
   profile: profiles.Steps | None = None,
 ) -> TrainState:
-  """Trains for config.train.num_steps; resumes from the newest checkpoint."""
+  """Trains for config.train.num_steps; resumes from the newest checkpoint.
+
+  Returns:
+    The last state; with several seeds S every leaf has a leading axis [S].
+  """
   domain_field = protocols.get_protocol(config.protocol).domain_field
-  descent = settings.training(config)
-  replicated = sharding.replicated(mesh)
-  with progress.stage('Making the network'):
-    state = jax.jit(
-      lambda: initial_state(
-        model, settings.example_input(config), config.seed, descent.optimizer()
-      ),
-      out_shardings=replicated,
-    )()
-  step = jax.jit(
-    functools.partial(
-      raw_step,
-      seed=config.seed + 3,
-      prepare=settings.prepare(config, config.network.output_size),
-      loss_fn=supervised.network_loss(
-        model, settings.input_form(config), settings.objective(config)
-      ),
-      optimizer=descent.optimizer(),
-    ),
-    in_shardings=(replicated, sharding.batch_sharding(mesh)),
-    out_shardings=replicated,
-    donate_argnums=0,
-  )
+  batch_size, map_size = config.train.batch_size, config.network.output_size
+  rate = settings.training(config).rate()
+  seeds = settings.seeds(config)
+  many = len(seeds) > 1
+  if many:
+    read = functools.partial(
+      settings.member_batches(config, domain_field, map_size),
+      seeds=stream_seeds(config),
+    )
+  else:
+    read = functools.partial(
+      settings.training_batches(config, domain_field, map_size),
+      seed=stream_seeds(config)[0],
+    )
+  make, step, of_batch = make_step(config, model)
+  with progress.stage('Making the network' + ('s' if many else '')):
+    state = make()
 
   def batches(start):
-    stream = settings.training_batches(
-      config, domain_field, config.network.output_size
-    )(
-      selection.train,
-      batch_size=config.train.batch_size,
-      seed=config.seed + 3,
-      step=start,
-    )
+    stream = read(selection.train, batch_size=batch_size, step=start)
     try:
       for batch in stream:
-        yield sharding.put_batch(batch, mesh)
+        yield sharding.put_part(batch, of_batch)
     finally:
       stream.close()
 
   def observe(state, scalars, done):
     del state
     numbers = loop.read(scalars)
-    rate = float(descent.rate()(done - 1))
-    return loop.Observed({**numbers, 'learning_rate': rate})
+    return loop.Observed({**numbers, 'learning_rate': float(rate(done - 1))})
+
+  def clips(batch):
+    if not many:
+      return [(selection.train, batch)]
+    if jax.process_count() > 1:
+      # A host has but a part of a seed's clips; it names those of all seeds.
+      return [(selection.train, batch)] * len(seeds)
+    return [
+      (selection.train, states.member(batch, place))
+      for place in range(len(seeds))
+    ]
 
   return loop.run(
     loop.Program(
@@ -198,7 +282,8 @@ def fit(
       compile=lambda state, batch: step.lower(state, batch).compile(),
       batches=batches,
       observe=observe,
-      clips=lambda batch: [(selection.train, batch)],
+      clips=clips,
+      members=tuple(f'seed {seed}' for seed in seeds) if many else (),
     ),
     workdir,
     log_every=config.log_every,
@@ -208,10 +293,81 @@ def fit(
   )
 
 
+def make_step(
+  config: ml_collections.ConfigDict, model: nn.Module
+) -> tuple[Callable, Callable, NamedSharding]:
+  """What a training computes, from config.train.num_seeds seeds.
+
+  Returns:
+    (a function that makes the initial state; the jitted step, (state, raw
+    batch) -> (state, scalars), which donates its state; the sharding of raw
+    batches). With several seeds S all arrays have a leading axis [S].
+  """
+  optimizer = settings.training(config).optimizer()
+  make = functools.partial(
+    initial_state, model, settings.example_input(config), optimizer=optimizer
+  )
+  step = functools.partial(
+    raw_step,
+    prepare=settings.prepare(config, config.network.output_size),
+    loss_fn=supervised.network_loss(
+      model, settings.input_form(config), settings.objective(config)
+    ),
+    optimizer=optimizer,
+  )
+  seeds = settings.seeds(config)
+  if len(seeds) == 1:
+    make = functools.partial(make, seeds[0])
+    step = functools.partial(step, seed=stream_seeds(config)[0])
+  else:
+    make = functools.partial(jax.vmap(make), _as_array(seeds))
+    step = functools.partial(
+      jax.vmap(step), seed=_as_array(stream_seeds(config))
+    )
+  of_state, of_batch = _placement(len(seeds), config.train.batch_size)
+  jitted = jax.jit(
+    step,
+    in_shardings=(of_state, of_batch),
+    out_shardings=of_state,
+    donate_argnums=0,
+  )
+  return jax.jit(make, out_shardings=of_state), jitted, of_batch
+
+
+def stream_seeds(config: ml_collections.ConfigDict) -> list[int]:
+  """The seeds of the clips and their augmentation; not those of the weights."""
+  return [seed + 3 for seed in settings.seeds(config)]
+
+
+def _placement(num_seeds: int, batch_size: int):
+  """The shardings of a training's states and batches.
+
+  One network is on all devices, which divide its clips. Of several networks,
+  the devices of one process divide the networks first, then the clips. The
+  devices of several processes divide the clips only.
+  """
+  if num_seeds == 1:
+    mesh = sharding.make_mesh()
+    return sharding.replicated(mesh), sharding.batch_sharding(mesh)
+  if jax.process_count() > 1:
+    mesh = sharding.make_mesh()
+  else:
+    mesh = sharding.make_mesh(num_seeds, [batch_size])
+  return sharding.task_sharding(mesh), sharding.clip_sharding(mesh)
+
+
+def _as_array(seeds: Sequence[int]) -> np.ndarray:
+  """Seeds of which `jax.random.key` makes the keys of the numbers themselves.
+
+  It takes the low 32 bits of a number.
+  """
+  return np.array([seed % 2**32 for seed in seeds], np.uint32)
+
+
 def initial_state(
   model: nn.Module,
   example: jax.Array,
-  seed: int,
+  seed: int | jax.Array,
   optimizer: optax.GradientTransformation,
 ) -> TrainState:
   """The initial state; the same for the same seed.
@@ -237,7 +393,7 @@ def raw_step(
   state: TrainState,
   raw: dict[str, jax.Array],
   *,
-  seed: int,
+  seed: int | jax.Array,
   prepare: augment.Prepare,
   loss_fn: supervised.NetworkLoss,
   optimizer: optax.GradientTransformation,

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 
 import jax
@@ -130,6 +132,22 @@ def test_a_host_with_another_config_is_named_on_all(as_host):
   hosts.check_same('config', {'seed': 0})
 
 
+def test_a_long_wait_for_the_others_is_said(monkeypatch):
+  texts, said = [], threading.Event()
+
+  def say(text):
+    texts.append(text)
+    said.set()
+
+  monkeypatch.setattr(progress, 'say', say)
+  with hosts._saying_if_long('not this one'):
+    pass
+  monkeypatch.setattr(hosts, '_SILENCE', 0.01)
+  with hosts._saying_if_long('still waiting'):
+    assert said.wait(60)
+  assert texts == ['still waiting']
+
+
 def test_a_muted_process_says_nothing(monkeypatch, capsys):
   monkeypatch.setattr(progress, '_muted', False)
   progress.mute()
@@ -158,6 +176,7 @@ def test_what_several_hosts_cannot_share_is_refused(as_host, tmp_path):
     (True, 'Either the leader task was preempted', 'Host 0 is gone'),
     (True, 'DEADLINE_EXCEEDED: x', 'Host 0 is gone'),
     (False, 'DEADLINE_EXCEEDED: x', 'The other hosts did not come in 600 s'),
+    (True, 'UNAVAILABLE: Task 3 heartbeat timeout. This', 'Host 3 is gone'),
     (True, '', 'Another host is gone'),
   ],
 )
@@ -220,3 +239,70 @@ def test_an_entry_that_is_no_loss_is_left_out_with_all_its_lines(tmp_path):
     hosts._pass_on(reading, file.fileno(), 'host 1 of 2')
   os.close(reading)
   assert (tmp_path / 'said').read_text() == 'error of something else\n'
+
+
+@pytest.mark.parametrize(
+  'error',
+  [
+    jax.errors.JaxRuntimeError('INTERNAL: Gloo all-reduce failed: closed'),
+    # Of an allgather outside a program.
+    ValueError('UNKNOWN: Gloo AllGather failed: Read error [127.0.0.1]:1'),
+  ],
+)
+def test_a_collective_that_fails_is_a_loss_whatever_its_class(
+  error, monkeypatch
+):
+  class Ended(Exception):
+    pass
+
+  def lost(real, said):
+    raise Ended
+
+  monkeypatch.setattr(hosts, '_joined', hosts._Joined(60))
+  monkeypatch.setattr(hosts, '_lost', lost)
+  wrapped = OSError('it could not be written')
+  wrapped.__cause__ = error
+  for one in (error, wrapped):
+    with pytest.raises(Ended):
+      hosts.check_loss(one)
+
+
+def test_an_error_of_this_host_is_its_only_line(monkeypatch):
+  """A loss that is noticed while it is printed adds none."""
+  ending, slept = threading.Lock(), []
+  monkeypatch.setattr(hosts, '_ending', ending)
+  monkeypatch.setattr(hosts, '_joined', hosts._Joined(60))
+  monkeypatch.setattr(hosts.time, 'sleep', slept.append)
+  hosts.check_loss(ValueError('config.seed is -1'))
+  assert ending.locked() and not slept
+  ending.release()
+  # Perhaps that of a loss: the runtime has the time to say so.
+  hosts.check_loss(RuntimeError('UNAVAILABLE: failed to connect'))
+  assert ending.locked() and slept[0] > 60
+
+
+def test_a_runtime_that_aborts_at_once_ends_in_one_line_too():
+  """It logs why and aborts, before any other thread has read that."""
+  done = subprocess.run(
+    [
+      sys.executable,
+      '-c',
+      """
+import ctypes
+from nasfas_jax import hosts
+hosts._watch_for_losses('host 1 of 2')
+line = b'F1 client.h] Terminating process because the JAX distributed service'
+line += b' detected fatal errors: Either the leader task was preempted\\n'
+# With Python's lock, so that its threads wait until the abort.
+ctypes.PyDLL(None).write(2, line, len(line))
+ctypes.CDLL(None).abort()
+""",
+    ],
+    stderr=subprocess.PIPE,
+    text=True,
+    timeout=120,
+    check=False,
+  )
+  assert done.returncode == hosts.LOST, done.stderr
+  assert done.stderr.startswith('error: Host 0 is gone; this is host 1 of 2. ')
+  assert done.stderr.count('\n') == 1

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -13,7 +14,7 @@ import pytest
 import test_loop
 import untrained_run
 
-from nasfas_jax import checkpoints, detector, remote, run_log
+from nasfas_jax import checkpoints, detector, remote, run_log, stopping
 from nasfas_jax.data import index
 
 
@@ -118,10 +119,39 @@ def test_a_bucket_that_cannot_be_reached_is_one_line(bucket):
   assert len(str(error.value).splitlines()) == 1
 
 
-def test_an_object_that_would_leave_the_folder_is_refused(bucket):
+def test_no_traceback_is_logged_of_what_is_raised(bucket, caplog):
+  remote.names('gs://bucket/a')
+  logging.getLogger('gcsfs').exception('out of retries')
+  assert not caplog.records
+
+
+def test_a_command_that_wrote_nothing_leaves_nothing(bucket):
+  with (
+    pytest.raises(ValueError, match='refused'),
+    remote.pushing(remote.local('gs://bucket/a', claim=True)),
+  ):
+    assert set(bucket.objects) == {'bucket/a/.owner'}
+    raise ValueError('refused')
+  assert not bucket.objects
+
+
+def test_an_object_that_would_leave_the_folder_is_refused(
+  bucket, monkeypatch, tmp_path
+):
+  monkeypatch.setattr(remote.tempfile, 'tempdir', str(tmp_path / 'temporary'))
+  (tmp_path / 'temporary').mkdir()
   bucket.put('bucket/a/../../x', b'')
   with pytest.raises(ValueError, match='has an object with the name'):
     remote.local('gs://bucket/a')
+  assert not list((tmp_path / 'temporary').iterdir())
+
+
+def test_an_end_without_exit_handlers_leaves_no_mirror(bucket, monkeypatch):
+  parent = remote.local('gs://bucket/a').parents[1]
+  assert parent.name.startswith('nasfas-')
+  monkeypatch.setattr(stopping.os, '_exit', lambda status: None)
+  stopping.end(stopping.PREEMPTED)
+  assert not parent.exists()
 
 
 def test_without_gcsfs_one_line_says_what_to_install(monkeypatch):

@@ -142,7 +142,11 @@ class ClipSource:
       ),
     }
     if kept:
-      self._kept[i] = record
+      first = self._kept.setdefault(i, record)
+      if first is not record:
+        # Another thread was faster.
+        self._room.take(-size)
+      return first
     return record
 
   def largest_side(self) -> int:

@@ -10,10 +10,15 @@ batch does not depend on the number of processes.
 """
 
 import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 
 import grain
 import numpy as np
+from grain import multiprocessing as grain_processes
 
 from nasfas_jax import records
 from nasfas_jax.data import transforms
@@ -24,6 +29,11 @@ from nasfas_jax.data.index import Row
 
 # More steps than any search takes.
 MAX_STEPS = 10**9
+# Batches of one stream that are read before they are asked for, in each worker
+# process. Two threads work on them; at 256x256 one of 12 clips has 19 MB.
+_BATCHES_AHEAD = 4
+# For which a worker process goes on after SIGTERM: longer than a step.
+_GRACE_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,6 +276,82 @@ def train_batches(
     ValueError: if there are no clips, the batch size is not a multiple of the
       processes, an attack type is unknown, or the clips cannot be balanced.
   """
+  _check_clips(rows, batch_size, process_count)
+  clips = _clip_source(rows, reading)
+  own = _own_part(batch_size, process_index, process_count)
+  dataset = _training_clips(
+    clips, rows, shape, domain_field, batch_size, seed, balance, own
+  )
+  dataset = dataset.batch(len(own), drop_remainder=True)
+  return _iterate(dataset[step:], reading.num_workers)
+
+
+def member_batches(
+  rows: Sequence[Row],
+  *,
+  shape: SnippetShape,
+  reading: Reading,
+  domain_field: str,
+  batch_size: int,
+  seeds: Sequence[int],
+  step: int = 0,
+  balance: str = '',
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Iterator[dict[str, np.ndarray]]:
+  """The streams of several seeds side by side.
+
+  They share the readers and the cache of decoded clips.
+
+  Args:
+    rows: see `train_batches`.
+    shape: see `train_batches`.
+    reading: see `train_batches`.
+    domain_field: see `train_batches`.
+    batch_size: clips of one seed in the global batch.
+    seeds: S of them, one a stream.
+    step: see `train_batches`.
+    balance: see `train_batches`.
+    process_index: see `train_batches`.
+    process_count: see `train_batches`.
+
+  Returns:
+    The arrays of `train_batches` with a leading axis [S]: batch n of place i is
+    batch n of `train_batches` with seed seeds[i].
+
+  Raises:
+    ValueError: as `train_batches`.
+  """
+  _check_clips(rows, batch_size, process_count)
+  clips = _clip_source(rows, reading)
+  own = _own_part(batch_size, process_index, process_count)
+  streams = [
+    _training_clips(
+      clips, rows, shape, domain_field, batch_size, seed, balance, own
+    )
+    for seed in seeds
+  ]
+  dataset = _SideBySide(streams, len(own))
+  dataset = dataset.batch(len(seeds) * len(own), drop_remainder=True)
+  ahead = max(2, _BATCHES_AHEAD // len(seeds))
+  return _split(
+    _iterate(dataset[step:], reading.num_workers, ahead), len(seeds)
+  )
+
+
+def _split(batches, number: int):
+  """The arrays [S * B, ...] of a stream of batches as [S, B, ...]."""
+  try:
+    for batch in batches:
+      yield {
+        name: array.reshape(number, -1, *array.shape[1:])
+        for name, array in batch.items()
+      }
+  finally:
+    batches.close()
+
+
+def _check_clips(rows, batch_size: int, process_count: int) -> None:
   if not rows:
     raise ValueError('There are no clips to train on.')
   if batch_size < 1 or batch_size % process_count:
@@ -273,7 +359,19 @@ def train_batches(
       f'batch_size {batch_size} must be a positive multiple of the number '
       f'of processes, {process_count}.'
     )
-  clips = _clip_source(rows, reading)
+
+
+def _training_clips(
+  clips: ClipSource,
+  rows: Sequence[Row],
+  shape: SnippetShape,
+  domain_field: str,
+  batch_size: int,
+  seed: int,
+  balance: str,
+  own: range,
+) -> grain.MapDataset:
+  """The clips of `train_batches`, of the places `own` in every batch."""
   if balance:
     turns = make_turns(rows, balance, _domains(rows, domain_field), seed)
     dataset = grain.MapDataset.source(
@@ -289,10 +387,7 @@ def train_batches(
   )
   dataset = dataset.map(_Numbers(rows, domain_field))
   dataset = dataset.map_with_index(_Place(batch_size))
-  own = _own_part(batch_size, process_index, process_count)
-  dataset = _Part(dataset, batch_size, own)
-  dataset = dataset.batch(len(own), drop_remainder=True)
-  return _iterate(dataset[step:], reading.num_workers)
+  return _Part(dataset, batch_size, own)
 
 
 def episode_batches(
@@ -466,6 +561,28 @@ class _Part(grain.MapDataset):
     return self._parent[batch * self._batch_size + self._places[within]]
 
 
+class _SideBySide(grain.MapDataset):
+  """Several datasets in turn, a batch of each."""
+
+  def __init__(self, parents: Sequence[grain.MapDataset], batch_size: int):
+    super().__init__(parents)
+    self._batch_size = batch_size
+    # Fewer than there are: endless streams have as many clips as can be
+    # counted.
+    shortest = min(map(len, parents))
+    self._num_batches = shortest // (len(parents) * batch_size)
+
+  def __len__(self) -> int:
+    return self._num_batches * len(self._parents) * self._batch_size
+
+  def __getitem__(self, index):
+    if isinstance(index, slice):
+      return self.slice(index)
+    batch, within = divmod(index, len(self._parents) * self._batch_size)
+    stream, place = divmod(within, self._batch_size)
+    return self._parents[stream][batch * self._batch_size + place]
+
+
 class _Ordered:
   """Clips in the order of `order.row(place)`, practically endless."""
 
@@ -495,19 +612,51 @@ class _Places:
     return self._source[self._places[i]]
 
 
-def _iterate(dataset: grain.MapDataset, num_workers: int):
-  """An iterator that prefetches in threads or in worker processes."""
-  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=16)
+def _iterate(
+  dataset: grain.MapDataset, num_workers: int, ahead: int = _BATCHES_AHEAD
+):
+  """An iterator that prefetches in threads or in worker processes.
+
+  Args:
+    dataset: of batches.
+    num_workers: see `Reading`.
+    ahead: batches that are read before they are asked for.
+  """
+  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=ahead)
   iterable = dataset.to_iter_dataset(options)
   if not num_workers:
     return iter(iterable)
   return _of_workers(
     iter(
       iterable.mp_prefetch(
-        grain.MultiprocessingOptions(num_workers=num_workers)
+        grain.MultiprocessingOptions(num_workers=num_workers), _begin_worker
       )
     )
   )
+
+
+def _begin_worker(number: int, total: int) -> None:
+  """Leaves the end of a worker process to its parent.
+
+  A terminal sends Ctrl-C to all processes of a run, and a scheduler may do so
+  with SIGTERM. The parent then ends the workers, once a step is saved.
+  """
+  del number, total
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  signal.signal(signal.SIGTERM, _end_later)
+  # Nothing else ends it after a kill of its parent.
+  threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_later(*_) -> None:
+  timer = threading.Timer(_GRACE_SECONDS, os._exit, (1,))
+  timer.daemon = True
+  timer.start()
+
+
+def _end_with_parent() -> None:
+  multiprocessing.parent_process().join()
+  os._exit(1)
 
 
 def _of_workers(batches):
@@ -531,6 +680,20 @@ def _of_workers(batches):
           'config.data.cache_mib need less. The same command goes on from the '
           'last checkpoint.'
         ) from error
+      _unname(batch)
       yield batch
   finally:
     batches.close()
+
+
+def _unname(batch: dict[str, np.ndarray]) -> None:
+  """Removes the names of the shared memory that a batch lies in.
+
+  The memory is then free as soon as nothing uses it, however the process ends.
+  grain would remove a name when the array is deleted, and the last ones are
+  not: JAX on CPU uses an array without copying it, and may hold it to the end.
+  """
+  for array in batch.values():
+    if isinstance(array, grain_processes.SharedMemoryArray):
+      array.shm.unlink()
+      array._unlink_on_del = False

@@ -12,6 +12,8 @@ needs, the metric is None. All results are plain Python values.
 
 from nasfas_jax.metrics.bootstrap import bootstrap_intervals
 from nasfas_jax.metrics.fixed_rates import at_fixed_rates, det
+from nasfas_jax.metrics.over_seeds import FIGURES as OVER_SEEDS
+from nasfas_jax.metrics.over_seeds import over_seeds
 from nasfas_jax.metrics.rates import (
   apcer_by_type,
   auc,
@@ -24,6 +26,7 @@ from nasfas_jax.metrics.rates import (
 )
 
 __all__ = [
+  'OVER_SEEDS',
   'apcer_by_type',
   'at_fixed_rates',
   'auc',
@@ -32,6 +35,7 @@ __all__ = [
   'det',
   'eer',
   'eer_threshold',
+  'over_seeds',
   'roc',
   'summarise',
   'tpr_at_fpr',

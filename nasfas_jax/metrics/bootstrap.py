@@ -67,7 +67,7 @@ def bootstrap_intervals(
   if len(names) < 2:
     return intervals
 
-  draws = _draw_subjects(subject_index, live, num_samples, seed)
+  draws = draw_subjects(subject_index, live, num_samples, seed)
   attack_types = np.asarray(attack_types, str)
   # Path in `intervals` -> its values, a block at a time.
   samples = collections.defaultdict(list)
@@ -111,7 +111,7 @@ def bootstrap_intervals(
   return intervals
 
 
-def _draw_subjects(
+def draw_subjects(
   subject_index: np.ndarray, live: np.ndarray, num_samples: int, seed: int
 ) -> np.ndarray:
   """How often each subject is drawn: int64 [num_samples, subjects]."""

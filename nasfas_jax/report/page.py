@@ -63,6 +63,7 @@ def write_report(workdir: str | os.PathLike[str]) -> pathlib.Path:
 
   sections = {
     'Results': tables.results_table(results),
+    'Seeds': tables.seeds_table(results),
     'Searched cells': cells(genotype),
     'Operation weights over time': _alphas(entries, genotype, config),
     'Training curves': _curves(entries),
@@ -107,6 +108,7 @@ def cells(genotype: Mapping) -> str:
   if not parts:
     return ''
   facts = {k: genotype[k] for k in ('space', 'theta') if k in genotype}
+  facts |= genotype.get('choices', {})
   facts |= genotype.get('provenance', {})
   return ''.join(parts) + tables.fields_table(facts, 'Origin of the cells')
 

@@ -56,6 +56,13 @@ def read(folders: Sequence[str | os.PathLike[str]]) -> list[Run]:
 
 
 def _read(name: str, path: pathlib.Path) -> Run:
+  if (path / 'results.json').is_file():
+    several = files.read_json(path / 'results.json')
+    if isinstance(several, dict) and 'over_seeds' in several:
+      raise ValueError(
+        f'{str(path)!r} holds a run for each seed; give theirs: '
+        f'{", ".join(str(path / seed) for seed in several["seeds"])}.'
+      )
   for file in ('results.json', 'scores.csv'):
     if not (path / file).is_file():
       raise ValueError(

@@ -94,6 +94,35 @@ def results_table(results: Mapping) -> str:
   )
 
 
+def seeds_table(results: Mapping) -> str:
+  """The test figures of every seed of a training, and those over the seeds."""
+  over = results.get('over_seeds')
+  if not over:
+    return ''
+  names = [name for name, *_ in _METRICS if name in over]
+  rows = []
+  for folder, of in results['seeds'].items():
+    test = of['splits'].get('test', {})
+    rows.append([folder, *(percent(test.get(name)) for name in names)])
+  for heading, keys in (
+    ('mean', ('mean',)),
+    ('standard deviation', ('deviation',)),
+    (f'{100 * over["level"]:g} % interval of the mean', ('low', 'high')),
+  ):
+    cells = [
+      ' to '.join(percent(over[name][key]) for key in keys)
+      if over[name]
+      else '–'
+      for name in names
+    ]
+    rows.append([heading, *cells])
+  return style.paragraph(
+    'Networks of the same training from several seeds, on the test clips, each '
+    'at its own threshold. The folder of a seed has the report of its network. '
+    'The interval knows the luck of a seed and that of the test subjects.'
+  ) + style.table(('seed', *(f'{_HEADINGS[name]} (%)' for name in names)), rows)
+
+
 def _fixed_rows(splits: Mapping, confidence: Mapping) -> list[list[str]]:
   """BPCER at fixed APCER and the reverse, a row for each limit and pooling."""
   rows = []

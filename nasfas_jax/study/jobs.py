@@ -10,16 +10,20 @@ import dataclasses
 import os
 import pathlib
 import queue
+import re
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from nasfas_jax import files, progress, stopping
 
 ARGUMENTS_FILE = 'arguments.json'
 _LOG_FILE = 'log.txt'
+# The most seeds that a training takes side by side.
+_MOST_SEEDS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +54,76 @@ class Job:
     return [*self.arguments, *(f'--{f}={path}' for f, path in self.inputs)]
 
 
+class _Process(NamedTuple):
+  """A process to be started, and the jobs whose results it leaves."""
+
+  job: Job
+  parts: tuple[Job, ...]
+
+
+def side_by_side(jobs: Sequence[Job]) -> list[_Process]:
+  """Makes one process of trainings that differ in their seed only.
+
+  Such jobs are named PARENT/seedN, have the argument --config.seed=N, and are
+  all that PARENT has; their seeds are consecutive. One training with
+  config.train.num_seeds in the folder PARENT then leaves what each of them
+  would, but for rounding. The choice depends on the list alone, not on what is
+  finished, so that what was stopped is resumed as it was begun.
+
+  Args:
+    jobs: the jobs.
+
+  Returns:
+    The processes, each in the place of its first job.
+  """
+  by_parent = {}
+  for job in jobs:
+    parent = job.name.rpartition('/')[0]
+    by_parent.setdefault(parent, []).append(job)
+  joined = {}
+  for parent, parts in by_parent.items():
+    if one := _join(parent, parts):
+      joined |= dict.fromkeys((part.name for part in parts), one)
+  found = {}
+  for job in jobs:
+    one = joined.get(job.name, _Process(job, (job,)))
+    found.setdefault(one.job.name, one)
+  return list(found.values())
+
+
+def _join(parent: str, parts: Sequence[Job]) -> _Process | None:
+  """The training of some seeds side by side; None if they are not that."""
+  seeds, others = {}, set()
+  for part in parts:
+    match = re.fullmatch(r'seed(\d+)', part.name.rpartition('/')[2])
+    flag = f'--config.seed={match[1]}' if match else ''
+    if part.arguments.count(flag) != 1:
+      return None
+    seeds[int(match[1])] = part
+    rest = tuple(text for text in part.arguments if text != flag)
+    others.add((rest, part.inputs))
+  first, number = min(seeds), len(parts)
+  if (
+    not parent
+    or len(others) > 1
+    or not 1 < number <= _MOST_SEEDS
+    or sorted(seeds) != list(range(first, first + number))
+  ):
+    return None
+  ((rest, inputs),) = others
+  if rest[:1] != ('--config=train',):
+    return None
+  flags = (f'--config.seed={first}', f'--config.train.num_seeds={number}')
+  together = Job(parent, (*rest, *flags), inputs)
+  return _Process(together, tuple(seeds[seed] for seed in sorted(seeds)))
+
+
 def run(
-  jobs: Sequence[Job], folder: pathlib.Path, num_workers: int = 1
+  jobs: Sequence[Job],
+  folder: pathlib.Path,
+  num_workers: int = 1,
+  *,
+  together: bool = False,
 ) -> dict[str, dict]:
   """Runs the jobs that are not finished.
 
@@ -59,6 +131,8 @@ def run(
     jobs: in the order in which they are begun.
     folder: of all of them.
     num_workers: processes at a time; the CPUs are shared out evenly.
+    together: see `side_by_side`. Where only some of the seeds are finished,
+      the others are run one by one.
 
   Returns:
     The results.json of every job, by its name.
@@ -67,20 +141,23 @@ def run(
     ValueError: if a job's folder holds a run of other arguments.
     ChildProcessError: if jobs failed; the others have been run.
   """
-  waiting = [job for job in jobs if not is_finished(job, folder)]
+  waiting = _waiting(jobs, folder, together)
+  left = sum(len(one.parts) for one in waiting)
   workers = _Workers(folder, cpu_shares(num_workers))
   failed = []
   with (
     _term_interrupts(),
-    progress.bar('Running', len(jobs), len(jobs) - len(waiting)) as bar,
+    progress.bar('Running', len(jobs), len(jobs) - left) as bar,
     concurrent.futures.ThreadPoolExecutor(num_workers) as pool,
   ):
     try:
-      begun = [pool.submit(workers.run, job) for job in waiting]
+      begun = {pool.submit(workers.run, one): one for one in waiting}
       for future in concurrent.futures.as_completed(begun):
+        number = len(begun[future].parts)
         if future.result():
-          failed.append(future.result())
-        bar.update(len(jobs) - sum(not future.done() for future in begun))
+          failed += [future.result()] * number
+        left -= number
+        bar.update(len(jobs) - left)
     except BaseException:
       pool.shutdown(wait=False, cancel_futures=True)
       workers.stop()
@@ -94,6 +171,21 @@ def run(
     job.name: files.read_json(folder / job.name / 'results.json')
     for job in jobs
   }
+
+
+def _waiting(
+  jobs: Sequence[Job], folder: pathlib.Path, together: bool
+) -> list[_Process]:
+  """The processes of the jobs that are not finished."""
+  alone = [_Process(job, (job,)) for job in jobs]
+  found = []
+  for one in side_by_side(jobs) if together else alone:
+    left = [part for part in one.parts if not is_finished(part, folder)]
+    if len(left) == len(one.parts):
+      found.append(one)
+    else:
+      found += [_Process(part, (part,)) for part in left]
+  return found
 
 
 @contextlib.contextmanager
@@ -164,10 +256,13 @@ class _Workers:
       for process in self._processes:
         process.terminate()
 
-  def run(self, job: Job) -> str:
-    """Runs a job on a free share of the CPUs; returns what went wrong."""
+  def run(self, one: _Process) -> str:
+    """Runs a process on a free share of the CPUs; returns what went wrong."""
+    job = one.job
     workdir = self._folder / job.name
-    files.write_json(workdir / ARGUMENTS_FILE, job.kept_arguments())
+    for part in one.parts:
+      path = self._folder / part.name / ARGUMENTS_FILE
+      files.write_json(path, part.kept_arguments())
     share = self._shares.get()
     try:
       with open(workdir / _LOG_FILE, 'ab') as log:

@@ -10,11 +10,11 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
 
+import addresses
 import fast_compiler
 import jax
 import numpy as np
@@ -32,9 +32,10 @@ HERE = pathlib.Path(__file__).parent
 # Of a loss or a score, see docs/hosts.md.
 TOLERANCE = 1e-5
 # Seconds after which a silent host is given up, in these tests.
-TIMEOUT = 10
-# Seconds in which the others have then ended.
-BOUND = TIMEOUT + 15
+TIMEOUT = 15
+# Seconds in which the others have then ended; far more than they need, since a
+# machine may be loaded.
+BOUND = TIMEOUT + 120
 
 
 def environment(devices=1):
@@ -51,12 +52,6 @@ def environment(devices=1):
     # The main module would start anew to set it.
     'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=0',
   }
-
-
-def free_address():
-  with socket.socket() as found:
-    found.bind(('127.0.0.1', 0))
-    return f'127.0.0.1:{found.getsockname()[1]}'
 
 
 def start(command, logs, devices=1):
@@ -76,7 +71,7 @@ def start(command, logs, devices=1):
   return started
 
 
-def finish(started, logs, seconds=300):
+def finish(started, logs, seconds=900):
   """Waits for processes, which must all succeed; what the first one said."""
   try:
     for number, process in enumerate(started):
@@ -90,7 +85,7 @@ def finish(started, logs, seconds=300):
 
 def main_command(data_dir, workdir, number, *more):
   """The commands of a run over tasks on `number` hosts."""
-  address = free_address()
+  address = addresses.free_address()
   return [
     [
       *('-m', 'nasfas_jax.main'),
@@ -119,7 +114,7 @@ def made(tiny_data_dir, tmp_path_factory):
     key = processes, devices
     if key not in found:
       folder = tmp_path_factory.mktemp(f'p{processes}d{devices}')
-      address = free_address()
+      address = addresses.free_address()
       command = [
         [
           str(HERE / 'process.py'),
@@ -224,7 +219,7 @@ def lines(workdir, phase='search'):
 
 
 def wait_for(ready, started, logs):
-  deadline = time.monotonic() + 200
+  deadline = time.monotonic() + 600
   while not ready():
     for number, process in enumerate(started):
       assert process.poll() is None, (logs / f'{number}.txt').read_text()
@@ -277,9 +272,15 @@ def test_a_host_that_dies_ends_the_others_and_one_goes_on(
 
 
 @pytest.mark.parametrize('victim', [1, 0])
-def test_a_host_that_falls_silent_ends_the_others(victim, tmp_path):
-  """Such as by the loss of its network: no connection is closed."""
-  address = free_address()
+@pytest.mark.parametrize('how', [signal.SIGSTOP, signal.SIGKILL])
+def test_a_host_that_is_lost_during_an_exchange_ends_the_others(
+  how, victim, tmp_path
+):
+  """It falls silent, such as by the loss of its network, or it dies.
+
+  Of a silent one, no connection is closed.
+  """
+  address = addresses.free_address()
   started = start(
     [
       [str(HERE / 'waiting.py'), address, str(host), str(TIMEOUT)]
@@ -293,9 +294,10 @@ def test_a_host_that_falls_silent_ends_the_others(victim, tmp_path):
     started,
     tmp_path,
   )
-  seconds = lose(signal.SIGSTOP, victim, started, tmp_path)
-  print(f'host {victim} silent: the other ended after {seconds:.1f} s')
-  assert seconds > TIMEOUT / 2
+  seconds = lose(how, victim, started, tmp_path)
+  print(f'host {victim}, {how.name}: the other ended after {seconds:.1f} s')
+  if how is signal.SIGSTOP:
+    assert seconds > TIMEOUT / 3
 
 
 def test_a_run_of_one_process_goes_on_with_two(made, tiny_data_dir, tmp_path):
@@ -315,10 +317,10 @@ def test_all_pass_over_a_checkpoint_that_is_damaged(
   workdir, logs = tmp_path / 'run', tmp_path / 'logs'
   started = start(main_command(tiny_data_dir, workdir, 2), logs)
   folder = workdir / 'checkpoints' / 'search'
-  wait_for(lambda: (folder / '6').exists(), started, logs)
+  wait_for(lambda: (folder / '3').exists(), started, logs)
   # Told to one of them, saved by both.
   started[1].send_signal(signal.SIGTERM)
-  assert [process.wait(60) for process in started] == [hosts.LOST] * 2
+  assert [process.wait(BOUND) for process in started] == [hosts.LOST] * 2
   newest = max(
     int(path.name) for path in folder.iterdir() if path.name.isdigit()
   )

@@ -41,7 +41,7 @@ class Machine:
     for name, text in files.items():
       (self.fake / name).write_text(text)
 
-  def launch(self, script: str, *args: str, timeout: float = 30, **env: str):
+  def launch(self, script: str, *args: str, timeout: float = 300, **env: str):
     done = subprocess.run(
       ['bash', str(ROOT / 'launch' / script), *args],
       cwd=self.cwd,

@@ -29,7 +29,7 @@ cp -r "$1/run" "$2"
 def namespace():
   """Skips where a user may not mount anything, even for himself."""
   try:
-    subprocess.run(['unshare', '-Urm', 'true'], check=True, timeout=20)
+    subprocess.run(['unshare', '-Urm', 'true'], check=True, timeout=60)
   except (OSError, subprocess.SubprocessError):
     pytest.skip('unshare -Urm is not allowed here.')
 
@@ -43,7 +43,7 @@ def test_a_full_and_a_read_only_disk_lose_nothing(namespace, tmp_path):
     env={**os.environ, 'PYTHON': sys.executable, 'COUNTING': str(counting)},
     capture_output=True,
     text=True,
-    timeout=120,
+    timeout=900,
     check=False,
   )
   assert done.returncode == 0, done.stderr
@@ -66,7 +66,7 @@ def test_a_full_and_a_read_only_disk_lose_nothing(namespace, tmp_path):
     [sys.executable, counting, whole, '--steps=12', '--kib=512'],
     check=True,
     capture_output=True,
-    timeout=120,
+    timeout=900,
   )
   for name in ('metrics.jsonl', 'genotype.json', 'results.json'):
     found = (tmp_path / 'copy' / name).read_bytes()

@@ -40,12 +40,13 @@ def test_sigterm_during_a_compilation_ends_it_within_seconds(
       assert process.poll() is None
       process.send_signal(signal.SIGTERM)
       began = time.monotonic()
-      said = process.communicate(timeout=60)[1]
+      said = process.communicate(timeout=300)[1]
       seconds = time.monotonic() - began
     finally:
       process.kill()
   assert process.returncode == stopping.PREEMPTED
-  assert seconds < 5
+  # Less than what is left of the compilation, on a slow machine too.
+  assert seconds < 15
   assert said == (
     '\nStopped by SIGTERM. The same command resumes from the last checkpoint '
     f'in {str(workdir)!r}.\n'

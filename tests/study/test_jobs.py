@@ -115,3 +115,88 @@ def test_the_arguments_are_kept(monkeypatch, tmp_path):
   jobs.run([jobs.Job('job', ('--config.seed=1',))], tmp_path)
   path = tmp_path / 'job' / jobs.ARGUMENTS_FILE
   assert json.loads(path.read_text()) == ['--config.seed=1']
+
+
+def training(name, seed, *flags, inputs=()):
+  flags = ('--config=train', *flags, f'--config.seed={seed}')
+  return jobs.Job(f'{name}/seed{seed}', flags, inputs)
+
+
+def test_trainings_that_differ_in_their_seed_are_one():
+  genotype = (('config.genotype', 'g0.json'),)
+  listed = [
+    training('g0', 3, '--config.x=1', inputs=genotype),
+    training('g1', 0),
+    training('g0', 4, '--config.x=1', inputs=genotype),
+  ]
+  first, second = jobs.side_by_side(listed)
+  assert first.parts == (listed[0], listed[2])
+  assert first.job == jobs.Job(
+    'g0',
+    (
+      *('--config=train', '--config.x=1', '--config.seed=3'),
+      '--config.train.num_seeds=2',
+    ),
+    genotype,
+  )
+  # One seed is a run of its own.
+  assert second == (listed[1], (listed[1],))
+
+
+@pytest.mark.parametrize(
+  'listed',
+  [
+    # Not consecutive; other settings; a search; other things beside them.
+    [training('a', 0), training('a', 2)],
+    [training('a', 0, '--config.x=1'), training('a', 1, '--config.x=2')],
+    [
+      jobs.Job(f'a/seed{i}', ('--config=search:plain', f'--config.seed={i}'))
+      for i in range(2)
+    ],
+    [training('a', 0), training('a', 1), jobs.Job('a/trial0', ())],
+    [training('a', i) for i in range(65)],
+    # Seeds that are no argument, and names without a folder.
+    [jobs.Job(f'a/seed{i}', ('--config=train',)) for i in range(2)],
+    [jobs.Job(f'seed{i}', (f'--config.seed={i}',)) for i in range(2)],
+  ],
+)
+def test_what_is_no_training_from_consecutive_seeds_is_left_apart(listed):
+  assert [one.parts for one in jobs.side_by_side(listed)] == [
+    (job,) for job in listed
+  ]
+
+
+# Writes the results of each seed of a training, as many_seeds does.
+WRITE_SEEDS = """
+import json, os, sys
+workdir, *arguments = sys.argv[1:]
+values = dict(a.removeprefix('--config.').split('=') for a in arguments[1:])
+first, number = int(values['seed']), int(values.get('train.num_seeds', 1))
+seeds = range(first, first + number)
+for seed in seeds:
+  folder = os.path.join(workdir, f'seed{seed}') if len(seeds) > 1 else workdir
+  os.makedirs(folder, exist_ok=True)
+  with open(os.path.join(folder, 'results.json'), 'w') as file:
+    json.dump({'of': len(seeds)}, file)
+"""
+
+
+def test_seeds_run_together_once_and_alone_where_some_are_there(
+  monkeypatch, tmp_path
+):
+  def command(self, folder):
+    workdir = str(folder / self.name)
+    return [sys.executable, '-c', WRITE_SEEDS, workdir, *self.arguments]
+
+  monkeypatch.setattr(jobs.Job, 'command', command)
+  listed = [training('a', i) for i in range(3)]
+  found = jobs.run(listed, tmp_path, together=True)
+  assert found == {f'a/seed{i}': {'of': 3} for i in range(3)}
+  for job in listed:
+    kept = tmp_path / job.name / jobs.ARGUMENTS_FILE
+    assert json.loads(kept.read_text()) == list(job.arguments)
+  (tmp_path / 'a' / 'seed1' / 'results.json').unlink()
+  found = jobs.run(listed, tmp_path, together=True)
+  assert [of['of'] for of in found.values()] == [3, 1, 3]
+  apart = jobs.run(listed, tmp_path / 'apart')
+  assert [of['of'] for of in apart.values()] == [1, 1, 1]
