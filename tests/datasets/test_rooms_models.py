@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from nasfas_datasets.synthetic_fas.v2 import (
+  backdrop,
   draws,
   head,
   light,
@@ -14,6 +15,7 @@ from nasfas_datasets.synthetic_fas.v2 import (
   sensor,
   skin,
   tables,
+  view,
 )
 
 CAMERA = sensor.Camera(
@@ -439,3 +441,41 @@ def test_the_lamp_in_the_eye_is_where_a_sphere_mirrors_it():
   mirrored = 2 * (normal @ view) * normal - view
   np.testing.assert_allclose(mirrored, lamp.direction, atol=1e-5)
   assert strength == 2.0
+
+
+# --- Masks and crops ----------------------------------------------------------
+
+
+def test_neck_and_ears_of_a_mask_are_those_of_its_wearer(somebody):
+  who = {**somebody[0], 'hair': 'bald', 'beard': 'none'}
+  dark = {**who, 'melanin': 1.2}
+  dress = draws.draw(draws.generator(1, 1), tables.DRESS)
+  own, worn = (
+    backdrop.draw_body(who, wearer, dress, draws.generator(2, 2), 160, 40.0)
+    for wearer in ({**who, 'melanin': 0.1}, dark)
+  )
+  np.testing.assert_array_equal(own[1], worn[1])
+  ratio = worn[0].sum(-1) / np.maximum(own[0].sum(-1), 1e-6)
+  # Neck: x = 0, y = 1; clothes: y = 1.8.
+  assert ratio[80 + 36, 80] < 0.6
+  np.testing.assert_allclose(ratio[80 + 70, 70:90], 1, atol=1e-4)
+
+
+def test_clothes_reach_the_end_of_wide_crops(somebody):
+  who, dress = somebody[0], draws.draw(draws.generator(1, 1), tables.DRESS)
+  _, mask = backdrop.draw_body(
+    who, who, dress, draws.generator(2, 2), 160, 28.0
+  )
+  bottom, above = mask[-1], mask[-20]
+  assert bottom.sum() >= above.sum() > 60
+  assert mask[-1, 80] == 1 and mask[-1, 0] == 0
+
+
+def test_the_camera_meters_face_and_a_little_more():
+  grid = view.make_grid(90, 80, 27.0, (40.0, 42.0))
+  rows, columns = view.metered(grid)
+  picture = 90 / 80  # Pixels of the sensor along one of the record.
+  for part, middle in ((rows, 42), (columns, 40)):
+    assert (part.stop - part.start) / picture == pytest.approx(64, abs=1.5)
+    found = (part.start + part.stop) / 2 / picture
+    assert found == pytest.approx(middle, abs=1)
