@@ -159,7 +159,7 @@ def test_a_stopped_study_goes_on_where_it_was(config, tmp_path):
     ).read_text()
   # Another search in the same folder.
   other = dataclasses.replace(planned, num_nodes=2)
-  with pytest.raises(ValueError, match='trial0/genotype.json is another'):
+  with pytest.raises(ValueError, match='trial0.json is another genotype'):
     contest.play(other, part.workdir, again, no_score)
 
 
