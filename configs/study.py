@@ -6,7 +6,13 @@ python -m nasfas_jax.main --config=study --workdir=runs/study
 --config=study:ceiling
   Another question: what could a search gain at most? Random genotypes, several
   trainings of each. The runs take the fields of this config itself.
---config=study:debug, :ceiling,debug
+--config=study:ceiling,wide
+  The same of a space that also chooses width, depth, theta of each operation,
+  fusion of the frames and normalization.
+--config=study:search
+  Which search finds better networks than chance, at equal cost? What chance
+  finds is in the ceiling.json of config.study.contest.ceiling.
+--config=study:debug, :ceiling,debug, :ceiling,wide,debug, :search,debug
   One run of each kind on the builder config 'tiny'. Its figures mean nothing.
 """
 
@@ -27,6 +33,64 @@ REMEDIES = {
   'longer_search': {'search': {'num_steps': 240, 'warmup_steps': 80}},
 }
 
+# Every search has the cost of 8 whole trainings of 400 steps, 3,200 steps of 16
+# clips. A clip costs what its network does, in multiply-accumulates, and three
+# times that with a gradient. The supernet of the space 'cdcnpp' has 5.8 times
+# those of a random genotype (272 against 47 million), so that a step of 16
+# clips through it counts 5.8 steps. Selection by perturbation takes 249 passes
+# over 2 batches of 8 clips without a gradient. tests/study/test_contest.py
+# counts all of it.
+_TASKS = {'num_steps': 550, 'warmup_steps': 180}
+_TASKS_PERTURBED = {
+  **{'num_steps': 465, 'warmup_steps': 155, 'selection_batches': 2},
+}
+_PLAIN = {'num_steps': 660, 'warmup_steps': 220}
+_PLAIN_PERTURBED = {
+  **{'num_steps': 560, 'warmup_steps': 187, 'selection_batches': 2},
+}
+CONTEST = {
+  'space': 'cdcnpp',
+  'seeds': tuple(range(10)),
+  # Trainings of what a search chose, from seeds that no search has seen.
+  'final_seeds': 2,
+  # Searches without a supernet.
+  'methods': (
+    *('random', 'halving', 'evolution', 'parameters', 'synflow', 'naswot'),
+  ),
+  # Random search: whole trainings.
+  'random': 8,
+  # Successive halving: (candidates, steps of a training, seeds of each).
+  'rungs': ((18, 60, 1), (5, 100, 2), (2, 180, 3)),
+  # Regularised evolution.
+  'evolution': {
+    **{'evaluations': 16, 'population': 5, 'sample': 2, 'num_steps': 200},
+  },
+  # Genotypes that a score without training chooses from.
+  'candidates': 40,
+  # Clips that such a score looks at.
+  'clips': 16,
+  # Searches by gradient: variants of configs/search.py, and what they set.
+  'gradients': {
+    'plain': {'variants': 'plain', 'settings': {'search': _PLAIN}},
+    'plain_perturbation': {
+      'variants': 'plain,perturbation',
+      'settings': {'search': _PLAIN_PERTURBED},
+    },
+    'domain': {'variants': 'domain', 'settings': {'search': _TASKS}},
+    'domain_perturbation': {
+      'variants': 'domain,perturbation',
+      'settings': {'search': _TASKS_PERTURBED},
+    },
+    'type': {'variants': 'type', 'settings': {'search': _TASKS}},
+    'type_perturbation': {
+      'variants': 'type,perturbation',
+      'settings': {'search': _TASKS_PERTURBED},
+    },
+  },
+  # ceiling.json of the same space: its genotypes are the random ones.
+  'ceiling': '',
+}
+
 
 def get_config(variants: str = '') -> ml_collections.ConfigDict:
   """Returns the config with the changes of the variants.
@@ -40,7 +104,7 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   config.study = ml_collections.ConfigDict(
     {
       # 'worth': are searched networks better than others? 'ceiling': what could
-      # a search gain at most?
+      # a search gain at most? 'search': which search gains how much of it?
       'question': 'worth',
       # Runs at the same time, which divide the CPUs among them. 0 starts none
       # and reports the finished ones.
@@ -49,7 +113,9 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
       'together': True,
       # The question 'ceiling': random genotypes, and trainings of each. The
       # genotype g has the seeds g * seeds, g * seeds + 1, ...
-      'ceiling': {'genotypes': 40, 'seeds': 3},
+      'ceiling': {'space': 'cdcnpp', 'genotypes': 40, 'seeds': 3},
+      # The question 'search', see _contest below.
+      'contest': CONTEST,
       # All that follows is of the question 'worth'.
       'seeds': (0, 1, 2, 3, 4),
       # The first is that of the random genotypes, the evolutions and the
@@ -120,6 +186,16 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
 
 def _ceiling(config: ml_collections.ConfigDict) -> None:
   config.study.question = 'ceiling'
+  _trainings(config)
+
+
+def _contest(config: ml_collections.ConfigDict) -> None:
+  config.study.question = 'search'
+  _trainings(config)
+
+
+def _trainings(config: ml_collections.ConfigDict) -> None:
+  """What both questions train: the same, so that one can read the other."""
   config.protocol = 'synthetic_fas/unseen_rooms'
   # Half of a default run: 120 trainings have to end in some hours.
   config.train.num_steps = 400
@@ -127,6 +203,20 @@ def _ceiling(config: ml_collections.ConfigDict) -> None:
   config.evaluate.num_samples = 0
   config.evaluate.bootstrap_samples = 200
   config.checkpoint_every = 0
+
+
+def _wide(config: ml_collections.ConfigDict) -> None:
+  if config.study.question == 'ceiling':
+    config.study.ceiling.space = 'wide'
+  elif config.study.question == 'search':
+    config.study.contest.space = 'wide'
+    # No supernet has it.
+    config.study.contest.gradients = ml_collections.ConfigDict()
+  else:
+    raise ValueError(
+      "configs/study.py: the variant 'wide' needs a question, 'ceiling' or "
+      "'search'."
+    )
 
 
 def _debug(config: ml_collections.ConfigDict) -> None:
@@ -137,7 +227,27 @@ def _debug(config: ml_collections.ConfigDict) -> None:
     config.evaluate.num_samples = 0
     config.checkpoint_every = 0
     config.supernet.num_nodes = 1
-    config.study.ceiling.update(genotypes=2, seeds=2)
+    if config.study.question == 'ceiling':
+      config.study.ceiling.update(genotypes=2, seeds=2)
+      return
+    contest = config.study.contest
+    contest.update(seeds=(0,), final_seeds=1, random=1, candidates=2, clips=4)
+    contest.rungs = ((2, 1, 1), (1, 1, 2))
+    contest.evolution.update(evaluations=2, population=1, sample=1, num_steps=1)
+    if contest.gradients:
+      contest.gradients = ml_collections.ConfigDict(
+        {
+          'plain_perturbation': {
+            'variants': 'plain,perturbation',
+            'settings': {
+              'search': {
+                **{'num_steps': 2, 'warmup_steps': 1, 'selection_batches': 1},
+                'batch_size': 4,
+              }
+            },
+          }
+        }
+      )
     return
   config.data.builder_config = 'tiny'
   study = config.study
@@ -183,4 +293,8 @@ def _debug(config: ml_collections.ConfigDict) -> None:
   )
 
 
-GROUPS = {'question': {'ceiling': _ceiling}, 'size': {'debug': _debug}}
+GROUPS = {
+  'question': {'ceiling': _ceiling, 'search': _contest},
+  'space': {'wide': _wide},
+  'size': {'debug': _debug},
+}

@@ -85,7 +85,15 @@ def find_statistics(
   Returns:
     The tree of 'batch_stats': float32 means and variances over the batch and
     all places of a map; the variance is the biased one.
+
+  Raises:
+    ValueError: for a network without batch normalization.
   """
+  if not variables['batch_stats']:
+    raise ValueError(
+      'The network has no batch normalization (choices.norm of its genotype); '
+      'there are no batch statistics to adapt.'
+    )
 
   @jax.jit
   def find(variables, frames):

@@ -165,6 +165,8 @@ def _has(package: str) -> bool:
 # Seconds that hosts wait for each other at the start and at the end: a machine
 # may have to fetch the program first, or host 0 to write its report.
 _PATIENCE = 600
+# Seconds of waiting at the start after which that is said.
+_SILENCE = 120
 # Seconds after the timeout until which the runtime has noticed a loss.
 _MARGIN = 30
 # What JAX's runtime logs, in C++, when it has lost the other hosts. It then
@@ -247,20 +249,36 @@ def start(
     }
   who = f'host {place.host_id} of {place.num_hosts}' if place else found
   _watch_for_losses(who)
+  where = f' at {place.coordinator}' if place else ''
   try:
-    jax.distributed.initialize(
-      **given,
-      heartbeat_timeout_seconds=timeout,
-      initialization_timeout=_PATIENCE,
-      shutdown_timeout_seconds=_PATIENCE,
-    )
+    with _saying_if_long(
+      f'Still waiting for the other hosts{where}; this is {who}.'
+    ):
+      jax.distributed.initialize(
+        **given,
+        heartbeat_timeout_seconds=timeout,
+        initialization_timeout=_PATIENCE,
+        shutdown_timeout_seconds=_PATIENCE,
+      )
   except (RuntimeError, ValueError, OSError) as error:
     reason = str(error).strip().splitlines()[:1]
     raise ValueError(
-      f'The hosts of this run do not find each other ({who}: '
+      f'The hosts of this run do not find each other ({who}{where}: '
       f'{"".join(reason)}). --hosts=off runs one process alone.'
     ) from error
   _joined = _Joined(timeout)
+
+
+@contextlib.contextmanager
+def _saying_if_long(text: str) -> Iterator[None]:
+  """Says a text if the block takes longer than `_SILENCE` seconds."""
+  timer = threading.Timer(_SILENCE, progress.say, [text])
+  timer.daemon = True
+  timer.start()
+  try:
+    yield
+  finally:
+    timer.cancel()
 
 
 def meet() -> None:
@@ -479,7 +497,9 @@ def _lost(real: int, said: str, who: str = '') -> None:
     gone = 'Host 0 is gone'
   else:
     gone = 'Another host is gone'
-  line = (
+  # Not behind a progress bar.
+  line = '\n' if os.isatty(real) else ''
+  line += (
     f'error: {gone}; this is {who}. What was saved is kept: the same command '
     'on all hosts, of this number or another, goes on from there.\n'
   )

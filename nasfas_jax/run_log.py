@@ -173,6 +173,9 @@ def origin(workdir: pathlib.Path, phase: str) -> dict[str, dict]:
     found['genotype.json'] = {
       name: genotype.get(name) for name in ('space', 'theta', 'cells')
     }
+    # Of a wide space only; older checkpoints know of none.
+    if 'choices' in genotype:
+      found['genotype.json']['choices'] = genotype['choices']
   return found
 
 

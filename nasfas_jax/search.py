@@ -292,6 +292,11 @@ def _provenance(config, selection: protocols.Selection) -> dict[str, object]:
     'protocol': config.protocol,
     'seed': config.seed,
     'algorithm': config.search.algorithm,
+    **(
+      {'selection': config.search.selection}
+      if config.search.algorithm == 'gradient'
+      else {}
+    ),
     'steps': config.search.num_steps,
     'data': index.fingerprint(selection.train),
   }

@@ -127,9 +127,16 @@ def network(
       in, so that a score and its threshold mean the same on all machines.
 
   Raises:
-    ValueError: as `models.build_model`.
+    ValueError: as `models.build_model`, or for a genotype that chose another
+      fusion of the frames than that of the config.
   """
   sizes = config.network
+  choices = getattr(chosen, 'choices', None)
+  if choices is not None and choices.fusion != config.input.fusion:
+    raise ValueError(
+      f'config.input.fusion is {config.input.fusion!r}; allowed with this '
+      f'genotype, which chose it: {choices.fusion!r}.'
+    )
   return models.build_model(
     chosen,
     stem_features=tuple(sizes.stem_features),
@@ -141,6 +148,20 @@ def network(
     remat=sizes.remat,
     two_stream=config.input.fusion == 'two_stream',
   )
+
+
+def follow(config: Config, chosen: str | genotypes.Genotype) -> Config:
+  """The config with what a genotype of a wide space chose of its fields.
+
+  That is config.input.fusion. A run records it, so that whoever reads the run
+  fuses the frames as in training.
+  """
+  choices = getattr(chosen, 'choices', None)
+  if choices is None or config.input.fusion == choices.fusion:
+    return config
+  config = config.copy_and_resolve_references()
+  config.input.fusion = choices.fusion
+  return config
 
 
 def supernet(config: Config) -> Supernet:

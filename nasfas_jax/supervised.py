@@ -40,6 +40,7 @@ def network_loss(
       rngs=rngs,
     )
     loss, terms = objective(outputs, batch)
-    return loss, (updates['batch_stats'], terms)
+    # A network without batch normalization has none.
+    return loss, (updates.get('batch_stats', {}), terms)
 
   return loss_fn

@@ -70,6 +70,12 @@ def train(
   chosen = config.model
   if chosen == 'genotype':
     chosen = _find_genotype(config, workdir)
+    given, config = config, settings.follow(config, chosen)
+    if given.input.fusion != config.input.fusion:
+      progress.say(
+        f'The genotype chose the fusion {config.input.fusion!r}: '
+        f'config.input.fusion is that, not {given.input.fusion!r}.'
+      )
   config_checks.check_model(
     'network', lambda: settings.network(config, chosen), config
   )

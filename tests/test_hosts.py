@@ -132,6 +132,22 @@ def test_a_host_with_another_config_is_named_on_all(as_host):
   hosts.check_same('config', {'seed': 0})
 
 
+def test_a_long_wait_for_the_others_is_said(monkeypatch):
+  texts, said = [], threading.Event()
+
+  def say(text):
+    texts.append(text)
+    said.set()
+
+  monkeypatch.setattr(progress, 'say', say)
+  with hosts._saying_if_long('not this one'):
+    pass
+  monkeypatch.setattr(hosts, '_SILENCE', 0.01)
+  with hosts._saying_if_long('still waiting'):
+    assert said.wait(60)
+  assert texts == ['still waiting']
+
+
 def test_a_muted_process_says_nothing(monkeypatch, capsys):
   monkeypatch.setattr(progress, '_muted', False)
   progress.mute()

@@ -265,7 +265,16 @@ class Network(Backbone):
     output_size: int = 32,
     two_stream: bool = False,
   ):
-    """in_features: input channels; the others as in `models.network`."""
+    """in_features: input channels; the others as in `models.network`.
+
+    Raises:
+      ValueError: for a genotype of a wide space.
+    """
+    if genotype.choices is not None:
+      raise ValueError(
+        f'The genotype is of the space {genotype.space!r}, whose networks have '
+        'no twin in PyTorch; allowed: spaces without choices.'
+      )
     super().__init__(
       in_features,
       lambda level: [

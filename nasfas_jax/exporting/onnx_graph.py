@@ -123,6 +123,13 @@ def build(
   graph.part = QUANTISABLE
   network = _Network(graph, variables)
   if isinstance(model, Network):
+    choices = model.genotype.choices
+    if choices is not None and choices.norm != 'batch':
+      raise ValueError(
+        f'choices.norm is {choices.norm!r} in the genotype of this run; ONNX '
+        "allows 'batch', which goes into the convolutions. StableHLO takes "
+        'every kind.'
+      )
     maps = network.derived(model, images, image_size)
   elif isinstance(model, CDCN):
     maps = network.cdcn(model, images, image_size)
@@ -348,7 +355,7 @@ class _Network:
       y = self.operation(
         states[edge.source],
         edge.operation,
-        theta,
+        theta if edge.theta is None else edge.theta,
         path,
         f'from_{edge.source}_to_{edge.target}',
       )

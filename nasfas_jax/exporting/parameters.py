@@ -52,9 +52,10 @@ def template(model: nn.Module, image_size: int, channels: int) -> dict:
       f'network: {number} parameters; allowed: {MAX_PARAMETERS} or fewer.'
     )
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  # A network without batch normalization has no statistics.
   return jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
-    shapes,
+    {'batch_stats': {}, **shapes},
   )
 
 

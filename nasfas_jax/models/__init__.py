@@ -32,7 +32,8 @@ def build_model(
   """Builds the network of a name or a genotype.
 
   Args:
-    chosen: 'cdcn', 'cdcnpp' or a genotype.
+    chosen: 'cdcn', 'cdcnpp' or a genotype. One of a wide space multiplies the
+      channels by its width.
     stem_features: channels of the stem's two blocks; CDCN has the first only.
     cell_features: channels of the cells, or of CDCN's blocks, whose middle
       convolution has 196 / 128 as many, as published.
@@ -74,6 +75,18 @@ def build_model(
     )
   if theta is not None:
     chosen = genotypes.with_theta(chosen, theta)
+  if chosen.choices is not None:
+
+    def scaled(width):
+      return max(1, round(width * chosen.choices.width))
+
+    stem_features = tuple(scaled(width) for width in stem_features)
+    cell_features, head_features = map(scaled, (cell_features, head_features))
+    if two_stream != (chosen.choices.fusion == 'two_stream'):
+      raise ValueError(
+        f'two_stream is {two_stream}, but the genotype chose the fusion '
+        f'{chosen.choices.fusion!r}.'
+      )
   return Network(
     chosen,
     stem_features=stem_features,

@@ -26,6 +26,7 @@ def predict_map(
   two_stream: bool,
   dtype: Any,
   train: bool,
+  norm: str = 'batch',
 ) -> Outputs:
   """Stem, three levels each followed by pooling, attention fusion, head.
 
@@ -46,6 +47,7 @@ def predict_map(
       separate weights; a 1x1 convolution fuses the two.
     dtype: of the computation.
     train: whether batch normalization uses the batch.
+    norm: kind of the normalization of stem and head.
 
   Returns:
     `Outputs`; the map is [N, output_size, output_size].
@@ -56,7 +58,7 @@ def predict_map(
   def stem(x, prefix):
     for i, width in enumerate(stem_features):
       x = CDConvBlock(
-        width, theta=theta, dtype=dtype, name=f'{prefix}stem_{i}'
+        width, theta=theta, dtype=dtype, norm=norm, name=f'{prefix}stem_{i}'
       )(x, train=train)
     features[f'{prefix}stem'] = x
     if x.shape[-1] != cell_features:
@@ -65,6 +67,7 @@ def predict_map(
         kernel_size=1,
         theta=0.0,
         dtype=dtype,
+        norm=norm,
         name=f'{prefix}projection',
       )(x, train=train)
     return x
@@ -73,7 +76,12 @@ def predict_map(
     streams = zip(('', 'dynamic_'), jnp.split(x, 2, axis=-1), strict=True)
     lows = [level('low', stem(part, name), name) for name, part in streams]
     x = CDConvBlock(
-      cell_features, kernel_size=1, theta=0.0, dtype=dtype, name='stream_fusion'
+      cell_features,
+      kernel_size=1,
+      theta=0.0,
+      dtype=dtype,
+      norm=norm,
+      name='stream_fusion',
     )(jnp.concatenate(lows, axis=-1), train=train)
   else:
     x = level('low', stem(x, ''), '')
@@ -88,6 +96,7 @@ def predict_map(
     theta,
     ATTENTION_KERNEL_SIZES,
     dtype,
+    norm,
     name='head',
   )(tuple(features[name] for name in LEVELS), train=train)
   return Outputs(predicted, features)

@@ -122,13 +122,15 @@ class DerivedCell(nn.Module):
 
   Attributes:
     cell: of the genotype.
-    theta: strength of the central difference.
+    theta: strength of the central difference of edges without their own.
     dtype: of the computation.
+    norm: kind of the normalization.
   """
 
   cell: genotypes.Cell
   theta: float = 0.7
   dtype: Any = jnp.float32
+  norm: str = 'batch'
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -137,8 +139,9 @@ class DerivedCell(nn.Module):
     for edge in sorted(self.cell.edges, key=lambda e: (e.target, e.source)):
       y = operations.make(
         edge.operation,
-        theta=self.theta,
+        theta=self.theta if edge.theta is None else edge.theta,
         dtype=self.dtype,
+        norm=self.norm,
         name=f'from_{edge.source}_to_{edge.target}',
       )(states[edge.source], train=train)
       states[edge.target] = states.get(edge.target, 0.0) + y

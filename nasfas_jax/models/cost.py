@@ -1,12 +1,21 @@
-"""The cost of a network in multiply-accumulates."""
+"""The cost of a network in parameters and multiply-accumulates."""
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 from jax.extend import core
 
 from nasfas_jax.ops import convolution
+
+
+class Cost(NamedTuple):
+  """Of a network: its parameters, and multiply-accumulates of its input."""
+
+  parameters: int
+  macs: int
 
 
 def count_macs(function: Callable, *args) -> int:
@@ -25,6 +34,24 @@ def count_macs(function: Callable, *args) -> int:
     The count for these arguments, for their whole batch.
   """
   return _count(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def of_network(model: nn.Module, example: jax.ShapeDtypeStruct) -> Cost:
+  """The cost of a network in inference; nothing is computed.
+
+  Args:
+    model: of pictures alone.
+    example: shape and dtype of its input.
+  """
+  variables = jax.eval_shape(
+    lambda x: model.init(jax.random.key(0), x, train=False), example
+  )
+  macs = count_macs(
+    lambda variables, x: model.apply(variables, x, train=False).map,
+    *(variables, example),
+  )
+  sizes = [leaf.size for leaf in jax.tree.leaves(variables['params'])]
+  return Cost(parameters=sum(sizes), macs=macs)
 
 
 def _count(jaxpr: core.Jaxpr) -> int:

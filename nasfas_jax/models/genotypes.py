@@ -19,6 +19,7 @@ from nasfas_jax import files
 from nasfas_jax.models import search_spaces
 from nasfas_jax.models.schema_checks import (
   check_cell,
+  check_choices,
   check_fields,
   check_number,
   check_type,
@@ -34,17 +35,27 @@ from nasfas_jax.models.search_spaces import (
   space_theta,
 )
 
-SCHEMA_VERSION = 1
+# 2 has what genotypes of wide spaces choose; the others are written as 1.
+SCHEMA_VERSION = 2
 MAX_FILE_BYTES = 1 << 20
+# Fields of JSON objects.
+_EDGE = ('source', 'target', 'operation')
+_WIDE_EDGE = (*_EDGE, 'theta')
+_CHOICES = ('width', 'fusion', 'norm')
 
 
 @dataclasses.dataclass(frozen=True)
 class Edge:
-  """One operation from node `source` to the later node `target`."""
+  """One operation from node `source` to the later node `target`.
+
+  In a wide space `theta` is its strength of the central difference; None for an
+  operation without one, and in every other space: that of the genotype.
+  """
 
   source: int
   target: int
   operation: str
+  theta: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +67,32 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
+class Choices:
+  """What a genotype of a wide space chooses for the whole network.
+
+  Attributes:
+    width: factor of the channels.
+    fusion: of the frames, see `ops.fusion`.
+    norm: one of `search_spaces.NORMS`.
+  """
+
+  width: float
+  fusion: str
+  norm: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Genotype:
   """Searched cells. The constructor checks all fields.
 
   Attributes:
     space: name of the search space.
-    theta: strength of the central difference, in [0, 1].
+    theta: strength of the central difference, in [0, 1]; in a wide space that
+      of the stem and the head.
     cells: a tuple of cells for each of `LEVELS`, in that order.
     provenance: JSON content that says where the genotype comes from (protocol,
       seed, ...). Ignored by equality and hashing.
+    choices: of a wide space; None in the others.
 
   Raises:
     ValueError: for an invalid field; names its path, such as
@@ -77,9 +105,11 @@ class Genotype:
   provenance: Mapping[str, Any] = dataclasses.field(
     default_factory=dict, compare=False
   )
+  choices: Choices | None = None
 
   def __post_init__(self):
-    fixed = get_space(self.space).theta
+    space = get_space(self.space)
+    fixed = space.theta
     check_number('theta', self.theta, 0.0, 1.0)
     if fixed is not None and self.theta != fixed:
       raise ValueError(
@@ -94,19 +124,23 @@ class Genotype:
         raise ValueError(f'cells.{level}: no cell; at least 1 is needed.')
       for i, cell in enumerate(cells):
         check_cell(f'cells.{level}[{i}]', cell, self.space)
+    check_choices(self, space)
 
   def level(self, name: str) -> tuple[Cell, ...]:
     """Returns the cells of one of `LEVELS`."""
     return self.cells[LEVELS.index(name)]
 
   def to_json(self) -> str:
-    """Returns the genotype as a JSON document of schema version 1."""
+    """Returns the genotype as a JSON document."""
+    wide = self.choices is not None
     document = {
-      'schema_version': SCHEMA_VERSION,
+      'schema_version': SCHEMA_VERSION if wide else 1,
       'space': self.space,
       'theta': self.theta,
+      **({'choices': dataclasses.asdict(self.choices)} if wide else {}),
       'cells': {
-        level: [_to_dict(c) for c in self.level(level)] for level in LEVELS
+        level: [_to_dict(c, wide) for c in self.level(level)]
+        for level in LEVELS
       },
       'provenance': dict(self.provenance),
     }
@@ -118,8 +152,25 @@ class Genotype:
 
 
 def with_theta(genotype: Genotype, theta: float) -> Genotype:
-  """Returns the genotype with another theta."""
-  return dataclasses.replace(genotype, theta=theta)
+  """Returns the genotype with another theta, of all its operations.
+
+  Raises:
+    ValueError: if its space does not allow it.
+  """
+  cells = tuple(
+    tuple(
+      dataclasses.replace(
+        cell,
+        edges=tuple(
+          edge if edge.theta is None else dataclasses.replace(edge, theta=theta)
+          for edge in cell.edges
+        ),
+      )
+      for cell in level
+    )
+    for level in genotype.cells
+  )
+  return dataclasses.replace(genotype, theta=theta, cells=cells)
 
 
 def from_json(text: str) -> Genotype:
@@ -141,21 +192,32 @@ def from_json(text: str) -> Genotype:
       f'schema_version: {version!r}; allowed: 1 to {SCHEMA_VERSION} (a newer '
       'genotype needs a newer nasfas_jax).'
     )
+  own = ('choices',) if version > 1 else ()
   check_fields(
-    '', document, ('schema_version', 'space', 'theta', 'cells', 'provenance')
+    '',
+    document,
+    ('schema_version', 'space', 'theta', *own, 'cells', 'provenance'),
   )
   check_type('space', document['space'], str, 'a string')
   get_space(document['space'])
   check_fields('cells', document['cells'], LEVELS)
   check_type('provenance', document['provenance'], dict, 'an object')
+  choices = None
+  if own:
+    check_fields('choices', document['choices'], _CHOICES)
+    choices = Choices(**document['choices'])
+    convert = _wide_cell_from_dict
+  else:
+    convert = _cell_from_dict
   return Genotype(
     space=document['space'],
     theta=document['theta'],
     cells=tuple(
-      _items(f'cells.{level}', document['cells'][level], _cell_from_dict)
+      _items(f'cells.{level}', document['cells'][level], convert)
       for level in LEVELS
     ),
     provenance=document['provenance'],
+    choices=choices,
   )
 
 
@@ -234,7 +296,7 @@ def derive(
         raise ValueError(f'{name}.{level}: shape {got}; allowed: {want}.')
     levels.append(
       tuple(
-        _derive_cell(*cell, chosen_space)
+        derive_cell(*cell, chosen_space)
         for cell in zip(alphas, betas, nodes, strict=True)
       )
     )
@@ -256,9 +318,17 @@ def _finite(path: str, value: np.ndarray, ndim: int) -> np.ndarray:
   return array
 
 
-def _derive_cell(
+def derive_cell(
   alphas: np.ndarray, betas: np.ndarray, nodes: np.ndarray, space: Space
 ) -> Cell:
+  """Derives one cell, see `derive`.
+
+  Args:
+    alphas: [num_edges, num_ops].
+    betas: [num_edges].
+    nodes: [num_nodes].
+    space: its fields.
+  """
   choices = np.array(derivable(space))
   # argmax takes the first of a tie.
   best = choices[alphas[:, choices].argmax(axis=1)]
@@ -284,24 +354,29 @@ def _derive_cell(
   return Cell(edges=leading, outputs=((last, 1.0),))
 
 
-def _to_dict(cell: Cell) -> dict[str, Any]:
+def _to_dict(cell: Cell, wide: bool) -> dict[str, Any]:
+  fields = _WIDE_EDGE if wide else _EDGE
   return {
-    'edges': [dataclasses.asdict(edge) for edge in cell.edges],
+    'edges': [{f: getattr(edge, f) for f in fields} for edge in cell.edges],
     'outputs': [{'node': n, 'weight': w} for n, w in cell.outputs],
   }
 
 
-def _cell_from_dict(path: str, value: Any) -> Cell:
+def _cell_from_dict(path: str, value: Any, fields=_EDGE) -> Cell:
   check_fields(path, value, ('edges', 'outputs'))
+
+  def edge_from_dict(path: str, value: Any) -> Edge:
+    check_fields(path, value, fields)
+    return Edge(**value)
+
   return Cell(
-    edges=_items(f'{path}.edges', value['edges'], _edge_from_dict),
+    edges=_items(f'{path}.edges', value['edges'], edge_from_dict),
     outputs=_items(f'{path}.outputs', value['outputs'], _output_from_dict),
   )
 
 
-def _edge_from_dict(path: str, value: Any) -> Edge:
-  check_fields(path, value, ('source', 'target', 'operation'))
-  return Edge(**value)
+def _wide_cell_from_dict(path: str, value: Any) -> Cell:
+  return _cell_from_dict(path, value, _WIDE_EDGE)
 
 
 def _output_from_dict(path: str, value: Any) -> tuple[int, float]:

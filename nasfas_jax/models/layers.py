@@ -4,6 +4,7 @@ Feature maps are [N, H, W, C]. Convolutions have no bias, and kernels start He
 normal. `dtype` is that of the computation; parameters are float32.
 """
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from nasfas_jax.models import initializers
+from nasfas_jax.models.search_spaces import NORMS
 from nasfas_jax.ops import central_difference, pooling
 
 # Scales He's standard deviation for the last convolution. At 1 the first maps
@@ -20,6 +22,8 @@ LAST_INIT_SCALE = 0.1
 # Flax's momentum: the share of the old running statistics in the new ones.
 BATCH_NORM_MOMENTUM = 0.9
 BATCH_NORM_EPSILON = 1e-5
+# The most groups of channels of a group normalization.
+GROUPS = 4
 
 
 def batch_norm(
@@ -53,6 +57,51 @@ def batch_norm(
     name=name,
   )
   # Flax subtracts float32 statistics from x of any dtype.
+  with jax.numpy_dtype_promotion('standard'):
+    return norm(x)
+
+
+def normalization(
+  x: jax.Array,
+  *,
+  kind: str = 'batch',
+  train: bool,
+  affine: bool = True,
+  dtype: Any = jnp.float32,
+  name: str,
+) -> jax.Array:
+  """The normalization of a kind; with 'batch' it is `batch_norm`.
+
+  Group normalization (arXiv 1803.08494) and instance normalization (arXiv
+  1607.08022) use the statistics of each picture alone and keep none.
+
+  Args:
+    x: [N, H, W, C].
+    kind: one of `search_spaces.NORMS`.
+    train: see `batch_norm`.
+    affine: see `batch_norm`.
+    dtype: see `batch_norm`.
+    name: of the submodule.
+
+  Raises:
+    ValueError: for an unknown kind.
+  """
+  if kind == 'batch':
+    return batch_norm(x, train=train, affine=affine, dtype=dtype, name=name)
+  if kind not in NORMS:
+    raise ValueError(
+      f'Unknown normalization {kind!r}; allowed: {", ".join(NORMS)}.'
+    )
+  channels = x.shape[-1]
+  groups = channels if kind == 'instance' else math.gcd(channels, GROUPS)
+  norm = nn.GroupNorm(
+    num_groups=groups,
+    epsilon=BATCH_NORM_EPSILON,
+    use_bias=affine,
+    use_scale=affine,
+    dtype=dtype,
+    name=name,
+  )
   with jax.numpy_dtype_promotion('standard'):
     return norm(x)
 
@@ -205,7 +254,8 @@ class CDConvBlock(nn.Module):
   """CDC, batch normalization, ReLU; other fields as in `CDConv`.
 
   Attributes:
-    affine: batch normalization has a scale and a bias.
+    affine: the normalization has a scale and a bias.
+    norm: kind of the normalization.
   """
 
   features: int
@@ -215,6 +265,7 @@ class CDConvBlock(nn.Module):
   variant: str = ''
   affine: bool = True
   dtype: Any = jnp.float32
+  norm: str = 'batch'
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -228,8 +279,13 @@ class CDConvBlock(nn.Module):
       dtype=self.dtype,
       name='conv',
     )(x)
-    x = batch_norm(
-      x, train=train, affine=self.affine, dtype=self.dtype, name='norm'
+    x = normalization(
+      x,
+      kind=self.norm,
+      train=train,
+      affine=self.affine,
+      dtype=self.dtype,
+      name='norm',
     )
     return nn.relu(x)
 
@@ -243,6 +299,7 @@ class SeparableBlock(nn.Module):
   theta: float = 0.7
   affine: bool = True
   dtype: Any = jnp.float32
+  norm: str = 'batch'
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -258,8 +315,13 @@ class SeparableBlock(nn.Module):
     x = CDConv(
       features, kernel_size=1, theta=0.0, dtype=self.dtype, name='pointwise'
     )(x)
-    x = batch_norm(
-      x, train=train, affine=self.affine, dtype=self.dtype, name='norm'
+    x = normalization(
+      x,
+      kind=self.norm,
+      train=train,
+      affine=self.affine,
+      dtype=self.dtype,
+      name='norm',
     )
     return nn.relu(x)
 
@@ -304,6 +366,7 @@ class FusionHead(nn.Module):
     attention_kernel_sizes: of each level's spatial attention; None: no
       attention.
     dtype: of the computation.
+    norm: kind of the normalization.
   """
 
   features: tuple[int, ...]
@@ -311,6 +374,7 @@ class FusionHead(nn.Module):
   theta: float = 0.7
   attention_kernel_sizes: tuple[int, ...] | None = None
   dtype: Any = jnp.float32
+  norm: str = 'batch'
 
   @nn.compact
   def __call__(
@@ -330,7 +394,11 @@ class FusionHead(nn.Module):
     )
     for i, features in enumerate(self.features):
       x = CDConvBlock(
-        features, theta=self.theta, dtype=self.dtype, name=f'block_{i}'
+        features,
+        theta=self.theta,
+        dtype=self.dtype,
+        norm=self.norm,
+        name=f'block_{i}',
       )(x, train=train)
     x = CDConv(
       1,

@@ -46,15 +46,17 @@ class Network(nn.Module):
       `Outputs`; the map is [N, output_size, output_size].
     """
     theta = self.genotype.theta
+    choices = self.genotype.choices
+    norm = 'batch' if choices is None else choices.norm
     cell_class = DerivedCell
     if self.remat:
       cell_class = nn.remat(DerivedCell, static_argnums=(2,))
 
     def level(name: str, x: jax.Array, prefix: str) -> jax.Array:
       for i, cell in enumerate(self.genotype.level(name)):
-        x = cell_class(cell, theta, self.dtype, name=f'{prefix}{name}_{i}')(
-          x, train
-        )
+        x = cell_class(
+          cell, theta, self.dtype, norm, name=f'{prefix}{name}_{i}'
+        )(x, train)
       return x
 
     return backbone.predict_map(
@@ -68,4 +70,5 @@ class Network(nn.Module):
       two_stream=self.two_stream,
       dtype=self.dtype,
       train=train,
+      norm=norm,
     )

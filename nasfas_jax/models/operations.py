@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nasfas_jax.models.layers import CDConvBlock, SeparableBlock, batch_norm
+from nasfas_jax.models.layers import CDConvBlock, SeparableBlock, normalization
 from nasfas_jax.models.search_spaces import NONE, SKIP_CONNECT
 from nasfas_jax.ops import pooling
 
@@ -28,14 +28,16 @@ class Operation(nn.Module):
 
   Attributes:
     theta: strength of the central difference.
-    affine: batch normalization has a scale and a bias. False in a search, where
+    affine: the normalization has a scale and a bias. False in a search, where
       the architecture weights scale the operations.
     dtype: of the computation; parameters are float32.
+    norm: kind of the normalization, one of `search_spaces.NORMS`.
   """
 
   theta: float = 0.7
   affine: bool = True
   dtype: Any = jnp.float32
+  norm: str = 'batch'
 
 
 class Zero(Operation):
@@ -78,6 +80,7 @@ class Convolution(Operation):
       variant=self.variant,
       affine=self.affine,
       dtype=self.dtype,
+      norm=self.norm,
       name='block',
     )(x, train=train)
 
@@ -103,6 +106,7 @@ class Expansion(Operation):
         theta=self.theta,
         affine=self.affine,
         dtype=self.dtype,
+        norm=self.norm,
         name=f'block_{i}',
       )(x, train=train)
     return x
@@ -115,7 +119,11 @@ class Separable(Operation):
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """See `Operation`."""
     return SeparableBlock(
-      theta=self.theta, affine=self.affine, dtype=self.dtype, name='block'
+      theta=self.theta,
+      affine=self.affine,
+      dtype=self.dtype,
+      norm=self.norm,
+      name='block',
     )(x, train=train)
 
 
@@ -131,8 +139,9 @@ class Pool(Operation):
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """See `Operation`."""
-    return batch_norm(
+    return normalization(
       self.pool(x, theta=self.theta),
+      kind=self.norm,
       train=train,
       affine=self.affine,
       dtype=self.dtype,

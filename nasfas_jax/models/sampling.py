@@ -6,6 +6,7 @@ A sample is a tree of NumPy arrays in the form of the architecture parameters
 derived genotype is uniform over operations, incoming edges and output nodes.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from nasfas_jax.models.search_spaces import (
   cell_edges,
   derivable,
   get_space,
+  has_theta,
   num_edges,
 )
 
@@ -25,6 +27,8 @@ Sample = dict[str, dict[str, np.ndarray]]
 
 # The softmax of this logit against 0 is 1 in float32.
 _LOGIT = 40.0
+# Mutations that change nothing, one after the other, before it is an error.
+_DRAWS = 100
 
 
 def draw(
@@ -120,9 +124,157 @@ def random_genotype(
   theta: float,
   provenance: Mapping[str, Any] | None = None,
 ) -> genotypes.Genotype:
-  """Draws a genotype; arguments as of `draw` and `to_genotype`."""
-  sample = draw(rng, space=space, num_cells=num_cells, num_nodes=num_nodes)
-  return to_genotype(sample, space, theta=theta, provenance=provenance)
+  """Draws a genotype; arguments as of `draw` and `to_genotype`.
+
+  One of a wide space draws its choices, theta and the number of cells as well,
+  each evenly, and needs neither `num_cells` nor `theta`.
+  """
+  choices = get_space(space).choices
+  if choices is None:
+    sample = draw(rng, space=space, num_cells=num_cells, num_nodes=num_nodes)
+    return to_genotype(sample, space, theta=theta, provenance=provenance)
+  return genotypes.Genotype(
+    space=space,
+    theta=_pick(rng, choices.thetas),
+    choices=genotypes.Choices(
+      width=_pick(rng, choices.widths),
+      fusion=_pick(rng, choices.fusions),
+      norm=_pick(rng, choices.norms),
+    ),
+    cells=tuple(
+      tuple(
+        _draw_cell(rng, space, num_nodes)
+        for _ in range(_pick(rng, choices.depths))
+      )
+      for _ in LEVELS
+    ),
+    provenance=dict(provenance or {}),
+  )
+
+
+def mutate(
+  rng: np.random.Generator, genotype: genotypes.Genotype, *, num_nodes: int
+) -> genotypes.Genotype:
+  """A genotype that differs in one gene, as in regularised evolution.
+
+  The genes are each edge's operation and each cell's graph; in a wide space
+  also each edge's theta, the number of cells of each level, theta and the
+  choices. A gene is drawn evenly, and its value among the others.
+
+  Args:
+    rng: of the draws.
+    genotype: the parent.
+    num_nodes: intermediate nodes of a cell that is drawn anew.
+
+  Raises:
+    ValueError: if nothing else can be drawn.
+  """
+  space = get_space(genotype.space)
+  for _ in range(_DRAWS):
+    genes = _genes(genotype, space)
+    name, *place = genes[int(rng.integers(len(genes)))]
+    child = _mutated(rng, genotype, space, name, place, num_nodes)
+    if child != genotype:
+      return child
+  raise ValueError(
+    f'{_DRAWS} mutations of a genotype of the space {genotype.space!r} changed '
+    'nothing.'
+  )
+
+
+def _genes(genotype, space) -> list[tuple]:
+  """(name, *place) of every gene."""
+  found = []
+  for number, level in enumerate(genotype.cells):
+    for i, cell in enumerate(level):
+      found.append(('cell', number, i))
+      for j, edge in enumerate(cell.edges):
+        found.append(('operation', number, i, j))
+        if edge.theta is not None:
+          found.append(('theta_of_edge', number, i, j))
+    if space.choices is not None:
+      found.append(('depth', number))
+  if space.choices is not None:
+    found += [('theta',), ('width',), ('fusion',), ('norm',)]
+  return found
+
+
+def _mutated(rng, genotype, space, name, place, num_nodes):
+  """The genotype with another value of one gene."""
+  choices = space.choices
+  if name == 'theta':
+    theta = _other(rng, choices.thetas, genotype.theta)
+    return dataclasses.replace(genotype, theta=theta)
+  if name in ('width', 'fusion', 'norm'):
+    value = _other(
+      rng, getattr(choices, f'{name}s'), getattr(genotype.choices, name)
+    )
+    changed = dataclasses.replace(genotype.choices, **{name: value})
+    return dataclasses.replace(genotype, choices=changed)
+  level = place[0]
+  cells = list(genotype.cells[level])
+  if name == 'depth':
+    depth = _other(rng, choices.depths, len(cells))
+    new = [
+      _draw_cell(rng, genotype.space, num_nodes)
+      for _ in range(depth - len(cells))
+    ]
+    cells = cells[:depth] + new
+  elif name == 'cell':
+    cells[place[1]] = _draw_cell(rng, genotype.space, num_nodes)
+  else:
+    edges = list(cells[place[1]].edges)
+    edge = edges[place[2]]
+    if name == 'operation':
+      names = [space.operations[i] for i in derivable(space)]
+      operation = _other(rng, names, edge.operation)
+      theta = edge.theta
+      if choices is not None:
+        theta = _theta(rng, choices, operation) if theta is None else theta
+        theta = theta if has_theta(operation) else None
+      edge = dataclasses.replace(edge, operation=operation, theta=theta)
+    else:
+      theta = _other(rng, choices.thetas, edge.theta)
+      edge = dataclasses.replace(edge, theta=theta)
+    edges[place[2]] = edge
+    cells[place[1]] = dataclasses.replace(cells[place[1]], edges=tuple(edges))
+  changed = list(genotype.cells)
+  changed[level] = tuple(cells)
+  return dataclasses.replace(genotype, cells=tuple(changed))
+
+
+def _draw_cell(rng, space: str, num_nodes: int) -> genotypes.Cell:
+  """Draws one cell, with a theta for each edge in a wide space."""
+  sample = draw(rng, space=space, num_cells=1, num_nodes=num_nodes)
+  chosen = get_space(space)
+  cell = genotypes.derive_cell(
+    sample['alphas'][LEVELS[0]][0],
+    sample['betas'][LEVELS[0]][0],
+    sample['nodes'][LEVELS[0]][0] / sample['nodes'][LEVELS[0]][0].sum(),
+    chosen,
+  )
+  if chosen.choices is None:
+    return cell
+  edges = tuple(
+    dataclasses.replace(edge, theta=_theta(rng, chosen.choices, edge.operation))
+    for edge in cell.edges
+  )
+  return dataclasses.replace(cell, edges=edges)
+
+
+def _theta(rng, choices, operation: str) -> float | None:
+  return _pick(rng, choices.thetas) if has_theta(operation) else None
+
+
+def _pick(rng, values):
+  """One of some values, as it stands there and not as NumPy's."""
+  return values[int(rng.integers(len(values)))]
+
+
+def _other(rng, values, value):
+  """One of the other values; `value` if there is none."""
+  others = [one for one in values if one != value]
+  return _pick(rng, others) if others else value
 
 
 def to_arch(

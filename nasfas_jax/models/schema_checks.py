@@ -4,7 +4,12 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from nasfas_jax.models.search_spaces import derivable, get_space
+from nasfas_jax.models.search_spaces import (
+  LEVELS,
+  derivable,
+  get_space,
+  has_theta,
+)
 
 MAX_NODES = 16
 # Of an output; those that are derived are at most 1.
@@ -100,3 +105,58 @@ def check_cell(path: str, cell: Any, space: str) -> None:
         f'{path}.edges[{i}].target: {edge.target} leads to no output; '
         f'allowed: {sorted(used - {0})}.'
       )
+
+
+def check_choices(genotype: Any, space: Any) -> None:
+  """Checks what a `genotypes.Genotype` of a wide space chooses.
+
+  Raises:
+    ValueError: if it chooses what its space does not leave open, or does not
+      choose what it does.
+  """
+  name, allowed = genotype.space, space.choices
+  if allowed is None:
+    if genotype.choices is not None:
+      raise ValueError(
+        f'choices: {genotype.choices!r}; space {name!r} leaves none open.'
+      )
+  elif genotype.choices is None:
+    raise ValueError(
+      f'choices: missing; space {name!r} needs width, fusion and norm.'
+    )
+  else:
+    for field, values in (
+      ('width', allowed.widths),
+      ('fusion', allowed.fusions),
+      ('norm', allowed.norms),
+    ):
+      _check_choice(
+        f'choices.{field}', getattr(genotype.choices, field), values, name
+      )
+    _check_choice('theta', genotype.theta, allowed.thetas, name)
+  for level, cells in zip(LEVELS, genotype.cells, strict=True):
+    if allowed is not None and len(cells) not in allowed.depths:
+      raise ValueError(
+        f'cells.{level}: {len(cells)} cells; allowed in space {name!r}: '
+        f'{", ".join(map(str, allowed.depths))}.'
+      )
+    for i, cell in enumerate(cells):
+      for j, edge in enumerate(cell.edges):
+        path = f'cells.{level}[{i}].edges[{j}].theta'
+        if allowed is None or not has_theta(edge.operation):
+          if edge.theta is not None:
+            raise ValueError(
+              f'{path}: {edge.theta!r}; allowed for {edge.operation!r} in '
+              f'space {name!r}: none.'
+            )
+        else:
+          _check_choice(path, edge.theta, allowed.thetas, name)
+
+
+def _check_choice(path: str, value: Any, allowed: tuple, space: str) -> None:
+  # True is 1 and a list cannot be looked up; neither is allowed.
+  if isinstance(value, bool) or not any(value == one for one in allowed):
+    raise ValueError(
+      f'{path}: {value!r}; allowed in space {space!r}: '
+      f'{", ".join(map(str, allowed))}.'
+    )

@@ -6,6 +6,10 @@ from typing import NamedTuple
 
 LEVELS = ('low', 'mid', 'high')
 
+# Normalization of a network: over the batch, over groups of channels of one
+# picture, or over each of its channels.
+NORMS = ('batch', 'group', 'instance')
+
 # The operation that adds zero. A derived edge never has it.
 NONE = 'none'
 # The identity. A search logs its share: a collapsing search ends in skips.
@@ -14,6 +18,25 @@ SKIP_CONNECT = 'skip_connect'
 # The values of `Space.output`.
 STRONGEST = 'strongest'
 ALL = 'all'
+
+
+class Choices(NamedTuple):
+  """What genotypes of a wide space choose beside operations and edges.
+
+  Attributes:
+    thetas: strengths of the central difference, of each operation by itself and
+      of the stem and the head.
+    widths: factors of the channels of stem, cells and head.
+    depths: cells of a level, of each level by itself.
+    fusions: some of `ops.fusion.FUSIONS`.
+    norms: some of `NORMS`, for the whole network.
+  """
+
+  thetas: tuple[float, ...]
+  widths: tuple[float, ...]
+  depths: tuple[int, ...]
+  fusions: tuple[str, ...]
+  norms: tuple[str, ...]
 
 
 class Space(NamedTuple):
@@ -28,12 +51,14 @@ class Space(NamedTuple):
     output: of a derived cell. 'strongest': the strongest node and the edges
       that lead to it; a chain if `edges_per_node` is 1. 'all': the weighted sum
       of all nodes.
+    choices: what else a genotype of a wide space chooses; None for the others.
   """
 
   operations: tuple[str, ...]
   theta: float | None = None
   edges_per_node: int = 2
   output: str = ALL
+  choices: Choices | None = None
 
 
 _NASFAS = (
@@ -69,6 +94,22 @@ SPACES = {
   'vanilla': Space(operations=_NASFAS, theta=0.0),
 }
 
+# Random genotypes, their mutation and training know them; no supernet holds
+# networks of several widths, depths and inputs.
+WIDE_SPACES = {
+  'wide': Space(
+    operations=_NASFAS,
+    output=STRONGEST,
+    choices=Choices(
+      thetas=(0.0, 0.3, 0.7),
+      widths=(0.5, 1.0, 2.0),
+      depths=(1, 2),
+      fusions=('static', 'dynamic', 'blend', 'concat', 'two_stream'),
+      norms=NORMS,
+    ),
+  ),
+}
+
 # The most input channels of a block-diagonal kernel. In one of B blocks only
 # one product in B is useful, so that joining saves time for narrow kernels
 # only. In trials on two CPU cores, a step of the default search took 1.3 times
@@ -84,9 +125,10 @@ def get_space(name: str) -> Space:
     ValueError: for an unknown name, or a space with an invalid field; names it.
       `operations.make` refuses unknown operations.
   """
-  if name not in SPACES:
-    raise ValueError(f'space: {name!r}; allowed: {", ".join(SPACES)}.')
-  space = SPACES[name]
+  known = SPACES | WIDE_SPACES
+  if name not in known:
+    raise ValueError(f'space: {name!r}; allowed: {", ".join(known)}.')
+  space = known[name]
   names = space.operations
   repeated = sorted({op for op in names if names.count(op) > 1})
   if repeated:
@@ -121,6 +163,11 @@ def space_theta(name: str, theta: float) -> float:
 def derivable(space: Space) -> tuple[int, ...]:
   """Places of the operations that a derived edge can have: all but 'none'."""
   return tuple(i for i, op in enumerate(space.operations) if op != NONE)
+
+
+def has_theta(operation: str) -> bool:
+  """Whether the strength of the central difference changes an operation."""
+  return operation not in (NONE, SKIP_CONNECT)
 
 
 def num_edges(num_nodes: int) -> int:

@@ -29,8 +29,9 @@ def draw_cell(cell: Mapping[str, object], name: str) -> str:
   output.
 
   Args:
-    cell: a cell of genotype.json: `edges` with source, target and operation,
-      `outputs` with node and weight; node 0 is the input.
+    cell: a cell of genotype.json: `edges` with source, target, operation and
+      in a wide space theta, `outputs` with node and weight; node 0 is the
+      input.
     name: of the cell, for screen readers.
 
   Returns:
@@ -39,9 +40,7 @@ def draw_cell(cell: Mapping[str, object], name: str) -> str:
   """
   edges, outputs = cell['edges'], cell['outputs']
   last = max([0, *(e['target'] for e in edges), *(o['node'] for o in outputs)])
-  arcs = [
-    (e['source'], e['target'], str(e['operation']), 'edge') for e in edges
-  ]
+  arcs = [(e['source'], e['target'], _label(e), 'edge') for e in edges]
   spans = [target - source for source, target, _, _ in arcs]
   top = _MARGIN + _RISE * max([0, *(span - 1 for span in spans)])
   below = [last + 1 - output['node'] for output in outputs]
@@ -79,6 +78,13 @@ def draw_cell(cell: Mapping[str, object], name: str) -> str:
       f'<text x="{x}" y="{top + 4}">{_node_name(node, last)}</text></g>'
     )
   return '\n'.join([*parts, '</svg>'])
+
+
+def _label(edge: Mapping[str, object]) -> str:
+  """An edge's operation, with its theta if it has its own."""
+  theta = edge.get('theta')
+  name = str(edge['operation'])
+  return name if theta is None else f'{name}, θ {theta:g}'
 
 
 def _node_name(node: int, last: int) -> str:

@@ -108,6 +108,7 @@ def cells(genotype: Mapping) -> str:
   if not parts:
     return ''
   facts = {k: genotype[k] for k in ('space', 'theta') if k in genotype}
+  facts |= genotype.get('choices', {})
   facts |= genotype.get('provenance', {})
   return ''.join(parts) + tables.fields_table(facts, 'Origin of the cells')
 

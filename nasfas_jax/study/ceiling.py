@@ -302,7 +302,7 @@ def page(plan: Plan, content: Mapping, num_finished: int) -> str:
   row('the same, in lucks of a seed', lambda s: _text(s['to_luck'], '.2f'))
   for seeds in columns[MAIN]['by_means'] if MAIN in columns else ():
     row(
-      f'gain by choice by means of {seeds} seeds',
+      f'gain by choice by {_of_seeds(seeds)}',
       lambda s, seeds=seeds: f'{s["by_means"][seeds]:.3f}',
     )
   row(
@@ -323,12 +323,23 @@ def page(plan: Plan, content: Mapping, num_finished: int) -> str:
       f'{found["spearman"]:+.2f} (p = {found["p"]:.3f}).',
       '',
     ]
+  told = variance.expected_to_luck(
+    0.0, plan.num_genotypes, num_genotypes=number, num_seeds=plan.num_seeds
+  )
   lines += [
+    f'If all genotypes were alike, a table of {number} with {plan.num_seeds} '
+    f'seeds each would tell a ceiling of 0 [0, {told.high:.2f}] lucks of a '
+    'seed.',
+    '',
     'Intervals are of 95 %. Gains are over a genotype at random; of HTER, the '
     'errors that go away. All figures are in ceiling.json.',
     '',
   ]
   return '\n'.join(lines)
+
+
+def _of_seeds(number: str) -> str:
+  return 'one seed' if number == '1' else f'means of {number} seeds'
 
 
 def _text(value: Mapping, form: str = '.3f') -> str:

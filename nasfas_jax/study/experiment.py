@@ -5,6 +5,8 @@ which, `jobs` runs them, and `pages` writes what they come to. The supernets of
 finished searches are scored here.
 """
 
+import functools
+import json
 import pathlib
 from collections.abc import Sequence
 
@@ -16,6 +18,7 @@ from nasfas_jax import (
   checkpoints,
   config_checks,
   files,
+  inputs,
   metrics,
   progress,
   run_config,
@@ -23,10 +26,15 @@ from nasfas_jax import (
   sharding,
 )
 from nasfas_jax.data import episodes, protocols
-from nasfas_jax.models import genotypes
+from nasfas_jax.models import genotypes, search_spaces
 from nasfas_jax.ops import fusion
-from nasfas_jax.searchers import supernet_program, supernet_scores
-from nasfas_jax.study import ceiling, jobs, pages, plan
+from nasfas_jax.searchers import (
+  supernet_program,
+  supernet_scores,
+  trials,
+  zero_cost,
+)
+from nasfas_jax.study import ceiling, contest, jobs, pages, plan
 
 
 def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -47,6 +55,9 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     def report(finished):
       return ceiling.report(planned, workdir, finished)
 
+  elif config.study.question == 'search':
+    _contest(config, workdir)
+    return
   else:
     planned = read_plan(config)
     listed = plan.jobs_of(planned)
@@ -87,12 +98,148 @@ QUESTIONS = {
     'bootstrap_samples',
   ),
   'ceiling': ('ceiling',),
+  'search': ('contest',),
 }
 _FOR_ALL = ('question', 'num_workers', 'together')
+
+
+def _contest(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+  """Runs the question 'search' as far as it goes, then writes its report."""
+  planned = read_contest(config)
+  random = ()
+  if path := config.study.contest.ceiling:
+    random = _random_means(pathlib.Path(path), planned)
+  failures = []
+
+  def run(listed):
+    # After a failure nothing is begun; what is finished is still read.
+    if config.study.num_workers and listed and not failures:
+      try:
+        jobs.run(
+          listed,
+          workdir,
+          config.study.num_workers,
+          together=config.study.together,
+        )
+      except ChildProcessError as error:
+        failures.append(error)
+    return {
+      job.name: files.read_json(workdir / job.name / 'results.json')
+      for job in listed
+      if jobs.is_finished(job, workdir)
+    }
+
+  chosen = contest.play(
+    planned,
+    workdir,
+    run,
+    contest.Known(workdir / 'zero_cost.json', _zero_cost(config)),
+  )
+  listed = {
+    one: contest.final_jobs(planned, *one, path) for one, path in chosen.items()
+  }
+  results = run([job for each in listed.values() for job in each])
+  finals = {
+    one: [results[job.name] for job in each]
+    for one, each in listed.items()
+    if all(job.name in results for job in each)
+  }
+  number = len(planned.rows) * len(planned.seeds)
+  progress.say(f'{len(finals)} of {number} searches are finished.')
+  progress.say(f'Report: {contest.report(planned, workdir, finals, random)}')
+  if failures:
+    raise failures[0]
+
+
+def _random_means(path: pathlib.Path, planned: contest.Plan) -> list[float]:
+  """Mean test AUC of the genotypes in a ceiling.json.
+
+  Raises:
+    ValueError: if it is of another space, protocol or training.
+  """
+  content = files.read_json(path)
+  for field, wanted in (
+    ('space', planned.space),
+    ('protocol', planned.protocol),
+    # As it has gone through JSON.
+    ('fields', json.loads(json.dumps(planned.fields))),
+  ):
+    if content.get(field) != wanted:
+      raise ValueError(
+        f'config.study.contest.ceiling: {str(path)!r} has the {field} '
+        f'{content.get(field)!r}; allowed: that of this study, {wanted!r}.'
+      )
+  return [float(np.mean(row)) for row in content['tables']['auc'].values()]
+
+
+def _zero_cost(config: ml_collections.ConfigDict) -> contest.Score:
+  """Scores of untrained networks, on clips that are read when one asks."""
+
+  @functools.cache
+  def frames():
+    domain_field = protocols.get_protocol(config.protocol).domain_field
+    rows = supernet_scores.even_choice(
+      settings.selection(config).train,
+      config.study.contest.clips,
+      domain_field,
+    )
+    read = settings.evaluation_batches(
+      config, domain_field, config.network.output_size
+    )
+    batches = [batch['frames'] for batch in read(rows, num_snippets=1)]
+    return np.concatenate(batches)[: len(rows)]
+
+  def score(name, genotype, seed):
+    own = settings.follow(config, genotype)
+    images = inputs.network_input(frames(), settings.input_form(own))
+    return zero_cost.score(name, settings.network(own, genotype), images, seed)
+
+  return score
+
+
+def read_contest(config: ml_collections.ConfigDict) -> contest.Plan:
+  """What the question 'search' compares, as plain values."""
+  fields, sizes = config.study.contest, config.supernet
+  return contest.Plan(
+    space=fields.space,
+    num_cells=sizes.num_cells,
+    num_nodes=sizes.num_nodes,
+    theta=sizes.theta,
+    protocol=config.protocol,
+    seeds=tuple(fields.seeds),
+    final_seeds=fields.final_seeds,
+    methods=tuple(fields.methods),
+    gradients={
+      row: contest.Gradient(one.variants, one.settings.to_dict())
+      for row, one in fields.gradients.items()
+    },
+    random=fields.random,
+    rungs=[trials.Rung(*rung) for rung in fields.rungs],
+    evolution=contest.Evolution(**fields.evolution.to_dict()),
+    candidates=fields.candidates,
+    num_steps=config.train.num_steps,
+    warmup_steps=config.train.warmup_steps,
+    fields=changed_fields(config),
+  )
+
+
 # Fields that are numbers.
 _NUMBERS = {
   'study.question': config_checks.OneOf(tuple(QUESTIONS)),
   'study.num_workers': config_checks.Number(0, 256),
+  'study.ceiling.space': config_checks.OneOf(
+    (*search_spaces.SPACES, *search_spaces.WIDE_SPACES)
+  ),
+  'study.contest.space': config_checks.OneOf(
+    (*search_spaces.SPACES, *search_spaces.WIDE_SPACES)
+  ),
+  'study.contest.seeds': config_checks.Numbers(
+    config_checks.Number(0, 2**31 - 1), 1_000
+  ),
+  'study.contest.final_seeds': config_checks.Number(1, 1_000),
+  'study.contest.random': config_checks.Number(1, 1_000),
+  'study.contest.candidates': config_checks.Number(1, 100_000),
+  'study.contest.clips': config_checks.Number(2, 100_000),
   'study.ceiling.genotypes': config_checks.Number(2, 100_000),
   'study.ceiling.seeds': config_checks.Number(2, 10_000),
   'study.random': config_checks.Number(0, 1_000_000),
@@ -126,12 +273,79 @@ def check(config: ml_collections.ConfigDict) -> None:
         f'does not read; it reads {", ".join(own)}.'
       )
   if fields.question == 'ceiling':
-    _check_ceiling(config)
+    _check_trainings(config)
+    genotype = ceiling.draw(read_ceiling(config))[0]
+    _check_network(config, genotype)
+  elif fields.question == 'search':
+    _check_contest(config)
   else:
     _check_worth(config, defaults)
 
 
-def _check_ceiling(config: ml_collections.ConfigDict) -> None:
+def _check_contest(config: ml_collections.ConfigDict) -> None:
+  """Checks the searches and their trainings."""
+  _check_trainings(config)
+  fields = config.study.contest
+  for name in fields.methods:
+    if name not in contest.METHODS:
+      raise ValueError(
+        f'config.study.contest.methods holds {name!r}; allowed: '
+        f'{", ".join(contest.METHODS)}.'
+      )
+  count = config_checks.Number(1, 1_000)
+  for rung in fields.rungs:
+    if len(rung) != 3 or not all(map(count.allows, rung)):
+      raise ValueError(
+        f'config.study.contest.rungs holds {tuple(rung)!r}; allowed: '
+        f'(candidates, steps, seeds), each {count}.'
+      )
+  if not fields.rungs:
+    raise ValueError('config.study.contest.rungs is (); allowed: 1 or more.')
+  trained = sum(rung[0] * rung[2] for rung in fields.rungs)
+  if not count.allows(trained):
+    raise ValueError(
+      f'config.study.contest.rungs has {trained} trainings; allowed: {count}.'
+    )
+  for name, value in fields.evolution.items():
+    if not count.allows(value):
+      raise ValueError(
+        f'config.study.contest.evolution.{name} is {value!r}; allowed: {count}.'
+      )
+  planned = read_contest(config)
+  genotype = contest.draw(planned, planned.seeds[0], 0)
+  _check_network(config, genotype)
+  for method in planned.methods:
+    if method not in zero_cost.SCORES:
+      # The first round says what is wrong with the sizes.
+      try:
+        next(contest.make_search(planned, method, planned.seeds[0], None))
+      except ValueError as error:
+        raise ValueError(f'config.study.contest, {method}: {error}') from error
+  if planned.gradients and planned.space in search_spaces.WIDE_SPACES:
+    raise ValueError(
+      f'config.study.contest.gradients holds {", ".join(planned.gradients)}; '
+      f'allowed in the space {planned.space!r}, of which there is no supernet: '
+      'none.'
+    )
+  for row, gradient in planned.gradients.items():
+    if row in contest.METHODS:
+      raise ValueError(
+        f'config.study.contest.gradients holds {row!r}, which is a search by '
+        'trials.'
+      )
+    one = ml_collections.ConfigDict(config.to_dict()).lock()
+    try:
+      one.update_from_flattened_dict(run_config.flatten(gradient.fields))
+      one.supernet.space = planned.space
+      config_checks.check(one)
+    except (ValueError, TypeError, KeyError) as error:
+      raise ValueError(
+        f'config.study.contest.gradients.{row}: '
+        f'{" ".join(map(str, error.args))}'
+      ) from error
+
+
+def _check_trainings(config: ml_collections.ConfigDict) -> None:
   """Checks the config of the trainings: it is that of the study itself."""
   config_checks.check(config)
   for field, allowed in (('model', 'genotype'), ('genotype', '')):
@@ -140,6 +354,18 @@ def _check_ceiling(config: ml_collections.ConfigDict) -> None:
         f'config.{field} is {config[field]!r}; allowed in a study of random '
         f'genotypes: {allowed!r}.'
       )
+  space = run_config.defaults_of(config)['supernet.space']
+  if config.supernet.space != space:
+    raise ValueError(
+      f'config.supernet.space is {config.supernet.space!r}; allowed in a study '
+      f'of random genotypes, whose space is a field of config.study: '
+      f'{space!r}.'
+    )
+  if config.train.num_seeds != 1:
+    raise ValueError(
+      f'config.train.num_seeds is {config.train.num_seeds}; allowed: 1. How '
+      'many seeds a genotype has is a field of config.study.'
+    )
   if config.seed:
     raise ValueError(
       f'config.seed is {config.seed}; allowed: 0, since every training has its '
@@ -149,9 +375,14 @@ def _check_ceiling(config: ml_collections.ConfigDict) -> None:
   config_checks.check_batch_sizes(
     config, 'train.batch_size', 'evaluate.batch_size'
   )
-  genotype = ceiling.draw(read_ceiling(config))[0]
+
+
+def _check_network(config, genotype) -> None:
+  """Checks the sizes of the networks; a genotype stands in for all."""
   config_checks.check_model(
-    'network', lambda: settings.network(config, genotype), config
+    'network',
+    lambda: settings.network(settings.follow(config, genotype), genotype),
+    settings.follow(config, genotype),
   )
 
 
@@ -159,7 +390,7 @@ def read_ceiling(config: ml_collections.ConfigDict) -> ceiling.Plan:
   """What the question 'ceiling' trains, as plain values."""
   sizes = config.supernet
   return ceiling.Plan(
-    space=sizes.space,
+    space=config.study.ceiling.space,
     num_cells=sizes.num_cells,
     num_nodes=sizes.num_nodes,
     theta=sizes.theta,

@@ -121,13 +121,18 @@ def paired_difference(
   parts = [(np.var(drawn, ddof=1), max(len(names) - 1, 1))]
   if len(found) > 1:
     parts.append((np.var(found, ddof=1) / len(found), len(found) - 1))
-  half = _half_width(parts)
+  half = half_width(parts)
   mean = float(found.mean())
   return mean, mean - half, mean + half
 
 
-def _half_width(parts: Sequence[tuple[float, int]]) -> float:
-  """Of a 95 % interval, from independent (variance, degrees of freedom)."""
+def half_width(parts: Sequence[tuple[float, int]]) -> float:
+  """Of a 95 % interval, by Student with Satterthwaite's degrees of freedom.
+
+  Args:
+    parts: independent (variance of the estimate, degrees of freedom). Two, of
+      means, give Welch's interval of their difference.
+  """
   total = sum(variance for variance, _ in parts)
   if not total:
     return 0.0

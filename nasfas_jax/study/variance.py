@@ -246,6 +246,29 @@ def ceiling(
   )
 
 
+def expected_to_luck(
+  to_luck: float, number: int, *, num_genotypes: int, num_seeds: int
+) -> Estimate:
+  """The interval that a table has whose estimate is exactly `to_luck`.
+
+  So the size of a table is chosen before it is filled: what it could tell.
+
+  Args:
+    to_luck: see `Ceiling`.
+    number: of genotypes to choose from.
+    num_genotypes: rows of the table.
+    num_seeds: its columns.
+  """
+  ratio = (to_luck / expected_maximum(number)) ** 2
+  spread = of_mean_squares(
+    1 + num_seeds * ratio,
+    1.0,
+    degrees=(num_genotypes - 1, num_genotypes * (num_seeds - 1)),
+    num_seeds=num_seeds,
+  )
+  return ceiling(spread, number).to_luck
+
+
 def _times(estimate: Estimate, factor: float) -> Estimate:
   return Estimate(
     *(factor * v for v in (estimate.value, estimate.low, estimate.high))

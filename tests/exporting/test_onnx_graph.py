@@ -1,5 +1,7 @@
 """The ONNX graph in onnxruntime, against the network in JAX."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -47,7 +49,26 @@ def drawn(model, form):
   )
 
 
+def wide():
+  """A genotype with a theta of its own on each edge."""
+  cell = genotypes.Cell(
+    (
+      genotypes.Edge(0, 1, 'cdc_5x5', 0.0),
+      genotypes.Edge(0, 2, 'skip_connect'),
+      genotypes.Edge(1, 2, 'cd_max_pool_3x3', 0.3),
+    ),
+    ((2, 1.0),),
+  )
+  return genotypes.Genotype(
+    'wide',
+    0.7,
+    ((cell, cell), (cell,), (cell,)),
+    choices=genotypes.Choices(0.5, 'static', 'batch'),
+  )
+
+
 CASES = {
+  'wide': (wide(), inputs.InputForm('static', 'approximate', 'fixed')),
   'two_stream': (
     every_operation(),
     inputs.InputForm('two_stream', 'approximate', 'clip'),
@@ -153,3 +174,18 @@ def test_what_has_no_form_is_refused(monkeypatch):
   network = onnx_graph._Network(onnx_graph._Graph(), {})
   with pytest.raises(ValueError, match="operation 'new' has no ONNX form"):
     network.operation('x', 'new', 0.7)
+
+
+def test_normalization_by_picture_has_no_onnx_form():
+  genotype = dataclasses.replace(
+    wide(), choices=genotypes.Choices(0.5, 'static', 'group')
+  )
+  with pytest.raises(ValueError, match="norm is 'group' .* allows 'batch'"):
+    onnx_graph.build(
+      models.build_model(genotype),
+      {},
+      inputs.InputForm('static', 'approximate', 'fixed'),
+      num_frames=2,
+      image_size=SIDE,
+      face_scale=SCALE,
+    )

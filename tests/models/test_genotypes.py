@@ -46,7 +46,8 @@ EDGE = ['cells', 'mid', 0, 'edges', 1]
 @pytest.mark.parametrize(
   ('path', 'value', 'message'),
   [
-    (['schema_version'], 2, r'schema_version: 2; allowed: 1'),
+    (['schema_version'], 3, r'schema_version: 3; allowed: 1 to 2'),
+    (['schema_version'], 2, r'choices: missing'),
     (['schema_version'], '1', r"schema_version: '1'"),
     (['space'], 'darts', r"space: 'darts'; allowed: cdcnpp"),
     (['theta'], 'x', r'theta'),

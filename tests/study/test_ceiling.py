@@ -48,7 +48,9 @@ def write_all(workdir, planned, genotype, luck):
   return table
 
 
-@pytest.mark.parametrize('variants', ['ceiling', 'ceiling,debug'])
+@pytest.mark.parametrize(
+  'variants', ['ceiling', 'ceiling,debug', 'ceiling,wide,debug']
+)
 def test_the_shipped_questions_pass_and_their_arguments_are_fields(variants):
   config = study_config.get_config(variants)
   experiment.check(config)
@@ -159,9 +161,11 @@ def test_a_report_without_figures(config, tmp_path):
     # Of another question.
     ('study.random', 3, "random is 3, which the question 'ceiling' does not"),
     ('seed', 1, 'seed is 1; allowed: 0'),
+    ('train.num_seeds', 2, 'train.num_seeds is 2; allowed: 1'),
     ('model', 'cdcn', "model is 'cdcn'; allowed in a study of random"),
     ('train.num_steps', 0, 'num_steps is 0; allowed: 1 to'),
-    ('supernet.space', 'x', "space is 'x'; allowed: cdcnpp"),
+    ('supernet.space', 'nasfas', "space is 'nasfas'; .*: 'cdcnpp'"),
+    ('study.ceiling.space', 'x', "space is 'x'; allowed: cdcnpp, .* wide"),
     ('network.cell_features', 0, 'cell_features is 0; allowed: 1 to'),
     ('protocol', 'synthetic_fas/none', 'Unknown protocol'),
   ],

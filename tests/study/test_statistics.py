@@ -53,13 +53,13 @@ def test_interval_covers_the_true_difference_as_often_as_it_says():
 def test_interval_of_seeds_is_students_and_that_of_subjects_is_added():
   # One subject of each: no luck of the test set but by the bootstrap's.
   parts = [(4.0, 4)]
-  assert statistics._half_width(parts) == pytest.approx(2 * 2.776, 1e-3)
+  assert statistics.half_width(parts) == pytest.approx(2 * 2.776, 1e-3)
   # Satterthwaite: (3 + 1)^2 / (9 / 4 + 1 / 11) = 6.83 degrees of freedom.
   parts = [(3.0, 4), (1.0, 11)]
-  assert statistics._half_width(parts) == pytest.approx(
+  assert statistics.half_width(parts) == pytest.approx(
     2 * stats.t.ppf(0.975, 6.8342), rel=1e-4
   )
-  assert statistics._half_width([(0.0, 4), (0.0, 3)]) == 0.0
+  assert statistics.half_width([(0.0, 4), (0.0, 3)]) == 0.0
 
 
 def test_one_seed_gives_the_interval_of_its_test_set():

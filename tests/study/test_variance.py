@@ -129,6 +129,26 @@ def test_a_space_without_differences_is_not_worth_a_search():
   assert variance.ceiling(equal, 40, (5,)).by_means == {5: 0.0}
 
 
+def test_what_a_table_could_tell_is_known_before_it_is_filled():
+  # A table whose mean squares are 3 and 1.
+  means = np.array([-1.0, 0.0, 1.0])
+  table = means[:, None] + np.array([-1.0, 0.0, 1.0])
+  split = variance.split(table)
+  assert (split.spread.between, split.spread.within) == pytest.approx((3, 1))
+  found = variance.ceiling(split.spread, 40).to_luck
+  expected = variance.expected_to_luck(
+    found.value, 40, num_genotypes=3, num_seeds=3
+  )
+  for name in ('value', 'low', 'high'):
+    assert getattr(expected, name) == pytest.approx(getattr(found, name))
+  # More seeds tell more.
+  highs = [
+    variance.expected_to_luck(0.0, 40, num_genotypes=40, num_seeds=n).high
+    for n in (3, 5, 10)
+  ]
+  assert highs == pytest.approx([1.10, 0.82, 0.56], abs=0.01)
+
+
 def test_what_choosing_in_seen_rooms_gains_in_unseen_ones():
   """Both scores follow one effect, with luck that they share in part."""
   rng = np.random.default_rng(4)
