@@ -13,7 +13,6 @@ worth knowing but shows that they run. PyTorch's sections need the extra
 operations, distinct convolutions, floating point operations and bytes.
 """
 
-import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -29,8 +28,10 @@ from nasfas_jax import files
 
 # The longest that a section may take; compiling a search takes most of it.
 SECTION_SECONDS = 240.0
-# A section is not begun with less left.
+# A section is not begun with less left; one that compiles for long needs more.
 LEAST_SECONDS = 10.0
+LEAST_TO_SEARCH = 45.0
+LEAST_TO_COMPILE_THEIRS = 30.0
 OURS, THEIRS = 'jax', 'torch'
 COMMANDS = {
   OURS: 'benchmarks.accelerator_steps',
@@ -52,12 +53,14 @@ class Section:
     of: whose steps, `OURS` or `THEIRS`.
     request: for the process that runs it.
     compared: name of our section that PyTorch's is set against.
+    least: seconds that must be left when it begins.
   """
 
   name: str
   of: str
   request: dict
   compared: str = ''
+  least: float = LEAST_SECONDS
 
 
 def sections(size: str) -> list[Section]:
@@ -76,13 +79,17 @@ def sections(size: str) -> list[Section]:
       settings = ', '.join(f'{k}={v}' for k, v in more['supernet'].items())
       name = f'{name}, {settings}'
     request = {'kind': kind, 'size': size, 'batch': batch, 'form': form}
-    return Section(name, OURS, {**request, **more})
+    searches = kind in ('search', 'meta')
+    least = LEAST_TO_SEARCH if searches else LEAST_SECONDS
+    return Section(name, OURS, {**request, **more}, least=least)
 
   def theirs(kind, batch, form, compiled):
     title = _title(kind, batch, form)
     name = f'{title}, PyTorch {"compiled" if compiled else "eager"}'
     request = {'kind': kind, 'size': size, 'batch': batch, 'form': form}
-    return Section(name, THEIRS, {**request, 'compiled': compiled}, title)
+    request['compiled'] = compiled
+    least = LEAST_TO_COMPILE_THEIRS if compiled else LEAST_SECONDS
+    return Section(name, THEIRS, request, title, least)
 
   fast, precise = 'bfloat16', 'tensorfloat32'
   searched = clips['search']
@@ -95,21 +102,21 @@ def sections(size: str) -> list[Section]:
     ours('inference', large, fast),
     ours('search', searched, fast),
     theirs('training', large, fast, False),
+    theirs('search', searched, fast, False),
     theirs('training', large, fast, True),
-    theirs('inference', large, fast, False),
-    theirs('inference', large, fast, True),
+    ours('augmentation', large, precise),
     ours('meta', 0, fast),
-    ours('search', searched, precise),
-    ours('training', large, precise),
-    ours('inference', large, precise),
     ours('inference', of_one, fast),
     ours('training', of_twelve, fast),
+    ours('training', large, precise),
+    ours('search', searched, precise),
     theirs('search', searched, precise, False),
-    theirs('search', searched, fast, False),
+    theirs('inference', large, fast, False),
+    theirs('inference', large, fast, True),
     theirs('training', large, precise, False),
-    theirs('inference', large, precise, False),
     theirs('inference', of_one, fast, False),
     theirs('training', of_twelve, fast, False),
+    ours('inference', large, precise),
     ours('search', searched, fast, supernet={'remat': False}),
     ours(
       'search',
@@ -120,6 +127,7 @@ def sections(size: str) -> list[Section]:
     ours('meta', 0, precise),
     ours('inference', of_one, precise),
     ours('training', of_twelve, precise),
+    theirs('inference', large, precise, False),
     theirs('training', large, precise, True),
     theirs('inference', large, precise, True),
     theirs('inference', of_one, fast, True),
@@ -135,26 +143,47 @@ def _title(kind: str, batch: int, form: str) -> str:
 
 
 def derived(found: dict[str, dict], listed: Sequence[Section]) -> dict:
-  """Shares of the matrix rate and PyTorch's time over ours, by section.
+  """Shares and ratios by section.
 
   Args:
     found: name of a section -> its figures; those that have no 'ms' are left
       out.
     listed: the sections.
+
+  Returns:
+    'share_of_matrix_rate' of our steps, 'pytorch_over_ours' (their time over
+    ours) and 'meta_over_plain' (the time of a step over tasks over that of the
+    plain search, for the same number of clips).
   """
   rates = found.get('matrix rate', {})
-  shares, ratios = {}, {}
+  shares, ratios, metas = {}, {}, {}
+  plain = {
+    section.request['form']: found[section.name]
+    for section in reversed(listed)
+    if section.request['kind'] == 'search'
+    and section.of == OURS
+    and 'ms' in found.get(section.name, {})
+  }
   for section in listed:
     figures = found.get(section.name, {})
     if 'ms' not in figures:
       continue
     rate = rates.get(section.request['form'])
-    if section.of == OURS and rate:
+    if section.of == OURS and rate and figures['gflop']:
       shares[section.name] = figures['gflop'] / figures['ms'] / rate
     ours = found.get(section.compared, {})
     if 'ms' in ours:
       ratios[section.name] = figures['ms'] / ours['ms']
-  return {'share_of_matrix_rate': shares, 'pytorch_over_ours': ratios}
+    beside = plain.get(section.request['form'])
+    if section.request['kind'] == 'meta' and beside:
+      metas[section.name] = (figures['ms'] / figures['clips']) / (
+        beside['ms'] / beside['clips']
+      )
+  return {
+    'share_of_matrix_rate': shares,
+    'pytorch_over_ours': ratios,
+    'meta_over_plain': metas,
+  }
 
 
 def run(
@@ -164,6 +193,7 @@ def run(
   *,
   budget: float,
   missing: Sequence[str] = (),
+  server: serving.Server | None = None,
 ) -> dict[str, dict]:
   """Runs sections one after another.
 
@@ -173,24 +203,26 @@ def run(
     keep: is given all results after every section.
     budget: seconds for all of them.
     missing: whose sections are skipped.
+    server: a process of `OURS` that runs already; is ended here.
 
   Returns:
     Name -> figures, with 'status': 'done', 'failed', 'out of time' or
-    'skipped', a 'reason' unless it is done, and 'seconds'.
+    'skipped', a 'reason' unless it is done, and 'seconds'. One that is not done
+    has what it had told by then.
   """
   found = {}
   began = time.monotonic()
-  server, of = None, ''
+  of = OURS
   try:
     for section in listed:
       left = budget - (time.monotonic() - began)
       at = time.monotonic()
       if section.of in missing:
         figures = {'status': 'skipped', 'reason': f'{section.of} is missing'}
-      elif left < LEAST_SECONDS:
+      elif left < section.least:
         figures = {'status': 'out of time', 'reason': 'not begun'}
       else:
-        if server is None or of != section.of or not server.is_alive():
+        if server is None or of != section.of:
           # Only the end of a process gives all its memory back.
           if server is not None:
             server.__exit__()
@@ -198,12 +230,13 @@ def run(
         try:
           figures = server.ask(section.request, min(left, SECTION_SECONDS))
           figures['status'] = 'done'
-        except serving.OutOfTime as error:
-          figures = {'status': 'out of time', 'reason': str(error)}
+        except (serving.OutOfTime, RuntimeError) as error:
+          late = isinstance(error, serving.OutOfTime)
+          status = 'out of time' if late else 'failed'
+          figures = {**server.part, 'status': status, 'reason': str(error)}
+          # After some errors a process cannot use its card any more.
           server.__exit__()
           server = None
-        except RuntimeError as error:
-          figures = {'status': 'failed', 'reason': str(error)}
       figures['seconds'] = time.monotonic() - at
       found[section.name] = figures
       keep(found)
@@ -218,9 +251,19 @@ def _say(name: str, figures: dict) -> None:
   text = figures['status']
   if text != 'done':
     text = f'{text}: {figures["reason"]}'
-  elif 'ms' in figures:
-    text = f'{figures["ms"]:.4g} ms, {figures["clips_per_second"]:.4g} clips/s'
+  if 'ms' in figures:
+    rate = figures['clips_per_second']
+    text = f'{figures["ms"]:.4g} ms, {rate:.4g} clips/s, {text}'
   print(f'{name}: {text} ({figures["seconds"]:.0f} s)', flush=True)
+
+
+# By which a user sets how much memory of a GPU JAX takes.
+_MEMORY = {
+  'XLA_CLIENT_MEM_FRACTION',
+  'XLA_PYTHON_CLIENT_MEM_FRACTION',
+  'XLA_PYTHON_CLIENT_PREALLOCATE',
+  'XLA_PYTHON_CLIENT_ALLOCATOR',
+}
 
 
 def starter(cache: str) -> Callable[[str], serving.Server]:
@@ -231,14 +274,17 @@ def starter(cache: str) -> Callable[[str], serving.Server]:
   """
 
   def start(of: str) -> serving.Server:
-    # What one process does not use, the next one may.
-    environ = {**os.environ, 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}
+    environ = dict(os.environ)
     arguments = []
     if of == THEIRS:
       # JAX only tells sizes there.
       environ['JAX_PLATFORMS'] = 'cpu'
     else:
       arguments = [cache]
+      # No other process runs beside it. In one piece, the memory of a GPU that
+      # one step has given back serves the next, whatever its size.
+      if not _MEMORY.intersection(environ):
+        environ['XLA_CLIENT_MEM_FRACTION'] = '0.9'
     return serving.Server(['-m', COMMANDS[of], *arguments], environ)
 
   return start
@@ -247,12 +293,16 @@ def starter(cache: str) -> Callable[[str], serving.Server]:
 def measure(path: str, budget: float, only: Sequence[str]) -> None:
   """Runs the sections whose names hold a word of `only`, or all."""
   began = time.monotonic()
-  with contextlib.ExitStack() as stack:
-    start = starter(
-      stack.enter_context(tempfile.TemporaryDirectory(prefix='xla_'))
-    )
-    with start(OURS) as server:
+  with tempfile.TemporaryDirectory(
+    prefix='xla_', ignore_cleanup_errors=True
+  ) as cache:
+    start = starter(cache)
+    server = start(OURS)
+    try:
       device = server.ask({'kind': 'device'}, budget)
+    except BaseException:
+      server.__exit__()
+      raise
     size = 'debug' if device['platform'] == 'cpu' else 'paper'
     listed = [
       section
@@ -288,6 +338,7 @@ def measure(path: str, budget: float, only: Sequence[str]) -> None:
       keep,
       budget=budget - (time.monotonic() - began),
       missing=missing,
+      server=server,
     )
   print(f'{device["kind"]}, size {size!r}, {time.monotonic() - began:.0f} s')
   for part, figures in derived(found, listed).items():

@@ -12,15 +12,16 @@ import gc
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from benchmarks import lowered, meta, serving
 from nasfas_configs import search as search_config
-from nasfas_jax import sharding
+from nasfas_jax import settings, sharding
 from nasfas_jax.models import cost
 from nasfas_jax.ops.cpu import xla_options
 from nasfas_jax.searchers import bilevel, meta_step
@@ -41,13 +42,17 @@ class Step(NamedTuple):
   """A step to measure.
 
   Attributes:
-    compile: makes what runs: a function without arguments that starts a step
-      and returns its losses, and the compiled programs whose memory counts.
+    compile: makes the compiled step, in whatever form `start` takes it.
+    start: draws its arguments and makes what runs: a function without
+      arguments that begins a step and returns its losses.
+    programs: the compiled programs of the step whose memory counts.
     clips: of a step.
-    gflop: of a step, nothing computed twice.
+    gflop: of a step, nothing computed twice; 0: not counted.
   """
 
-  compile: Callable[[], tuple[Callable, list]]
+  compile: Callable[[], Any]
+  start: Callable[[Any], Callable]
+  programs: Callable[[Any], Sequence]
   clips: int
   gflop: float
 
@@ -100,43 +105,70 @@ def time_steps(step: Callable) -> list[float]:
   return found
 
 
-def measure(step: Step) -> dict[str, float]:
-  """Compiles a step with a cold and a warm cache, and times it."""
-  start = time.perf_counter()
-  run, programs = step.compile()
-  jax.block_until_ready(run())
-  cold = time.perf_counter() - start
-  del run, programs
-  jax.clear_caches()
-  gc.collect()
-  start = time.perf_counter()
-  run, programs = step.compile()
-  jax.block_until_ready(run())
-  warm = time.perf_counter() - start
+def measure(step: Step, tell: serving.Tell) -> dict[str, float]:
+  """Times a step, and compiles it with a cold and a warm cache.
+
+  Args:
+    step: to measure.
+    tell: is given what is known after each part.
+  """
+  found = {'clips': step.clips, 'gflop': step.gflop}
+  compiled, run, seconds = _begin(step)
+  found['compile_cold_seconds'] = seconds
+  tell(found)
   times = time_steps(run)
   median = statistics.median(times)
-  found = {
+  found |= {
     'ms': median * 1e3,
     'ms_low': min(times) * 1e3,
     'ms_high': max(times) * 1e3,
     'clips_per_second': step.clips / median,
-    'clips': step.clips,
-    'gflop': step.gflop,
-    # To the end of the first step.
-    'compile_cold_seconds': cold,
-    'compile_warm_seconds': warm,
-    'program_gib': max(map(_program_gib, programs)),
   }
   # The peak of the process so far; not all devices tell.
   memory = jax.devices()[0].memory_stats() or {}
   if 'peak_bytes_in_use' in memory:
     found['process_peak_gib'] = memory['peak_bytes_in_use'] / 2**30
+  tell(found)
+  sizes = [_program_gib(program) for program in step.programs(compiled)]
+  if None not in sizes:
+    found['program_gib'] = max(sizes)
+  del compiled, run
+  forget()
+  found['compile_warm_seconds'] = _begin(step)[-1]
   return found
 
 
-def _program_gib(compiled) -> float:
-  """Arguments, results and temporaries of a program; what is given, once."""
-  analysis = compiled.memory_analysis()
+def _begin(step: Step) -> tuple[Any, Callable, float]:
+  """(compiled step, what runs, seconds to the end of the first step).
+
+  Drawing the arguments does not count.
+  """
+  start = time.perf_counter()
+  compiled = step.compile()
+  seconds = time.perf_counter() - start
+  run = step.start(compiled)
+  start = time.perf_counter()
+  jax.block_until_ready(run())
+  return compiled, run, seconds + time.perf_counter() - start
+
+
+def forget() -> None:
+  """Gives back what earlier steps hold, but for the cache on disk."""
+  jax.clear_caches()
+  gc.collect()
+
+
+def _program_gib(compiled) -> float | None:
+  """Arguments, results and temporaries of a program; what is given, once.
+
+  None where the device's compiler does not tell.
+  """
+  try:
+    analysis = compiled.memory_analysis()
+  except jax.errors.JaxRuntimeError:
+    return None
+  if analysis is None:
+    return None
   return (
     analysis.argument_size_in_bytes
     + analysis.output_size_in_bytes
@@ -165,13 +197,13 @@ def inference(request: dict) -> Step:
   batch = request['batch']
   case = lowered.inference(_config(request), batch)
   function = jax.jit(case.function)
-
-  def compile_all():
-    variables, images = _draw(case.args)
-    compiled = function.lower(variables, images).compile()
-    return lambda: compiled(variables, images), [compiled]
-
-  return Step(compile_all, batch, _gflop(case))
+  return Step(
+    lambda: function.lower(*case.args).compile(),
+    lambda compiled: functools.partial(compiled, *_draw(case.args)),
+    lambda compiled: [compiled],
+    batch,
+    _gflop(case),
+  )
 
 
 def training(request: dict) -> Step:
@@ -180,12 +212,45 @@ def training(request: dict) -> Step:
   case = lowered.training(_config(request), batch)
   function = jax.jit(case.function, donate_argnums=0)
 
-  def compile_all():
+  def start(compiled):
     state, clips = _draw(case.args)
-    compiled = function.lower(state, clips).compile()
-    return _carried(lambda state: compiled(state, clips), state), [compiled]
+    return _carried(lambda state: compiled(state, clips), state)
 
-  return Step(compile_all, batch, _gflop(case))
+  return Step(
+    lambda: function.lower(*case.args).compile(),
+    start,
+    lambda compiled: [compiled],
+    batch,
+    _gflop(case),
+  )
+
+
+def augmentation(request: dict) -> Step:
+  """From stored pictures to a training batch; a training step begins so."""
+  config = _config(request)
+  batch, side = request['batch'], config.data.image_size
+  prepare = settings.prepare(config, config.network.output_size)
+  rng = np.random.default_rng(0)
+  frames = (batch, config.data.num_frames, side, side, 3)
+  raw = {
+    'frames': rng.integers(0, 256, frames, dtype=np.uint8),
+    'frame_size': np.full((batch, 2), side, np.int32),
+    'depth': rng.integers(0, 256, (batch, 32, 32), dtype=np.uint8),
+    'has_depth': np.ones(batch, np.bool_),
+    'face_box': np.tile(
+      side * np.array([0.2, 0.2, 0.8, 0.8], np.float32), (batch, 1)
+    ),
+    'place': np.arange(batch, dtype=np.int32),
+  }
+  function = jax.jit(lambda raw, step: prepare(raw, step, 0))
+  args = raw, np.int32(0)
+  return Step(
+    lambda: function.lower(*args).compile(),
+    lambda compiled: functools.partial(compiled, *jax.device_put(args)),
+    lambda compiled: [compiled],
+    batch,
+    0.0,
+  )
 
 
 def search(request: dict) -> Step:
@@ -194,24 +259,32 @@ def search(request: dict) -> Step:
   config = _config(request, 'plain')
   parts = meta.make_parts(config)
   weight_fn, arch_fn = bilevel.jit_steps(
-    parts.loss_fn, parts.search, sharding.make_mesh()
+    parts.loss_fn, parts.search, sharding.one_device()
   )
-  cases = lowered.search_steps(config, batch)
+  args = lowered.search_steps(config, batch)['weight step'].args
 
-  def compile_all():
-    state, clips = _draw(cases['weight step'].args)
+  def compile_both():
+    state, clips = args
     both = [weight_fn.lower(state, clips), arch_fn.lower(state, clips, clips)]
     with concurrent.futures.ThreadPoolExecutor() as pool:
-      weights, arch = pool.map(lambda step: step.compile(), both)
+      return list(pool.map(lambda step: step.compile(), both))
 
-    def step(state):
-      return weights(arch(state, clips, clips)[0], clips)
-
-    return _carried(step, state), [weights, arch]
+  def start(compiled):
+    weights, arch = compiled
+    state, clips = _draw(args)
+    return _carried(
+      lambda state: weights(arch(state, clips, clips)[0], clips), state
+    )
 
   config.supernet.update({'remat': False, 'edge_loop': False})
   once = lowered.search_steps(config, batch)
-  return Step(compile_all, 2 * batch, sum(map(_gflop, once.values())))
+  return Step(
+    compile_both,
+    start,
+    lambda compiled: compiled,
+    2 * batch,
+    sum(map(_gflop, once.values())),
+  )
 
 
 def meta_search(request: dict) -> Step:
@@ -220,7 +293,9 @@ def meta_search(request: dict) -> Step:
   parts = meta.make_parts(config)
   fields = parts.meta
   state_shapes = jax.eval_shape(meta.initial(config, parts))
-  pieces, made_of = meta.first_order_pieces(parts, state_shapes)
+  pieces, made_of = meta.first_order_pieces(
+    parts, state_shapes, sharding.one_device()
+  )
   tasks = {
     name: meta.make_batch(
       config, fields.num_tasks, getattr(fields, f'{name}_size')
@@ -228,17 +303,19 @@ def meta_search(request: dict) -> Step:
     for name in ('support', 'query')
   }
 
-  def compile_all():
+  def start(step):
     state, clips = _draw((state_shapes, tasks))
-    step = meta_step.compile_first_order(state, clips, **made_of)
-    # For its memory; from the cache.
-    gradient = pieces.lower(state, clips['support']).compile()
-    return _carried(lambda state: step(state, clips), state), [gradient]
+    return _carried(lambda state: step(state, clips), state)
 
   config.supernet.update({'remat': False, 'edge_loop': False})
-  once = 2 * _gflop(lowered.set_gradients(config))
-  clips = fields.num_tasks * (fields.support_size + fields.query_size)
-  return Step(compile_all, clips, once)
+  return Step(
+    lambda: meta_step.compile_first_order(state_shapes, tasks, **made_of),
+    start,
+    # From the cache.
+    lambda _: [pieces.lower(state_shapes, tasks['support']).compile()],
+    fields.num_tasks * (fields.support_size + fields.query_size),
+    2 * _gflop(lowered.set_gradients(config)),
+  )
 
 
 def _draw(args):
@@ -291,19 +368,22 @@ def _carried(step: Callable, state) -> Callable:
 STEPS = {
   'inference': inference,
   'training': training,
+  'augmentation': augmentation,
   'search': search,
   'meta': meta_search,
 }
 
 
-def answer(request: dict) -> dict:
+def answer(request: dict, tell: serving.Tell) -> dict:
   """The figures of a section."""
   if request['kind'] == 'device':
     return device()
+  # What a section that failed has left.
+  forget()
   if request['kind'] == 'matrix rate':
     return matrix_rate(request['side'])
   with jax.default_matmul_precision(FORMS[request['form']][1]):
-    return measure(STEPS[request['kind']](request))
+    return measure(STEPS[request['kind']](request), tell)
 
 
 def main(cache: str) -> None:

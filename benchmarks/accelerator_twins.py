@@ -22,7 +22,7 @@ from nasfas_configs import search as search_config
 from nasfas_jax import settings
 from nasfas_jax.baseline import steps
 from nasfas_jax.comparison import learning, twins
-from nasfas_jax.searchers import supernet_program
+from nasfas_jax.models import architecture
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
@@ -107,18 +107,18 @@ def search(request: dict) -> tuple[Callable, int]:
   model = settings.supernet(config)
   twin = _twin(model, request['compiled'])
   found = settings.search(config)
-  state = jax.jit(
-    functools.partial(
-      *(supernet_program.initial_state, model),
-      *(settings.example_input(config), found),
-    )
-  )()
+  drawn = architecture.init_arch(
+    jax.random.key(0),
+    space=model.space,
+    num_cells=model.num_cells,
+    num_nodes=model.num_nodes,
+  )
   arch = {
     kind: {
       level: logits.detach().to(DEVICE).requires_grad_()
       for level, logits in levels.items()
     }
-    for kind, levels in twins.torch_arch(state.arch).items()
+    for kind, levels in twins.torch_arch(drawn).items()
   }
   clips = _clips(config, request['batch'], config.supernet.output_size)
   step = functools.partial(
@@ -191,8 +191,9 @@ def measure(step: Callable, clips: int) -> dict[str, float]:
   return found
 
 
-def answer(request: dict) -> dict:
+def answer(request: dict, tell: serving.Tell) -> dict:
   """The figures of a section."""
+  del tell
   if request['kind'] == 'device':
     return device()
   # What other sections compiled and hold.

@@ -22,6 +22,7 @@ from scipy import stats
 from nasfas_configs import search as search_config
 from nasfas_jax import files, loop, search, settings
 from nasfas_jax import main as main_lib
+from nasfas_jax.ops.cpu import xla_options
 
 _STEPS = flags.DEFINE_integer('steps', 2000, 'Number of steps.')
 _VARIANTS = flags.DEFINE_string('variants', 'debug', 'Of the search.')
@@ -102,6 +103,8 @@ def measure(config) -> dict[str, list[float]]:
 
 def main(argv) -> None:
   del argv
+  # As the main module does.
+  xla_options.prefer_own_convolutions()
   # At level INFO Orbax logs every stage of every save.
   logging.set_verbosity(logging.WARNING)
   config = search_config.get_config(_VARIANTS.value)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from benchmarks import timing
 from nasfas_configs import search as search_config
@@ -120,9 +121,10 @@ def carried(step, state):
   return run
 
 
-def first_order_pieces(parts: Parts, state) -> tuple[meta_step.Pieces, dict]:
+def first_order_pieces(
+  parts: Parts, state, mesh: Mesh
+) -> tuple[meta_step.Pieces, dict]:
   """The pieces of a first-order step, and what they were made of."""
-  mesh = sharding.make_mesh(parts.meta.num_tasks)
   made_of = {
     'loss_fn': parts.loss_fn,
     'search': parts.search,
@@ -135,7 +137,8 @@ def first_order_pieces(parts: Parts, state) -> tuple[meta_step.Pieces, dict]:
 
 def first_order_step(found, parts: Parts, state, tasks):
   """The first-order step, again and again; costs of compiling in `found`."""
-  pieces, made_of = first_order_pieces(parts, state)
+  mesh = sharding.make_mesh(parts.meta.num_tasks)
+  pieces, made_of = first_order_pieces(parts, state, mesh)
   # The gradient of a set, alone: nearly all of the step.
   start = time.perf_counter()
   compiled = pieces.lower(state, tasks['support']).compile()

@@ -67,7 +67,9 @@ def _first_order(config) -> dict:
   config.meta.num_tasks = 1
   parts = meta.make_parts(config)
   state = jax.eval_shape(meta.initial(config, parts))
-  pieces, _ = meta.first_order_pieces(parts, state)
+  pieces, _ = meta.first_order_pieces(
+    parts, state, sharding.make_mesh(parts.meta.num_tasks)
+  )
   batch = meta.make_batch(config, 1, CLIPS)
   return {'meta-step': lambda: pieces.lower(state, batch)}
 

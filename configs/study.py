@@ -232,6 +232,7 @@ def _debug(config: ml_collections.ConfigDict) -> None:
       return
     contest = config.study.contest
     contest.update(seeds=(0,), final_seeds=1, random=1, candidates=2, clips=4)
+    contest.methods = ('halving', 'evolution', 'naswot')
     contest.rungs = ((2, 1, 1), (1, 1, 2))
     contest.evolution.update(evaluations=2, population=1, sample=1, num_steps=1)
     if contest.gradients:

@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -81,6 +82,7 @@ def export(
   check_workdir(workdir)
   check_installed(config.formats)
   detector = in_float32(detector_lib.load(source, adapted=config.adapted))
+  check_formats(detector.model, config.formats)
   run = run_config.read(source)
   if config.data_dir:
     run.data.data_dir = config.data_dir
@@ -201,6 +203,23 @@ def check_installed(formats: Sequence[str]) -> None:
           f'config.formats has {name!r}, which needs {module}: pip install -e '
           f"'.[{extra}]', or leave it out."
         )
+
+
+def check_formats(model: nn.Module, formats: Sequence[str]) -> None:
+  """Raises ValueError for a format that a network does not have.
+
+  Args:
+    model: the network.
+    formats: that are asked for.
+  """
+  choices = getattr(getattr(model, 'genotype', None), 'choices', None)
+  if 'onnx' in formats and choices is not None and choices.norm != 'batch':
+    others = tuple(name for name in formats if name not in ('onnx', 'int8'))
+    raise ValueError(
+      f"config.formats has 'onnx', but the genotype of the run normalises by "
+      f'{choices.norm!r}; allowed with onnx and int8: batch. Give '
+      f'--config.formats="{others!r}".'
+    )
 
 
 def check_workdir(workdir: pathlib.Path) -> None:

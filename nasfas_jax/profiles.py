@@ -84,9 +84,10 @@ class Tracer(contextlib.AbstractContextManager):
     if self._first > self._last or jax.process_index():
       self._first = self._last = 0
     if steps and jax.process_index() == 0 and not self._first:
+      wanted = f'{steps.first or first} to {last}'
       progress.say(
-        f'No trace of {name!r}: the steps {first} to {last} of --profile are '
-        f'not among {start + 1} to {end}.'
+        f'No trace of {name!r}: the steps {wanted} of --profile are not among '
+        f'{start + 1} to {end}, which this process takes.'
       )
     self._on = False
 

@@ -31,16 +31,15 @@ class Scripted:
   def __init__(self, answers, log):
     self._answers = answers
     self._log = log
+    self.part = {}
 
   def ask(self, request, limit):
     found = self._answers[request['kind']]
     self._log.append((request['kind'], limit))
     if isinstance(found, Exception):
+      self.part = {'clips': 4}
       raise found
     return dict(found)
-
-  def is_alive(self):
-    return True
 
   def __exit__(self, *_):
     self._log.append('end')
@@ -79,8 +78,11 @@ def test_a_section_that_fails_costs_itself_only():
     ('done', ''),
     ('skipped', 'torch is missing'),
   ]
+  # What the failed ones had told by then.
+  assert [f.get('clips') for f in found.values()] == [4, 4, None, None]
   assert [part if isinstance(part, str) else part[0] for part in log] == [
-    *('start jax', 'a', 'end', 'start jax', 'b', 'c', 'end')
+    *('start jax', 'a', 'end', 'start jax', 'b', 'end'),
+    *('start jax', 'c', 'end'),
   ]
   assert all(part[1] <= 100 for part in log if not isinstance(part, str))
   # Written after every section.
@@ -88,38 +90,93 @@ def test_a_section_that_fails_costs_itself_only():
 
 
 def test_nothing_is_begun_without_time():
-  listed = [accelerator.Section('a', accelerator.OURS, {'kind': 'a'})]
-  found = accelerator.run(listed, None, lambda found: None, budget=9)
-  assert found['a']['status'] == 'out of time'
+  log = []
+  long = accelerator.LEAST_TO_SEARCH
+  listed = [
+    accelerator.Section('a', accelerator.OURS, {'kind': 'a'}, least=long),
+    accelerator.Section('b', accelerator.OURS, {'kind': 'b'}),
+  ]
+  for budget, states in (
+    (9, ['out of time'] * 2),
+    (20, ['out of time', 'done']),
+  ):
+    found = accelerator.run(
+      listed,
+      lambda of: Scripted({'b': {}}, log),
+      lambda found: None,
+      budget=budget,
+    )
+    assert [figures['status'] for figures in found.values()] == states
 
 
 def test_shares_and_ratios_by_hand():
+  def section(name, kind, of=accelerator.OURS, compared=''):
+    request = {'form': 'bfloat16', 'kind': kind}
+    return accelerator.Section(name, of, request, compared)
+
   listed = [
-    accelerator.Section('ours', accelerator.OURS, {'form': 'bfloat16'}),
-    accelerator.Section('x', accelerator.THEIRS, {'form': 'bfloat16'}, 'ours'),
-    accelerator.Section('y', accelerator.THEIRS, {'form': 'bfloat16'}, 'ours'),
+    section('ours', 'training'),
+    section('plain', 'search'),
+    section('plain, without remat', 'search'),
+    section('tasks', 'meta'),
+    section('crops', 'augmentation'),
+    section('x', 'training', accelerator.THEIRS, 'ours'),
+    section('y', 'training', accelerator.THEIRS, 'ours'),
   ]
   found = {
     'matrix rate': {'bfloat16': 500.0},
     # 1,000 GFLOP in 4 ms are 250 TFLOP/s.
-    'ours': {'ms': 4.0, 'gflop': 1000.0},
+    'ours': {'ms': 4.0, 'gflop': 1000.0, 'clips': 8},
+    'plain': {'ms': 20.0, 'gflop': 1000.0, 'clips': 10},
+    'plain, without remat': {'ms': 10.0, 'gflop': 1000.0, 'clips': 10},
+    'tasks': {'ms': 60.0, 'gflop': 3000.0, 'clips': 20, 'status': 'failed'},
+    'crops': {'ms': 1.0, 'gflop': 0.0, 'clips': 8},
     'x': {'ms': 10.0},
     'y': {'status': 'failed'},
   }
   assert accelerator.derived(found, listed) == {
-    'share_of_matrix_rate': {'ours': 0.5},
+    'share_of_matrix_rate': {
+      'ours': 0.5,
+      'plain': 0.1,
+      'plain, without remat': 0.2,
+      'tasks': 0.1,
+    },
     'pytorch_over_ours': {'x': 2.5},
+    # 3 ms a clip against 2 ms.
+    'meta_over_plain': {'tasks': 1.5},
   }
 
 
+def test_one_process_of_ours_has_the_memory_of_a_gpu(monkeypatch):
+  started = []
+  monkeypatch.setattr(
+    serving, 'Server', lambda command, environ: started.append(environ)
+  )
+  for name in accelerator._MEMORY:
+    monkeypatch.delenv(name, raising=False)
+  start = accelerator.starter('folder')
+  start(accelerator.OURS)
+  start(accelerator.THEIRS)
+  monkeypatch.setenv('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
+  start(accelerator.OURS)
+  shares = [e.get('XLA_CLIENT_MEM_FRACTION') for e in started]
+  assert shares == ['0.9', None, None]
+  assert started[1]['JAX_PLATFORMS'] == 'cpu'
+
+
 def test_a_process_answers_fails_and_hangs():
-  # Without jax, so that it starts at once.
+  # Without jax, so that it starts at once. A process that it has started holds
+  # its outputs, as a compiler may.
   code = (
-    'import os, time\n'
+    'import os, subprocess, sys, time\n'
     'from benchmarks import serving\n'
-    'def f(request):\n'
+    'def f(request, tell):\n'
     '  print("this goes elsewhere")\n'
-    '  if request["do"] == "hang": time.sleep(60)\n'
+    '  os.write(1, b"and this too")\n'
+    '  tell({"so far": 1})\n'
+    '  if request["do"] == "hang":\n'
+    '    subprocess.Popen([sys.executable, "-c", "input()"])\n'
+    '    time.sleep(60)\n'
     '  if request["do"] == "die": os._exit(3)\n'
     '  return {"twice": 2 * request["do"]}\n'
     'serving.serve(f)\n'
@@ -128,23 +185,30 @@ def test_a_process_answers_fails_and_hangs():
     assert server.ask({'do': 3}, 30) == {'twice': 6}
     with pytest.raises(RuntimeError, match='TypeError'):
       server.ask({'do': None}, 30)
-    assert server.is_alive()
     with pytest.raises(serving.OutOfTime):
-      server.ask({'do': 'hang'}, 0.05)
+      server.ask({'do': 'hang'}, 0.5)
+    assert server.part == {'so far': 1}
   with serving.Server(['-c', code], dict(os.environ)) as server:
     with pytest.raises(RuntimeError, match='ended'):
       server.ask({'do': 'die'}, 30)
+    assert server.part == {'so far': 1}
 
 
 def test_a_section_of_ours_runs(monkeypatch):
   monkeypatch.setattr(accelerator_steps, 'REPEAT_SECONDS', 0.0)
   # Other tests go on using what they have traced.
   monkeypatch.setattr(jax, 'clear_caches', lambda: None)
-  rates = accelerator_steps.answer({'kind': 'matrix rate', 'side': 8})
+  told = []
+  rates = accelerator_steps.answer({'kind': 'matrix rate', 'side': 8}, told)
   assert set(rates) == set(accelerator_steps.FORMS)
   request = {'kind': 'training', 'size': 'debug', 'batch': 2}
   request['form'] = 'bfloat16'
-  found = accelerator_steps.answer(request)
+  found = accelerator_steps.answer(request, lambda part: told.append({**part}))
+  assert ['ms' in part for part in told] == [False, True]
+  assert found.keys() - told[-1].keys() == {
+    'program_gib',
+    'compile_warm_seconds',
+  }
   assert found['ms_low'] <= found['ms'] <= found['ms_high']
   assert found['clips_per_second'] == pytest.approx(2e3 / found['ms'])
   assert found['gflop'] > 0
@@ -152,12 +216,14 @@ def test_a_section_of_ours_runs(monkeypatch):
 
 
 def test_the_other_sections_have_a_step_and_its_cost():
-  for kind in ('inference', 'search', 'meta'):
+  expected = {'inference': 2, 'augmentation': 2, 'search': 4, 'meta': 16}
+  for kind, clips in expected.items():
     request = {'kind': kind, 'size': 'debug', 'batch': 2, 'form': 'bfloat16'}
     request['supernet'] = {'num_nodes': 1, 'space': 'small'}
     step = accelerator_steps.STEPS[kind](request)
-    assert step.clips == {'inference': 2, 'search': 4, 'meta': 16}[kind]
-    assert math.isfinite(step.gflop) and step.gflop > 0
+    assert step.clips == clips
+    assert math.isfinite(step.gflop)
+    assert (step.gflop > 0) == (kind != 'augmentation')
 
 
 def test_an_accelerator_gets_nothing_that_only_the_cpu_needs(monkeypatch):

@@ -176,7 +176,10 @@ def test_a_trace_of_the_wanted_steps_is_written_and_parses(tmp_path, capsys):
   assert 'Trace of steps 3 to 4' in capsys.readouterr().err
   # A finished program, and one that begins behind the steps, write none.
   run(counting(num_steps=8), tmp_path, profile=profiles.parse('3:4'))
-  assert 'No trace' in capsys.readouterr().err
+  assert (
+    "No trace of 'train': the steps 3 to 4 of --profile are not among 7 to 8"
+    in capsys.readouterr().err
+  )
   assert len(list((tmp_path / 'profile' / 'train').rglob('*.xplane.pb'))) == 1
 
 

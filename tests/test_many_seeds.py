@@ -16,6 +16,7 @@ from nasfas_jax import (
   evaluate,
   files,
   loop,
+  main,
   nonfinite,
   run_log,
   score_table,
@@ -26,7 +27,7 @@ from nasfas_jax import (
   train,
 )
 from nasfas_jax.models import genotypes
-from nasfas_jax.report import runs_page
+from nasfas_jax.report import page, runs_page
 from nasfas_jax.states import TrainState
 
 SEEDS = (5, 6)
@@ -60,16 +61,32 @@ def genotype(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def together(tiny_data_dir, genotype, tmp_path_factory):
-  """A finished training from two seeds: (its folder, what it returned)."""
-  workdir = tmp_path_factory.mktemp('seeds') / 'run'
-  return workdir, train.train(small(tiny_data_dir, genotype), workdir)
+def reported():
+  """Folders that got a report, which takes seconds; it is of runs only."""
+  write, found = page.write_report, []
+
+  def write_some(workdir):
+    found.append(workdir.name)
+    return write(workdir) if workdir.name == 'run' else workdir
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(page, 'write_report', write_some)
+    yield found
 
 
 @pytest.fixture(scope='module')
-def alone(tiny_data_dir, genotype, tmp_path_factory):
+def together(tiny_data_dir, genotype, reported, tmp_path_factory):
+  """A finished training from two seeds: (its folder, what it returned)."""
+  workdir = tmp_path_factory.mktemp('seeds') / 'run'
+  found = train.train(small(tiny_data_dir, genotype), workdir)
+  assert reported[-3:] == ['seed5', 'seed6', 'run']
+  return workdir, found
+
+
+@pytest.fixture(scope='module')
+def alone(tiny_data_dir, genotype, reported, tmp_path_factory):
   """A run of its own of the second seed."""
-  workdir = tmp_path_factory.mktemp('seed') / 'run'
+  workdir = tmp_path_factory.mktemp('seed') / 'alone'
   changes = {'seed': SEEDS[1], 'train.num_seeds': 1}
   train.train(small(tiny_data_dir, genotype, **changes), workdir)
   return workdir
@@ -140,10 +157,10 @@ def test_the_results_tell_the_members_and_their_spread(together):
   assert auc['mean'] == pytest.approx(np.mean(values))
   assert auc['deviation'] == pytest.approx(np.std(values, ddof=1))
   assert auc['low'] <= auc['mean'] <= auc['high']
-  page = (workdir / 'report' / 'index.html').read_text()
-  assert 'Networks of the same training from several seeds' in page
-  for text in ('seed5', 'seed6', f'{100 * auc["mean"]:.2f}'):
-    assert text in page
+  text = (workdir / 'report' / 'index.html').read_text()
+  assert 'Networks of the same training from several seeds' in text
+  for part in ('seed5', 'seed6', f'{100 * auc["mean"]:.2f}'):
+    assert part in text
   # The curves are the means.
   for entry in run_log.read_metrics(workdir / 'metrics.jsonl'):
     losses = [member['train_loss'] for member in entry['members']]
@@ -181,7 +198,7 @@ def test_one_seed_is_trained_as_ever(alone, tiny_data_dir, genotype):
   )
   assert {path.name for path in alone.iterdir()} == {
     *('.lock', 'checkpoints', 'config.json', 'data.json', 'environment.json'),
-    *('genotype.json', 'metrics.jsonl', 'report', 'results.json'),
+    *('genotype.json', 'metrics.jsonl', 'results.json'),
     *('samples.npz', 'scores.csv', 'tensorboard'),
   }
   model = settings.network(config, small_genotype())
@@ -287,6 +304,12 @@ def test_what_reads_a_run_names_the_members(together, tmp_path):
   kept = states.member(state_of(workdir), 1)
   assert_equal_trees(loaded.variables['params'], kept['params'])
   assert loaded.genotype == genotypes.load(workdir / 'genotype.json')
+
+
+def test_a_family_takes_one_seed(tiny_data_dir, genotype, tmp_path):
+  config = small(tiny_data_dir, genotype, protocol='synthetic_fas/cross_domain')
+  with pytest.raises(ValueError, match='num_seeds is 2; allowed with .*: 1'):
+    main.run(config, tmp_path)
 
 
 ROWS = [{'clip_id': f'clip-{i}'} for i in range(8)]

@@ -2,7 +2,9 @@
 
 import pytest
 
-from benchmarks import scaling
+from benchmarks import lowered, scaling
+from nasfas_configs import search as search_config
+from nasfas_jax.models import cost
 
 MACHINE = scaling.Machine(
   name='m',
@@ -41,3 +43,20 @@ def test_the_table_has_each_number_of_chips():
   assert [row['chips'] for row in rows] == [1, 8, 64, 256] * 2
   assert rows[3]['clips'] == 1024
   assert rows[0]['efficiency'] == 1
+
+
+def test_the_edges_of_a_supernet_are_all_counted(monkeypatch):
+  # Small, and with the loop over edges on, as the published setting has it.
+  config = search_config.get_config('debug')
+  config.supernet.num_nodes = 1
+  config.supernet.edge_loop = True
+  monkeypatch.setattr(
+    search_config,
+    'get_config',
+    lambda variant: config.copy_and_resolve_references(),
+  )
+  found = scaling.steps(2)['plain search, weights']
+  config.supernet.edge_loop = False
+  case = lowered.search_steps(config, 2)['weight step']
+  macs = cost.count_macs(case.function, *case.args)
+  assert 2 * macs < found.flops < 4 * macs

@@ -39,8 +39,8 @@ class Builder(fas_builder.FasBuilder):
   SUPPORTED_VERSIONS = [tfds.core.Version('2.0.0')]
   RELEASE_NOTES = {
     '1.0.0': 'First version; the simulator is frozen.',
-    '2.0.0': 'Rooms, cameras and media drawn from written distributions; a '
-    'candidate, not frozen yet.',
+    '2.0.0': 'Rooms, cameras and media drawn from written distributions; the '
+    'simulator is frozen.',
   }
   BUILDER_CONFIGS = [
     SyntheticConfig(

@@ -65,9 +65,11 @@ def make_loss(weights: Mapping[str, float]) -> Loss:
 def contrast(maps: torch.Tensor) -> torch.Tensor:
   """Each pixel's differences from its 8 neighbours: [N, 8, S - 2, S - 2]."""
   # Each kernel is 1 at one neighbour and -1 at the centre.
-  kernels = torch.eye(9).reshape(9, 1, 3, 3)
+  # Made where the maps are: a copy to a GPU would wait for it at every step.
+  kernels = torch.eye(9, dtype=maps.dtype, device=maps.device)
+  kernels = kernels.reshape(9, 1, 3, 3)
   kernels = torch.cat([kernels[:4], kernels[5:]]) - kernels[4]
-  return functional.conv2d(maps[:, None], kernels.to(maps))
+  return functional.conv2d(maps[:, None], kernels)
 
 
 def train_step(

@@ -5,6 +5,7 @@ python -m nasfas_jax.comparison.memory CONFIG.json FRAMEWORK DEVICE
 """
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def measure(
 
   Args:
     workdir: with the config.json.
-    device: of PyTorch; on 'cuda' JAX has the same.
+    device: of PyTorch; JAX has the same, 'cpu' or 'cuda'.
 
   Returns:
     For each framework 'loaded' (before the network is made) and 'peak' (in
@@ -45,13 +46,19 @@ def measure(
   """
   if device == devices.CPU and not can_measure():
     return {}
+  environ = dict(os.environ)
+  if device == devices.CPU:
+    # Both there: a TPU would not be free for a second process either.
+    environ['JAX_PLATFORMS'] = 'cpu'
   found = {}
   for framework in FRAMEWORKS:
     command = [
       *(sys.executable, '-m', 'nasfas_jax.comparison.memory'),
       *(str(workdir / 'config.json'), framework, device),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+      command, capture_output=True, text=True, check=False, env=environ
+    )
     if done.returncode:
       lines = done.stderr.strip().splitlines() or ['no reason given']
       raise OSError(f'Measuring the memory of {framework} failed: {lines[-1]}')

@@ -10,10 +10,15 @@ batch does not depend on the number of processes.
 """
 
 import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 
 import grain
 import numpy as np
+from grain import multiprocessing as grain_processes
 
 from nasfas_jax import records
 from nasfas_jax.data import transforms
@@ -24,8 +29,11 @@ from nasfas_jax.data.index import Row
 
 # More steps than any search takes.
 MAX_STEPS = 10**9
-# Batches of one stream that are read before they are asked for.
-_BATCHES_AHEAD = 16
+# Batches of one stream that are read before they are asked for, in each worker
+# process. Two threads work on them; at 256x256 one of 12 clips has 19 MB.
+_BATCHES_AHEAD = 4
+# For which a worker process goes on after SIGTERM: longer than a step.
+_GRACE_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -621,10 +629,34 @@ def _iterate(
   return _of_workers(
     iter(
       iterable.mp_prefetch(
-        grain.MultiprocessingOptions(num_workers=num_workers)
+        grain.MultiprocessingOptions(num_workers=num_workers), _begin_worker
       )
     )
   )
+
+
+def _begin_worker(number: int, total: int) -> None:
+  """Leaves the end of a worker process to its parent.
+
+  A terminal sends Ctrl-C to all processes of a run, and a scheduler may do so
+  with SIGTERM. The parent then ends the workers, once a step is saved.
+  """
+  del number, total
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  signal.signal(signal.SIGTERM, _end_later)
+  # Nothing else ends it after a kill of its parent.
+  threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_later(*_) -> None:
+  timer = threading.Timer(_GRACE_SECONDS, os._exit, (1,))
+  timer.daemon = True
+  timer.start()
+
+
+def _end_with_parent() -> None:
+  multiprocessing.parent_process().join()
+  os._exit(1)
 
 
 def _of_workers(batches):
@@ -648,6 +680,20 @@ def _of_workers(batches):
           'config.data.cache_mib need less. The same command goes on from the '
           'last checkpoint.'
         ) from error
+      _unname(batch)
       yield batch
   finally:
     batches.close()
+
+
+def _unname(batch: dict[str, np.ndarray]) -> None:
+  """Removes the names of the shared memory that a batch lies in.
+
+  The memory is then free as soon as nothing uses it, however the process ends.
+  grain would remove a name when the array is deleted, and the last ones are
+  not: JAX on CPU uses an array without copying it, and may hold it to the end.
+  """
+  for array in batch.values():
+    if isinstance(array, grain_processes.SharedMemoryArray):
+      array.shm.unlink()
+      array._unlink_on_del = False

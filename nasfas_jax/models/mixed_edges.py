@@ -141,8 +141,9 @@ class OutgoingEdges(nn.Module):
   to_TARGET_OPERATION.
 
   With `loop`, the convolutions of one edge are computed together, edge after
-  edge in a loop. A program then holds them once per node, and at one time a
-  step holds the activations of one edge. Parameters and result are the same.
+  edge in a loop. A program then holds them once per node, and with `remat` a
+  step holds the activations of one edge at a time. Parameters and result are
+  the same.
 
   Attributes:
     targets: the nodes that the edges enter.

@@ -3,6 +3,7 @@
 `meta_step` has the step, `data.episodes` the tasks.
 """
 
+import concurrent.futures
 import functools
 from collections.abc import Callable, Sequence
 
@@ -141,25 +142,28 @@ def search_over_tasks(
   make = supernet_program.jit_prepare(prepare_sets, clips)
 
   def compile_step(state, raw):
-    tasks = jax.eval_shape(make, raw, state.step, search.seed)
-    if search.second_order:
-      step = jax.jit(
-        functools.partial(meta_step.meta_step, **parts),
-        in_shardings=(shardings, clips),
-        out_shardings=(shardings, sharding.replicated(mesh)),
-        donate_argnums=0,
-      )
-      compiled = step.lower(state, tasks).compile()
-    else:
-      compiled = meta_step.compile_first_order(
-        *(state, tasks),
-        **parts,
-        mesh=mesh,
-        shardings=shardings,
-      )
-    return lambda state, raw: compiled(
-      state, make(raw, state.step, search.seed + 1)
-    )
+    seed = search.seed + 1
+    tasks = jax.eval_shape(make, raw, state.step, seed)
+    making = make.lower(raw, state.step, seed)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+      making = pool.submit(making.compile)
+      if search.second_order:
+        step = jax.jit(
+          functools.partial(meta_step.meta_step, **parts),
+          in_shardings=(shardings, clips),
+          out_shardings=(shardings, sharding.replicated(mesh)),
+          donate_argnums=0,
+        )
+        compiled = step.lower(state, tasks).compile()
+      else:
+        compiled = meta_step.compile_first_order(
+          *(state, tasks),
+          **parts,
+          mesh=mesh,
+          shardings=shardings,
+        )
+    made = making.result()
+    return lambda state, raw: compiled(state, made(raw, state.step, seed))
 
   return Search(
     loop.Program(

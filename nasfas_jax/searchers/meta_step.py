@@ -11,6 +11,7 @@ With several inner steps and `anneal_steps`, the query loss is the weighted sum
 of those after each inner step (see `meta.loss_weights`).
 """
 
+import concurrent.futures
 import dataclasses
 from collections.abc import Callable
 
@@ -231,7 +232,8 @@ def compile_first_order(
 
   On a single CPU device the gradient is compiled for one task and run task by
   task. Under vmap the convolutions would run task by task as well, and one task
-  compiles in two thirds of the time of two.
+  compiles in two thirds of the time of two. All pieces are compiled side by
+  side.
 
   Args:
     state: arrays, or their shapes.
@@ -253,18 +255,41 @@ def compile_first_order(
     shardings=shardings,
   )
   at_once = tasks_at_once(settings.num_tasks, mesh)
-  gradients = {}
-  compiled = {}
-  for name in ('support', 'query'):
-    size = tasks[name]['label'].shape
-    if size not in compiled:
-      compiled[size] = pieces.lower(state, tasks[name]).compile()
-    gradients[name] = compiled[size]
+  lowered = {}
+  sizes = {name: tasks[name]['label'].shape for name in ('support', 'query')}
+  for name, size in sizes.items():
+    if size not in lowered:
+      lowered[size] = pieces.lower(state, tasks[name])
+  # The shapes of the gradients of all tasks.
+  found = {
+    name: [lowered[size].out_info] * (settings.num_tasks // at_once)
+    for name, size in sizes.items()
+  }
+  query_losses = settings.inner_steps if settings.anneal_steps else 1
+  lowered['spread'] = pieces.spread.lower(state)
+  lowered['descend'] = pieces.descend.lower(
+    state, jax.eval_shape(pieces.spread, state), found['support'][0].params
+  )
+  lowered['finish'] = pieces.finish.lower(
+    state,
+    [found['support']] * settings.inner_steps,
+    [found['query']] * query_losses,
+  )
+  # XLA releases Python's lock while it compiles.
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    compiled = dict(
+      zip(
+        lowered,
+        pool.map(lambda piece: piece.compile(), lowered.values()),
+        strict=True,
+      )
+    )
+  gradients = {name: compiled[size] for name, size in sizes.items()}
 
   def step(state, tasks):
     support = _parts(tasks['support'], at_once)
     query = _parts(tasks['query'], at_once)
-    adapted = [pieces.spread(state) for _ in support]
+    adapted = [compiled['spread'](state) for _ in support]
     of_support, of_query = [], []
     for number in range(settings.inner_steps):
       of_support.append(
@@ -274,7 +299,7 @@ def compile_first_order(
         ]
       )
       adapted = [
-        pieces.descend(state, part, found.params)
+        compiled['descend'](state, part, found.params)
         for part, found in zip(adapted, of_support[-1], strict=True)
       ]
       if settings.anneal_steps or number == settings.inner_steps - 1:
@@ -284,7 +309,7 @@ def compile_first_order(
             for part in zip(adapted, query, strict=True)
           ]
         )
-    return pieces.finish(state, of_support, of_query)
+    return compiled['finish'](state, of_support, of_query)
 
   return step
 

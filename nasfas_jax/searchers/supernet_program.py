@@ -182,14 +182,20 @@ def observe(
   """
   rate = settings.weights.rate()
 
+  # As one program: by themselves, its dozens of operations take seconds to
+  # compile.
+  @jax.jit
+  def more(arch, step):
+    tempered = architecture.temper(arch, model.temperature)
+    return {
+      'learning_rate': rate(step - 1),
+      'alpha_entropy': architecture.alpha_entropy(tempered),
+      'skip_share': architecture.skip_share(tempered, model.space),
+      'skip_edge_share': architecture.skip_edge_share(tempered, model.space),
+    }
+
   def of_step(state, scalars, step):
-    numbers = loop.read(scalars)
-    numbers['learning_rate'] = float(rate(step - 1))
-    tempered = architecture.temper(state.arch, model.temperature)
-    numbers['alpha_entropy'] = float(architecture.alpha_entropy(tempered))
-    for name in ('skip_share', 'skip_edge_share'):
-      share = getattr(architecture, name)(tempered, model.space)
-      numbers[name] = float(share)
+    numbers = loop.read({**scalars, **more(state.arch, step)})
     other = {}
     if step % settings.arch_every == 0 or step == settings.num_steps:
       alphas = mixing_weights(model, state.arch)['alphas']

@@ -173,13 +173,18 @@ def run_name(row: str, seed: int) -> str:
   return f'{row}/seed{seed}'
 
 
+def genotype_path(trial: str) -> str:
+  """Where the genotype of a trial lies; its folder is that of the training."""
+  return f'genotypes/{trial}.json'
+
+
 def trial_jobs(plan: Plan, name: str, trial: trials.Trial) -> list[Job]:
-  """The trainings of a trial; its genotype lies in their folder."""
+  """The trainings of a trial, in the folder of this name."""
   warmup = min(plan.warmup_steps, int(trial.num_steps * _WARMUP))
   return _trainings(
     plan,
     name,
-    f'{name}/genotype.json',
+    genotype_path(name),
     range(trial.seed, trial.seed + trial.num_seeds),
     {'train': {'num_steps': trial.num_steps, 'warmup_steps': warmup}},
   )
@@ -296,7 +301,7 @@ def play(
       listed = []
       for place, trial in enumerate(found, number):
         name = f'{run_name(*one)}/trial{place}'
-        _write(workdir / name / 'genotype.json', trial.genotype)
+        _write(workdir / genotype_path(name), trial.genotype)
         listed.append(trial_jobs(plan, name, trial))
       asked[one] = (search, listed, number + len(listed))
     results = run(

@@ -13,7 +13,9 @@ from nasfas_jax import compare, files, models
 from nasfas_jax.comparison import memory, setup
 
 
-def test_memory_of_a_training_step_is_told(tmp_path):
+def test_memory_of_a_training_step_is_told(tmp_path, monkeypatch):
+  # Both on the CPU, also where the accelerator is in use.
+  monkeypatch.setenv('JAX_PLATFORMS', 'tpu')
   config = small_config(tmp_path)
   files.write_json(tmp_path / 'config.json', config.to_dict())
   if not memory.can_measure():

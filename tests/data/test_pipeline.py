@@ -1,6 +1,7 @@
 import collections
 import dataclasses
 import itertools
+from multiprocessing import shared_memory
 
 import numpy as np
 import pytest
@@ -267,7 +268,14 @@ def test_a_stream_from_a_step_on_is_the_rest_of_the_whole(rows):
 
 def test_worker_processes_give_the_same_stream(rows):
   whole = take(stream(rows), 6)
-  assert_same(whole[2:], take(stream(rows, step=2, reading=reading(2)), 4))
+  found = take(stream(rows, step=2, reading=reading(2)), 4)
+  assert_same(whole[2:], found)
+  # Their shared memory has no name that could stay behind.
+  names = [array.shm.name for batch in found for array in batch.values()]
+  assert len(names) == 4 * len(whole[0])
+  for name in names:
+    with pytest.raises(FileNotFoundError):
+      shared_memory.SharedMemory(name)
 
 
 @pytest.mark.parametrize('share', [0.5, 2.0])

@@ -398,7 +398,7 @@ def drawn_numbers():
 
 
 def test_no_change_of_the_simulator_goes_unseen():
-  """Once it is frozen, a change that alters a clip is a new version."""
+  """It is frozen: a change that alters a clip is a new version."""
   frozen = json.loads(FROZEN.read_text())
   assert drawn_numbers() == frozen['drawn']
   clips = {clip.attack_type: clip for clip in plan.make_plan(TINY)[::-1]}

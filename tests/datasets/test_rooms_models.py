@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from nasfas_datasets.synthetic_fas.v2 import (
+  backdrop,
   draws,
   head,
   light,
@@ -14,11 +15,13 @@ from nasfas_datasets.synthetic_fas.v2 import (
   sensor,
   skin,
   tables,
+  view,
 )
 
 CAMERA = sensor.Camera(
-  blur=0.5, iso=400, demosaic='malvar', sharpen=0.0, balance=(1, 1, 1),
-  exposure=0.5, saturation=1.0, curve=0.0, quality=90, block=(0, 0),
+  blur=0.5, iso=400, demosaic='malvar', sharpen=0.0, red=1.2,
+  blue=0.85, exposure=0.5, dark=0.3, light=0.6, spread=1.15, quality=90,
+  block=(0, 0),
 )  # fmt: skip
 
 
@@ -192,20 +195,43 @@ def test_srgb_is_the_standards():
     sensor.from_srgb(sensor.srgb(values)), values, atol=1e-5
   )
   # The table that pictures go through is the curve.
+  steps = np.linspace(0, 1, 4097, dtype=np.float32)
   np.testing.assert_allclose(
-    sensor.tone(values, CAMERA), sensor.srgb(values), atol=4e-3
+    sensor.tone(values, sensor.srgb(steps)), sensor.srgb(values), atol=4e-3
   )
 
 
-def test_meter_brings_the_mean_to_the_exposure_and_greys_the_world():
+@pytest.mark.parametrize('contrast', [0.7, 1.0])
+def test_meter_brings_colour_and_tone_of_the_face_to_their_goals(contrast):
+  """Whatever the light, its colour and the contrast of the subject."""
   rng = np.random.default_rng(0)
-  tint = np.float32([1.4, 1.0, 0.5])
-  image = (0.2 + 0.02 * rng.random((32, 32, 1), np.float32)) * tint
-  levels = sensor.meter(image, CAMERA, tint)
-  seen = image * levels.gain - levels.black
-  np.testing.assert_allclose((seen @ sensor.LUMA).mean(), 0.2140, rtol=0.03)
-  balanced = (image * levels.gain).mean((0, 1))
-  assert np.ptp(balanced) / balanced.mean() < 0.12  # 0.9 before.
+  grey = 0.3 + 0.25 * contrast * rng.uniform(-1, 1, (48, 48, 1))
+  colour = 1 + 0.1 * rng.uniform(-1, 1, (48, 48, 3))
+  image = np.float32(grey * colour * [1.6, 1.0, 0.5])
+  image[:8] = 4.0  # A window, not metered.
+  area = (slice(8, 48), slice(0, 48))
+  levels = sensor.meter(image, CAMERA, area)
+  matrix = sensor.mix_colours(levels.saturation) * levels.gain
+  seen = sensor.tone(image[area] @ np.float32(matrix).T, levels.table)
+  mean = seen.mean((0, 1))
+  assert mean[0] / mean[1] == pytest.approx(1.2, rel=0.04)
+  assert mean[2] / mean[1] == pytest.approx(0.85, rel=0.04)
+  low, middle, high = np.percentile(seen @ sensor.LUMA, (5, 50, 95))
+  assert middle == pytest.approx(0.5, abs=0.03)
+  assert low == pytest.approx(0.15, abs=0.04)
+  assert high == pytest.approx(0.8, abs=0.04)
+  found = 1 - np.mean(seen.min(-1) / seen.max(-1))
+  wanted = 1.15 * (1 - 0.85 / 1.2)
+  assert found == pytest.approx(wanted, rel=0.15)
+
+
+def test_meter_does_not_steepen_the_tone_curve_without_bound():
+  """A flat wall stays flat: its noise would be shown."""
+  image = np.float32(0.3 + 1e-3 * np.random.default_rng(0).random((32, 32, 3)))
+  levels = sensor.meter(image, CAMERA, (slice(None), slice(None)))
+  shown = sensor.srgb(np.linspace(0, 1, 4097, dtype=np.float32))
+  slope = np.diff(levels.table) / np.maximum(np.diff(shown), 1e-6)
+  assert slope.max() < 4.2
 
 
 def test_saturation_keeps_luma_and_scales_colour():
@@ -415,3 +441,41 @@ def test_the_lamp_in_the_eye_is_where_a_sphere_mirrors_it():
   mirrored = 2 * (normal @ view) * normal - view
   np.testing.assert_allclose(mirrored, lamp.direction, atol=1e-5)
   assert strength == 2.0
+
+
+# --- Masks and crops ----------------------------------------------------------
+
+
+def test_neck_and_ears_of_a_mask_are_those_of_its_wearer(somebody):
+  who = {**somebody[0], 'hair': 'bald', 'beard': 'none'}
+  dark = {**who, 'melanin': 1.2}
+  dress = draws.draw(draws.generator(1, 1), tables.DRESS)
+  own, worn = (
+    backdrop.draw_body(who, wearer, dress, draws.generator(2, 2), 160, 40.0)
+    for wearer in ({**who, 'melanin': 0.1}, dark)
+  )
+  np.testing.assert_array_equal(own[1], worn[1])
+  ratio = worn[0].sum(-1) / np.maximum(own[0].sum(-1), 1e-6)
+  # Neck: x = 0, y = 1; clothes: y = 1.8.
+  assert ratio[80 + 36, 80] < 0.6
+  np.testing.assert_allclose(ratio[80 + 70, 70:90], 1, atol=1e-4)
+
+
+def test_clothes_reach_the_end_of_wide_crops(somebody):
+  who, dress = somebody[0], draws.draw(draws.generator(1, 1), tables.DRESS)
+  _, mask = backdrop.draw_body(
+    who, who, dress, draws.generator(2, 2), 160, 28.0
+  )
+  bottom, above = mask[-1], mask[-20]
+  assert bottom.sum() >= above.sum() > 60
+  assert mask[-1, 80] == 1 and mask[-1, 0] == 0
+
+
+def test_the_camera_meters_face_and_a_little_more():
+  grid = view.make_grid(90, 80, 27.0, (40.0, 42.0))
+  rows, columns = view.metered(grid)
+  picture = 90 / 80  # Pixels of the sensor along one of the record.
+  for part, middle in ((rows, 42), (columns, 40)):
+    assert (part.stop - part.start) / picture == pytest.approx(64, abs=1.5)
+    found = (part.start + part.stop) / 2 / picture
+    assert found == pytest.approx(middle, abs=1)

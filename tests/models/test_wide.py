@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nasfas_configs import train as train_config
-from nasfas_jax import models, settings
+from nasfas_jax import export, models, settings
 from nasfas_jax.exporting import package, parameters
 from nasfas_jax.models import (
   cells,
@@ -304,6 +304,15 @@ def test_the_run_fuses_the_frames_as_the_genotype_chose():
   assert settings.follow(config, genotypes.CDCNPP) is config
   with pytest.raises(ValueError, match="two_stream is True, .* 'static'"):
     models.build_model(chain('cdc_3x3', thetas=(0.3,)), two_stream=True)
+
+
+def test_formats_that_need_batch_normalization_are_refused():
+  model = models.build_model(chain('cdc_5x5', thetas=(0.3,), norm='group'))
+  with pytest.raises(ValueError, match="by 'group'; .*: batch. .*'orbax',"):
+    export.check_formats(model, ('orbax', 'onnx', 'int8'))
+  export.check_formats(model, ('orbax', 'stablehlo'))
+  export.check_formats(models.build_model('cdcn'), ('onnx',))
+  export.check_formats(models.build_model('cdcnpp'), ('onnx',))
 
 
 def test_an_export_holds_it(tmp_path):

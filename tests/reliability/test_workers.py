@@ -2,6 +2,8 @@
 
 import contextlib
 import signal
+import subprocess
+import sys
 import time
 
 import jax
@@ -54,13 +56,14 @@ def wait_for_the_end_of_workers():
     time.sleep(0.05)
 
 
-def summing(rows, num_workers, kill_at=None, killed=None):
+def summing(rows, num_workers, kill_at=None, by=signal.SIGKILL, killed=None):
   """A program that mixes every batch into a number.
 
   Args:
     rows: of the clips.
     num_workers: that decode them.
-    kill_at: number of the batch before which all of them are killed.
+    kill_at: number of the batch before which all of them get a signal.
+    by: the signal.
     killed: receives the time of that.
   """
 
@@ -75,7 +78,7 @@ def summing(rows, num_workers, kill_at=None, killed=None):
           found = workers()
           assert found
           for one in found:
-            one.send_signal(signal.SIGKILL)
+            one.send_signal(by)
         yield {'frames': jnp.asarray(next(read)['frames'])}
     finally:
       read.close()
@@ -125,3 +128,58 @@ def test_a_killed_worker_is_an_error_and_the_same_command_ends_bit_equal(
     for name in ('whole', 'killed')
   ]
   assert read[0] == read[1]
+
+
+@pytest.mark.parametrize('by', [signal.SIGINT, signal.SIGTERM])
+def test_what_asks_a_whole_run_to_stop_leaves_the_workers_to_it(
+  by, rows, tmp_path
+):
+  whole = run(summing(rows, 0), tmp_path / 'whole')
+  made = summing(rows, 1, kill_at=30, by=by, killed=[])
+  asked = run(made, tmp_path / 'asked')
+  np.testing.assert_array_equal(asked['total'], whole['total'])
+  wait_for_the_end_of_workers()
+
+
+READS = """
+import sys
+
+from absl import flags
+
+from nasfas_jax.data import pipeline, protocols
+
+if __name__ == '__main__':
+  flags.FLAGS.mark_as_parsed()
+  found = protocols.load('synthetic_fas/intra', sys.argv[1], 'tiny')
+  read = pipeline.train_batches(
+    found.train,
+    shape=pipeline.SnippetShape(2, 16, 4),
+    reading=pipeline.Reading(1, 0),
+    domain_field='session',
+    batch_size=4,
+    seed=0,
+  )
+  next(read)
+  print('reads', flush=True)
+  sys.stdin.read()
+"""
+
+
+def test_workers_end_with_a_run_that_is_killed(tiny_data_dir, tmp_path):
+  path = tmp_path / 'reads.py'
+  path.write_text(READS, encoding='utf-8')
+  with subprocess.Popen(
+    [sys.executable, str(path), str(tiny_data_dir)],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    text=True,
+  ) as reads:
+    assert reads.stdout.readline() == 'reads\n'
+    started = workers()
+    assert started
+    reads.kill()
+    _, left = psutil.wait_procs(started, timeout=SECONDS)
+  for one in left:
+    one.kill()
+  assert not left

@@ -1,6 +1,5 @@
 """Selection by perturbation, where it and the strength say different things."""
 
-import dataclasses
 import types
 
 import jax
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 from small_search import make_batch, make_parts, small_config
 
-from nasfas_jax import losses, search, settings
+from nasfas_jax import losses, search
 from nasfas_jax.data import protocols
 from nasfas_jax.models import architecture, search_spaces
 from nasfas_jax.models.search_spaces import LEVELS, cell_edges
@@ -199,17 +198,23 @@ def test_a_supernet_whose_strongest_operation_it_needs_least():
   assert middle(found) == names[needed]
 
 
-def test_a_search_derives_by_perturbation_and_compiles_once(
-  tiny_data_dir, monkeypatch
-):
+def make(tiny_data_dir, **changes):
+  """A search by perturbation of one step, and its first state."""
   config = small_config(
-    **{'hold_out': 'none', 'num_steps': 2, 'warmup_steps': 1},
+    **{'num_steps': 2, 'warmup_steps': 1, 'batch_size': 4},
     **{'selection': 'perturbation', 'selection_batches': 1},
-    batch_size=4,
+    **changes,
   )
   config.data.data_dir = str(tiny_data_dir)
   search.check(config)
   selection = protocols.load(config.protocol, tiny_data_dir, 'tiny')
+  made = search.make_search(config, selection)
+  return made.derive, made.program.state
+
+
+def test_a_search_derives_by_perturbation_and_compiles_once(
+  tiny_data_dir, monkeypatch
+):
   traced = []
   make_objective = losses.make_objective
 
@@ -223,36 +228,23 @@ def test_a_search_derives_by_perturbation_and_compiles_once(
     return of_batch
 
   monkeypatch.setattr(losses, 'make_objective', counted)
-  made = search.make_search(config, selection)
-  state = supernet_program.initial_state(
-    settings.supernet(config),
-    settings.example_input(config),
-    settings.search(config),
-  )
+  derive, state = make(tiny_data_dir, hold_out='none')
   traced.clear()
-  genotype = made.derive(state)
+  genotype = derive(state)
   # Three edges with two operations each, and one program for all.
   assert len(traced) == 1
   assert genotype.space == 'small'
-  assert made.derive(state) == genotype
+  params = jax.tree.map(lambda a: a * np.float32(np.nan), state.params)
+  with pytest.raises(FloatingPointError, match='loss of the supernet is nan'):
+    derive(state.replace(params=params))
 
 
 def test_fine_tuning_moves_the_weights_and_not_the_searched_state(
   tiny_data_dir, monkeypatch
 ):
-  config = small_config(
-    **{'hold_out': 'none', 'num_steps': 2, 'warmup_steps': 1},
-    **{'selection': 'perturbation', 'selection_batches': 1},
-    **{'selection_steps': 1, 'batch_size': 4},
-  )
-  config.data.data_dir = str(tiny_data_dir)
-  selection = protocols.load(config.protocol, tiny_data_dir, 'tiny')
-  made = search.make_search(config, selection)
-  state = supernet_program.initial_state(
-    settings.supernet(config),
-    settings.example_input(config),
-    settings.search(config),
-  )
+  # Over tasks: the state is on a mesh of tasks, that of the tuning on one of
+  # clips.
+  derive, state = make(tiny_data_dir, hold_out='domain', selection_steps=1)
   before = jax.tree.map(np.array, state.params)
   seen = []
   select = perturbation.select
@@ -266,7 +258,7 @@ def test_fine_tuning_moves_the_weights_and_not_the_searched_state(
     return select(model, arch, state, loss, seed=seed, tune=kept)
 
   monkeypatch.setattr(perturbation, 'select', watched)
-  made.derive(state)
+  derive(state)
   assert len(seen) == 3
   for one, other in ((before, seen[0]), (seen[0], seen[1])):
     moved = jax.tree.map(lambda a, b: np.any(a != b), one, other)
@@ -300,22 +292,3 @@ def test_batches_that_mix_domains_do_not_fit_statistics_of_each():
   config.meta.domain_statistics = True
   with pytest.raises(ValueError, match='domain_statistics is True; allowed'):
     search.check(config)
-
-
-def test_a_loss_that_is_not_finite_is_an_error(tiny_data_dir):
-  config = small_config(
-    **{'hold_out': 'none', 'num_steps': 2, 'warmup_steps': 1},
-    **{'selection': 'perturbation', 'selection_batches': 1},
-    batch_size=4,
-  )
-  config.data.data_dir = str(tiny_data_dir)
-  selection = protocols.load(config.protocol, tiny_data_dir, 'tiny')
-  made = search.make_search(config, selection)
-  state = supernet_program.initial_state(
-    settings.supernet(config),
-    settings.example_input(config),
-    settings.search(config),
-  )
-  params = jax.tree.map(lambda a: a * np.float32(np.nan), state.params)
-  with pytest.raises(FloatingPointError, match='loss of the supernet is nan'):
-    made.derive(dataclasses.replace(state, params=params))

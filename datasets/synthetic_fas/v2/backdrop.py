@@ -89,7 +89,9 @@ def _put_window(image, rng, size, scale) -> None:
     cv2.line(image, (x, top), (x, corner[1]), (0.4, 0.4, 0.4), 2)
 
 
-def draw_body(who: dict, dress: dict, rng, size: int, density: float):
+def draw_body(
+  who: dict, wearer: dict, dress: dict, rng, size: int, density: float
+):
   """Hair behind the head, ears, neck and shoulders of a head at rest.
 
   Returns:
@@ -132,7 +134,7 @@ def draw_body(who: dict, dress: dict, rng, size: int, density: float):
   if who['hair'] == 'curly':
     edge = edge + 0.05 * noise(0.08)
   put(hair * strand[..., None], step(edge, 0.06))
-  flesh = skin.colour(who['melanin'], who['haemoglobin'])
+  flesh = skin.colour(wearer['melanin'], wearer['haemoglobin'])
   ear = 1 - ((side - who['half_width'] - 0.02) / 0.09) ** 2
   ear = ear - ((v + 0.02) / 0.2) ** 2
   if who['hair'] in ('short', 'bald', 'tied'):
@@ -145,7 +147,9 @@ def draw_body(who: dict, dress: dict, rng, size: int, density: float):
     step(np.minimum(neck, v - 0.5), 0.05),
   )
   cloth = np.float32([dress[f'cloth_{name}'] for name in 'rgb'])
-  shoulder = 1 - ((u / 1.55) ** 2 + ((v - 2.1 - dress['collar']) / 0.85) ** 2)
+  # Round above, straight below.
+  rise = np.minimum(v - 2.1 - dress['collar'], 0)
+  shoulder = 1 - ((u / 1.55) ** 2 + (rise / 0.85) ** 2)
   weave = 1 + 0.10 * noise(0.3) + 0.05 * noise(0.03)
   if dress['pattern'] in ('stripes', 'check'):
     weave = weave * (1 + 0.35 * np.sign(np.sin(22 * v)))

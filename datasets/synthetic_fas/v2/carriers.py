@@ -123,7 +123,7 @@ def take_pictures(who, maps, frames, rng, scale: float) -> Shot:
   place = draws.draw(rng, tables.ROOM)
   change = draws.draw(rng, tables.CLIP)
   dress = draws.draw(rng, tables.DRESS)
-  size = 2 * round(88 * scale)
+  size = 2 * round(64 * scale)
   density = size / (2 * SHOWN_REACH)
   at = (np.arange(size, dtype=np.float32) + 0.5 - size / 2) / np.float32(
     density
@@ -132,10 +132,10 @@ def take_pictures(who, maps, frames, rng, scale: float) -> Shot:
   view = views.compose(who, maps, place, change, dress, rng, u, v, density)
   camera = views.make_camera(place, change)._replace(
     # A picture worth showing: more light, better balanced.
-    iso=100.0 + 0.15 * place['iso'], block=(0, 0), stretch=0.5,
-    curve=float(rng.uniform(-0.1, 0.3)), quality=int(rng.integers(70, 97)),
-    saturation=float(rng.uniform(0.8, 1.4)),
+    iso=100.0 + 0.15 * place['iso'], block=(0, 0),
+    quality=int(rng.integers(70, 97)),
   )  # fmt: skip
+  area = views.metered(Grid(u, v - np.float32(person.FACE_Y), density))
   taken, gain, first = [], None, None
   for frame in frames:
     seen, hit, part = views.see(view, frame)
@@ -144,7 +144,7 @@ def take_pictures(who, maps, frames, rng, scale: float) -> Shot:
       first[0][part], first[1][part] = hit.x, hit.y
     seen = cv2.GaussianBlur(seen, (0, 0), max(camera.blur, 0.4))
     if gain is None:
-      gain = sensor.meter(seen, camera, view.lamp.key + view.lamp.sky)
+      gain = sensor.meter(seen, camera, area)
     taken.append(
       sensor.develop(sensor.expose(seen, camera, gain, rng), camera, gain)
     )
@@ -274,7 +274,7 @@ def _paper_light(printed, plane, move, frame, cut, carrier: Carrier):
 
 def _cut_eyes(sheet, lit, frame, plane, carrier: Carrier) -> None:
   """The attacker's eyes behind the holes of a cut print; in place."""
-  shot, view = carrier.shot, carrier.view
+  shot, view, edges = carrier.shot, carrier.view, carrier.edges
   who = shot.view.who
   x, y = (_from_shot(place, shot, plane.u, plane.v) for place in shot.head)
   rows = np.flatnonzero(np.any(np.abs(y - person.EYE_Y) < 0.2, axis=1))
@@ -282,7 +282,7 @@ def _cut_eyes(sheet, lit, frame, plane, carrier: Carrier) -> None:
     return
   part = slice(rows[0], rows[-1] + 1)
   x, y = x[part], y[part]
-  hole = person.almond(who, x, y, 1.0, grow=0.03)
+  hole = person.almond(who, x, y, 1.0, grow=edges['hole'])
   other = {
     **view.who,
     'eye_distance': who['eye_distance'],

@@ -8,6 +8,7 @@ from nasfas_datasets.synthetic_fas.v2 import (
   head,
   paper,
   person,
+  skin,
   tables,
 )
 from nasfas_datasets.synthetic_fas.v2.draws import mix, step
@@ -51,7 +52,13 @@ def make_mask(who, maps, kind: str, medium: str, attacker, rng):
     image *= np.float32([1 + drawn['tint_r'], 1, 1 + drawn['tint_b']])
     if medium == 'printed_3d':  # Layers of the printer.
       rate = 2 * np.pi / drawn['layer']
-      image *= (1 + 0.06 * np.sin(rate * maps.y))[..., None]
+      image *= (1 + 0.08 * np.sin(rate * maps.y))[..., None]
+  # Around the mask is the skin of who wears it.
+  other, own = (
+    skin.colour(some['melanin'], some['haemoglobin'])
+    for some in (attacker, who)
+  )
+  plain *= 1 + maps.skin[..., None] * (other / own - 1)
   image = mix(plain, image, inside[..., None])
   rim = np.exp(-(((face - 1) / 0.03) ** 2))
   image *= (1 - drawn['rim'] * rim)[..., None]
@@ -65,6 +72,7 @@ def make_mask(who, maps, kind: str, medium: str, attacker, rng):
     0.5 if card else drawn['specular'] * (1.8 if glossy else 0.8),
     attacker,
     drawn['eye_shift'],
+    drawn['hole'],
   )
   return made, stock, areas
 

@@ -82,8 +82,7 @@ def make(clip: plan.Clip, size: plan.Size):
     _depth(who, maps, frame, low, move, relief, bend)
     for frame, move in zip(frames, shake, strict=True)
   ]
-  lamp = views.make_lamp(place, change)
-  gain = sensor.meter(seen[0], camera, lamp.key + lamp.sky)
+  gain = sensor.meter(seen[0], camera, views.metered(coarse))
   pictures = [
     sensor.develop(sensor.expose(picture, camera, gain, rng), camera, gain)
     for picture in seen
@@ -105,12 +104,14 @@ def make(clip: plan.Clip, size: plan.Size):
 def _see_head(clip: plan.Clip, who, maps, setting: Setting):
   """What the sensor gets of a live person or a mask; and the relief's gain."""
   rng, fine, coarse = setting.rng, setting.fine, setting.coarse
-  view = views.make_view(
-    who, maps, setting, fine.x, fine.y + np.float32(person.FACE_Y), fine.density
-  )
-  mask = areas = None
+  mask = areas = attacker = None
   if clip.kind:
     attacker = draws.draw(rng, tables.PERSON)
+  view = views.make_view(
+    who, maps, setting, fine.x, fine.y + np.float32(person.FACE_Y),
+    fine.density, attacker,
+  )  # fmt: skip
+  if clip.kind:
     mask, stock, areas = masks.make_mask(
       who, maps, clip.attack_type, clip.medium, attacker, rng
     )

@@ -23,26 +23,28 @@ class Camera(NamedTuple):
     iso: of the sensor.
     demosaic: 'bilinear' or 'malvar'.
     sharpen: strength of the sharpening.
-    balance: error of the white balance: factors of R, G, B.
-    exposure: display value that the mean luma is brought to.
-    saturation: factor on the differences from grey.
-    curve: strength of the S-shaped tone curve.
+    red: mean red of the metered area over its mean green, display values.
+    blue: likewise.
+    exposure: display value of its median luma.
+    dark: that of the 5th percentile over the exposure.
+    light: where the 95th percentile lies between exposure and 1.
+    spread: mean HSV saturation over that of the mean colour.
     quality: of JPEG, 1 to 100.
     block: where the grid of compressed blocks starts, pixels (x, y).
-    stretch: how far the dark end of the histogram is stretched to black.
   """
 
   blur: float
   iso: float
   demosaic: str
   sharpen: float
-  balance: tuple[float, float, float]
+  red: float
+  blue: float
   exposure: float
-  saturation: float
-  curve: float
+  dark: float
+  light: float
+  spread: float
   quality: int
   block: tuple[int, int]
-  stretch: float = 0.9
 
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -161,16 +163,6 @@ def demosaic(raw: np.ndarray, method: str) -> np.ndarray:
   return image
 
 
-def grey_world(image: np.ndarray, strength: float = 0.85) -> np.ndarray:
-  """Factors [3] that bring the mean colours together, green unchanged.
-
-  Buchsbaum, "A spatial processor model for object colour perception", Journal
-  of the Franklin Institute, 1980; `strength` is how far the camera goes.
-  """
-  mean = np.maximum(image.reshape(-1, 3).mean(0), 1e-4)
-  return ((mean[1] / mean) ** strength).astype(np.float32)
-
-
 def srgb(linear: np.ndarray) -> np.ndarray:
   """Display values of linear light, both in [0, 1]: IEC 61966-2-1 (1999)."""
   linear = np.clip(linear, 0, 1)
@@ -191,58 +183,84 @@ _STEPS = 4096
 _SRGB_TABLE = srgb(np.linspace(0, 1, _STEPS + 1, dtype=np.float32))
 
 
-def tone(image: np.ndarray, camera: Camera) -> np.ndarray:
-  """Display values of linear light: sRGB's curve, bent to an S."""
-  place = (np.clip(image, 0, 1) * _STEPS + 0.5).astype(np.int32)
-  value = _SRGB_TABLE[place]
-  return value + np.float32(camera.curve) * (
-    value * value * (3 - 2 * value) - value
-  )
-
-
 class Levels(NamedTuple):
   """What a camera has set by itself.
 
   Attributes:
     gain: factors of R, G, B on linear light: white balance and exposure.
-    black: what is taken off after it.
+    saturation: factor on the differences from grey.
+    table: display values of evenly spaced linear light from 0 to 1.
   """
 
   gain: np.ndarray
-  black: float
+  saturation: float
+  table: np.ndarray
 
 
-def meter(image: np.ndarray, camera: Camera, lamp: np.ndarray) -> Levels:
-  """White balance, exposure and black level of a clip.
+def tone(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+  """Display values of linear light by the table of `Levels`."""
+  return table[(np.clip(image, 0, 1) * _STEPS + 0.5).astype(np.int32)]
 
-  Metered on the first frame, as a camera that has settled. Half of the white
-  balance knows the lamp, half is that of a grey world. The dark end of the
-  histogram is stretched to black, the mean brought to the exposure.
+
+# A tone curve is at most so steep: it would show the noise.
+_STEEPEST = 4.0
+
+
+def _tone_points(luma: np.ndarray, camera: Camera):
+  """The tone curve that brings three percentiles of the luma to their goals."""
+  ranks = [int(share * (len(luma) - 1)) for share in (0.05, 0.5, 0.95)]
+  low, middle, high = (float(v) for v in np.partition(luma, ranks)[ranks])
+  goal = camera.exposure
+  goals = (goal * camera.dark, goal, goal + (1 - goal) * camera.light)
+  middle = min(max(middle, 0.02), 0.95)
+  low = min(low, middle - (goals[1] - goals[0]) / _STEEPEST)
+  high = max(high, middle + (goals[2] - goals[1]) / _STEEPEST)
+  ends = (min(low, 0) - 0.01, max(high, 1) + 0.01)
+  return (ends[0], low, middle, high, ends[1]), (0, *goals, 1)
+
+
+def meter(image: np.ndarray, camera: Camera, area) -> Levels:
+  """White balance, exposure, saturation and tone curve of a clip.
+
+  Metered on the first frame, as a camera that has settled, over the face, as
+  cameras that find faces do. The mean colour, three percentiles of the luma and
+  the saturation are brought to those that are drawn for the clip: histogram
+  specification (Gonzalez and Woods, "Digital image processing", section 3.3)
+  with three points. Solved by damped iteration.
 
   Args:
     image: float32 [H, W, 3], without noise.
-    camera: its exposure is the display value of the mean luma.
-    lamp: colour of the light [3].
+    camera: has the goals.
+    area: rows and columns (two slices) of the face and a little around it.
   """
-  balance = np.sqrt(grey_world(image) * lamp[1] / lamp)
-  balance = balance * np.array(camera.balance, np.float32)
-  luma = image @ (balance * LUMA).astype(np.float32)
+  part = np.ascontiguousarray(image[area][::2, ::2].reshape(-1, 3).T)
+  gain = np.ones(3, np.float32)
   goal = float(from_srgb(np.float32(camera.exposure)))
-  dark = max(camera.stretch * float(np.percentile(luma, 1)), 0)
-  # Highlights do not count in full.
-  level = float(np.mean(luma)) - dark
-  level = float(np.mean(np.minimum(luma - dark, 2.5 * level)))
-  gain = goal / max(level, 1e-3)
-  return Levels((balance * gain).astype(np.float32), dark * gain)
+  ratios = np.array([camera.red, 1, camera.blue])
+  wanted = (1 - ratios.min() / ratios.max()) * camera.spread
+  saturation = 1.0
+  mean = part.mean(1)
+  for _ in range(6):
+    gain *= goal / max(float(gain * LUMA @ mean), 1e-4)
+    matrix = np.float32(mix_colours(saturation) * gain)
+    value = tone(matrix @ part, _SRGB_TABLE)
+    points = _tone_points(LUMA @ value, camera)
+    value = np.interp(value, *points)
+    shown = np.maximum(value.mean(1), 0.02)
+    gain *= np.float32((ratios * shown[1] / shown) ** 1.3)
+    share = value.min(0) / np.maximum(value.max(0), 1e-3)
+    found = max(float(np.mean(1 - share)), 0.01)
+    saturation = min(max(saturation * (wanted / found) ** 0.7, 0.3), 3.0)
+  table = np.interp(_SRGB_TABLE, *points).astype(np.float32)
+  return Levels(gain, saturation, table)
 
 
 def develop(raw: np.ndarray, camera: Camera, levels: Levels) -> np.ndarray:
   """The picture that a camera makes of a raw one: uint8 [H, W, 3]."""
   image = demosaic(raw, camera.demosaic)
   # Gains, then the saturation about grey, as one matrix.
-  matrix = mix_colours(camera.saturation) * levels.gain
-  image = cv2.transform(image, np.float32(matrix)) - np.float32(levels.black)
-  image = tone(image, camera)
+  matrix = mix_colours(levels.saturation) * levels.gain
+  image = tone(cv2.transform(image, np.float32(matrix)), levels.table)
   if camera.sharpen > 0.02:
     soft = cv2.GaussianBlur(image, (0, 0), 1.0)
     image = image + np.float32(camera.sharpen) * (image - soft)

@@ -24,16 +24,19 @@ ROOM: Table = {
   'sky_kelvin': LogUniform(3000, 9000),
   'ambient': Uniform(0.25, 0.65),
   # Lens and sensor.
-  'distance': LogUniform(0.75, 1.35),
-  'blur': LogUniform(0.35, 0.8),
-  'iso': LogUniform(100, 1600),
+  'distance': LogUniform(0.9, 1.25),
+  'blur': LogUniform(0.33, 0.55),
+  'iso': LogUniform(100, 500),
   'demosaic': Choice(('bilinear', 'malvar')),
   'sharpen': Uniform(0.0, 0.5),
-  'balance_error': Uniform(-0.12, 0.12),
+  # What the camera makes of the face, see `sensor.Camera`.
+  'red': LogUniform(1.08, 1.4),
+  'blue': LogUniform(0.7, 0.95),
   'exposure': Uniform(0.38, 0.58),
-  'saturation': Uniform(0.7, 1.4),
-  'curve': Uniform(-0.2, 0.6),
-  'quality': LogUniform(35, 95),
+  'dark': Uniform(0.2, 0.45),
+  'light': Uniform(0.4, 0.75),
+  'spread': LogUniform(1.0, 1.3),
+  'quality': LogUniform(60, 95),
   # What stands behind the person.
   'backdrop': Choice(('wall', 'shelf', 'window', 'curtain', 'bokeh')),
   'wall_tone': Uniform(0.15, 0.8),
@@ -51,11 +54,12 @@ CLIP: Table = {
   'distance': LogUniform(0.93, 1.07),
   'blur': LogUniform(0.8, 1.25),
   'iso': LogUniform(0.7, 1.4),
-  'balance_error': Uniform(-0.05, 0.05),
-  'balance_green': Uniform(-0.04, 0.04),
+  'red': LogUniform(0.92, 1.08),
+  'blue': LogUniform(0.92, 1.08),
   'exposure': LogUniform(0.8, 1.2),
-  'saturation': LogUniform(0.65, 1.5),
-  'curve': Uniform(-0.3, 0.3),
+  'dark': LogUniform(0.7, 1.4),
+  'light': LogUniform(0.8, 1.25),
+  'spread': LogUniform(0.9, 1.1),
   'quality': Uniform(-8, 8),
   'block_x': Uniform(0, 16),
   'block_y': Uniform(0, 16),
@@ -101,7 +105,7 @@ PERSON: Table = {
   'haemoglobin': Uniform(0.12, 0.38),
   'lip_blood': Uniform(0.25, 0.8),
   'age': Uniform(0.0, 1.0),
-  'pores': Uniform(0.03, 0.10),
+  'pores': Uniform(0.06, 0.14),
   'freckles': Uniform(-0.5, 0.5),
   'oil': Uniform(0.0, 1.0),
   'iris': Choice(('brown', 'brown', 'dark', 'blue', 'green', 'grey')),
@@ -127,7 +131,7 @@ DRESS: Table = {
 
 # Paper with a picture on it. Periods in pixels of the sensor.
 PAPER: Table = {
-  'screen_period': LogUniform(0.7, 2.6),
+  'screen_period': LogUniform(0.8, 2.1),
   'screen_angle': Uniform(0.0, 1.57),
   'dot_gain': Uniform(-0.1, 0.12),
   'yule_nielsen': Choice((1, 2, 2)),
@@ -135,7 +139,7 @@ PAPER: Table = {
   'gamut': Uniform(0.9, 1.5),
   'paper_white': Uniform(0.72, 0.92),
   'paper_tint': Uniform(-0.05, 0.04),
-  'grain': LogUniform(0.006, 0.05),
+  'grain': LogUniform(0.01, 0.05),
   'roughness': Uniform(0.25, 0.6),
   'sheen': LogUniform(0.05, 1.0),
   'bend': Uniform(0.25, 0.8),
@@ -145,7 +149,7 @@ PAPER: Table = {
 
 # Screens. The pitch is that of a whole pixel, in pixels of the sensor.
 SCREEN: Table = {
-  'pitch': LogUniform(0.35, 1.8),
+  'pitch': LogUniform(0.6, 1.9),
   'angle': Uniform(-0.15, 0.15),
   'fill': Uniform(0.55, 0.95),
   'gamma': Uniform(1.7, 2.3),
@@ -153,13 +157,13 @@ SCREEN: Table = {
   'gamut': Uniform(0.8, 1.3),
   'kelvin': LogUniform(4000, 8500),
   'brightness': LogUniform(0.5, 1.8),
-  'reflection': LogUniform(0.01, 0.09),
+  'reflection': LogUniform(0.02, 0.12),
   'glare': LogUniform(0.02, 0.6),
   'glare_x': Uniform(-1.4, 1.4),
   'glare_y': Uniform(-1.4, 1.4),
   'glare_size': Uniform(0.2, 0.6),
   'refresh': Uniform(50.0, 240.0),
-  'duty': Choice((1.0, 1.0, 1.0, 1.0, 0.9, 0.6)),
+  'duty': Choice((1.0, 1.0, 0.9, 0.6)),
   'row_time': LogUniform(1e-5, 1.5e-4),
   'shutter': LogUniform(0.003, 0.03),
   'bezel': Uniform(0.03, 0.22),
@@ -167,25 +171,28 @@ SCREEN: Table = {
 
 # Where a carrier ends, in head units from the middle of the face.
 EDGES: Table = {
-  'left': Uniform(0.95, 2.6),
-  'right': Uniform(0.95, 2.6),
-  'top': Uniform(1.2, 2.6),
-  'bottom': Uniform(1.1, 2.6),
+  'left': Uniform(0.9, 1.9),
+  'right': Uniform(0.9, 1.9),
+  'top': Uniform(1.1, 1.9),
+  'bottom': Uniform(1.05, 1.9),
   'margin': Uniform(0.0, 0.15),
+  # By how much the holes of a cut print are larger than the eyes.
+  'hole': Uniform(0.03, 0.06),
 }
 
 # Masks.
 MASK: Table = {
   'roughness': Uniform(0.18, 0.5),
-  'specular': Uniform(0.6, 1.6),
-  'detail': Uniform(0.05, 0.35),
+  'specular': Uniform(0.8, 2.0),
+  'detail': Uniform(0.0, 0.15),
   'tint_r': Uniform(-0.08, 0.08),
   'tint_b': Uniform(-0.08, 0.08),
   'relief_paper': Uniform(0.25, 0.5),
   'facet': Uniform(1.8, 3.2),
   'eye_shift': Uniform(-0.03, 0.03),
-  'rim': Uniform(0.2, 0.7),
-  'layer': LogUniform(0.02, 0.05),
+  'hole': Uniform(0.03, 0.06),
+  'rim': Uniform(0.4, 0.85),
+  'layer': LogUniform(0.05, 0.1),
 }
 
 # name: middle +-, amplitude from, to (head units, radians; shake in pixels).

@@ -101,7 +101,8 @@ class Mask(NamedTuple):
     gain: factor on the relief.
     facet: steps of the normals of folded card; 0: smooth.
     roughness: of the surface; specular: factor on its highlights.
-    attacker: who looks out of the eye holes; shift: of those eyes.
+    attacker: who looks out of the eye holes; shift: of those eyes;
+      hole: by which the holes are larger than eyes.
   """
 
   image: np.ndarray
@@ -111,6 +112,7 @@ class Mask(NamedTuple):
   specular: float
   attacker: dict
   shift: float
+  hole: float
 
 
 @functools.lru_cache(maxsize=4)
@@ -166,31 +168,45 @@ def make_lamp(place: dict, change: dict) -> head.Lamp:
 
 def make_camera(place: dict, change: dict) -> sensor.Camera:
   """The settings of a room's camera in a clip."""
-  warm = place['balance_error'] + change['balance_error']
   return sensor.Camera(
     blur=place['blur'] * change['blur'],
     iso=place['iso'] * change['iso'],
     demosaic=place['demosaic'],
     sharpen=place['sharpen'],
-    balance=(1 + warm, 1 + change['balance_green'], 1 - warm),
+    red=place['red'] * change['red'],
+    blue=place['blue'] * change['blue'],
     exposure=float(np.clip(place['exposure'] * change['exposure'], 0.25, 0.65)),
-    saturation=place['saturation'] * change['saturation'],
-    curve=place['curve'] + change['curve'],
+    dark=place['dark'] * change['dark'],
+    light=min(place['light'] * change['light'], 0.85),
+    spread=place['spread'] * change['spread'],
     quality=int(np.clip(place['quality'] + change['quality'], 25, 97)),
     block=(int(change['block_x']) % 16, int(change['block_y']) % 16),
   )
 
 
-def make_view(who, maps, setting: Setting, u, v, density) -> View:
+def metered(grid: Grid) -> tuple[slice, slice]:
+  """Where a camera meters: 1.28 face sizes about the middle of the face."""
+  reach = 1.28 * 25 / PIXELS_PER_UNIT
+  across = _between(grid.x[0], -reach, reach)
+  return _between(grid.y[:, 0], -reach, reach), across
+
+
+def make_view(who, maps, setting: Setting, u, v, density, wearer=None) -> View:
   """What stands before the camera of a clip; arguments as in `compose`."""
   return compose(
     who, maps, setting.place, setting.change, setting.dress, setting.rng, u, v,
-    density,
+    density, wearer,
   )  # fmt: skip
 
 
-def compose(who, maps, place, change, dress, rng, u, v, density) -> View:
-  """Draws what stands before a camera; arguments as in `View`."""
+def compose(
+  who, maps, place, change, dress, rng, u, v, density, wearer=None
+) -> View:
+  """Draws what stands before a camera.
+
+  Args: as in `View`, but for
+    wearer: of a mask, whose skin neck and ears have; None: `who`.
+  """
   lamp = make_lamp(place, change)
   size = u.shape[0] + 2 * _PAD
   kind = change['backdrop']
@@ -201,7 +217,7 @@ def compose(who, maps, place, change, dress, rng, u, v, density) -> View:
     kind, tone, place['wall_red'], place['wall_blue'], rng, size, density,
     place['backdrop_blur'] * change['backdrop_blur'],
   )  # fmt: skip
-  body, mask = backdrop.draw_body(who, dress, rng, size, density)
+  body, mask = backdrop.draw_body(who, wearer or who, dress, rng, size, density)
   front = max(0.95 * lamp.direction[2] - 0.2 * lamp.direction[1], 0.1)
   oil = float(np.clip(who['oil'] + dress['oil'], 0, 1))
   return View(
@@ -250,8 +266,8 @@ def see(view: View, frame: dict, shake=(0.0, 0.0), mask: Mask | None = None):
   hit = head.trace(who, maps, turn, u, v, 1.0 if mask is None else mask.gain)
   look = {
     **frame,
-    'soft': 0.035,
-    'glint': head.glint(lamp, 2.5 * float(lamp.key[1])),
+    'soft': 0.03,
+    'glint': head.glint(lamp, 3.5 * float(lamp.key[1])),
   }
   if mask is None:
     painted = draws.times(maps.smooth, np.exp(maps.detail))
@@ -311,7 +327,7 @@ def _look_through(who, maps, image, mask: Mask, look) -> None:
   """The attacker's eyes in the holes of a mask; in place."""
   rows, columns = person.window(maps, -0.60, -0.34, 0.60, 0.10)
   x, y = maps.x[rows, columns], maps.y[rows, columns]
-  hole = person.almond(who, x, y, 1.0, grow=0.028)
+  hole = person.almond(who, x, y, 1.0, grow=mask.hole)
   near = {
     **mask.attacker,
     'eye_distance': who['eye_distance'],
@@ -324,4 +340,4 @@ def _look_through(who, maps, image, mask: Mask, look) -> None:
   flesh = skin.colour(near['melanin'], near['haemoglobin'])
   behind = mix(flesh, ball_image, ball[..., None]) * (1 - lash)[..., None]
   shadow = 0.6 * (1 - 0.7 * np.exp(-((hole / 0.02) ** 2)))
-  paint(image[rows, columns], behind * shadow[..., None], step(hole, 0.05))
+  paint(image[rows, columns], behind * shadow[..., None], step(hole, 0.035))
