@@ -322,3 +322,56 @@ def test_the_settings_are_those_of_the_config():
     'inner_lr': 0.25,
     'clips_per_domain': 4,
   }
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'mix_style.probability': 0.5, 'loss.adversarial': 0.5},
+    {'train.meta': 'first', 'data.balance': 'domain'},
+    {
+      **{'train.meta': 'second', 'train.domain_statistics': True},
+      'data.balance': 'domain_class',
+    },
+  ],
+)
+def test_several_seeds_take_it_side_by_side(changes, model, batch):
+  """Traced only: shapes and dtypes of the state stay as they are."""
+  config = small_config()
+  config.train.batch_size = 8
+  config.update_from_flattened_dict(changes)
+  generalising = settings.generalising(config, ROWS, 'session')
+  optimizer = settings.training(config).optimizer()
+  step = functools.partial(
+    train.train_step,
+    loss_fn=supervised.network_loss(
+      model,
+      settings.input_form(config),
+      settings.objective(config),
+      generalising,
+    ),
+    optimizer=optimizer,
+    generalising=generalising,
+  )
+
+  def both(seeds, batches):
+    states = jax.vmap(
+      lambda seed: train.initial_state(
+        *(model, settings.example_input(config), seed),
+        *(optimizer, generalising),
+      )
+    )(seeds)
+    moved, scalars = jax.vmap(
+      lambda state, batch, seed: step(state, batch, seed=seed)
+    )(states, batches, seeds)
+    return states, moved, scalars
+
+  twice = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), batch)
+  before, after, scalars = jax.eval_shape(
+    both, jnp.arange(2, dtype=jnp.uint32), twice
+  )
+  assert jax.tree.map(lambda a: (a.shape, a.dtype), before) == jax.tree.map(
+    lambda a: (a.shape, a.dtype), after
+  )
+  assert scalars['train_loss'].shape == (2,)
+  assert ('train_meta_test' in scalars) == (generalising.meta != 'off')
