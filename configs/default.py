@@ -56,6 +56,12 @@ def get_config() -> ml_collections.ConfigDict:
       'binary_mask': 0.0,
       # As 'contrastive_depth', for the face mask.
       'contrastive_mask': 0.0,
+      # Live clips of all domains come together, the attacks of each domain
+      # apart from them: the asymmetric triplet loss of SSDG.
+      'triplet': 0.0,
+      # A discriminator is not to tell the domain of a live clip: the
+      # single-side adversarial term of SSDG. In the training of a network only.
+      'adversarial': 0.0,
     }
   )
 
@@ -99,6 +105,21 @@ def get_config() -> ml_collections.ConfigDict:
       'cutout_side': 0.2,
       'noise': 0.0,
       'blur': 0.0,
+      # By how much the quality of JPEG may fall from 100.
+      'compression': 0.0,
+    }
+  )
+  # MixStyle, in the training of a network: a clip's feature statistics are
+  # mixed with those of a clip of another domain.
+  config.mix_style = ml_collections.ConfigDict(
+    {
+      # Of mixing a batch after a stage; 0: never.
+      'probability': 0.0,
+      # Of the Beta distribution of a clip's share; the smaller, the nearer to
+      # one of the two clips.
+      'alpha': 0.1,
+      # Some of 'stem', 'low', 'mid', 'high'.
+      'stages': ('stem', 'low'),
     }
   )
   config.input = ml_collections.ConfigDict(
@@ -239,6 +260,15 @@ def get_config() -> ml_collections.ConfigDict:
       'step_size': 0,
       'weight_decay': 5e-5,
       'gradient_clip': 5.0,
+      # Normalise each domain's clips by their own batch statistics; needs
+      # data.balance 'domain' or 'domain_class', as does 'meta'.
+      'domain_statistics': False,
+      # Meta-training over held-out domains (MLDG): 'off', or by gradients of
+      # 'first' or 'second' order. A step on the other domains is to lower the
+      # loss of one domain, drawn anew in every step.
+      'meta': 'off',
+      # Learning rate of that step.
+      'meta_inner_lr': 1e-2,
     }
   )
 

@@ -6,13 +6,17 @@ python -m nasfas_jax.main --config=study --workdir=runs/study
 --config=study:ceiling
   Another question: what could a search gain at most? Random genotypes, several
   trainings of each. The runs take the fields of this config itself.
+--config=study:generalise
+  Another: which training generalises to unseen rooms? Chosen on seen rooms, one
+  of which is left out, then run once on the unseen ones.
 --config=study:ceiling,wide
   The same of a space that also chooses width, depth, theta of each operation,
   fusion of the frames and normalization.
 --config=study:search
   Which search finds better networks than chance, at equal cost? What chance
   finds is in the ceiling.json of config.study.contest.ceiling.
---config=study:debug, :ceiling,debug, :ceiling,wide,debug, :search,debug
+--config=study:debug, :ceiling,debug, :ceiling,wide,debug, :search,debug,
+    :generalise,debug
   One run of each kind on the builder config 'tiny'. Its figures mean nothing.
 """
 
@@ -92,6 +96,40 @@ CONTEST = {
 }
 
 
+# What is compared with plain training, which changes nothing. Probability and
+# Beta of MixStyle are those of its paper; no weight or strength was tuned.
+_BALANCED = {'data': {'balance': 'domain_class'}}
+_TRIPLET, _ADVERSARIAL = {'triplet': 0.1}, {'adversarial': 0.02}
+ARMS = {
+  'plain': {},
+  'balance': _BALANCED,
+  'test_statistics': {'evaluate': {'batch_norm': 'test'}},
+  'mix_style': {'mix_style': {'probability': 0.5}},
+  'triplet': {'loss': _TRIPLET},
+  'adversarial': {'loss': _ADVERSARIAL},
+  'ssdg': {'loss': {**_TRIPLET, **_ADVERSARIAL}},
+  'mldg_first': {**_BALANCED, 'train': {'meta': 'first'}},
+  'mldg_second': {**_BALANCED, 'train': {'meta': 'second'}},
+  'domain_statistics': {
+    **_BALANCED,
+    'train': {'domain_statistics': True},
+    'evaluate': {'batch_norm': 'test_domain'},
+  },
+  'augmentation': {
+    'augmentation': {
+      **{'noise': 8.0, 'blur': 1.5, 'compression': 70.0},
+      **{'erase': 0.5, 'cutout': 0.5},
+    }
+  },
+  'mask': {
+    'loss': {
+      **{'depth': 0.0, 'contrastive_depth': 0.0},
+      **{'binary_mask': 1.0, 'contrastive_mask': 1.0},
+    }
+  },
+}
+
+
 def get_config(variants: str = '') -> ml_collections.ConfigDict:
   """Returns the config with the changes of the variants.
 
@@ -105,6 +143,7 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
     {
       # 'worth': are searched networks better than others? 'ceiling': what could
       # a search gain at most? 'search': which search gains how much of it?
+      # 'generalise': which training helps in unseen rooms?
       'question': 'worth',
       # Runs at the same time, which divide the CPUs among them. 0 starts none
       # and reports the finished ones.
@@ -116,6 +155,16 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
       'ceiling': {'space': 'cdcnpp', 'genotypes': 40, 'seeds': 3},
       # The question 'search', see _contest below.
       'contest': CONTEST,
+      # The question 'generalise': trainings, each from every seed. The seeds
+      # take turns among the protocols that leave a seen room out. There is a
+      # room less there, and a batch holds each room and class once.
+      'generalise': {
+        'arms': ARMS,
+        'seeds': tuple(range(10)),
+        'choose_on': tuple(f'{name}/seen_room/room0{i}' for i in range(8)),
+        'choose_settings': {'train': {'batch_size': 14}},
+        'bootstrap_samples': 1000,
+      },
       # All that follows is of the question 'worth'.
       'seeds': (0, 1, 2, 3, 4),
       # The first is that of the random genotypes, the evolutions and the
@@ -205,6 +254,15 @@ def _trainings(config: ml_collections.ConfigDict) -> None:
   config.checkpoint_every = 0
 
 
+def _generalise(config: ml_collections.ConfigDict) -> None:
+  config.study.question = 'generalise'
+  config.protocol = 'synthetic_fas/unseen_rooms'
+  config.model = 'cdcnpp'
+  config.evaluate.num_samples = 0
+  config.evaluate.bootstrap_samples = 200
+  config.checkpoint_every = 0
+
+
 def _wide(config: ml_collections.ConfigDict) -> None:
   if config.study.question == 'ceiling':
     config.study.ceiling.space = 'wide'
@@ -230,8 +288,25 @@ def _debug(config: ml_collections.ConfigDict) -> None:
     if config.study.question == 'ceiling':
       config.study.ceiling.update(genotypes=2, seeds=2)
       return
+    if config.study.question == 'generalise':
+      # Four rooms are seen there.
+      config.train.batch_size = 8
+      sizes = config.study.generalise
+      for name in set(ARMS) - {
+        'plain',
+        'test_statistics',
+        'ssdg',
+        'mldg_first',
+      }:
+        del sizes.arms[name]
+      sizes.seeds = (0,)
+      sizes.choose_on = sizes.choose_on[:1]
+      sizes.choose_settings.train.batch_size = 6
+      sizes.bootstrap_samples = 20
+      return
     contest = config.study.contest
     contest.update(seeds=(0,), final_seeds=1, random=1, candidates=2, clips=4)
+    contest.methods = ('halving', 'evolution', 'naswot')
     contest.rungs = ((2, 1, 1), (1, 1, 2))
     contest.evolution.update(evaluations=2, population=1, sample=1, num_steps=1)
     if contest.gradients:
@@ -294,7 +369,9 @@ def _debug(config: ml_collections.ConfigDict) -> None:
 
 
 GROUPS = {
-  'question': {'ceiling': _ceiling, 'search': _contest},
+  'question': {
+    **{'ceiling': _ceiling, 'search': _contest, 'generalise': _generalise},
+  },
   'space': {'wide': _wide},
   'size': {'debug': _debug},
 }

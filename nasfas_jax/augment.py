@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasfas_jax.data import pipeline, transforms
+from nasfas_jax.ops import jpeg
 
 Batch = dict[str, jax.Array]
 # (raw batch, step, seed) -> batch.
@@ -35,7 +36,7 @@ _PARTS = {
     (
       *('face_scale', 'flip', 'gamma', 'colour', 'blur', 'noise_strength'),
       *('noise', 'erase', 'erase_area', 'erase_aspect', 'erase_place'),
-      *('erase_fill', 'cutout', 'cutout_side', 'cutout_place'),
+      *('erase_fill', 'cutout', 'cutout_side', 'cutout_place', 'quality'),
     )
   )
 }
@@ -64,6 +65,7 @@ class Augmentation:
     noise: largest standard deviation of sensor noise in grey levels. The
       strength is drawn per snippet, the noise per pixel and frame.
     blur: largest standard deviation of a Gaussian blur in pixels.
+    compression: by how much the quality of JPEG may fall from 100.
   """
 
   face_scale: tuple[float, float]
@@ -76,6 +78,7 @@ class Augmentation:
   cutout_side: float
   noise: float
   blur: float
+  compression: float
 
 
 def prepare_step(
@@ -300,7 +303,7 @@ def _resample(pictures, down, across) -> jax.Array:
 def augment(
   frames: jax.Array, key: jax.Array, augmentation: Augmentation
 ) -> jax.Array:
-  """Applies colour, gamma, blur, noise, random erasing and cutout to a clip.
+  """Colour, gamma, blur, noise, compression, erasing and cutout of a clip.
 
   All frames get the same change, but for the pixels of the noise. After each
   part the pixels are whole grey levels of 0 to 255.
@@ -332,6 +335,10 @@ def augment(
       jax.random.fold_in(key, _PARTS['noise']), frames.shape
     )
     frames = _levels(frames + strength * noise)
+  if augmentation.compression:
+    lowest = 100.0 - augmentation.compression
+    quality = _uniform(key, 'quality', lowest, 100.0)
+    frames = _levels(jpeg.compress(frames, quality))
   if augmentation.erase:
     area = _uniform(key, 'erase_area', *augmentation.erase_area) * size * size
     limit = math.log(3)

@@ -11,10 +11,12 @@ import ml_collections
 from nasfas_jax import (
   inputs,
   losses,
+  mix_style,
   optimizers,
   scoring,
   settings,
   sharding,
+  supervised,
 )
 from nasfas_jax.data import balance, episodes
 from nasfas_jax.data.protocols import definition
@@ -112,6 +114,23 @@ class Optional:
     return f'None, or {self.form}'
 
 
+@dataclasses.dataclass(frozen=True)
+class SomeOf:
+  """One or more of some names, each once."""
+
+  names: tuple[str, ...]
+
+  def allows(self, value) -> bool:
+    return (
+      len(value) > 0
+      and all(name in self.names for name in value)
+      and len(set(value)) == len(value)
+    )
+
+  def __str__(self) -> str:
+    return f'one or more of {", ".join(self.names)}'
+
+
 class FolderName:
   """'' or the name of a folder, which stays in its parent."""
 
@@ -162,6 +181,10 @@ ALLOWED = {
   'augmentation.cutout_side': _SHARE,
   'augmentation.noise': Number(0.0, 255.0),
   'augmentation.blur': Number(0.0, 100.0),
+  'augmentation.compression': Number(0.0, 99.0),
+  'mix_style.probability': _SHARE,
+  'mix_style.alpha': Number(0.0, 100.0, above=True),
+  'mix_style.stages': SomeOf(mix_style.STAGES),
   'input.fusion': OneOf(fusion.FUSIONS),
   'input.rank_pooling': OneOf(rank_pooling.KINDS),
   'input.normalization': OneOf(inputs.NORMALIZATIONS),
@@ -216,6 +239,8 @@ ALLOWED = {
   'train.step_size': Number(0, _STEPS),
   'train.weight_decay': _DECAY,
   'train.gradient_clip': _CLIP,
+  'train.meta': OneOf(supervised.META),
+  'train.meta_inner_lr': _RATE,
   'evaluate.batch_size': Number(1, _SIZE),
   'evaluate.batch_norm': OneOf(scoring.BATCH_NORMS),
   'evaluate.bootstrap_samples': Number(1, 1_000_000),
@@ -234,6 +259,8 @@ ELSEWHERE = {
   'loss.contrastive_depth': 'losses.make_objective checks the weights',
   'loss.binary_mask': 'losses.make_objective checks the weights',
   'loss.contrastive_mask': 'losses.make_objective checks the weights',
+  'loss.triplet': 'losses.make_objective checks the weights',
+  'loss.adversarial': 'losses.make_objective checks the weights',
 }
 
 
@@ -268,6 +295,18 @@ def check(config: ml_collections.ConfigDict) -> None:
       'config.evaluate.batch_size is 1; allowed with '
       f'config.evaluate.batch_norm={config.evaluate.batch_norm}: 2 or more, '
       'better 32.'
+    )
+  if config.train.domain_statistics and config.mix_style.probability:
+    raise ValueError(
+      f'config.mix_style.probability is {config.mix_style.probability}; '
+      'allowed with config.train.domain_statistics, under which a domain meets '
+      'no other: 0.'
+    )
+  if config.train.meta != 'off' and config.loss.adversarial:
+    raise ValueError(
+      f'config.loss.adversarial is {config.loss.adversarial}; allowed with '
+      f'config.train.meta={config.train.meta}, whose meta-test clips are of '
+      'one domain: 0.'
     )
   if config.train.schedule == 'step' and config.train.step_size < 1:
     raise ValueError(

@@ -21,6 +21,13 @@ Objective = Callable[[Any, Batch], tuple[jax.Array, dict[str, jax.Array]]]
 
 SUPERVISIONS = ('depth', 'binary_mask')
 
+# By how much a triplet's distances are to differ, between unit vectors.
+TRIPLET_MARGIN = 0.1
+# Bounds the gradient of an embedding of dead features, which has no direction.
+_SMALL = 1e-6
+# The features of a network that stand for a whole clip.
+_EMBEDDED = 'high'
+
 # The 8 neighbours of a pixel in its 3x3 window, row by row.
 _NEIGHBOURS = tuple(
   (row, column)
@@ -140,6 +147,56 @@ def contrastive_mask_term(outputs: Any, batch: Batch) -> jax.Array:
   return contrastive_depth_loss(outputs.map, _target(batch, 'binary_mask'))
 
 
+def embed(outputs: Any) -> jax.Array:
+  """The last features' mean over the map, of length 1: float32 [B, C]."""
+  features = outputs.features[_EMBEDDED].astype(jnp.float32)
+  mean = jnp.mean(features, axis=(1, 2))
+  square = jnp.sum(jnp.square(mean), axis=1, keepdims=True)
+  return mean * jax.lax.rsqrt(square + _SMALL)
+
+
+def asymmetric_triplet_loss(
+  embeddings: jax.Array,
+  labels: jax.Array,
+  domains: jax.Array,
+  margin: float = TRIPLET_MARGIN,
+) -> jax.Array:
+  """The asymmetric triplet loss of SSDG (Jia et al., CVPR 2020).
+
+  arXiv 2004.14043, equation 3: max(0, |a - p|^2 - |a - n|^2 + margin), where
+  the positive p has the class of the anchor a, and the negative n another one.
+  The live clips of all domains are one class; the attacks of each domain are
+  one of their own. So live clips come together, and the attacks of a domain
+  keep apart from them and from those of other domains.
+
+  Args:
+    embeddings: float32 [B, C], of length 1.
+    labels: int [B], 1 live, 0 spoof.
+    domains: int [B].
+    margin: see above.
+
+  Returns:
+    float32 [B], the mean over the triplets of each anchor; 0 if it has none.
+  """
+  apart = embeddings[:, None] - embeddings[None, :]
+  distances = jnp.sum(jnp.square(apart), axis=2)
+  groups = jnp.where(labels == records.LIVE, -1, domains)
+  same = groups[:, None] == groups[None, :]
+  positive = same & ~jnp.eye(len(groups), dtype=bool)
+  triplets = positive[:, :, None] & ~same[:, None, :]
+  excess = distances[:, :, None] - distances[:, None, :] + margin
+  excess = jnp.where(triplets, jnp.maximum(excess, 0.0), 0.0)
+  number = jnp.sum(triplets, axis=(1, 2), dtype=jnp.float32)
+  return jnp.sum(excess, axis=(1, 2)) / jnp.maximum(number, 1.0)
+
+
+def triplet_term(outputs: Any, batch: Batch) -> jax.Array:
+  """`asymmetric_triplet_loss` of the network's embedding."""
+  return asymmetric_triplet_loss(
+    embed(outputs), batch['label'], batch['domain']
+  )
+
+
 def _target(batch: Batch, supervision: str) -> jax.Array:
   return make_target(
     batch['depth'], batch['face_mask'], batch['label'], supervision
@@ -153,7 +210,12 @@ TERMS = {
   'contrastive_depth': contrastive_depth_term,
   'binary_mask': binary_mask_term,
   'contrastive_mask': contrastive_mask_term,
+  'triplet': triplet_term,
 }
+# A term with parameters of its own, which `supervised.network_loss` adds.
+ADVERSARIAL = 'adversarial'
+# Those that train the map; the others alone would leave it as it is.
+_MAP_TERMS = ('depth', 'contrastive_depth', 'binary_mask', 'contrastive_mask')
 
 
 def supervision_of(weights: Mapping[str, float]) -> str:
@@ -171,21 +233,22 @@ def make_objective(weights: Mapping[str, float]) -> Objective:
 
   Args:
     weights: name of a term, see `TERMS` -> its weight. A term of weight 0 is
-      not computed.
+      not computed. The weight of `ADVERSARIAL` is checked only.
 
   Returns:
     objective(outputs, batch) -> (float32 scalar, name of a term -> its mean).
     `outputs` are a network's (map [B, S, S] and features). `batch` has depth
-    and face_mask [B, S, S] and label [B].
+    and face_mask [B, S, S] and label [B], and domain [B] for 'triplet'.
 
   Raises:
     ValueError: for an unknown term, a weight that is negative or not finite, or
-      no weight above 0.
+      no term of the map with a weight above 0.
   """
   for name, weight in weights.items():
-    if name not in TERMS:
+    if name not in (*TERMS, ADVERSARIAL):
       raise ValueError(
-        f'Unknown loss term {name!r}; allowed: {", ".join(TERMS)}.'
+        f'Unknown loss term {name!r}; allowed: '
+        f'{", ".join((*TERMS, ADVERSARIAL))}.'
       )
     if not 0 <= weight < math.inf:
       raise ValueError(
@@ -193,10 +256,10 @@ def make_objective(weights: Mapping[str, float]) -> Objective:
         'more, finite.'
       )
   used = [name for name in TERMS if weights.get(name, 0) > 0]
-  if not used:
+  if not set(used) & set(_MAP_TERMS):
     raise ValueError(
-      'All loss terms have weight 0; allowed: at least one of '
-      f'{", ".join(TERMS)} above 0.'
+      'All loss terms of the map have weight 0; allowed: at least one of '
+      f'{", ".join(_MAP_TERMS)} above 0.'
     )
 
   def objective(outputs, batch):

@@ -77,6 +77,8 @@ def obtain_genotype(
   finished = hosts.first(path.exists)
   # Before the run starts: clips that make no tasks leave nothing behind.
   found = None if finished else make_search(config, selection)
+  # So do clips that its training could not take.
+  train.check_clips(config, selection)
   run_log.start(workdir, config, selection)
   for line in nuisance.run_lines(selection.train, config.input.fusion):
     progress.say(line)

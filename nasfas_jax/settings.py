@@ -6,7 +6,7 @@ config.
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import flax.linen as nn
 import jax
@@ -15,15 +15,19 @@ import ml_collections
 import numpy as np
 
 from nasfas_jax import (
+  adversarial,
   augment,
+  domain_sets,
   inputs,
   losses,
+  mix_style,
   models,
   optimizers,
   progress,
   run_config,
+  supervised,
 )
-from nasfas_jax.data import pipeline, protocols
+from nasfas_jax.data import index, pipeline, protocols
 from nasfas_jax.models import genotypes
 from nasfas_jax.models.supernet import Supernet
 from nasfas_jax.searchers import (
@@ -187,6 +191,63 @@ def training(config: Config) -> optimizers.Descent:
     step_size=fields.step_size,
     weight_decay=fields.weight_decay,
     gradient_clip=fields.gradient_clip,
+  )
+
+
+def generalising(
+  config: Config, rows: Sequence[index.Row], domain_field: str
+) -> supervised.Generalising:
+  """What a training does for domains that it does not see.
+
+  Args:
+    config: of the run.
+    rows: its training clips.
+    domain_field: the field that names a clip's domain.
+
+  Raises:
+    ValueError: if the domains of the clips do not allow it; names the field.
+  """
+  mixing, fields = config.mix_style, config.train
+  adversary, per_domain = None, 0
+  divides = fields.domain_statistics or fields.meta != 'off'
+  if not (divides or mixing.probability or config.loss.adversarial):
+    return supervised.PLAIN
+  number = len(pipeline.domain_names(rows, domain_field))
+  for field, wanted in (
+    ('mix_style.probability', mixing.probability),
+    ('loss.adversarial', config.loss.adversarial),
+  ):
+    if wanted and number < 2:
+      raise ValueError(
+        f'config.{field} is {wanted}; allowed for training clips of one '
+        'domain: 0.'
+      )
+  if config.loss.adversarial:
+    adversary = adversarial.Adversary(
+      config.loss.adversarial, number, fields.num_steps
+    )
+  if divides:
+    field = 'meta' if fields.meta != 'off' else 'domain_statistics'
+    try:
+      per_domain = domain_sets.clips_per_domain(
+        rows,
+        [str(row[domain_field]) if domain_field else '' for row in rows],
+        config.data.balance,
+        fields.batch_size,
+      )
+    except ValueError as error:
+      raise ValueError(
+        f'config.train.{field} is {fields[field]!r}: {error}'
+      ) from error
+  return supervised.Generalising(
+    mix_style=mix_style.MixStyle(
+      mixing.probability, mixing.alpha, tuple(mixing.stages)
+    ),
+    adversary=adversary,
+    domain_statistics=fields.domain_statistics,
+    meta=fields.meta,
+    inner_lr=fields.meta_inner_lr,
+    clips_per_domain=per_domain,
   )
 
 

@@ -26,6 +26,9 @@ class TrainState:
     batch_stats: float32 pytree, the running batch statistics.
     opt_state: of the optimizer.
     skipped: int32 scalar, number of steps that were skipped, see `nonfinite`.
+    term_params: float32 pytree, the parameters of the terms of the loss, such
+      as a discriminator's; () if no term has any.
+    term_opt_state: of their optimizer.
   """
 
   step: jax.Array
@@ -33,6 +36,8 @@ class TrainState:
   batch_stats: PyTree
   opt_state: optax.OptState
   skipped: jax.Array | tuple[()] = ()
+  term_params: PyTree = ()
+  term_opt_state: optax.OptState = ()
 
 
 @flax.struct.dataclass

@@ -18,13 +18,17 @@ import optax
 from jax.sharding import NamedSharding
 
 from nasfas_jax import (
+  adversarial,
   augment,
   config_checks,
+  domain_sets,
   evaluate,
   files,
   hosts,
   loop,
+  losses,
   many_seeds,
+  meta_training,
   models,
   profiles,
   progress,
@@ -41,6 +45,9 @@ from nasfas_jax.report import page
 from nasfas_jax.states import TrainState
 
 MODELS = ('genotype', *models.NETWORKS)
+# Separate draws of the same seed: those of a step, and the first parameters of
+# the terms.
+_DRAWS, _TERMS = 200, 201
 
 
 def train(
@@ -80,6 +87,7 @@ def train(
     'network', lambda: settings.network(config, chosen), config
   )
   selection = settings.selection(config)
+  check_clips(config, selection)
   run_log.start(workdir, config, selection)
   for line in nuisance.run_lines(selection.train, config.input.fusion):
     progress.say(line)
@@ -112,6 +120,18 @@ def check(config: ml_collections.ConfigDict) -> None:
   config_checks.check_batch_sizes(
     config, 'train.batch_size', 'evaluate.batch_size'
   )
+
+
+def check_clips(
+  config: ml_collections.ConfigDict, selection: protocols.Selection
+) -> None:
+  """Checks that a training can take these clips, before it leaves anything.
+
+  Raises:
+    ValueError: names the field.
+  """
+  domain_field = protocols.get_protocol(config.protocol).domain_field
+  settings.generalising(config, selection.train, domain_field)
 
 
 def _find_genotype(config, workdir: pathlib.Path) -> genotypes.Genotype:
@@ -245,7 +265,11 @@ def fit(
       settings.training_batches(config, domain_field, map_size),
       seed=stream_seeds(config)[0],
     )
-  make, step, of_batch = make_step(config, model)
+  make, step, of_batch = make_step(
+    config,
+    model,
+    settings.generalising(config, selection.train, domain_field),
+  )
   with progress.stage('Making the network' + ('s' if many else '')):
     state = make()
 
@@ -294,9 +318,16 @@ def fit(
 
 
 def make_step(
-  config: ml_collections.ConfigDict, model: nn.Module
+  config: ml_collections.ConfigDict,
+  model: nn.Module,
+  generalising: supervised.Generalising = supervised.PLAIN,
 ) -> tuple[Callable, Callable, NamedSharding]:
   """What a training computes, from config.train.num_seeds seeds.
+
+  Args:
+    config: of the run.
+    model: the network.
+    generalising: see `supervised.Generalising`.
 
   Returns:
     (a function that makes the initial state; the jitted step, (state, raw
@@ -305,15 +336,23 @@ def make_step(
   """
   optimizer = settings.training(config).optimizer()
   make = functools.partial(
-    initial_state, model, settings.example_input(config), optimizer=optimizer
+    initial_state,
+    model,
+    settings.example_input(config),
+    optimizer=optimizer,
+    generalising=generalising,
   )
   step = functools.partial(
     raw_step,
     prepare=settings.prepare(config, config.network.output_size),
     loss_fn=supervised.network_loss(
-      model, settings.input_form(config), settings.objective(config)
+      model,
+      settings.input_form(config),
+      settings.objective(config),
+      generalising,
     ),
     optimizer=optimizer,
+    generalising=generalising,
   )
   seeds = settings.seeds(config)
   if len(seeds) == 1:
@@ -369,6 +408,7 @@ def initial_state(
   example: jax.Array,
   seed: int | jax.Array,
   optimizer: optax.GradientTransformation,
+  generalising: supervised.Generalising = supervised.PLAIN,
 ) -> TrainState:
   """The initial state; the same for the same seed.
 
@@ -376,16 +416,30 @@ def initial_state(
     model: the network.
     example: an input of the network; only its shape is used.
     seed: of the weights.
-    optimizer: of the weights.
+    optimizer: of the weights, and of the terms' parameters.
+    generalising: says which terms have parameters.
   """
-  key = jax.random.fold_in(jax.random.key(seed), 1)
-  variables = models.initialize(model, key, example)
+  key = jax.random.key(seed)
+  variables = models.initialize(model, jax.random.fold_in(key, 1), example)
+  term_params, term_opt_state = (), ()
+  if adversary := generalising.adversary:
+    outputs = jax.eval_shape(
+      lambda: model.apply(variables, example, train=False)
+    )
+    term_params = adversarial.init(
+      jax.random.fold_in(key, _TERMS),
+      jax.eval_shape(losses.embed, outputs).shape[-1],
+      adversary.num_domains,
+    )
+    term_opt_state = optimizer.init(term_params)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=variables['params'],
     batch_stats=variables['batch_stats'],
     opt_state=optimizer.init(variables['params']),
     skipped=jnp.zeros((), jnp.int32),
+    term_params=term_params,
+    term_opt_state=term_opt_state,
   )
 
 
@@ -397,19 +451,28 @@ def raw_step(
   prepare: augment.Prepare,
   loss_fn: supervised.NetworkLoss,
   optimizer: optax.GradientTransformation,
+  generalising: supervised.Generalising = supervised.PLAIN,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """`train_step` on a raw batch, which it augments first.
 
   Args:
     state: before the step.
     raw: see `data.pipeline.train_batches`.
-    seed: of the augmentation.
+    seed: of the augmentation, and of other draws.
     prepare: see `augment.Prepare`.
     loss_fn: see `train_step`.
     optimizer: see `train_step`.
+    generalising: see `train_step`.
   """
   batch = prepare(raw, state.step, seed)
-  return train_step(state, batch, loss_fn=loss_fn, optimizer=optimizer)
+  return train_step(
+    state,
+    batch,
+    loss_fn=loss_fn,
+    optimizer=optimizer,
+    generalising=generalising,
+    seed=seed,
+  )
 
 
 def train_step(
@@ -418,6 +481,8 @@ def train_step(
   *,
   loss_fn: supervised.NetworkLoss,
   optimizer: optax.GradientTransformation,
+  generalising: supervised.Generalising = supervised.PLAIN,
+  seed: int | jax.Array = 0,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """One training step.
 
@@ -425,23 +490,60 @@ def train_step(
     state: before the step.
     batch: see `augment.prepare_batch`.
     loss_fn: see `supervised.network_loss`.
-    optimizer: of the weights.
+    optimizer: of the weights, and of the terms' parameters.
+    generalising: that of the loss.
+    seed: of what it draws.
 
   Returns:
     (new state, scalars): 'train_loss' and each term of the loss, such as
     'train_depth'.
   """
-  (loss, (batch_stats, terms)), gradients = jax.value_and_grad(
-    loss_fn, has_aux=True
-  )(state.params, state.batch_stats, batch)
+  place = None
+  if generalising.draws:
+    key = jax.random.fold_in(jax.random.key(seed), _DRAWS)
+    place = supervised.Place(
+      jax.random.fold_in(key, state.step), state.step, state.term_params
+    )
+  if generalising.clips_per_domain:
+    batch = domain_sets.sort(batch)
+  term_gradients = ()
+  if generalising.meta != 'off':
+    found, gradients = meta_training.gradients(
+      *(loss_fn, state.params, state.batch_stats, batch, place, generalising)
+    )
+  elif state.term_params:
+    found, (gradients, term_gradients) = jax.value_and_grad(
+      lambda params, term_params: loss_fn(
+        params,
+        state.batch_stats,
+        batch,
+        place=place._replace(term_params=term_params),
+      ),
+      argnums=(0, 1),
+      has_aux=True,
+    )(state.params, state.term_params)
+  else:
+    found, gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+      state.params, state.batch_stats, batch, place=place
+    )
+  loss, (batch_stats, terms) = found
+
   updates, opt_state = optimizer.update(
     gradients, state.opt_state, state.params
   )
+  term_params, term_opt_state = state.term_params, state.term_opt_state
+  if term_params:
+    moves, term_opt_state = optimizer.update(
+      term_gradients, term_opt_state, term_params
+    )
+    term_params = optax.apply_updates(term_params, moves)
   state = state.replace(
     step=state.step + 1,
     params=optax.apply_updates(state.params, updates),
     batch_stats=batch_stats,
     opt_state=opt_state,
+    term_params=term_params,
+    term_opt_state=term_opt_state,
   )
   terms = {f'train_{name}': value for name, value in terms.items()}
   return state, {'train_loss': loss, **terms}

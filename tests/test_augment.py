@@ -24,6 +24,7 @@ NOTHING = augment.Augmentation(
   cutout_side=0.2,
   noise=0.0,
   blur=0.0,
+  compression=0.0,
 )
 EVERYTHING = dataclasses.replace(
   NOTHING,
@@ -35,6 +36,7 @@ EVERYTHING = dataclasses.replace(
   cutout=0.5,
   noise=5.0,
   blur=1.0,
+  compression=60.0,
 )
 SHAPE = pipeline.SnippetShape(num_frames=3, image_size=24, map_size=8)
 BOX = np.array([10.0, 8.0, 30.0, 32.0], np.float32)

@@ -114,6 +114,74 @@ def test_contrastive_depth_loss_hand_worked():
     losses.contrastive_depth_loss(jnp.zeros((1, 2, 5)), jnp.zeros((1, 2, 5)))
 
 
+def reference_triplets(embeddings, labels, domains, margin):
+  """The mean over the triplets of each anchor, by loops."""
+  groups = [
+    'live' if label else f'spoof {domain}'
+    for label, domain in zip(labels, domains, strict=True)
+  ]
+  number = range(len(groups))
+  found = []
+  for a in number:
+    values = [
+      max(
+        0.0,
+        np.sum((embeddings[a] - embeddings[p]) ** 2)
+        - np.sum((embeddings[a] - embeddings[n]) ** 2)
+        + margin,
+      )
+      for p in number
+      for n in number
+      if p != a and groups[p] == groups[a] and groups[n] != groups[a]
+    ]
+    found.append(np.mean(values) if values else 0.0)
+  return found
+
+
+def test_the_asymmetric_triplet_loss_equals_loops():
+  embeddings = draw((7, 5), 3) - 0.5
+  embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+  # Live clips of three domains are one class. The only attack of domain 2 is
+  # an anchor of no triplet, and a negative of the others.
+  labels = np.array([1, 1, 0, 0, 0, 1, 0])
+  domains = np.array([0, 1, 0, 0, 1, 2, 1])
+  for last in (1, 2):
+    domains[-1] = last
+    expected = reference_triplets(embeddings, labels, domains, 0.1)
+    found = losses.asymmetric_triplet_loss(
+      jnp.asarray(embeddings), jnp.asarray(labels), jnp.asarray(domains)
+    )
+    assert found.shape == (7,) and found.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+  assert expected[-1] == 0 and min(expected[:2]) > 0
+
+
+def test_triplets_that_are_apart_by_the_margin_cost_nothing():
+  """By hand: two live clips of two domains, one attack at a right angle."""
+  labels, domains = jnp.array([1, 1, 0]), jnp.array([0, 1, 0])
+  apart = jnp.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+  # |a - p|^2 is 0 and |a - n|^2 is 2.
+  for margin, expected in ((0.1, 0.0), (2.5, 0.5)):
+    found = losses.asymmetric_triplet_loss(apart, labels, domains, margin)
+    np.testing.assert_allclose(found, [expected, expected, 0.0], atol=1e-6)
+
+
+def test_an_embedding_is_the_mean_over_the_map_at_length_one():
+  class Outputs(NamedTuple):
+    features: dict
+
+  features = draw((3, 4, 4, 5), 0) - 0.3
+  found = losses.embed(Outputs({'high': jnp.asarray(features)}))
+  expected = features.mean(axis=(1, 2))
+  expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+  np.testing.assert_allclose(found, expected, rtol=1e-4)
+  # A dead network has no direction, and a finite gradient.
+  dead = jax.grad(
+    lambda x: jnp.sum(losses.embed(Outputs({'high': x})), dtype=jnp.float32)
+  )(jnp.zeros((1, 2, 2, 3)))
+  assert np.isfinite(dead).all()
+
+
 class Predicted(NamedTuple):
   map: jax.Array
 

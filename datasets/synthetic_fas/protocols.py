@@ -1,9 +1,11 @@
 """The protocols of synthetic_fas, one family for each in the literature.
 
 Those of version 2.0.0: unseen_rooms and seen_rooms train alike and differ in
-the rooms that they test; room/ROOM and large_room/ROOM hold one room out of all
-in the config default or large, type/TYPE an attack type. Those of version
-1.0.0: intra and the families cross_domain, cross_type and cross_domain_type.
+the rooms that they test; seen_room/ROOM holds one of the seen rooms out, so
+that a choice between trainings knows nothing of the unseen ones; room/ROOM and
+large_room/ROOM hold one room out of all in the config default or large,
+type/TYPE an attack type. Those of version 1.0.0: intra and the families
+cross_domain, cross_type and cross_domain_type.
 """
 
 from nasfas_datasets.synthetic_fas import plan, rooms
@@ -41,6 +43,12 @@ def _of_second_version() -> list[Protocol]:
     make('unseen_rooms', seen, {'lists': only(v2_plan.UNSEEN)}, CROSS),
     make('seen_rooms', seen, seen, CROSS),
   ]
+  default = v2_plan.SIZES['default']
+  for number in range(default.rooms - default.unseen):
+    room = v2_plan.room_name(number)
+    train = {**seen, 'session': all_but(room)}
+    test = {'session': only(room)}
+    made.append(make(f'seen_room/{room}', train, test, CROSS))
   for family, size in (('room', 'default'), ('large_room', 'large')):
     for number in range(v2_plan.SIZES[size].rooms):
       room = v2_plan.room_name(number)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from nasfas_jax.models.layers import CDConvBlock, FusionHead, halve
-from nasfas_jax.models.outputs import Outputs
+from nasfas_jax.models.outputs import Between, Outputs, unchanged
 from nasfas_jax.models.search_spaces import LEVELS
 
 # Of the spatial attention at the low, mid and high level.
@@ -27,6 +27,7 @@ def predict_map(
   dtype: Any,
   train: bool,
   norm: str = 'batch',
+  between: Between = unchanged,
 ) -> Outputs:
   """Stem, three levels each followed by pooling, attention fusion, head.
 
@@ -48,6 +49,7 @@ def predict_map(
     dtype: of the computation.
     train: whether batch normalization uses the batch.
     norm: kind of the normalization of stem and head.
+    between: what is done to the features of a stage.
 
   Returns:
     `Outputs`; the map is [N, output_size, output_size].
@@ -60,6 +62,7 @@ def predict_map(
       x = CDConvBlock(
         width, theta=theta, dtype=dtype, norm=norm, name=f'{prefix}stem_{i}'
       )(x, train=train)
+    x = between(f'{prefix}stem', x)
     features[f'{prefix}stem'] = x
     if x.shape[-1] != cell_features:
       x = CDConvBlock(
@@ -88,7 +91,7 @@ def predict_map(
   for name in LEVELS:
     if name != 'low':
       x = level(name, x, '')
-    x = halve(x)
+    x = between(name, halve(x))
     features[name] = x
   predicted = FusionHead(
     tuple(head_features),

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from nasfas_jax.models.layers import CDConvBlock, FusionHead, halve
-from nasfas_jax.models.outputs import Outputs
+from nasfas_jax.models.outputs import Between, Outputs, unchanged
 from nasfas_jax.models.search_spaces import LEVELS
 
 
@@ -33,12 +33,15 @@ class CDCN(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool) -> Outputs:
+  def __call__(
+    self, x: jax.Array, *, train: bool, between: Between = unchanged
+  ) -> Outputs:
     """Predicts a map.
 
     Args:
       x: float [N, H, W, C], the fused input.
       train: whether batch normalization uses the batch.
+      between: what is done to the features of a stage.
 
     Returns:
       `Outputs`; the map is [N, output_size, output_size].
@@ -46,13 +49,14 @@ class CDCN(nn.Module):
     x = CDConvBlock(
       self.stem_features, theta=self.theta, dtype=self.dtype, name='stem_0'
     )(x, train=train)
+    x = between('stem', x)
     features = {'stem': x}
     for level in LEVELS:
       for i, width in enumerate(self.block_features):
         x = CDConvBlock(
           width, theta=self.theta, dtype=self.dtype, name=f'{level}_{i}'
         )(x, train=train)
-      x = halve(x)
+      x = between(level, halve(x))
       features[level] = x
     predicted = FusionHead(
       self.head_features,

@@ -326,6 +326,26 @@ class SeparableBlock(nn.Module):
     return nn.relu(x)
 
 
+@jax.custom_jvp
+def highest_channel(x: jax.Array) -> jax.Array:
+  """The maximum over the channels: [N, H, W, C] -> [N, H, W, 1].
+
+  Its gradient is shared by the channels that have it, as that of `jnp.max`. But
+  where XLA computes x anew for the backward pass, in another rounding, there
+  may be none; the gradient of `jnp.max` is then 0 / 0, and this one 0.
+  """
+  return x.max(axis=-1, keepdims=True)
+
+
+@highest_channel.defjvp
+def _highest_channel_jvp(primals, tangents):
+  (x,), (moved,) = primals, tangents
+  highest = highest_channel(x)
+  has_it = (x == highest).astype(x.dtype)
+  number = jnp.maximum(jnp.sum(has_it, axis=-1, keepdims=True), 1)
+  return highest, jnp.sum(moved * has_it, axis=-1, keepdims=True) / number
+
+
 class SpatialAttention(nn.Module):
   """Spatial attention (arXiv 1807.06521): scales each position by a gate.
 
@@ -344,7 +364,7 @@ class SpatialAttention(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """x: [N, H, W, C] in `dtype`; returns the same shape and dtype."""
     summary = jnp.concatenate(
-      [x.mean(axis=-1, keepdims=True), x.max(axis=-1, keepdims=True)], axis=-1
+      [x.mean(axis=-1, keepdims=True), highest_channel(x)], axis=-1
     )
     gate = CDConv(
       1,

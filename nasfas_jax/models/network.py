@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from nasfas_jax.models import backbone, genotypes
 from nasfas_jax.models.cells import DerivedCell
-from nasfas_jax.models.outputs import Outputs
+from nasfas_jax.models.outputs import Between, Outputs, unchanged
 
 
 class Network(nn.Module):
@@ -35,12 +35,15 @@ class Network(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool) -> Outputs:
+  def __call__(
+    self, x: jax.Array, *, train: bool, between: Between = unchanged
+  ) -> Outputs:
     """Predicts a map.
 
     Args:
       x: float [N, H, W, C], the fused input.
       train: whether batch normalization uses the batch.
+      between: what is done to the features of a stage.
 
     Returns:
       `Outputs`; the map is [N, output_size, output_size].
@@ -71,4 +74,5 @@ class Network(nn.Module):
       dtype=self.dtype,
       train=train,
       norm=norm,
+      between=between,
     )

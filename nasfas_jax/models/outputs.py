@@ -1,8 +1,19 @@
 """The outputs of every network."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+
+# (name of a stage, its features) -> what the next stage gets, in the same shape
+# and dtype.
+Between = Callable[[str, jax.Array], jax.Array]
+
+
+def unchanged(stage: str, features: jax.Array) -> jax.Array:
+  """Hands the features of a stage on."""
+  del stage
+  return features
 
 
 class Outputs(NamedTuple):

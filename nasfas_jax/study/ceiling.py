@@ -255,11 +255,11 @@ def verdict(split: Mapping, number: int) -> str:
   if ratio['value'] < 1:
     text = f'Do not search here: {said}'
     if ratio['high'] >= 1:
-      text += ' The interval does not rule out more; only more seeds would.'
+      text += ' The interval does not rule out more; a larger table would tell.'
     return text
   text = f'A search can pay here: {said}'
   if ratio['low'] < 1:
-    text += ' The interval does not rule out less; only more seeds would.'
+    text += ' The interval does not rule out less; a larger table would tell.'
   return text
 
 

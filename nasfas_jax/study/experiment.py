@@ -24,6 +24,7 @@ from nasfas_jax import (
   run_config,
   settings,
   sharding,
+  train,
 )
 from nasfas_jax.data import episodes, protocols
 from nasfas_jax.models import genotypes, search_spaces
@@ -34,7 +35,7 @@ from nasfas_jax.searchers import (
   trials,
   zero_cost,
 )
-from nasfas_jax.study import ceiling, contest, jobs, pages, plan
+from nasfas_jax.study import ceiling, contest, generalise, jobs, pages, plan
 
 
 def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -50,7 +51,7 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   if config.study.question == 'ceiling':
     planned = read_ceiling(config)
     ceiling.write_genotypes(planned, workdir)
-    listed = ceiling.jobs_of(planned)
+    waves = [ceiling.jobs_of(planned)]
 
     def report(finished):
       return ceiling.report(planned, workdir, finished)
@@ -58,9 +59,16 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   elif config.study.question == 'search':
     _contest(config, workdir)
     return
+  elif config.study.question == 'generalise':
+    planned = read_generalise(config)
+    waves = generalise.waves(planned, workdir)
+
+    def report(finished):
+      return generalise.report(planned, workdir, finished)
+
   else:
     planned = read_plan(config)
-    listed = plan.jobs_of(planned)
+    waves = [plan.jobs_of(planned)]
 
     def report(finished):
       return pages.write(
@@ -71,17 +79,19 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         num_samples=config.study.bootstrap_samples,
       )
 
-  failure = None
-  if config.study.num_workers:
-    try:
-      jobs.run(
-        listed,
-        workdir,
-        config.study.num_workers,
-        together=config.study.together,
-      )
-    except ChildProcessError as error:
-      failure = error
+  listed, failure = [], None
+  for wave in waves:
+    listed += wave
+    if wave and config.study.num_workers and failure is None:
+      try:
+        jobs.run(
+          wave,
+          workdir,
+          config.study.num_workers,
+          together=config.study.together,
+        )
+      except ChildProcessError as error:
+        failure = error
   finished = [job.name for job in listed if jobs.is_finished(job, workdir)]
   progress.say(f'{len(finished)} of {len(listed)} runs are finished.')
   progress.say(f'Report: {report(finished)}')
@@ -99,6 +109,7 @@ QUESTIONS = {
   ),
   'ceiling': ('ceiling',),
   'search': ('contest',),
+  'generalise': ('generalise',),
 }
 _FOR_ALL = ('question', 'num_workers', 'together')
 
@@ -242,6 +253,7 @@ _NUMBERS = {
   'study.contest.clips': config_checks.Number(2, 100_000),
   'study.ceiling.genotypes': config_checks.Number(2, 100_000),
   'study.ceiling.seeds': config_checks.Number(2, 10_000),
+  'study.generalise.bootstrap_samples': config_checks.Number(2, 1_000_000),
   'study.random': config_checks.Number(0, 1_000_000),
   'study.supernet_clips': config_checks.Number(2, 1_000_000),
   'study.bootstrap_samples': config_checks.Number(1, 1_000_000),
@@ -278,6 +290,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     _check_network(config, genotype)
   elif fields.question == 'search':
     _check_contest(config)
+  elif fields.question == 'generalise':
+    _check_generalise(config)
   else:
     _check_worth(config, defaults)
 
@@ -398,6 +412,64 @@ def read_ceiling(config: ml_collections.ConfigDict) -> ceiling.Plan:
     num_seeds=config.study.ceiling.seeds,
     protocol=config.protocol,
     fields=changed_fields(config),
+  )
+
+
+def _check_generalise(config: ml_collections.ConfigDict) -> None:
+  """Checks every arm in both stages: each is a change of this config."""
+  fields = config.study.generalise
+  if not fields.seeds or not fields.choose_on:
+    raise ValueError(
+      f'config.study.generalise.seeds is {fields.seeds}, choose_on '
+      f'{fields.choose_on}; allowed: one or more of each.'
+    )
+  if config.seed:
+    raise ValueError(
+      f'config.seed is {config.seed}; allowed: 0, since '
+      'config.study.generalise.seeds says the seeds.'
+    )
+  planned = read_generalise(config)
+  if planned.arms.get(generalise.PLAIN) != {}:
+    raise ValueError(
+      f'config.study.generalise.arms needs an arm {generalise.PLAIN!r} that '
+      'changes nothing.'
+    )
+  for name in (planned.final, *planned.choose_on):
+    protocols.get_protocol(name)
+  for name, arm in planned.arms.items():
+    for stage in ({}, planned.choose_fields):
+      one = ml_collections.ConfigDict(config.to_dict()).lock()
+      try:
+        one.update_from_flattened_dict({**stage, **arm})
+        one.unlock()
+        train.check(one)
+      except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+          f'config.study.generalise.arms.{name}: '
+          f'{" ".join(map(str, error.args))}'
+        ) from error
+
+
+def read_generalise(config: ml_collections.ConfigDict) -> generalise.Plan:
+  """What the question 'generalise' trains, as plain values."""
+  fields = config.study.generalise
+  changed = changed_fields(config)
+  read = ('data.data_dir', 'data.builder_config', generalise.EVALUATION)
+  arms = {
+    name: run_config.flatten(arm) for name, arm in fields.arms.to_dict().items()
+  }
+  return generalise.Plan(
+    # The plain one first, the others by name.
+    arms=dict(sorted(arms.items(), key=lambda arm: arm[0] != generalise.PLAIN)),
+    seeds=fields.seeds,
+    choose_on=fields.choose_on,
+    choose_fields=run_config.flatten(fields.choose_settings),
+    final=config.protocol,
+    fields=changed,
+    evaluation_fields={
+      path: value for path, value in changed.items() if path.startswith(read)
+    },
+    num_samples=fields.bootstrap_samples,
   )
 
 

@@ -53,6 +53,7 @@ def paired_difference(
   *,
   num_samples: int,
   seed: int = 0,
+  thresholds: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> tuple[float, float, float]:
   """Mean difference in AUC of two settings, with a 95 % interval.
 
@@ -68,6 +69,8 @@ def paired_difference(
     second: the same seeds in the same order, on the same clips.
     num_samples: of the bootstrap, at least 2.
     seed: of the bootstrap.
+    thresholds: of the runs of both settings: the difference is in HTER at them
+      instead.
 
   Returns:
     (mean of second - first, lower bound, upper bound). With one seed the
@@ -106,15 +109,23 @@ def paired_difference(
       draws.append(counts)
   weights = np.stack(draws)[:, subject_of]
 
-  def aucs(run, weights):
-    return operating_points.areas(
-      operating_points.count_errors(run.scores, live, weights)
+  def figures(runs, values, weights):
+    """Of every run and every draw of clips: float64 [runs, draws]."""
+    if values is not None:
+      pairs = zip(runs, values, strict=True)
+      return np.stack([half_total_error(*pair, weights) for pair in pairs])
+    return np.stack(
+      [
+        operating_points.areas(
+          operating_points.count_errors(run.scores, live, weights)
+        )
+        for run in runs
+      ]
     )
 
   def differences(weights):
-    """Of every run and every draw of clips: float64 [runs, draws]."""
-    pairs = zip(first, second, strict=True)
-    return np.stack([aucs(b, weights) - aucs(a, weights) for a, b in pairs])
+    before, after = thresholds or (None, None)
+    return figures(second, after, weights) - figures(first, before, weights)
 
   drawn = differences(weights).mean(axis=0)
   found = differences(np.ones((1, len(live)), np.int64))[:, 0]
@@ -123,6 +134,38 @@ def paired_difference(
     parts.append((np.var(found, ddof=1) / len(found), len(found) - 1))
   half = half_width(parts)
   mean = float(found.mean())
+  return mean, mean - half, mean + half
+
+
+def half_total_error(
+  run: Scores, threshold: float, weights: np.ndarray
+) -> np.ndarray:
+  """HTER at a threshold: the mean of the shares of both classes in error.
+
+  Args:
+    run: N clips of both classes.
+    threshold: a clip is live if its score is above.
+    weights: [draws, N], how often each clip counts.
+
+  Returns:
+    float64 [draws].
+  """
+  live = run.labels == 1
+  wrong = (run.scores > threshold) != live
+  shares = [
+    np.sum(weights[:, of] * wrong[of], axis=1) / np.sum(weights[:, of], axis=1)
+    for of in (live, ~live)
+  ]
+  return (shares[0] + shares[1]) / 2
+
+
+def student_interval(values: Sequence[float]) -> tuple[float, float, float]:
+  """(mean, lower, upper bound of Student's 95 %); of one value, it thrice."""
+  values = np.asarray(values, np.float64)
+  mean = float(values.mean())
+  half = 0.0
+  if len(values) > 1:
+    half = half_width([(np.var(values, ddof=1) / len(values), len(values) - 1)])
   return mean, mean - half, mean + half
 
 

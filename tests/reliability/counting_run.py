@@ -148,6 +148,9 @@ def serve() -> None:
 
 
 if __name__ == '__main__':
+  # As the main module does, so that a SIGTERM of the first moments has its
+  # status too; a child begins with it.
+  stopping.quiet_imports()
   if sys.argv[1:] == ['--serve']:
     serve()
   else:

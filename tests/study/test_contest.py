@@ -86,6 +86,16 @@ def test_the_shipped_questions_pass(variants):
   experiment.check(config)
   planned = experiment.read_contest(config)
   assert bool(planned.gradients) == ('wide' not in variants)
+  # The smallest run has one search of each kind.
+  assert (
+    len(planned.rows)
+    == {
+      'search': 12,
+      'search,wide': 6,
+      'search,debug': 4,
+      'search,wide,debug': 3,
+    }[variants]
+  )
   fields = run_config.flatten(search_config.get_config())
   some = contest.final_jobs(planned, planned.rows[-1], planned.seeds[0], 'g')
   some += [

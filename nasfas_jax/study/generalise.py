@@ -1,0 +1,293 @@
+"""The question: which training generalises to rooms that it has not seen?
+
+Every arm is a change of the plain training. All arms are first compared where
+none of the unseen rooms plays a part: each seed leaves one of the seen rooms
+out and tests it. The arm with the lowest mean HTER there, the winner, and the
+plain training are then run once on the unseen rooms. A run is named
+choose/ARM/seedN or final/ARM/seedN.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nasfas_jax import files
+from nasfas_jax.study import jobs, statistics
+from nasfas_jax.study.jobs import Job
+from nasfas_jax.study.plan import to_flags
+
+PLAIN = 'plain'
+CHOOSE, FINAL = 'choose', 'final'
+# Figure -> its name on the page; lower is better for the first.
+FIGURES = {'hter': 'test HTER', 'auc': 'test AUC'}
+MAIN = 'hter'
+# The goals of the final stage.
+GOAL_HTER, GOAL_SHARE = 0.15, 0.75
+# Fields of an evaluation, which change no training.
+EVALUATION = 'evaluate.'
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What is trained.
+
+  Attributes:
+    arms: name -> the fields that it changes; one is `PLAIN`, with none.
+    seeds: of every arm.
+    choose_on: protocols that leave a seen room out; the seeds take turns.
+    choose_fields: of the trainings on those, which have one room less.
+    final: the protocol of the unseen rooms.
+    fields: of every run, path -> value.
+    evaluation_fields: of an evaluation: those of `fields` that it reads.
+    num_samples: of the bootstrap.
+  """
+
+  arms: Mapping[str, Mapping[str, Any]]
+  seeds: Sequence[int]
+  choose_on: Sequence[str]
+  choose_fields: Mapping[str, Any]
+  final: str
+  fields: Mapping[str, Any]
+  evaluation_fields: Mapping[str, Any]
+  num_samples: int
+
+
+def run_name(stage: str, arm: str, seed: int) -> str:
+  """The name of a run."""
+  return f'{stage}/{arm}/seed{seed}'
+
+
+def _is_trained(fields: Mapping[str, Any]) -> bool:
+  """Whether an arm has trainings; else it evaluates those of the plain arm."""
+  return not fields or not all(path.startswith(EVALUATION) for path in fields)
+
+
+def jobs_of(plan: Plan, stage: str, arms: Sequence[str]) -> list[list[Job]]:
+  """The runs of a stage: trainings, then what needs them to be finished.
+
+  The first seed of every arm comes first.
+  """
+  waves = [[], []]
+  for place, seed in enumerate(plan.seeds):
+    protocol, more = plan.final, {}
+    if stage == CHOOSE:
+      protocol = plan.choose_on[place % len(plan.choose_on)]
+      more = plan.choose_fields
+    for arm in arms:
+      fields = plan.arms[arm]
+      name = run_name(stage, arm, seed)
+      own = {'protocol': protocol, 'seed': seed}
+      if _is_trained(fields):
+        flags = to_flags(plan.fields, more, fields, own)
+        waves[0].append(Job(name, ('--config=train', *flags)))
+      else:
+        flags = to_flags(plan.evaluation_fields, fields, own)
+        source = ('config.checkpoint', run_name(stage, PLAIN, seed))
+        waves[1].append(Job(name, ('--config=evaluate', *flags), (source,)))
+  return waves
+
+
+def read(
+  plan: Plan, workdir: pathlib.Path, stage: str, finished: Sequence[str]
+) -> dict[str, dict[str, list]]:
+  """The results of a stage.
+
+  Returns:
+    Arm -> 'seeds', those that are finished; each of `FIGURES`; 'threshold';
+    'scores', the files of their scores.
+  """
+  found = {}
+  for arm in plan.arms:
+    seeds = [s for s in plan.seeds if run_name(stage, arm, s) in finished]
+    rows = {
+      'seeds': seeds,
+      **{name: [] for name in (*FIGURES, 'threshold', 'scores')},
+    }
+    for seed in seeds:
+      folder = workdir / run_name(stage, arm, seed)
+      results = files.read_json(folder / 'results.json')
+      for name in FIGURES:
+        rows[name].append(results['splits']['test'][name])
+      rows['threshold'].append(results['threshold']['value'])
+      rows['scores'].append(folder / 'scores.csv')
+    found[arm] = rows
+  return found
+
+
+def choose(plan: Plan, found: Mapping[str, Mapping]) -> str | None:
+  """The arm with the lowest mean HTER; of equal ones, the first.
+
+  None before all runs of the stage are finished: the choice is made once.
+  """
+  if any(len(rows['seeds']) < len(plan.seeds) for rows in found.values()):
+    return None
+  return min(found, key=lambda arm: float(np.mean(found[arm][MAIN])))
+
+
+def compare(
+  plan: Plan, stage: str, found: Mapping[str, Mapping]
+) -> dict[str, dict]:
+  """Each arm's figures, and its differences from the plain one.
+
+  Differences are paired by seed. On the unseen rooms all runs have the same
+  clips, and the interval knows the luck of seeds and subjects; where every seed
+  tests another room, the spread over seeds has both.
+  """
+  rows = {}
+  for arm, of in found.items():
+    if not of['seeds']:
+      continue
+    row = {'seeds': of['seeds']}
+    for name in FIGURES:
+      mean = float(np.mean(of[name]))
+      many = len(of[name]) > 1
+      row[name] = {
+        'mean': mean,
+        'deviation': float(np.std(of[name], ddof=1)) if many else None,
+        'values': of[name],
+      }
+    shared = [s for s in of['seeds'] if s in found[PLAIN]['seeds']]
+    if arm != PLAIN and shared:
+      row['difference'] = {
+        name: dict(
+          zip(
+            ('mean', 'low', 'high'),
+            _difference(plan, stage, found[PLAIN], of, shared, name),
+            strict=True,
+          )
+        )
+        for name in FIGURES
+      }
+    rows[arm] = row
+  return rows
+
+
+def _difference(plan, stage, plain, other, shared, name):
+  """(mean, low, high) of other - plain, over the seeds that both have."""
+
+  def of(rows, field):
+    return [rows[field][rows['seeds'].index(seed)] for seed in shared]
+
+  if stage == CHOOSE:
+    return statistics.student_interval(
+      np.subtract(of(other, name), of(plain, name))
+    )
+  thresholds = (of(plain, 'threshold'), of(other, 'threshold'))
+  return statistics.paired_difference(
+    *(
+      [statistics.read_scores(p) for p in of(r, 'scores')]
+      for r in (plain, other)
+    ),
+    num_samples=plan.num_samples,
+    thresholds=thresholds if name == 'hter' else None,
+  )
+
+
+def verdict(winner: str | None, final: Mapping[str, Mapping]) -> str:
+  """What the final stage says of the goals, in a few sentences."""
+  if winner is None:
+    return 'Not known: the arms are not all trained.'
+  if winner == PLAIN:
+    return 'No arm has a lower mean HTER on the seen rooms than plain training.'
+  if winner not in final or 'difference' not in final[winner]:
+    return f'Chosen on seen rooms: {winner}. Not run on unseen ones yet.'
+  own, plain = (final[arm]['hter']['mean'] for arm in (winner, PLAIN))
+  apart = final[winner]['difference']['hter']
+  share = own / plain if plain else 1.0
+  goals = {
+    f'at most {GOAL_HTER}': own <= GOAL_HTER,
+    'a quarter below plain training': share <= GOAL_SHARE,
+    'an interval off zero': apart['high'] < 0,
+  }
+  said = '; '.join(
+    f'{name}: {"reached" if met else "missed"}' for name, met in goals.items()
+  )
+  return (
+    f'{winner}, chosen on seen rooms, has an HTER of {own:.3f} on unseen ones, '
+    f'plain training {plain:.3f}: {apart["mean"]:+.3f} [{apart["low"]:+.3f}, '
+    f'{apart["high"]:+.3f}]. Goals: {said}.'
+  )
+
+
+def page(plan: Plan, content: Mapping) -> str:
+  """The page, as Markdown: one table."""
+  lines = [
+    '# Which training generalises',
+    '',
+    f'{len(plan.arms)} arms, {len(plan.seeds)} seeds of each, on seen rooms, '
+    'of which each seed leaves one out and tests it. The arm with the lowest '
+    f'mean HTER there, and plain training, are then run on `{plan.final}`.',
+    '',
+    f'**{content["verdict"]}**',
+    '',
+    '| | seeds | test HTER | test AUC | HTER less that of plain | AUC less '
+    'that of plain |',
+    '|---|---|---|---|---|---|',
+  ]
+  for stage, title in ((CHOOSE, 'seen rooms'), (FINAL, 'unseen rooms')):
+    for arm, row in content[stage].items():
+      cells = [f'{arm}, {title}', str(len(row['seeds']))]
+      for name in FIGURES:
+        text = f'{row[name]["mean"]:.3f}'
+        if row[name]['deviation'] is not None:
+          text += f' ± {row[name]["deviation"]:.3f}'
+        cells.append(text)
+      for name in FIGURES:
+        apart = row.get('difference', {}).get(name)
+        cells.append(
+          f'{apart["mean"]:+.3f} [{apart["low"]:+.3f}, {apart["high"]:+.3f}]'
+          if apart
+          else ''
+        )
+      lines.append(f'| {" | ".join(cells)} |')
+  lines += [
+    '',
+    'Mean ± standard deviation over seeds. Differences are paired by seed, '
+    "with Student's 95 % interval, on unseen rooms also for the luck of the "
+    'subjects. None is corrected for the number of arms. All figures are in '
+    'generalise.json.',
+    '',
+  ]
+  return '\n'.join(lines)
+
+
+def waves(plan: Plan, workdir: pathlib.Path) -> Iterator[list[Job]]:
+  """The runs of both stages, each list to be run before the next is asked for.
+
+  What is chosen is read from the finished runs in the workdir.
+  """
+  done = []
+  for wave in jobs_of(plan, CHOOSE, tuple(plan.arms)):
+    yield wave
+    done += [job.name for job in wave if jobs.is_finished(job, workdir)]
+  winner = choose(plan, read(plan, workdir, CHOOSE, done))
+  if winner:
+    yield from jobs_of(plan, FINAL, tuple(dict.fromkeys((PLAIN, winner))))
+
+
+def report(
+  plan: Plan, workdir: pathlib.Path, finished: Sequence[str]
+) -> pathlib.Path:
+  """Writes the report on the finished runs; returns the page's path."""
+  folder = workdir / 'report'
+  chosen, final = (
+    read(plan, workdir, name, finished) for name in (CHOOSE, FINAL)
+  )
+  winner = choose(plan, chosen)
+  content = {
+    'arms': {name: dict(fields) for name, fields in plan.arms.items()},
+    'fields': dict(plan.fields),
+    'choose_on': list(plan.choose_on),
+    'final_on': plan.final,
+    'winner': winner,
+    CHOOSE: compare(plan, CHOOSE, chosen),
+    FINAL: compare(plan, FINAL, final),
+  }
+  content['verdict'] = verdict(winner, content[FINAL])
+  files.write_json(folder / 'generalise.json', content)
+  path = folder / 'generalise.md'
+  files.write_whole(path, page(plan, content))
+  return path

@@ -1,0 +1,241 @@
+"""The question 'generalise', on runs that are made up."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from nasfas_configs import study as study_config
+from nasfas_jax import files, run_config, score_table
+from nasfas_jax.data import protocols
+from nasfas_jax.study import experiment, generalise, jobs, statistics
+
+
+@pytest.fixture
+def config():
+  config = study_config.get_config('generalise')
+  config.study.num_workers = 0
+  sizes = config.study.generalise
+  sizes.seeds, sizes.bootstrap_samples = (0, 1, 2), 50
+  config.study.generalise.arms = {
+    name: study_config.ARMS[name] for name in ('plain', 'mix_style', 'mask')
+  } | {'test_statistics': study_config.ARMS['test_statistics']}
+  return config
+
+
+@pytest.mark.parametrize('variants', ['generalise', 'generalise,debug'])
+def test_the_shipped_questions_pass_and_their_arguments_are_fields(variants):
+  config = study_config.get_config(variants)
+  config.train.batch_size = 16
+  experiment.check(config)
+  fields = run_config.flatten(config)
+  planned = experiment.read_generalise(config)
+  for stage in (generalise.CHOOSE, generalise.FINAL):
+    trained, evaluated = generalise.jobs_of(planned, stage, list(planned.arms))
+    assert len(trained) == (len(planned.arms) - 1) * len(planned.seeds)
+    assert len(evaluated) == len(planned.seeds)
+    for job in (*trained, *evaluated):
+      for argument in job.arguments:
+        name = argument.partition('=')[0].removeprefix('--config.')
+        assert name == '--config' or name in fields
+  assert len(planned.seeds) == (1 if 'debug' in variants else 10)
+
+
+def test_what_is_chosen_on_knows_nothing_of_the_unseen_rooms():
+  config = study_config.get_config('generalise')
+  final = protocols.get_protocol(config.protocol)
+  row = {'attack_type': 'live', 'dataset': 'synthetic_fas'}
+  for number, name in enumerate(config.study.generalise.choose_on):
+    protocol = protocols.get_protocol(name)
+    for room in range(12):
+      here = {
+        **row,
+        'session': f'room{room:02d}',
+        'lists': 'seen_rooms' if room < 8 else 'unseen_rooms',
+      }
+      trains = protocol.train({**here, 'split': 'train'})
+      tests = protocol.test({**here, 'split': 'test'})
+      assert trains == (room < 8 and room != number)
+      assert tests == (room == number)
+      assert final.test({**here, 'split': 'test'}) == (room >= 8)
+
+
+def test_the_seeds_take_turns_among_the_rooms_and_arms_are_their_fields(config):
+  planned = experiment.read_generalise(config)
+  trained, evaluated = generalise.jobs_of(
+    planned, generalise.CHOOSE, list(planned.arms)
+  )
+  assert [job.name for job in trained[:4]] == [
+    *('choose/plain/seed0', 'choose/mask/seed0', 'choose/mix_style/seed0'),
+    'choose/plain/seed1',
+  ]
+  mixing = trained[5]
+  assert mixing.name == 'choose/mix_style/seed1'
+  assert {
+    *('--config=train', '--config.seed=1', '--config.train.batch_size=14'),
+    *('--config.protocol=synthetic_fas/seen_room/room01',),
+    *('--config.mix_style.probability=0.5', '--config.model=cdcnpp'),
+  } <= set(mixing.arguments)
+  # The network of the plain arm, judged in another way.
+  assert evaluated[1].arguments[0] == '--config=evaluate'
+  assert '--config.evaluate.batch_norm=test' in evaluated[1].arguments
+  command = evaluated[1].command(pathlib.Path('study'))
+  assert '--config.checkpoint=study/choose/plain/seed1' in command
+  assert not any('train.' in argument for argument in command)
+  final, _ = generalise.jobs_of(planned, generalise.FINAL, ['plain', 'mask'])
+  assert [job.name for job in final[:2]] == [
+    *('final/plain/seed0', 'final/mask/seed0'),
+  ]
+  assert '--config.protocol=synthetic_fas/unseen_rooms' in final[0].arguments
+  assert not any('batch_size' in argument for argument in final[0].arguments)
+
+
+def write(workdir, job, seed, skill, threshold=0.5):
+  """A finished run of 40 clips; returns its HTER, by counting."""
+  rng = np.random.default_rng((seed, int(1000 * skill)))
+  labels = np.tile([1, 0], 20)
+  scores = skill * labels + rng.normal(size=40)
+  wrong = (scores > threshold) != (labels == 1)
+  hter = (wrong[labels == 1].mean() + wrong[labels == 0].mean()) / 2
+  folder = workdir / job.name
+  files.write_json(folder / jobs.ARGUMENTS_FILE, job.kept_arguments())
+  score_table.write(
+    folder / 'scores.csv',
+    {
+      'test': {
+        'clip_id': np.array([f'c{i}' for i in range(40)]),
+        'label': labels,
+        'attack_type': np.where(labels == 1, 'live', 'print'),
+        'domain': np.full(40, 'a'),
+        'subject': np.array([f's{i // 4}' for i in range(40)]),
+        'score': scores,
+      }
+    },
+  )
+  files.write_json(
+    folder / 'results.json',
+    {
+      'splits': {'test': {'hter': hter, 'auc': 1 - hter}},
+      'threshold': {'value': threshold},
+    },
+  )
+  return hter
+
+
+SKILLS = {'plain': 0.8, 'mix_style': 3.0, 'mask': 0.9, 'test_statistics': 0.7}
+
+
+def write_stage(planned, workdir, stage, arms, leave_out=()):
+  found = {arm: [] for arm in arms}
+  for job in sum(generalise.jobs_of(planned, stage, arms), []):
+    if job.name not in leave_out:
+      _, arm, seed = job.name.split('/')
+      seed = int(seed.removeprefix('seed'))
+      found[arm].append(write(workdir, job, seed, SKILLS[arm]))
+  return found
+
+
+def test_the_winner_on_seen_rooms_is_run_on_unseen_ones(
+  config, tmp_path, capsys
+):
+  planned = experiment.read_generalise(config)
+  arms = list(planned.arms)
+  missing = 'choose/mask/seed2'
+  write_stage(planned, tmp_path, generalise.CHOOSE, arms, (missing,))
+  # Not before all arms are trained.
+  experiment.study(config, tmp_path)
+  content = files.read_json(tmp_path / 'report' / 'generalise.json')
+  assert '11 of 12 runs are finished' in capsys.readouterr().err
+  assert content['winner'] is None and content['final'] == {}
+  assert content['verdict'].startswith('Not known')
+
+  found = write_stage(planned, tmp_path, generalise.CHOOSE, arms)
+  experiment.study(config, tmp_path)
+  # The final runs are now asked for.
+  assert '12 of 18 runs are finished' in capsys.readouterr().err
+  content = files.read_json(tmp_path / 'report' / 'generalise.json')
+  assert content['winner'] == 'mix_style'
+  apart = np.subtract(found['mix_style'], found['plain'])
+  half = stats.t.ppf(0.975, 2) * apart.std(ddof=1) / 3**0.5
+  row = content['choose']['mix_style']
+  assert row['hter']['mean'] == pytest.approx(np.mean(found['mix_style']))
+  assert row['difference']['hter'] == pytest.approx(
+    {
+      'mean': apart.mean(),
+      'low': apart.mean() - half,
+      'high': apart.mean() + half,
+    }
+  )
+  assert 'Not run on unseen ones yet' in content['verdict']
+
+  found = write_stage(
+    planned, tmp_path, generalise.FINAL, ['plain', 'mix_style']
+  )
+  experiment.study(config, tmp_path)
+  assert '18 of 18 runs are finished' in capsys.readouterr().err
+  content = files.read_json(tmp_path / 'report' / 'generalise.json')
+  apart = content['final']['mix_style']['difference']['hter']
+  assert apart['mean'] == pytest.approx(
+    np.mean(found['mix_style']) - np.mean(found['plain'])
+  )
+  assert apart['low'] < apart['mean'] < apart['high'] < 0
+  assert (
+    'a quarter below plain training: reached; an interval off zero: reached'
+    in content['verdict']
+  )
+  page = (tmp_path / 'report' / 'generalise.md').read_text()
+  assert content['verdict'] in page
+  assert '| mix_style, unseen rooms | 3 | ' in page
+
+
+def test_without_a_better_arm_plain_training_wins():
+  row = {'hter': {'mean': 0.2}}
+  assert generalise.verdict('plain', {'plain': row}).startswith('No arm')
+  missed = {
+    'plain': {'hter': {'mean': 0.30}},
+    'mask': {
+      'hter': {'mean': 0.25},
+      'difference': {'hter': {'mean': -0.05, 'low': -0.12, 'high': 0.02}},
+    },
+  }
+  assert generalise.verdict('mask', missed).endswith(
+    'Goals: at most 0.15: missed; a quarter below plain training: missed; an '
+    'interval off zero: missed.'
+  )
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'seeds': ()}, r'generalise.seeds is \(\), .* one or more of each'),
+    ({'arms': {'mask': {}}}, "needs an arm 'plain' that changes nothing"),
+    (
+      {'arms': {'plain': {}, 'x': {'loss': {'depth': -1.0}}}},
+      "arms.x: config.loss: .*'depth' is -1.0",
+    ),
+    ({'arms': {'plain': {}, 'x': {'los': {}}, 'y': {'los': {'a': 1}}}}, 'y: '),
+    ({'choose_on': ('synthetic_fas/x',)}, "'synthetic_fas/x'; allowed"),
+  ],
+)
+def test_a_wrong_arm_is_named(config, change, message):
+  if 'arms' in change:
+    config.study.generalise.arms = {}
+  config.study.generalise.update(change)
+  with pytest.raises(ValueError, match=message):
+    experiment.check(config)
+
+
+def test_the_difference_in_hter_is_by_weighted_counts():
+  run = statistics.Scores(
+    np.array(['a', 'a', 'b', 'b']),
+    np.array([1, 0, 1, 0]),
+    np.array(['live', 'print'] * 2),
+    np.array([0.9, 0.6, 0.2, 0.1]),
+  )
+  weights = np.array([[1, 1, 1, 1], [2, 2, 0, 0], [1, 0, 3, 2]])
+  # Wrong at 0.5: the attack of a, the live clip of b.
+  np.testing.assert_allclose(
+    statistics.half_total_error(run, 0.5, weights),
+    [(1 / 2 + 1 / 2) / 2, (0 + 1) / 2, (3 / 4 + 0) / 2],
+  )
