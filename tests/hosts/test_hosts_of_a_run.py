@@ -231,6 +231,21 @@ def assert_ends_as_if_undisturbed(made, workdir):
   assert difference(made(1, 1) / 'tasks', workdir) <= TOLERANCE
 
 
+def test_two_processes_train_several_seeds_as_one_does(tiny_data_dir, tmp_path):
+  seeds = '--config.train.num_seeds=2'
+  for number in (1, 2):
+    command = main_command(
+      tiny_data_dir, tmp_path / f'p{number}', number, seeds
+    )
+    logs = tmp_path / f'logs{number}'
+    finish(start(command, logs), logs)
+  for seed in ('seed0', 'seed1'):
+    one, two = (tmp_path / f'p{number}' / seed for number in (1, 2))
+    found = difference(one, two)
+    print(f'{seed}: 2 processes and one: {found:.1e}')
+    assert found <= TOLERANCE
+
+
 def lose(how, victim, started, logs):
   """One of two hosts is lost; the other must end in one line.
 
