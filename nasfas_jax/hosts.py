@@ -251,8 +251,11 @@ def start(
   _watch_for_losses(who)
   where = f' at {place.coordinator}' if place else ''
   try:
-    with _saying_if_long(
-      f'Still waiting for the other hosts{where}; this is {who}.'
+    with (
+      _saying_if_long(
+        f'Still waiting for the other hosts{where}; this is {who}.'
+      ),
+      stopping.heeded_in_c_code('waiting for the other hosts'),
     ):
       jax.distributed.initialize(
         **given,

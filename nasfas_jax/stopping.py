@@ -21,6 +21,11 @@ STATUS = 128 + signal.SIGINT
 # launcher starts the same command again.
 PREEMPTED = 75
 
+_ENDS = {
+  signal.SIGINT: ('', STATUS),
+  signal.SIGTERM: (' by SIGTERM', PREEMPTED),
+}
+
 
 class Preempted(BaseException):  # noqa: N818
   """SIGTERM came, and what was at work has been saved.
@@ -71,6 +76,46 @@ def end(status: int) -> None:
     child.kill()
   remote.discard()
   os._exit(status)
+
+
+@contextlib.contextmanager
+def heeded_in_c_code(doing: str) -> Iterator[None]:
+  """Lets Ctrl-C and SIGTERM end the process while the block is in C code.
+
+  For a wait before there is anything to lose. Python's handlers would run only
+  when that code returns; but what Python has for every signal, which is C code
+  too, writes to a pipe at once, and a thread reads there. Signals that Python
+  does not handle stay as they are.
+
+  Args:
+    doing: what is stopped, for the line on stderr.
+  """
+  if threading.current_thread() is not threading.main_thread():
+    # Only the main thread may have signals written to a pipe.
+    yield
+    return
+  reading, writing = os.pipe()
+  # A handler must not wait, however many signals come.
+  os.set_blocking(writing, False)
+  before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+  threading.Thread(
+    target=_end_at_signal, args=(reading, doing), daemon=True
+  ).start()
+  try:
+    yield
+  finally:
+    signal.set_wakeup_fd(before)
+    os.close(writing)
+
+
+def _end_at_signal(reading: int, doing: str) -> None:
+  """Reads the numbers of signals until the pipe is closed at its other end."""
+  with os.fdopen(reading, 'rb', buffering=0) as pipe:
+    while number := pipe.read(1):
+      if number[0] in _ENDS:
+        how, status = _ENDS[number[0]]
+        print(f'\nStopped{how} while {doing}.', file=sys.stderr)
+        end(status)
 
 
 def _hold_sigterm(how: int) -> None:

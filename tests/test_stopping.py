@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM before, in and after the work of a command."""
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -55,6 +56,30 @@ def test_a_stopped_process_does_not_wait_for_the_compiler(monkeypatch):
     raise SystemExit(130)
   with pytest.raises(SystemExit, match='2'), stopping.ending_at_once():
     raise SystemExit(2)
+
+
+@pytest.mark.parametrize(
+  ('number', 'line', 'status'),
+  [
+    (signal.SIGTERM, 'Stopped by SIGTERM while waiting.', stopping.PREEMPTED),
+    (signal.SIGINT, 'Stopped while waiting.', stopping.STATUS),
+  ],
+)
+def test_a_wait_in_c_code_is_stopped(
+  number, line, status, handler, monkeypatch, capsys
+):
+  ended = queue.Queue()
+  handler(lambda *_: None)
+  signal.signal(signal.SIGTERM, lambda *_: None)
+  monkeypatch.setattr(stopping, 'end', ended.put)
+  with stopping.heeded_in_c_code('waiting'):
+    os.kill(os.getpid(), number)
+    assert ended.get(timeout=30) == status
+  assert capsys.readouterr().err.strip() == line
+  # Afterwards it is as before.
+  os.kill(os.getpid(), number)
+  with pytest.raises(queue.Empty):
+    ended.get(timeout=0.1)
 
 
 def test_only_what_resumes_is_said_to_resume(tmp_path):
