@@ -27,6 +27,8 @@ NUM_TERMS = 8
 STEPS = 240
 # Of all lines of metrics.jsonl, the share before which all signals come.
 DISTURBED = 0.75
+# Lines, a few saves; far less than the rest.
+PATIENCE = 30
 # Far more than a loaded machine needs.
 SECONDS = 600
 
@@ -94,7 +96,8 @@ def disturb(server, workdir, number, moment, rng):
     number: of the signal.
     moment: lines of metrics.jsonl after which it comes. If the run before had
       as many, it comes while this one begins. Every second one waits for a
-      checkpoint that is being written; others come some milliseconds later.
+      checkpoint that is being written, for `PATIENCE` lines at most; others
+      come some milliseconds later.
     rng: chooses that.
 
   Returns:
@@ -108,7 +111,9 @@ def disturb(server, workdir, number, moment, rng):
     assert time.monotonic() < deadline
     time.sleep(0.001)
   if during_save:
-    while not saving(workdir) and not ended(pid):
+    # A save is short: on a loaded machine this may miss every one of them.
+    last = num_lines(workdir) + PATIENCE
+    while not saving(workdir) and num_lines(workdir) < last and not ended(pid):
       assert time.monotonic() < deadline
   else:
     time.sleep(later)
