@@ -124,7 +124,9 @@ def _hold_sigterm(how: int) -> None:
 
 def _forget_in_child() -> None:
   """A child has the pipe too, and its SIGTERM is not that of its parent."""
-  faulthandler.unregister(signal.SIGTERM)
+  if not faulthandler.unregister(signal.SIGTERM):
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
   _hold_sigterm(signal.SIG_UNBLOCK)
 
 
@@ -132,9 +134,9 @@ class Watch:
   """Heeds SIGTERM, also while the main thread is in C code, such as XLA's.
 
   A Python handler would run only when that returns, after minutes of
-  compiling. So the handler of faulthandler, which is C code, writes to a pipe,
-  and a thread waits there. Outside `saving` it ends the process at once:
-  nothing is lost then that a checkpoint does not have.
+  compiling. So C code writes to a pipe, whichever thread gets the signal, and a
+  thread waits there. Outside `saving` it ends the process at once: nothing is
+  lost then that a checkpoint does not have.
   """
 
   def __init__(self):
@@ -149,7 +151,9 @@ class Watch:
     Args:
       line: gives what to print at the end, on stderr.
       chain: call the handler of C code that was there before too, such as that
-        of jax.distributed, which tells the other hosts.
+        of jax.distributed, which tells the other hosts. Only faulthandler does
+        that. It writes nothing if a thread without Python gets the signal, as
+        may happen to a process that was stopped; the other handler does know.
     """
     watching, self._line = self._line is not None, line
     if watching or not hasattr(faulthandler, 'register'):  # On Windows.
@@ -157,15 +161,21 @@ class Watch:
     reading, writing = os.pipe()
     # A handler must not wait, however many signals come.
     os.set_blocking(writing, False)
-    faulthandler.register(
-      signal.SIGTERM, writing, all_threads=False, chain=chain
-    )
+    if chain:
+      faulthandler.register(
+        signal.SIGTERM, writing, all_threads=False, chain=True
+      )
+    else:
+      signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+      signal.signal(signal.SIGTERM, lambda *_: None)
     os.register_at_fork(
       before=lambda: _hold_sigterm(signal.SIG_BLOCK),
       after_in_parent=lambda: _hold_sigterm(signal.SIG_UNBLOCK),
       after_in_child=_forget_in_child,
     )
-    threading.Thread(target=self._wait, args=(reading,), daemon=True).start()
+    threading.Thread(
+      target=self._wait, args=(reading, chain), daemon=True
+    ).start()
 
   @property
   def asked(self) -> bool:
@@ -197,8 +207,10 @@ class Watch:
     if self.asked:
       self._end()
 
-  def _wait(self, reading: int) -> None:
-    os.read(reading, 1)
+  def _wait(self, reading: int, chain: bool) -> None:
+    # faulthandler writes a text, Python the number of any signal it handles.
+    while os.read(reading, 1) != bytes([signal.SIGTERM]) and not chain:
+      pass
     with self._lock:
       self._asked.set()
       if self._saving:
