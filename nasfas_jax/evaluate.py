@@ -414,14 +414,7 @@ def judge(
   Returns:
     The content of results.json.
   """
-  form = settings.input_form(config)
-  predict = scoring.make_predict(
-    model,
-    trained.variables,
-    form,
-    mesh,
-    batch_norm=config.evaluate.batch_norm,
-  )
+  predict = _predict(config, model, trained, mesh)
   scores, maps = _score_parts(config, predict, selection)
   results, scored = _conclude(
     config, workdir, model, trained, selection, scores, more
@@ -455,15 +448,7 @@ def judge_members(
     The content of the results.json of each.
   """
   config = runs[0][0]
-  form = settings.input_form(config)
-  predict = scoring.make_predict(
-    model,
-    trained.variables,
-    form,
-    mesh,
-    batch_norm=config.evaluate.batch_norm,
-    members=True,
-  )
+  predict = _predict(config, model, trained, mesh, members=True)
   scores, maps = _score_parts(config, predict, selection)
   found, samples = [], None
   for place, (one, folder) in enumerate(runs):
@@ -484,6 +469,19 @@ def judge_members(
       shown = {**samples, 'predicted': samples['predicted'][place]}
       _write_samples(folder, shown, scored['test'], places)
   return found
+
+
+def _predict(
+  config, model, trained: Trained, mesh: Mesh, *, members: bool = False
+) -> scoring.Predict:
+  return scoring.make_predict(
+    model,
+    trained.variables,
+    settings.input_form(config),
+    mesh,
+    batch_norm=config.evaluate.batch_norm,
+    members=members,
+  )
 
 
 def _score_parts(

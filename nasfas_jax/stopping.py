@@ -94,9 +94,7 @@ def heeded_in_c_code(doing: str) -> Iterator[None]:
     # Only the main thread may have signals written to a pipe.
     yield
     return
-  reading, writing = os.pipe()
-  # A handler must not wait, however many signals come.
-  os.set_blocking(writing, False)
+  reading, writing = _signal_pipe()
   before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
   threading.Thread(
     target=_end_at_signal, args=(reading, doing), daemon=True
@@ -106,6 +104,14 @@ def heeded_in_c_code(doing: str) -> Iterator[None]:
   finally:
     signal.set_wakeup_fd(before)
     os.close(writing)
+
+
+def _signal_pipe() -> tuple[int, int]:
+  """(end to read, end to which a handler of signals writes)."""
+  reading, writing = os.pipe()
+  # A handler must not wait, however many signals come.
+  os.set_blocking(writing, False)
+  return reading, writing
 
 
 def _end_at_signal(reading: int, doing: str) -> None:
@@ -158,9 +164,7 @@ class Watch:
     watching, self._line = self._line is not None, line
     if watching or not hasattr(faulthandler, 'register'):  # On Windows.
       return
-    reading, writing = os.pipe()
-    # A handler must not wait, however many signals come.
-    os.set_blocking(writing, False)
+    reading, writing = _signal_pipe()
     if chain:
       faulthandler.register(
         signal.SIGTERM, writing, all_threads=False, chain=True

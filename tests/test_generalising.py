@@ -34,25 +34,26 @@ def make_domains(batch, number):
 
 
 def make_step(model, generalising, weights=PUBLISHED):
-  """(initial state, jitted step) of the small network."""
+  """(initial state, step) of the small network."""
   config = small_config()
   optimizer = settings.training(config).optimizer()
   state = train.initial_state(
     model, settings.example_input(config), 0, optimizer, generalising
   )
-  step = functools.partial(
+  objective = losses.make_objective(weights)
+  return state, step_of(model, objective, optimizer, generalising)
+
+
+def step_of(model, objective, optimizer, generalising):
+  return functools.partial(
     train.train_step,
     loss_fn=supervised.network_loss(
-      model,
-      settings.input_form(config),
-      losses.make_objective(weights),
-      generalising,
+      model, settings.input_form(small_config()), objective, generalising
     ),
     optimizer=optimizer,
     generalising=generalising,
     seed=3,
   )
-  return state, step
 
 
 @pytest.fixture(scope='module')
@@ -342,17 +343,7 @@ def test_several_seeds_take_it_side_by_side(changes, model, batch):
   config.update_from_flattened_dict(changes)
   generalising = settings.generalising(config, ROWS, 'session')
   optimizer = settings.training(config).optimizer()
-  step = functools.partial(
-    train.train_step,
-    loss_fn=supervised.network_loss(
-      model,
-      settings.input_form(config),
-      settings.objective(config),
-      generalising,
-    ),
-    optimizer=optimizer,
-    generalising=generalising,
-  )
+  step = step_of(model, settings.objective(config), optimizer, generalising)
 
   def both(seeds, batches):
     states = jax.vmap(

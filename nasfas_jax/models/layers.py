@@ -56,6 +56,10 @@ def batch_norm(
     dtype=dtype,
     name=name,
   )
+  return _apply_norm(norm, x)
+
+
+def _apply_norm(norm: nn.Module, x: jax.Array) -> jax.Array:
   # Flax subtracts float32 statistics from x of any dtype.
   with jax.numpy_dtype_promotion('standard'):
     return norm(x)
@@ -102,8 +106,7 @@ def normalization(
     dtype=dtype,
     name=name,
   )
-  with jax.numpy_dtype_promotion('standard'):
-    return norm(x)
+  return _apply_norm(norm, x)
 
 
 def normalize(

@@ -17,7 +17,7 @@ from nasfas_jax import files
 from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.report import charts
 from nasfas_jax.study import variance
-from nasfas_jax.study.jobs import Job
+from nasfas_jax.study.jobs import Job, keep_genotype
 from nasfas_jax.study.plan import to_flags
 
 # Figure of a run -> its name on the page, and 1 if higher is better, else -1.
@@ -106,14 +106,7 @@ def write_genotypes(plan: Plan, workdir: pathlib.Path) -> None:
     ValueError: if the workdir holds others.
   """
   for number, genotype in enumerate(draw(plan)):
-    path = workdir / genotype_path(number)
-    if not path.exists():
-      genotype.save(path)
-    elif genotypes.load(path) != genotype:
-      raise ValueError(
-        f'{path} is another genotype than the one that is drawn now. Choose '
-        'another --workdir.'
-      )
+    keep_genotype(workdir / genotype_path(number), genotype)
 
 
 def jobs_of(plan: Plan) -> list[Job]:

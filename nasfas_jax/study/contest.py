@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from nasfas_jax import files
-from nasfas_jax.models import genotypes, sampling
+from nasfas_jax.models import sampling
 from nasfas_jax.models.genotypes import Genotype
 from nasfas_jax.report import charts
 from nasfas_jax.searchers import trials, zero_cost
 from nasfas_jax.study import statistics
-from nasfas_jax.study.jobs import Job
+from nasfas_jax.study.jobs import Job, keep_genotype
 from nasfas_jax.study.plan import Fields, to_flags
 
 # Searches without a supernet.
@@ -295,13 +295,13 @@ def play(
         found = search.send(scores)
       except StopIteration as end:
         path = f'{run_name(*one)}/genotype.json'
-        _write(workdir / path, end.value)
+        keep_genotype(workdir / path, end.value)
         chosen[one] = path
         continue
       listed = []
       for place, trial in enumerate(found, number):
         name = f'{run_name(*one)}/trial{place}'
-        _write(workdir / genotype_path(name), trial.genotype)
+        keep_genotype(workdir / genotype_path(name), trial.genotype)
         listed.append(trial_jobs(plan, name, trial))
       asked[one] = (search, listed, number + len(listed))
     results = run(
@@ -326,21 +326,6 @@ def play(
 
 def _dev_auc(results: Mapping) -> float:
   return results['splits']['dev']['auc']
-
-
-def _write(path: pathlib.Path, genotype: Genotype) -> None:
-  """Writes a genotype that is not there.
-
-  Raises:
-    ValueError: if another one is there.
-  """
-  if not path.exists():
-    genotype.save(path)
-  elif genotypes.load(path) != genotype:
-    raise ValueError(
-      f'{path} is another genotype than the one that the search asks for now. '
-      'Choose another --workdir.'
-    )
 
 
 def figures(

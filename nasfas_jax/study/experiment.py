@@ -5,10 +5,11 @@ which, `jobs` runs them, and `pages` writes what they come to. The supernets of
 finished searches are scored here.
 """
 
+import contextlib
 import functools
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import ml_collections
@@ -79,24 +80,30 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         num_samples=config.study.bootstrap_samples,
       )
 
-  listed, failure = [], None
+  listed, failures = [], []
   for wave in waves:
     listed += wave
-    if wave and config.study.num_workers and failure is None:
-      try:
-        jobs.run(
-          wave,
-          workdir,
-          config.study.num_workers,
-          together=config.study.together,
-        )
-      except ChildProcessError as error:
-        failure = error
+    _begin(config, workdir, wave, failures)
   finished = [job.name for job in listed if jobs.is_finished(job, workdir)]
   progress.say(f'{len(finished)} of {len(listed)} runs are finished.')
   progress.say(f'Report: {report(finished)}')
-  if failure is not None:
-    raise failure
+  if failures:
+    raise failures[0]
+
+
+def _begin(config, workdir: pathlib.Path, listed, failures: list) -> None:
+  """Runs what is not finished; after a failure, which it notes, nothing."""
+  if not listed or not config.study.num_workers or failures:
+    return
+  try:
+    jobs.run(
+      listed,
+      workdir,
+      config.study.num_workers,
+      together=config.study.together,
+    )
+  except ChildProcessError as error:
+    failures.append(error)
 
 
 # What is asked -> the fields of config.study that its runs and report take.
@@ -123,17 +130,8 @@ def _contest(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   failures = []
 
   def run(listed):
-    # After a failure nothing is begun; what is finished is still read.
-    if config.study.num_workers and listed and not failures:
-      try:
-        jobs.run(
-          listed,
-          workdir,
-          config.study.num_workers,
-          together=config.study.together,
-        )
-      except ChildProcessError as error:
-        failures.append(error)
+    _begin(config, workdir, listed, failures)
+    # After a failure, too, what is finished is read.
     return {
       job.name: files.read_json(workdir / job.name / 'results.json')
       for job in listed
@@ -347,16 +345,10 @@ def _check_contest(config: ml_collections.ConfigDict) -> None:
         f'config.study.contest.gradients holds {row!r}, which is a search by '
         'trials.'
       )
-    one = ml_collections.ConfigDict(config.to_dict()).lock()
-    try:
+    with _changed(config, f'contest.gradients.{row}') as one:
       one.update_from_flattened_dict(run_config.flatten(gradient.fields))
       one.supernet.space = planned.space
       config_checks.check(one)
-    except (ValueError, TypeError, KeyError) as error:
-      raise ValueError(
-        f'config.study.contest.gradients.{row}: '
-        f'{" ".join(map(str, error.args))}'
-      ) from error
 
 
 def _check_trainings(config: ml_collections.ConfigDict) -> None:
@@ -438,16 +430,10 @@ def _check_generalise(config: ml_collections.ConfigDict) -> None:
     protocols.get_protocol(name)
   for name, arm in planned.arms.items():
     for stage in ({}, planned.choose_fields):
-      one = ml_collections.ConfigDict(config.to_dict()).lock()
-      try:
+      with _changed(config, f'generalise.arms.{name}') as one:
         one.update_from_flattened_dict({**stage, **arm})
         one.unlock()
         train.check(one)
-      except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-          f'config.study.generalise.arms.{name}: '
-          f'{" ".join(map(str, error.args))}'
-        ) from error
 
 
 def read_generalise(config: ml_collections.ConfigDict) -> generalise.Plan:
@@ -536,19 +522,31 @@ def _check_runs(config: ml_collections.ConfigDict) -> None:
   }
   for where, change in changes.items():
     # What it does not set has been found to be as by default.
-    one = ml_collections.ConfigDict(config.to_dict()).lock()
-    if where.startswith('evolution_settings'):
-      one.search.algorithm = 'evolution'
-    # As in a run, where config.study.settings has the last word.
-    before = {} if where == 'settings' else planned.search_fields
-    try:
+    with _changed(config, where) as one:
+      if where.startswith('evolution_settings'):
+        one.search.algorithm = 'evolution'
+      # As in a run, where config.study.settings has the last word.
+      before = {} if where == 'settings' else planned.search_fields
       for part in (before, change, planned.fields):
         one.update_from_flattened_dict(run_config.flatten(part))
       config_checks.check(one)
-    except (ValueError, TypeError, KeyError) as error:
-      raise ValueError(
-        f'config.study.{where}: {" ".join(map(str, error.args))}'
-      ) from error
+
+
+@contextlib.contextmanager
+def _changed(
+  config: ml_collections.ConfigDict, where: str
+) -> Iterator[ml_collections.ConfigDict]:
+  """Gives a locked copy, which the block changes and checks as a run's config.
+
+  Raises:
+    ValueError: for what is wrong with it; names `where` in config.study.
+  """
+  try:
+    yield ml_collections.ConfigDict(config.to_dict()).lock()
+  except (ValueError, TypeError, KeyError) as error:
+    raise ValueError(
+      f'config.study.{where}: {" ".join(map(str, error.args))}'
+    ) from error
 
 
 def read_plan(config: ml_collections.ConfigDict) -> plan.Plan:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from nasfas_jax import files, progress, stopping
+from nasfas_jax.models import genotypes
 
 ARGUMENTS_FILE = 'arguments.json'
 _LOG_FILE = 'log.txt'
@@ -204,6 +205,21 @@ def _term_interrupts() -> Iterator[None]:
     yield
   finally:
     signal.signal(signal.SIGTERM, before)
+
+
+def keep_genotype(path: pathlib.Path, genotype: genotypes.Genotype) -> None:
+  """Writes a genotype that jobs read, unless it is there.
+
+  Raises:
+    ValueError: if another one is there.
+  """
+  if not path.exists():
+    genotype.save(path)
+  elif genotypes.load(path) != genotype:
+    raise ValueError(
+      f'{path} is another genotype than the one that the study asks for now. '
+      'Choose another --workdir.'
+    )
 
 
 def is_finished(job: Job, folder: pathlib.Path) -> bool:
