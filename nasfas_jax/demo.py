@@ -16,14 +16,13 @@ import shutil
 import signal
 import socket
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 
 import ml_collections
 import numpy as np
 
 from nasfas_jax import detector as detector_lib
-from nasfas_jax import predict, progress
+from nasfas_jax import predict, progress, stopping
 from nasfas_jax.preprocessing import face_choice, video
 from nasfas_jax.report import annotated, charts, item_view
 
@@ -251,16 +250,8 @@ def stopped_by_signals() -> Iterator[None]:
   def stop(number, frame):
     raise SystemExit(128 + number)
 
-  signals = (signal.SIGINT, signal.SIGTERM)
-  before = {}
-  # Only the main thread may.
-  if threading.current_thread() is threading.main_thread():
-    before = {number: signal.signal(number, stop) for number in signals}
-  try:
+  with stopping.handled_by(stop, signal.SIGINT, signal.SIGTERM):
     yield
-  finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)
 
 
 def warm_up(detector: detector_lib.Detector) -> None:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 
 from nasfas_jax import remote
@@ -79,6 +80,27 @@ def end(status: int) -> None:
 
 
 @contextlib.contextmanager
+def handled_by(
+  handler: Callable[[int, types.FrameType | None], None], *numbers: int
+) -> Iterator[None]:
+  """Leaves signals to a handler of the block's own, also if a `Watch` is there.
+
+  In another thread than the main one, which alone may, it changes nothing.
+  """
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+  before = {number: signal.signal(number, handler) for number in numbers}
+  watched = signal.set_wakeup_fd(-1)
+  try:
+    yield
+  finally:
+    signal.set_wakeup_fd(watched, warn_on_full_buffer=False)
+    for number, found in before.items():
+      signal.signal(number, found)
+
+
+@contextlib.contextmanager
 def heeded_in_c_code(doing: str) -> Iterator[None]:
   """Lets Ctrl-C and SIGTERM end the process while the block is in C code.
 
@@ -102,7 +124,7 @@ def heeded_in_c_code(doing: str) -> Iterator[None]:
   try:
     yield
   finally:
-    signal.set_wakeup_fd(before)
+    signal.set_wakeup_fd(before, warn_on_full_buffer=False)
     os.close(writing)
 
 

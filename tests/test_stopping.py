@@ -19,6 +19,8 @@ def handler():
   """Sets the handler of Ctrl-C for one test; returns what is set."""
   before = signal.getsignal(signal.SIGINT)
   of_term = signal.getsignal(signal.SIGTERM)
+  # Of a watch that another test began by a command.
+  watched = signal.set_wakeup_fd(-1)
 
   def choose(chosen):
     signal.signal(signal.SIGINT, chosen)
@@ -27,6 +29,7 @@ def handler():
   yield choose
   signal.signal(signal.SIGINT, before)
   signal.signal(signal.SIGTERM, of_term)
+  signal.set_wakeup_fd(watched)
 
 
 def test_imports_end_without_a_traceback_and_the_work_with_a_line(handler):
@@ -148,6 +151,25 @@ except stopping.Preempted:
   raise SystemExit(7)
 """)
   assert (status, out, said) == (7, 'saved\n', '')
+
+
+def test_sigterm_is_left_to_a_handler_of_its_own():
+  status, out, said, _ = ended_by_sigterm("""
+import signal, time
+stopping.sigterm.start(lambda: 'Stopped.')
+got = []
+with stopping.handled_by(lambda number, _: got.append(number), signal.SIGTERM):
+  print('ready', flush=True)
+  while not got:
+    time.sleep(0.01)
+  # A watch would have ended the process by now.
+  time.sleep(0.5)
+print('went on', flush=True)
+signal.raise_signal(signal.SIGTERM)
+time.sleep(600)
+""")
+  assert (out, said) == ('went on\n', 'Stopped.\n')
+  assert status == stopping.PREEMPTED
 
 
 def test_sigterm_of_a_child_does_not_stop_its_parent():

@@ -5,7 +5,6 @@ What is finished, because its results.json is there, is not run again. A stop
 """
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import os
 import pathlib
@@ -15,7 +14,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import types
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from nasfas_jax import files, progress, stopping
@@ -147,7 +147,7 @@ def run(
   workers = _Workers(folder, cpu_shares(num_workers))
   failed = []
   with (
-    _term_interrupts(),
+    stopping.handled_by(_stop, signal.SIGTERM),
     progress.bar('Running', len(jobs), len(jobs) - left) as bar,
     concurrent.futures.ThreadPoolExecutor(num_workers) as pool,
   ):
@@ -189,22 +189,10 @@ def _waiting(
   return found
 
 
-@contextlib.contextmanager
-def _term_interrupts() -> Iterator[None]:
-  """Lets SIGTERM end it in order, as Ctrl-C does."""
-  if threading.current_thread() is not threading.main_thread():
-    yield
-    return
-
-  def stop(number, frame):
-    del number, frame
-    raise stopping.Preempted
-
-  before = signal.signal(signal.SIGTERM, stop)
-  try:
-    yield
-  finally:
-    signal.signal(signal.SIGTERM, before)
+def _stop(number: int, frame: types.FrameType | None) -> None:
+  """Lets SIGTERM end the runs in order, as Ctrl-C does."""
+  del number, frame
+  raise stopping.Preempted
 
 
 def keep_genotype(path: pathlib.Path, genotype: genotypes.Genotype) -> None:
