@@ -14,7 +14,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.experiment = 'search'
   config.seed = 0
   # Selects the train, dev and test sets. --config=protocols lists all.
-  config.protocol = 'synthetic_fas/cross_domain/night'
+  config.protocol = 'synthetic_fas/unseen_rooms'
   # The set that sets the threshold: 'dev' or 'train'; '': that of the protocol.
   config.threshold_source = ''
   # The rule that sets it: 'eer', 'apcer=0.05' (no attack type above it),

@@ -2,7 +2,7 @@
 
 python -m nasfas_jax.main --config=evaluate \
     --config.checkpoint=runs/search \
-    --config.protocol=synthetic_fas/cross_domain/office
+    --config.protocol=synthetic_fas/seen_rooms
   The network and its input come from the run's own config. So do the crop, the
   number of snippets and the builder config, unless they are given. The clips
   of the test set are enough.

@@ -198,10 +198,10 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
   judged = ml_collections.ConfigDict(judged.to_dict())
   judged.evaluate.num_samples = 0
   judged.evaluate.batch_norm = 'test'
-  judged.protocol = 'synthetic_fas/cross_type/replay'
+  judged.protocol = 'synthetic_fas/type/replay'
   evaluate.evaluate(judged, tmp_path / 'other')
   results = files.read_json(tmp_path / 'other' / 'results.json')
-  assert results['protocol'] == 'synthetic_fas/cross_type/replay'
+  assert results['protocol'] == 'synthetic_fas/type/replay'
   assert set(results['per_type']) == {'replay'}
   assert results['model']['trained_on'] == config.protocol
   assert results['model']['step'] == 4

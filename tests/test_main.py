@@ -121,7 +121,7 @@ def test_a_mistake_on_the_command_line_is_one_line(arguments, message, fail):
   [
     (
       ['--config=search', '--config.protocol=synthetic_fas/x'],
-      "Unknown protocol 'synthetic_fas/x'; allowed: synthetic_fas/intra",
+      "Unknown protocol 'synthetic_fas/x'; allowed: synthetic_fas/unseen_rooms",
     ),
     (
       ['--config=train', '--config.model=resnet'],
@@ -131,11 +131,11 @@ def test_a_mistake_on_the_command_line_is_one_line(arguments, message, fail):
     (['--config=search', '--config.supernet.space=darts'], "'darts'"),
     (['--config=evaluate'], 'Give --config.checkpoint=WORKDIR'),
     (
-      ['--config=evaluate', '--config.protocol=synthetic_fas/cross_domain'],
+      ['--config=evaluate', '--config.protocol=synthetic_fas/room'],
       'Give --config.checkpoint=WORKDIR',
     ),
     (
-      ['--config=study', '--config.protocol=synthetic_fas/cross_domain'],
+      ['--config=study', '--config.protocol=synthetic_fas/room'],
       'which no run of a study would take',
     ),
     (
@@ -357,7 +357,7 @@ def test_default_workdirs_tell_runs_apart():
   config.checkpoint = 'runs/a'
   assert (
     str(main.default_workdir(config))
-    == 'runs/a/evaluate/synthetic_fas-cross_domain-night'
+    == 'runs/a/evaluate/synthetic_fas-unseen_rooms'
   )
 
 

@@ -307,7 +307,7 @@ def test_what_reads_a_run_names_the_members(together, tmp_path):
 
 
 def test_a_family_takes_one_seed(tiny_data_dir, genotype, tmp_path):
-  config = small(tiny_data_dir, genotype, protocol='synthetic_fas/cross_domain')
+  config = small(tiny_data_dir, genotype, protocol='synthetic_fas/type')
   with pytest.raises(ValueError, match='num_seeds is 2; allowed with .*: 1'):
     main.run(config, tmp_path)
 

@@ -95,7 +95,7 @@ def crop_face(frames: np.ndarray, face_box: np.ndarray) -> np.ndarray:
 _WORDS = ('session', 'split', 'attack_type', 'subject', 'lists')
 
 
-def load(data_dir, version: str = '1.0.0') -> dict[str, np.ndarray]:
+def load(data_dir, version: str) -> dict[str, np.ndarray]:
   """Features, labels and metadata of all clips, by name; arrays [N, ...]."""
   prepare.prepare('synthetic_fas', version=version, data_dir=data_dir)
   builder = synthetic_fas_dataset_builder.Builder(

@@ -4,7 +4,8 @@ Those of version 2.0.0: unseen_rooms and seen_rooms train alike and differ in
 the rooms that they test; seen_room/ROOM holds one of the seen rooms out, so
 that a choice between trainings knows nothing of the unseen ones; room/ROOM and
 large_room/ROOM hold one room out of all in the config default or large,
-type/TYPE an attack type. Those of version 1.0.0: intra and the families
+type/TYPE an attack type, unseen_rooms_type/TYPE an attack type and the unseen
+rooms. Those of version 1.0.0: intra and the families
 cross_domain, cross_type and cross_domain_type.
 """
 
@@ -28,7 +29,7 @@ _NAME = 'synthetic_fas'
 
 def protocols() -> list[Protocol]:
   """All protocols; each draws on one version of the dataset."""
-  return [*_of_first_version(), *_of_second_version()]
+  return [*_of_second_version(), *_of_first_version()]
 
 
 def _of_second_version() -> list[Protocol]:
@@ -63,6 +64,18 @@ def _of_second_version() -> list[Protocol]:
         {'attack_type': all_but(attack)},
         {'attack_type': only('live', attack)},
         ('acer', 'eer', 'auc'),
+      )
+    )
+  for attack in v2_plan.ATTACKS:
+    made.append(
+      make(
+        f'unseen_rooms_type/{attack}',
+        {**seen, 'attack_type': all_but(attack)},
+        {
+          'lists': only(v2_plan.UNSEEN),
+          'attack_type': only('live', attack),
+        },
+        ('hter', 'auc', 'eer'),
       )
     )
   return made

@@ -35,6 +35,7 @@ class Builder(fas_builder.FasBuilder):
   2.0.0 those in `v2`.
   """
 
+  # TFDS builds this one and the newest; see `__init__` for the default.
   VERSION = tfds.core.Version('1.0.0')
   SUPPORTED_VERSIONS = [tfds.core.Version('2.0.0')]
   RELEASE_NOTES = {
@@ -61,13 +62,17 @@ class Builder(fas_builder.FasBuilder):
     ),
   ]
 
+  def __init__(self, *, version: str | None = None, **kwargs):
+    """As in the base class; without a version, the newest."""
+    super().__init__(version=version or 'experimental_latest', **kwargs)
+
   @classmethod
   def versions_of(cls, config: str | None) -> list[str]:
     """The versions that can be built of a config; the first is its own."""
     for known in cls.BUILDER_CONFIGS:
       if known.name == config and known.version is not None:
         return [str(known.version)]
-    return super().versions_of(config)
+    return super().versions_of(config)[::-1]
 
   @property
   def num_finished(self) -> int:

@@ -266,8 +266,8 @@ def test_a_run_is_compared_in_float32_whatever_it_computed_in(
   config.compare.sections = ('supernet',)
   config.compare.adam_steps = 1
   # The run's clips are compared, so they are what must be there.
-  assert config.protocol != 'synthetic_fas/intra'
-  protocol, config.protocol = config.protocol, 'synthetic_fas/intra'
+  assert config.protocol != 'synthetic_fas/seen_rooms'
+  protocol, config.protocol = config.protocol, 'synthetic_fas/seen_rooms'
   prepared = []
   compare.compare(config, tmp_path / 'compared', prepared.append)
   assert [one.protocol for one in prepared] == [protocol]

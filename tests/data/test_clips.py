@@ -14,7 +14,7 @@ from nasfas_jax.data import clips, index, protocols
 
 @pytest.fixture(scope='module')
 def rows(tiny_data_dir):
-  chosen = protocols.load('synthetic_fas/intra', str(tiny_data_dir), 'tiny')
+  chosen = protocols.load('synthetic_fas/unseen_rooms', str(tiny_data_dir), 'tiny')
   return chosen.train[:6]
 
 

@@ -100,7 +100,7 @@ def test_missing_index_is_written_again(tiny_data_dir):
 
 def test_the_index_has_a_digest_of_what_a_clip_shows(tiny_data_dir):
   rows = index.load_index(tiny_data_dir, 'synthetic_fas', 'tiny')
-  assert len({row['digest'] for row in rows}) == len(rows) == 96
+  assert len({row['digest'] for row in rows}) == len(rows) == 108
   row = rows[3]
   builder = fas_builder.builder_class('synthetic_fas')(
     config='tiny', data_dir=tiny_data_dir
@@ -136,7 +136,7 @@ def test_builder_info_and_pickle(tiny_data_dir):
   )
   assert builder.info.description.startswith('Rendered clips')
   assert 'synthetic_fas' in builder.info.citation
-  assert builder.info.splits['train'].num_examples == 32
+  assert builder.info.splits['train'].num_examples == 36
   restored = pickle.loads(pickle.dumps(builder))
   assert restored.progress is None
   assert restored.info.full_name == builder.info.full_name

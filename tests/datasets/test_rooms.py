@@ -170,6 +170,11 @@ def test_each_type_can_be_held_out(kind):
   chosen = selected(f'type/{kind}')
   assert kind not in values(chosen.train + chosen.dev, 'attack_type')
   assert values(chosen.test, 'attack_type') == {'live', kind}
+  both = selected(f'unseen_rooms_type/{kind}')
+  assert kind not in values(both.train + both.dev, 'attack_type')
+  assert values(both.test, 'attack_type') == {'live', kind}
+  assert not values(both.train, 'session') & values(both.test, 'session')
+  assert len(values(both.test, 'session')) == 4
 
 
 # --- Versions -----------------------------------------------------------------
@@ -197,7 +202,7 @@ def test_each_protocol_takes_its_version_only(tmp_path):
 
 def test_unknown_versions_are_refused(tmp_path):
   for config, version, known in (
-    ('tiny', '3.0.0', '1.0.0, 2.0.0'),
+    ('tiny', '3.0.0', '2.0.0, 1.0.0'),
     ('large', '1.0.0', r'2.0.0\.'),
   ):
     with pytest.raises(ValueError, match=f"'{version}'.*allowed: {known}"):

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow_processes
 
 @pytest.fixture(scope='module')
 def rows(tiny_data_dir):
-  return protocols.load('synthetic_fas/intra', tiny_data_dir, 'tiny').train
+  return protocols.load('synthetic_fas/unseen_rooms', tiny_data_dir, 'tiny').train
 
 
 def batches(rows, start, num_workers):
@@ -150,7 +150,7 @@ from nasfas_jax.data import pipeline, protocols
 
 if __name__ == '__main__':
   flags.FLAGS.mark_as_parsed()
-  found = protocols.load('synthetic_fas/intra', sys.argv[1], 'tiny')
+  found = protocols.load('synthetic_fas/unseen_rooms', sys.argv[1], 'tiny')
   read = pipeline.train_batches(
     found.train,
     shape=pipeline.SnippetShape(2, 16, 4),

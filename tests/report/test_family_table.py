@@ -75,39 +75,40 @@ def test_every_protocol_of_a_family_has_a_folder(
 ):
   """Evaluation is replaced: what is run where is the subject here."""
   seen = {}
+  kinds = ('print', 'replay')
 
   def evaluate(config, workdir):
     seen[config.protocol] = config.checkpoint, workdir
     workdir.mkdir(parents=True)
-    figures = {'hter': 0.25, 'auc': 0.8}
+    figures = {'acer': 0.3, 'auc': 0.8}
     content = {'splits': {'test': figures}}
     (workdir / 'results.json').write_text(json.dumps(content))
 
   monkeypatch.setitem(main.EXPERIMENTS, 'evaluate', evaluate)
   said = []
   monkeypatch.setattr(main.progress, 'say', said.append)
-  for domain in ('office', 'night'):
-    run = tmp_path / 'runs' / f'synthetic_fas-cross_domain-{domain}'
+  for kind in kinds:
+    run = tmp_path / 'runs' / f'synthetic_fas-type-{kind}'
     run.mkdir(parents=True)
     (run / 'config.json').write_text('{}')
   config = evaluate_config.get_config()
   config.data.data_dir = str(tiny_data_dir)
   config.data.builder_config = 'tiny'
-  config.protocol = 'synthetic_fas/cross_domain'
+  config.protocol = 'synthetic_fas/type'
   config.checkpoint = str(tmp_path / 'runs')
   main.run(config, tmp_path / 'out')
-  name = 'synthetic_fas-cross_domain-night'
+  name = 'synthetic_fas-type-replay'
   assert seen == {
-    f'synthetic_fas/cross_domain/{domain}': (
-      str(tmp_path / 'runs' / f'synthetic_fas-cross_domain-{domain}'),
-      tmp_path / 'out' / f'synthetic_fas-cross_domain-{domain}',
+    f'synthetic_fas/type/{kind}': (
+      str(tmp_path / 'runs' / f'synthetic_fas-type-{kind}'),
+      tmp_path / 'out' / f'synthetic_fas-type-{kind}',
     )
-    for domain in ('office', 'night')
+    for kind in kinds
   }
   assert (tmp_path / 'out' / name / 'results.json').exists()
   text = '\n'.join(said)
-  assert 'synthetic_fas/cross_domain/window: no run in' in text
-  assert '| synthetic_fas/cross_domain | 2 | hter 25.0 ± 0.0 | auc 80.0' in text
+  assert 'synthetic_fas/type/mask_paper: no run in' in text
+  assert '| synthetic_fas/type | 2 | acer 30.0 ± 0.0 | eer - | auc 80.0' in text
 
 
 def judged(status, **test):

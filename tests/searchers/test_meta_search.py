@@ -15,8 +15,8 @@ CASES = {
   'second_order': {'second_order': True, 'learn_inner_lr': True},
   'domain_statistics': {
     'domain_statistics': True,
-    # Of two domains.
-    'support_size': 4,
+    # Of three domains.
+    'support_size': 6,
     'inner_steps': 2,
     'anneal_steps': 4,
   },

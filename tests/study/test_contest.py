@@ -366,7 +366,7 @@ def test_a_score_without_training_sees_the_clips_of_the_protocol(
   tiny_data_dir, monkeypatch
 ):
   config = study_config.get_config('search,debug')
-  config.protocol = 'synthetic_fas/cross_domain/night'
+  config.protocol = 'synthetic_fas/unseen_rooms'
   config.data.update(data_dir=str(tiny_data_dir), image_size=16, num_frames=2)
   seen = []
 

@@ -179,14 +179,14 @@ def test_the_table_counts_what_is_prepared(tiny_data_dir):
   assert set(lines) == set(protocols.all_protocols())
   assert lines['oulu_npu/1'].endswith('not prepared: oulu_npu')
   assert lines['cross/mi-c'].endswith('msu_mfsd, replay_attack, casia_mfsd')
-  intra = lines['synthetic_fas/intra'].split()
-  assert intra[1:5] == ['8/24', 'dev', '8/24', '8/24']
+  unseen = lines['synthetic_fas/unseen_rooms'].split()
+  assert unseen[1:5] == ['8/16', 'dev', '8/16', '4/8']
 
 
 def test_an_unknown_name_suggests_those_of_its_dataset():
   with pytest.raises(ValueError, match='allowed: oulu_npu/1, oulu_npu/2'):
     protocols.get_protocol('oulu_npu/5')
-  with pytest.raises(ValueError, match='synthetic_fas/intra, manifest_fas/'):
+  with pytest.raises(ValueError, match='synthetic_fas/unseen_rooms, manifest_fas/'):
     protocols.get_protocol('nope')
 
 
