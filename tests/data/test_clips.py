@@ -14,7 +14,8 @@ from nasfas_jax.data import clips, index, protocols
 
 @pytest.fixture(scope='module')
 def rows(tiny_data_dir):
-  chosen = protocols.load('synthetic_fas/unseen_rooms', str(tiny_data_dir), 'tiny')
+  name = 'synthetic_fas/unseen_rooms'
+  chosen = protocols.load(name, str(tiny_data_dir), 'tiny')
   return chosen.train[:6]
 
 

@@ -24,7 +24,8 @@ def reading(num_workers=0, cache_bytes=0):
 
 @pytest.fixture(scope='module')
 def rows(tiny_data_dir):
-  chosen = protocols.load('synthetic_fas/unseen_rooms', str(tiny_data_dir), 'tiny')
+  name = 'synthetic_fas/unseen_rooms'
+  chosen = protocols.load(name, str(tiny_data_dir), 'tiny')
   return chosen.train
 
 

@@ -10,15 +10,12 @@ import pytest
 from nasfas_datasets import fas_builder, prepare
 from nasfas_jax import records, stored_frames
 
-
 # Of 2.0.0, see test_rooms.py.
 FIRST = {'config': 'tiny', 'version': '1.0.0'}
 
 
 def read_all(folder):
-  builder = fas_builder.builder_class('synthetic_fas')(
-    **FIRST, data_dir=folder
-  )
+  builder = fas_builder.builder_class('synthetic_fas')(**FIRST, data_dir=folder)
   return {
     split: list(builder.as_data_source(split)) for split in records.SPLITS
   }

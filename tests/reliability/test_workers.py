@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow_processes
 
 @pytest.fixture(scope='module')
 def rows(tiny_data_dir):
-  return protocols.load('synthetic_fas/unseen_rooms', tiny_data_dir, 'tiny').train
+  name = 'synthetic_fas/unseen_rooms'
+  return protocols.load(name, tiny_data_dir, 'tiny').train
 
 
 def batches(rows, start, num_workers):
