@@ -180,6 +180,6 @@ def test_a_bad_value_is_refused_before_the_first_run(
 
 def test_the_first_question_does_not_read_the_other_s_fields():
   config = study_config.get_config()
-  config.study.ceiling.seeds = 5
+  config.study.ceiling.seeds = 4
   with pytest.raises(ValueError, match="the question 'worth' does not read"):
     experiment.check(config)
