@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nasfas_jax import files
+from nasfas_jax.report import charts
 from nasfas_jax.study import jobs, statistics
 from nasfas_jax.study.jobs import Job
 from nasfas_jax.study.plan import to_flags
@@ -213,7 +214,7 @@ def verdict(winner: str | None, final: Mapping[str, Mapping]) -> str:
 
 
 def page(plan: Plan, content: Mapping) -> str:
-  """The page, as Markdown: one table."""
+  """The page, as Markdown: one chart, one table."""
   lines = [
     '# Which training generalises',
     '',
@@ -223,6 +224,11 @@ def page(plan: Plan, content: Mapping) -> str:
     '',
     f'**{content["verdict"]}**',
     '',
+    *(
+      ['![HTER of every arm and seed, and the means](generalise.svg)', '']
+      if content[CHOOSE]
+      else []
+    ),
     '| | seeds | test HTER | test AUC | HTER less that of plain | AUC less '
     'that of plain |',
     '|---|---|---|---|---|---|',
@@ -252,6 +258,27 @@ def page(plan: Plan, content: Mapping) -> str:
     '',
   ]
   return '\n'.join(lines)
+
+
+def chart(content: Mapping) -> str:
+  """HTER of every arm, its seeds and their mean, as SVG text."""
+  stages = {CHOOSE: 'a seen room, left out', FINAL: content['final_on']}
+  drawn = {name: rows for name in stages if (rows := content[name])}
+  longest = max(map(len, drawn.values()))
+  with charts.svg_figure(8.0, 0.9 + 0.25 * longest) as (figure, file):
+    panels = figure.subplots(1, len(drawn), squeeze=False)[0]
+    for axes, (stage, rows) in zip(panels, drawn.items(), strict=True):
+      for place, row in enumerate(rows.values()):
+        values = row[MAIN]['values']
+        axes.plot(values, [place] * len(values), 'o', ms=3, color=charts.MUTED)
+        axes.plot(row[MAIN]['mean'], place, '|', ms=12, mew=2)
+      if PLAIN in rows:
+        axes.axvline(rows[PLAIN][MAIN]['mean'], ls=':', color=charts.MUTED)
+      axes.set_yticks(range(len(rows)), list(rows))
+      axes.invert_yaxis()
+      axes.set_xlabel(FIGURES[MAIN])
+      axes.set_title(stages[stage])
+  return file.getvalue()
 
 
 def waves(plan: Plan, workdir: pathlib.Path) -> Iterator[list[Job]]:
@@ -288,6 +315,8 @@ def report(
   }
   content['verdict'] = verdict(winner, content[FINAL])
   files.write_json(folder / 'generalise.json', content)
+  if content[CHOOSE]:
+    files.write_whole(folder / 'generalise.svg', chart(content))
   path = folder / 'generalise.md'
   files.write_whole(path, page(plan, content))
   return path

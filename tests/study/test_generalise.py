@@ -1,6 +1,7 @@
 """The question 'generalise', on runs that are made up."""
 
 import pathlib
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -185,8 +186,23 @@ def test_the_winner_on_seen_rooms_is_run_on_unseen_ones(
     in content['verdict']
   )
   page = (tmp_path / 'report' / 'generalise.md').read_text()
-  assert content['verdict'] in page
+  assert content['verdict'] in page and '(generalise.svg)' in page
+  drawn = ElementTree.parse(tmp_path / 'report' / 'generalise.svg')
+  # Both stages, of each the arms that were trained.
+  ids = [part.get('id') or '' for part in drawn.iter()]
+  assert [i for i in ids if i.startswith('axes_')] == ['axes_1', 'axes_2']
   assert '| mix_style, unseen rooms | 3 | ' in page
+
+
+def test_the_chart_shows_what_is_finished(config, tmp_path):
+  planned = experiment.read_generalise(config)
+  experiment.study(config, tmp_path)
+  drawn = tmp_path / 'report' / 'generalise.svg'
+  assert not drawn.exists()
+  # Plain training, the line that others are seen against, is still missing.
+  write_stage(planned, tmp_path, generalise.CHOOSE, ['mask'])
+  experiment.study(config, tmp_path)
+  assert drawn.exists()
 
 
 def test_without_a_better_arm_plain_training_wins():
