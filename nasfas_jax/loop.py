@@ -149,6 +149,11 @@ def run(
   with checkpoints.Checkpointer(folder) as saver:
     state, start = saver.restore_or(program.state)
     if start >= last:
+      if profile:
+        progress.say(
+          f'No trace of {program.name!r}: its {last} steps are done. Another '
+          '--workdir takes them.'
+        )
       return state
     batches = program.batches(start)
     try:

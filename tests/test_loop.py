@@ -180,6 +180,8 @@ def test_a_trace_of_the_wanted_steps_is_written_and_parses(tmp_path, capsys):
     "No trace of 'train': the steps 3 to 4 of --profile are not among 7 to 8"
     in capsys.readouterr().err
   )
+  run(counting(num_steps=8), tmp_path, profile=profiles.parse('3'))
+  assert "No trace of 'train': its 8 steps are done" in capsys.readouterr().err
   assert len(list((tmp_path / 'profile' / 'train').rglob('*.xplane.pb'))) == 1
 
 

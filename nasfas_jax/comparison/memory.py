@@ -29,7 +29,7 @@ def can_measure() -> bool:
 
 def measure(
   workdir: pathlib.Path, device: str = devices.CPU
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float | str]]:
   """Memory of each framework's training step, in MiB.
 
   On the CPU it is what is resident of the process, on a GPU what the framework
@@ -41,8 +41,9 @@ def measure(
 
   Returns:
     For each framework 'loaded' (before the network is made) and 'peak' (in
-    the steps after the first, which compiles); {} where the system does not
-    tell (it is Linux that does).
+    the steps after the first, which compiles), or 'error' where its process
+    failed, such as for want of memory; {} where the system does not tell (it
+    is Linux that does).
   """
   if device == devices.CPU and not can_measure():
     return {}
@@ -61,7 +62,9 @@ def measure(
     )
     if done.returncode:
       lines = done.stderr.strip().splitlines() or ['no reason given']
-      raise OSError(f'Measuring the memory of {framework} failed: {lines[-1]}')
+      # What else was compared is still worth having.
+      found[framework] = {'error': lines[-1][:200]}
+      continue
     found[framework] = json.loads(done.stdout.splitlines()[-1])
   return found
 

@@ -182,7 +182,9 @@ def _memory(found: Mapping | None) -> str:
   if not found:
     return ''
   rows = [
-    [name, *(f'{figures[key]:,.0f}' for key in ('loaded', 'peak'))]
+    [name, '–', figures['error']]
+    if 'error' in figures
+    else [name, *(f'{figures[key]:,.0f}' for key in ('loaded', 'peak'))]
     for name, figures in found.items()
     if name != 'xla'
   ]

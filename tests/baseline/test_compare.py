@@ -152,11 +152,13 @@ def test_the_page_shows_times_and_failures(compared, tmp_path):
   }
   results['memory'] = {
     'jax': {'loaded': 100.0, 'peak': 1200.0},
+    'torch eager': {'error': 'out of <memory>'},
     'xla': {'temporaries': 10.0, 'arguments': 3.0},
   }
   text = page.write(tmp_path, results, {}, {}).read_text(encoding='utf-8')
   for part in ('2.50', '1.25', 'no &lt;compiler&gt;', '1,200', '10 MiB'):
     assert part in text
+  assert 'out of &lt;memory&gt;' in text
 
 
 def test_times_are_taken_in_turns_and_a_failure_is_told():

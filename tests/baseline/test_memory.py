@@ -30,8 +30,8 @@ def test_memory_of_a_training_step_is_told(tmp_path, monkeypatch):
 def test_memory_that_cannot_be_measured_names_the_reason(tmp_path):
   if not memory.can_measure():
     pytest.skip('This system does not tell.')
-  with pytest.raises(OSError, match='memory of jax failed: .*config.json'):
-    memory.measure(tmp_path)
+  for framework in memory.measure(tmp_path).values():
+    assert framework.keys() == {'error'} and 'config.json' in framework['error']
 
 
 def test_memory_by_xla_grows_with_the_batch(tmp_path):
