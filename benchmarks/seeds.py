@@ -56,17 +56,17 @@ def compile_step(model: str, num_seeds: int):
   config.train.num_seeds = num_seeds
   config.dtype = settings.compute_dtype(config)
   chosen = genotypes.load(model) if model.endswith('.json') else model
-  make, step, of_batch = train.make_step(
+  make, step, draws, of_batch = train.make_step(
     config, settings.network(config, chosen)
   )
   batch = sharding.put_part(raw_batch(config), of_batch)
   kept = {'state': make()}
   compiled, seconds = timing.compile_seconds(
-    lambda: step.lower(kept['state'], batch)
+    lambda: step.lower(kept['state'], batch, draws)
   )
 
   def run():
-    kept['state'], scalars = compiled(kept['state'], batch)
+    kept['state'], scalars = compiled(kept['state'], batch, draws)
     return scalars
 
   analysis = compiled.memory_analysis()

@@ -265,13 +265,17 @@ def fit(
       settings.training_batches(config, domain_field, map_size),
       seed=stream_seeds(config)[0],
     )
-  make, step, of_batch = make_step(
+  make, step, draws, of_batch = make_step(
     config,
     model,
     settings.generalising(config, selection.train, domain_field),
   )
   with progress.stage('Making the network' + ('s' if many else '')):
     state = make()
+
+  def compile_step(state, batch):
+    compiled = step.lower(state, batch, draws).compile()
+    return lambda state, batch: compiled(state, batch, draws)
 
   def batches(start):
     stream = read(selection.train, batch_size=batch_size, step=start)
@@ -303,7 +307,7 @@ def fit(
       title='Training',
       num_steps=config.train.num_steps,
       state=state,
-      compile=lambda state, batch: step.lower(state, batch).compile(),
+      compile=compile_step,
       batches=batches,
       observe=observe,
       clips=clips,
@@ -321,8 +325,11 @@ def make_step(
   config: ml_collections.ConfigDict,
   model: nn.Module,
   generalising: supervised.Generalising = supervised.PLAIN,
-) -> tuple[Callable, Callable, NamedSharding]:
+) -> tuple[Callable, Callable, jax.Array, NamedSharding]:
   """What a training computes, from config.train.num_seeds seeds.
+
+  No seed is part of a program, so the cache of compiled programs has that of
+  every seed.
 
   Args:
     config: of the run.
@@ -331,8 +338,9 @@ def make_step(
 
   Returns:
     (a function that makes the initial state; the jitted step, (state, raw
-    batch) -> (state, scalars), which donates its state; the sharding of raw
-    batches). With several seeds S all arrays have a leading axis [S].
+    batch, seed) -> (state, scalars), which donates its state; that seed; the
+    sharding of raw batches). With several seeds S all arrays have a leading
+    axis [S].
   """
   optimizer = settings.training(config).optimizer()
   make = functools.partial(
@@ -342,8 +350,7 @@ def make_step(
     optimizer=optimizer,
     generalising=generalising,
   )
-  step = functools.partial(
-    raw_step,
+  parts = dict(
     prepare=settings.prepare(config, config.network.output_size),
     loss_fn=supervised.network_loss(
       model,
@@ -354,23 +361,28 @@ def make_step(
     optimizer=optimizer,
     generalising=generalising,
   )
+
+  def step(state, raw, seed):
+    return raw_step(state, raw, seed=seed, **parts)
+
   seeds = settings.seeds(config)
+  first, draws = _as_array(seeds), _as_array(stream_seeds(config))
   if len(seeds) == 1:
-    make = functools.partial(make, seeds[0])
-    step = functools.partial(step, seed=stream_seeds(config)[0])
+    first, draws = first.reshape(()), draws.reshape(())
   else:
-    make = functools.partial(jax.vmap(make), _as_array(seeds))
-    step = functools.partial(
-      jax.vmap(step), seed=_as_array(stream_seeds(config))
-    )
+    make, step = jax.vmap(make), jax.vmap(step)
   of_state, of_batch = _placement(len(seeds), config.train.batch_size)
   jitted = jax.jit(
     step,
-    in_shardings=(of_state, of_batch),
+    in_shardings=(of_state, of_batch, of_state),
     out_shardings=of_state,
     donate_argnums=0,
   )
-  return jax.jit(make, out_shardings=of_state), jitted, of_batch
+  make = functools.partial(jax.jit(make, out_shardings=of_state), first)
+  placed = jax.make_array_from_callback(
+    draws.shape, of_state, lambda index: draws[index]
+  )
+  return make, jitted, placed, of_batch
 
 
 def stream_seeds(config: ml_collections.ConfigDict) -> list[int]:

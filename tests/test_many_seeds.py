@@ -306,6 +306,35 @@ def test_what_reads_a_run_names_the_members(together, tmp_path):
   assert loaded.genotype == genotypes.load(workdir / 'genotype.json')
 
 
+@pytest.mark.parametrize('num_seeds', [1, 2])
+def test_a_program_is_that_of_every_seed(num_seeds, genotype, tmp_path):
+  """So the cache of compiled programs has it: the text is what it looks up."""
+
+  def programs(seed):
+    config = small(
+      tmp_path, genotype, **{'seed': seed, 'train.num_seeds': num_seeds}
+    )
+    network = settings.network(config, genotypes.load(genotype))
+    make, step, draws, _ = train.make_step(config, network)
+    size = (num_seeds,) * (num_seeds > 1) + (config.train.batch_size,)
+    side = config.data.image_size + 4
+    raw = {
+      'frames': np.zeros((*size, 2, side, side, 3), np.uint8),
+      'frame_size': np.full((*size, 2), side, np.int32),
+      'depth': np.zeros((*size, 8, 8), np.uint8),
+      'has_depth': np.ones(size, bool),
+      'face_box': np.zeros((*size, 4), np.float32),
+      'place': np.zeros(size, np.int32),
+      'label': np.zeros(size, np.int32),
+    }
+    state = jax.eval_shape(make)
+    return make.func.lower(*make.args).as_text(), step.lower(
+      state, raw, draws
+    ).as_text()
+
+  assert programs(5) == programs(9)
+
+
 def test_a_family_takes_one_seed(tiny_data_dir, genotype, tmp_path):
   config = small(tiny_data_dir, genotype, protocol='synthetic_fas/type')
   with pytest.raises(ValueError, match='num_seeds is 2; allowed with .*: 1'):
