@@ -19,7 +19,7 @@ perturbation
   not by the operations' weights.
 debug
   The smallest whole run, on the builder config 'tiny': about a minute, most of
-  it compiling.
+  it compiling. Its two training subjects are too few for `domain_type`.
 paper
   256x256, in the published setting of CDCN++'s search: 60 epochs, batch size
   12, the architecture frozen for 10 epochs. Needs an accelerator. An epoch is

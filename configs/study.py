@@ -151,8 +151,8 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
       # Trainings that differ in their seed only are one run, side by side.
       'together': True,
       # The question 'ceiling': random genotypes, and trainings of each. The
-      # genotype g has the seeds g * seeds, g * seeds + 1, ... With fewer than
-      # five, no ceiling below the luck of a seed could be told.
+      # genotype g has the seeds g * seeds, g * seeds + 1, ... With three,
+      # no ceiling below the luck of a seed could be told.
       'ceiling': {'space': 'cdcnpp', 'genotypes': 40, 'seeds': 5},
       # The question 'search', see _contest below.
       'contest': CONTEST,
@@ -247,7 +247,7 @@ def _contest(config: ml_collections.ConfigDict) -> None:
 def _trainings(config: ml_collections.ConfigDict) -> None:
   """What both questions train: the same, so that one can read the other."""
   config.protocol = 'synthetic_fas/unseen_rooms'
-  # Half of a default run: 120 trainings have to end in some hours.
+  # Half of a default run: 200 trainings have to end in some hours.
   config.train.num_steps = 400
   config.train.warmup_steps = 50
   config.evaluate.num_samples = 0

@@ -197,7 +197,7 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   @classmethod
   def versions_of(cls, config: str | None) -> list[str]:
-    """The versions that can be built of a config; the first is its own."""
+    """The versions that can be built of a config; the first is the default."""
     del config
     return [str(cls.VERSION), *map(str, cls.SUPPORTED_VERSIONS)]
 

@@ -153,7 +153,7 @@ def prepare(
   Args:
     name: of the dataset.
     config: name of the builder config; None: the first.
-    version: of the dataset, such as 2.0.0; None: the one that it starts with.
+    version: of the dataset, such as 2.0.0; None: the newest.
     data_dir: folder of prepared datasets; None: the default of TFDS.
     manual_dir: folder of files that the user has to get.
     progress: called with (clips done, total) as clips are made.

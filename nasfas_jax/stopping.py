@@ -85,7 +85,8 @@ def handled_by(
 ) -> Iterator[None]:
   """Leaves signals to a handler of the block's own, also if a `Watch` is there.
 
-  In another thread than the main one, which alone may, it changes nothing.
+  A watch that chains would be gone afterwards. In another thread than the main
+  one, which alone may, it changes nothing.
   """
   if threading.current_thread() is not threading.main_thread():
     yield

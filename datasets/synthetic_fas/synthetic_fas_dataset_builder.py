@@ -68,7 +68,7 @@ class Builder(fas_builder.FasBuilder):
 
   @classmethod
   def versions_of(cls, config: str | None) -> list[str]:
-    """The versions that can be built of a config; the first is its own."""
+    """The versions that can be built of a config; the first is the default."""
     for known in cls.BUILDER_CONFIGS:
       if known.name == config and known.version is not None:
         return [str(known.version)]

@@ -62,8 +62,12 @@ def measure(
     )
     if done.returncode:
       lines = done.stderr.strip().splitlines() or ['no reason given']
+      said = lines[-1][:200]
+      if done.returncode < 0:
+        # Such as the system's, for want of memory.
+        said = f'ended by signal {-done.returncode}'
       # What else was compared is still worth having.
-      found[framework] = {'error': lines[-1][:200]}
+      found[framework] = {'error': said}
       continue
     found[framework] = json.loads(done.stdout.splitlines()[-1])
   return found

@@ -271,7 +271,7 @@ def chart(content: Mapping) -> str:
       for place, row in enumerate(rows.values()):
         values = row[MAIN]['values']
         axes.plot(values, [place] * len(values), 'o', ms=3, color=charts.MUTED)
-        axes.plot(row[MAIN]['mean'], place, '|', ms=12, mew=2)
+        axes.plot(row[MAIN]['mean'], place, 'C0|', ms=12, mew=2)
       if PLAIN in rows:
         axes.axvline(rows[PLAIN][MAIN]['mean'], ls=':', color=charts.MUTED)
       axes.set_yticks(range(len(rows)), list(rows))
