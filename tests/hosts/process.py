@@ -31,7 +31,7 @@ def run(data_dir, folder, coordinator, num_hosts, host_id):
   config = evaluate_config.get_config()
   config.data.data_dir = data_dir
   config.checkpoint = str(folder / 'plain')
-  config.protocol = 'synthetic_fas/room/room01'
+  config.protocol = 'synthetic_fas/cross_domain/office'
   config.evaluate.batch_size = 8
   config.evaluate.bootstrap_samples = 100
   main.run(config, folder / 'judged')
