@@ -27,6 +27,7 @@ def run(data_dir, folder, coordinator, num_hosts, host_id):
   for variant in ('plain', 'tasks'):
     config = small.get_config(variant)
     config.data.data_dir = data_dir
+    config.protocol = 'synthetic_fas/cross_domain/night'
     main.run(config, folder / variant)
   config = evaluate_config.get_config()
   config.data.data_dir = data_dir

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow_processes
 def first_data_dir(tmp_path_factory):
   """Version 1.0.0, of which docs/hosts.md has the figures.
 
-  On a room of 2.0.0 rounding turned a ReLU in the third step of the training,
+  On 2.0.0 rounding turned a ReLU in the third step of the training,
   see there: from then on two runs part, and no tolerance means anything.
   """
   folder = tmp_path_factory.mktemp('first')
