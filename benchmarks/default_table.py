@@ -6,7 +6,7 @@ For each seed: the searched network, the same genotype with theta 0 (vanilla
 convolutions) and CDCN++ at the same width, all trained alike on the default
 protocol, the unseen rooms of synthetic_fas, and logistic regression on colour
 and contrast statistics, which has no seed. Needs the [test] extra. Runs are
-resumable: what is finished is not run again. About nine minutes a seed on two
+resumable: what is finished is not run again. About eleven minutes a seed on two
 CPU cores. Prints a Markdown table, and what stands behind it for each seed, and
 writes both as JSON into the workdir.
 """
@@ -23,6 +23,7 @@ from nasfas_datasets.synthetic_fas.v2 import plan
 from nasfas_jax import files, score_table
 from nasfas_jax.data import index
 from nasfas_jax.study import jobs
+from nasfas_jax.study import statistics as study_statistics
 
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/table', 'Folder of the runs.')
 _SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds.')
@@ -89,6 +90,14 @@ def spread(values: list[float]) -> str:
   return f'{mean:.3f} ± {deviation:.3f} ({each})'
 
 
+def apart(values: list[float], others: list[float]) -> str:
+  """Mean of values - others, paired by seed, with Student's 95 % interval."""
+  mean, low, high = study_statistics.student_interval(
+    np.subtract(values, others)
+  )
+  return f'{mean:+.3f} [{low:+.3f}, {high:+.3f}]'
+
+
 def main(argv) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
@@ -144,6 +153,20 @@ def main(argv) -> None:
     for figure in behind[name][0]:
       values = ', '.join(f'{v:.2f}' for v in table[title][figure])
       print(f'  {figure:20} {values}')
+  if len(_SEEDS.value) < 2:
+    return
+  print("\nDifferences, paired by seed, with Student's 95 % interval:")
+  for title in ROWS.values():
+    row = table[title]
+    gap = apart(row['test_hter'], row['dev EER'])
+    print(f'  {title}: test HTER less dev EER {gap}')
+  first, *others = (table[title] for title in ROWS.values())
+  for title, row in zip(list(ROWS.values())[1:], others, strict=True):
+    found = ', '.join(
+      f'{name} {apart(row[key], first[key])}'
+      for name, key in (('HTER', 'test_hter'), ('AUC', 'test_auc'))
+    )
+    print(f'  {title} less {ROWS["searched"]}: {found}')
 
 
 if __name__ == '__main__':

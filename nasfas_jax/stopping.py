@@ -87,6 +87,10 @@ def handled_by(
 
   A watch that chains would be gone afterwards. In another thread than the main
   one, which alone may, it changes nothing.
+
+  Args:
+    handler: as of `signal.signal`.
+    *numbers: of the signals.
   """
   if threading.current_thread() is not threading.main_thread():
     yield

@@ -70,13 +70,25 @@ def key():
 @pytest.fixture(scope='session')
 def tiny_data_dir():
   """A folder with the small config of the embedded dataset, prepared."""
+  return _prepared('data')
+
+
+@pytest.fixture(scope='session')
+def first_data_dir():
+  """The same of version 1.0.0."""
+  return _prepared('first', version='1.0.0')
+
+
+def _prepared(name, **which):
   from nasfas_datasets import prepare
 
   # The first worker prepares it, the others wait.
-  with open(SESSION / 'data.lock', 'w') as lock:
+  with open(SESSION / f'{name}.lock', 'w') as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
-    prepare.prepare('synthetic_fas', config='tiny', data_dir=SESSION / 'data')
-  return SESSION / 'data'
+    prepare.prepare(
+      'synthetic_fas', config='tiny', data_dir=SESSION / name, **which
+    )
+  return SESSION / name
 
 
 @pytest.fixture

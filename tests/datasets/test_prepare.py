@@ -22,13 +22,6 @@ def read_all(folder):
 
 
 @pytest.fixture(scope='module')
-def first_data_dir(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('first')
-  prepare.prepare('synthetic_fas', **FIRST, data_dir=folder)
-  return folder
-
-
-@pytest.fixture(scope='module')
 def tiny_records(first_data_dir):
   return read_all(first_data_dir)
 
