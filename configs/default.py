@@ -96,6 +96,8 @@ def get_config() -> ml_collections.ConfigDict:
       # Colour and gamma are as published. Erasing and cutout need longer runs
       # than one of minutes.
       'face_scale': (1.28, 1.28),
+      # Largest shift of the crop along each axis, over its side.
+      'shift': 0.0,
       'flip': 0.5,
       'colour': 40.0,
       'gamma': (0.5, 1.5),

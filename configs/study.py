@@ -6,6 +6,9 @@ python -m nasfas_jax.main --config=study --workdir=runs/study
 --config=study:ceiling
   Another question: what could a search gain at most? Random genotypes, several
   trainings of each. The runs take the fields of this config itself.
+--config=study:fit
+  Another: which settings fit the seen rooms best? Chosen on other subjects
+  there, then judged once in the unseen rooms.
 --config=study:generalise
   Another: which training generalises to unseen rooms? Chosen on seen rooms, one
   of which is left out, then run once on the unseen ones.
@@ -16,7 +19,7 @@ python -m nasfas_jax.main --config=study --workdir=runs/study
   Which search finds better networks than chance, at equal cost? What chance
   finds is in the ceiling.json of config.study.contest.ceiling.
 --config=study:debug, :ceiling,debug, :ceiling,wide,debug, :search,debug,
-    :generalise,debug
+    :fit,debug, :generalise,debug
   One run of each kind on the builder config 'tiny'. Its figures mean nothing.
 """
 
@@ -96,6 +99,12 @@ CONTEST = {
 }
 
 
+# Settings that may fit better than plain training.
+FIT_ARMS = {
+  'plain': {},
+  'long': {'train': {'num_steps': 1600}},
+}
+
 # What is compared with plain training, which changes nothing. Probability and
 # Beta of MixStyle are those of its paper; no weight or strength was tuned.
 _BALANCED = {'data': {'balance': 'domain_class'}}
@@ -143,7 +152,8 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
     {
       # 'worth': are searched networks better than others? 'ceiling': what could
       # a search gain at most? 'search': which search gains how much of it?
-      # 'generalise': which training helps in unseen rooms?
+      # 'fit': which settings of a training fit? 'generalise': which training
+      # helps in unseen rooms?
       'question': 'worth',
       # Runs at the same time, which divide the CPUs among them. 0 starts none
       # and reports the finished ones.
@@ -156,12 +166,23 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
       'ceiling': {'space': 'cdcnpp', 'genotypes': 40, 'seeds': 5},
       # The question 'search', see _contest below.
       'contest': CONTEST,
+      # The question 'fit': trainings, each from every seed, chosen by dev. No
+      # other table has these seeds.
+      'fit': {
+        'arms': FIT_ARMS,
+        'seeds': (100, 101, 102),
+        'choose_on': (f'{name}/seen_rooms',),
+        'choose_by': 'dev',
+        'choose_settings': {},
+        'bootstrap_samples': 1000,
+      },
       # The question 'generalise': trainings, each from every seed. The seeds
       # take turns among the protocols that leave a seen room out. There is a
       # room less there, and a batch holds each room and class once.
       'generalise': {
         'arms': ARMS,
         'seeds': tuple(range(10)),
+        'choose_by': 'test',
         'choose_on': tuple(f'{name}/seen_room/room0{i}' for i in range(8)),
         'choose_settings': {'train': {'batch_size': 14}},
         'bootstrap_samples': 1000,
@@ -255,8 +276,18 @@ def _trainings(config: ml_collections.ConfigDict) -> None:
   config.checkpoint_every = 0
 
 
+def _fit(config: ml_collections.ConfigDict) -> None:
+  config.study.question = 'fit'
+  _arms(config)
+
+
 def _generalise(config: ml_collections.ConfigDict) -> None:
   config.study.question = 'generalise'
+  _arms(config)
+
+
+def _arms(config: ml_collections.ConfigDict) -> None:
+  """What both questions train."""
   config.protocol = 'synthetic_fas/unseen_rooms'
   config.model = 'cdcnpp'
   config.evaluate.num_samples = 0
@@ -288,6 +319,14 @@ def _debug(config: ml_collections.ConfigDict) -> None:
     config.supernet.num_nodes = 1
     if config.study.question == 'ceiling':
       config.study.ceiling.update(genotypes=2, seeds=2)
+      return
+    if config.study.question == 'fit':
+      sizes = config.study.fit
+      for name in set(FIT_ARMS) - {'plain', 'long'}:
+        del sizes.arms[name]
+      sizes.arms.long.train.num_steps = 3
+      sizes.seeds = (100, 101)
+      sizes.bootstrap_samples = 20
       return
     if config.study.question == 'generalise':
       # Four rooms are seen there.
@@ -371,7 +410,8 @@ def _debug(config: ml_collections.ConfigDict) -> None:
 
 GROUPS = {
   'question': {
-    **{'ceiling': _ceiling, 'search': _contest, 'generalise': _generalise},
+    **{'ceiling': _ceiling, 'search': _contest},
+    **{'fit': _fit, 'generalise': _generalise},
   },
   'space': {'wide': _wide},
   'size': {'debug': _debug},

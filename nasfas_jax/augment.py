@@ -37,6 +37,7 @@ _PARTS = {
       *('face_scale', 'flip', 'gamma', 'colour', 'blur', 'noise_strength'),
       *('noise', 'erase', 'erase_area', 'erase_aspect', 'erase_place'),
       *('erase_fill', 'cutout', 'cutout_side', 'cutout_place', 'quality'),
+      'shift',
     )
   )
 }
@@ -55,6 +56,8 @@ class Augmentation:
 
   Attributes:
     face_scale: (low, high) side of the crop over the side of the face box.
+    shift: largest shift of the crop along each axis, over its side. A shift is
+      one of whole stored pixels: what is not resampled stays so.
     flip: probability of a horizontal flip.
     colour: largest shift of each RGB channel, in grey levels of 0 to 255.
     gamma: (low, high) exponent of the tone curve.
@@ -69,6 +72,7 @@ class Augmentation:
   """
 
   face_scale: tuple[float, float]
+  shift: float
   flip: float
   colour: float
   gamma: tuple[float, float]
@@ -144,7 +148,12 @@ def _prepare_clip(clip, key, shape, augmentation: Augmentation) -> Batch:
   scale = _uniform(key, 'face_scale', low, high)
   flip = _uniform(key, 'flip') < augmentation.flip
   box = clip['face_box']
-  square = transforms.square_around(box, scale, xp=jnp)
+  x0, y0, side = transforms.square_around(box, scale, xp=jnp)
+  if augmentation.shift:
+    limit = augmentation.shift * side
+    across, down = jnp.round(_uniform(key, 'shift', -limit, limit, (2,)))
+    x0, y0 = x0 + across, y0 + down
+  square = (x0, y0, side)
   frames = crop(
     clip['frames'], square, clip['frame_size'], shape.image_size, flip
   )

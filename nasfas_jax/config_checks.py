@@ -172,6 +172,7 @@ ALLOWED = {
   'data.num_workers': Number(0, 256),
   'data.cache_mib': Number(0, 1 << 24),
   'augmentation.face_scale': Interval(_SCALE),
+  'augmentation.shift': _SHARE,
   'augmentation.flip': _SHARE,
   'augmentation.colour': Number(0.0, 255.0),
   'augmentation.gamma': Interval(Number(0.1, 10.0)),

@@ -15,6 +15,7 @@ from nasfas_jax.data import pipeline, transforms
 
 NOTHING = augment.Augmentation(
   face_scale=(1.0, 1.0),
+  shift=0.0,
   flip=0.0,
   colour=0.0,
   gamma=(1.0, 1.0),
@@ -29,6 +30,7 @@ NOTHING = augment.Augmentation(
 EVERYTHING = dataclasses.replace(
   NOTHING,
   face_scale=(0.8, 1.4),
+  shift=0.1,
   flip=0.5,
   colour=40.0,
   gamma=(0.5, 1.5),
@@ -234,6 +236,36 @@ def test_face_scales_are_uniform_between_their_limits():
   scales = (right - left) / 6 / (23 / 24) / 24
   assert 0.79 < scales.min() < 0.83 and 1.37 < scales.max() < 1.41
   assert scales.mean() == pytest.approx(1.1, abs=0.04)
+
+
+def test_shifts_are_whole_pixels_each_way_and_move_pictures_and_maps():
+  # Without a shift the crop is 24 pixels at (8, 8) of 40.
+  one = record()
+  raw = raw_batch([one] * 256)
+  made = prepare(raw, dataclasses.replace(NOTHING, shift=0.25))
+  places = {
+    one['frames'][:, y : y + 24, x : x + 24].tobytes(): (x, y)
+    for x in range(17)
+    for y in range(17)
+  }
+  found = np.array([places[clip.tobytes()] for clip in made['frames']]) - 8
+  np.testing.assert_array_equal(
+    found,
+    [np.round(drawn(key, 'shift', -6, 6, (2,))) for key in clip_keys(256)],
+  )
+  # A quarter of 24 pixels; the outermost are as wide as half a pixel.
+  assert found.min(axis=0).tolist() == [-6, -6]
+  assert found.max(axis=0).tolist() == [6, 6]
+  assert np.abs(found.mean(axis=0)).max() < 0.7
+  assert abs(np.corrcoef(found.T)[0, 1]) < 0.2
+  for number, (x, y) in enumerate(found[:8]):
+    square = (8.0 + x, 8.0 + y, 24.0)
+    ellipse = transforms.face_ellipse(BOX, square, 8)
+    np.testing.assert_array_equal(made['score_mask'][number], ellipse)
+    depth = transforms.crop_square(
+      one['depth'][1], tuple(value * 32 / 40 for value in square), 8
+    )
+    np.testing.assert_allclose(made['depth'][number], depth / 255, atol=0.05)
 
 
 def clip_keys(number, seed=0):

@@ -56,6 +56,11 @@ class Builder(fas_builder.FasBuilder):
       description='20,160 clips of 128x128 pixels in 24 rooms.',
     ),
     SyntheticConfig(
+      name='many',
+      version='2.0.0',
+      description='Default, and 224 more subjects to train on.',
+    ),
+    SyntheticConfig(
       name='wide',
       version='2.0.0',
       description='The clips of default, cropped 2.72 face sizes wide.',

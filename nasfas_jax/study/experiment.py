@@ -36,7 +36,7 @@ from nasfas_jax.searchers import (
   trials,
   zero_cost,
 )
-from nasfas_jax.study import ceiling, contest, generalise, jobs, pages, plan
+from nasfas_jax.study import arms, ceiling, contest, jobs, pages, plan
 
 
 def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -60,12 +60,12 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   elif config.study.question == 'search':
     _contest(config, workdir)
     return
-  elif config.study.question == 'generalise':
-    planned = read_generalise(config)
-    waves = generalise.waves(planned, workdir)
+  elif config.study.question in arms.TITLES:
+    planned = read_arms(config)
+    waves = arms.waves(planned, workdir)
 
     def report(finished):
-      return generalise.report(planned, workdir, finished)
+      return arms.report(planned, workdir, finished)
 
   else:
     planned = read_plan(config)
@@ -116,7 +116,7 @@ QUESTIONS = {
   ),
   'ceiling': ('ceiling',),
   'search': ('contest',),
-  'generalise': ('generalise',),
+  **{question: (question,) for question in arms.TITLES},
 }
 _FOR_ALL = ('question', 'num_workers', 'together')
 
@@ -251,7 +251,14 @@ _NUMBERS = {
   'study.contest.clips': config_checks.Number(2, 100_000),
   'study.ceiling.genotypes': config_checks.Number(2, 100_000),
   'study.ceiling.seeds': config_checks.Number(2, 10_000),
-  'study.generalise.bootstrap_samples': config_checks.Number(2, 1_000_000),
+  **{
+    f'study.{question}.bootstrap_samples': config_checks.Number(2, 1_000_000)
+    for question in arms.TITLES
+  },
+  **{
+    f'study.{question}.choose_by': config_checks.OneOf(('dev', 'test'))
+    for question in arms.TITLES
+  },
   'study.random': config_checks.Number(0, 1_000_000),
   'study.supernet_clips': config_checks.Number(2, 1_000_000),
   'study.bootstrap_samples': config_checks.Number(1, 1_000_000),
@@ -288,8 +295,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     _check_network(config, genotype)
   elif fields.question == 'search':
     _check_contest(config)
-  elif fields.question == 'generalise':
-    _check_generalise(config)
+  elif fields.question in arms.TITLES:
+    _check_arms(config)
   else:
     _check_worth(config, defaults)
 
@@ -407,48 +414,50 @@ def read_ceiling(config: ml_collections.ConfigDict) -> ceiling.Plan:
   )
 
 
-def _check_generalise(config: ml_collections.ConfigDict) -> None:
+def _check_arms(config: ml_collections.ConfigDict) -> None:
   """Checks every arm in both stages: each is a change of this config."""
-  fields = config.study.generalise
+  name = f'config.study.{config.study.question}'
+  fields = config.study[config.study.question]
   if not fields.seeds or not fields.choose_on:
     raise ValueError(
-      f'config.study.generalise.seeds is {fields.seeds}, choose_on '
-      f'{fields.choose_on}; allowed: one or more of each.'
+      f'{name}.seeds is {fields.seeds}, choose_on {fields.choose_on}; allowed: '
+      'one or more of each.'
     )
   if config.seed:
     raise ValueError(
-      f'config.seed is {config.seed}; allowed: 0, since '
-      'config.study.generalise.seeds says the seeds.'
+      f'config.seed is {config.seed}; allowed: 0, since {name}.seeds says the '
+      'seeds.'
     )
-  planned = read_generalise(config)
-  if planned.arms.get(generalise.PLAIN) != {}:
+  planned = read_arms(config)
+  if planned.arms.get(arms.PLAIN) != {}:
     raise ValueError(
-      f'config.study.generalise.arms needs an arm {generalise.PLAIN!r} that '
-      'changes nothing.'
+      f'{name}.arms needs an arm {arms.PLAIN!r} that changes nothing.'
     )
-  for name in (planned.final, *planned.choose_on):
-    protocols.get_protocol(name)
-  for name, arm in planned.arms.items():
+  for protocol in (planned.final, *planned.choose_on):
+    protocols.get_protocol(protocol)
+  for arm, changes in planned.arms.items():
     for stage in ({}, planned.choose_fields):
-      with _changed(config, f'generalise.arms.{name}') as one:
-        one.update_from_flattened_dict({**stage, **arm})
+      with _changed(config, f'{planned.question}.arms.{arm}') as one:
+        one.update_from_flattened_dict({**stage, **changes})
         one.unlock()
         train.check(one)
 
 
-def read_generalise(config: ml_collections.ConfigDict) -> generalise.Plan:
-  """What the question 'generalise' trains, as plain values."""
-  fields = config.study.generalise
+def read_arms(config: ml_collections.ConfigDict) -> arms.Plan:
+  """What a question of `arms.TITLES` trains, as plain values."""
+  fields = config.study[config.study.question]
   changed = changed_fields(config)
-  read = ('data.data_dir', 'data.builder_config', generalise.EVALUATION)
-  arms = {
+  read = ('data.data_dir', 'data.builder_config', arms.EVALUATION)
+  named = {
     name: run_config.flatten(arm) for name, arm in fields.arms.to_dict().items()
   }
-  return generalise.Plan(
+  return arms.Plan(
+    question=config.study.question,
     # The plain one first, the others by name.
-    arms=dict(sorted(arms.items(), key=lambda arm: arm[0] != generalise.PLAIN)),
+    arms=dict(sorted(named.items(), key=lambda arm: arm[0] != arms.PLAIN)),
     seeds=fields.seeds,
     choose_on=fields.choose_on,
+    choose_by=fields.choose_by,
     choose_fields=run_config.flatten(fields.choose_settings),
     final=config.protocol,
     fields=changed,

@@ -87,6 +87,29 @@ def test_default_and_large_are_as_large_as_they_say():
   assert max(attacks) - min(attacks) <= 0.05 * max(attacks)
 
 
+def test_many_is_default_with_more_subjects_to_train_on():
+  default, many = plan.SIZES['default'], plan.SIZES['many']
+  clips, more = plan.make_plan(default), plan.make_plan(many)
+  assert more[: len(clips)] == clips
+  new = more[len(clips) :]
+  assert {clip.split for clip in new} == {'train'}
+  assert len({clip.subject for clip in new}) == 224
+  assert not {c.subject for c in new} & {c.subject for c in clips}
+  # A subject has the same clips in either: the types take turns.
+  count = collections.Counter(clip.attack_type for clip in new)
+  assert max(count[k] for k in plan.ATTACKS) <= 1.02 * min(
+    count[k] for k in plan.ATTACKS
+  )
+  for name in ('unseen_rooms', 'room/room03'):
+    one, other = selected(name), selected(name, 'many')
+    assert (one.dev, one.test) == (other.dev, other.test)
+    assert len(other.train) == 8 * len(one.train)
+  for made, same in zip(
+    scene.make(clips[50], default), scene.make(more[50], many), strict=True
+  ):
+    np.testing.assert_array_equal(made, same)
+
+
 @pytest.mark.parametrize('name', ['default', 'large'])
 def test_the_test_set_is_large_enough_for_its_interval(name):
   """HTER within 0.03 where APCER and BPCER are 0.15 and errors correlate."""

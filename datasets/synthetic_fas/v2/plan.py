@@ -36,6 +36,8 @@ class Size:
     attacks: attack clips, likewise, each of another type. The types take turns.
     pixels: side of a clip's frames.
     face: side of its face box.
+    more: training subjects beyond those of `subjects`. They and their clips have
+      the last numbers, so that all others are what they are without them.
   """
 
   seed: int
@@ -47,6 +49,7 @@ class Size:
   attacks: int = 2
   pixels: int = 80
   face: int = 50
+  more: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +100,8 @@ SIZES = {
   'default': _DEFAULT,
   # The same clips, with more around the face: 2.72 face sizes.
   'wide': dataclasses.replace(_DEFAULT, pixels=136),
+  # The same clips, and those of 224 more subjects to train on.
+  'many': dataclasses.replace(_DEFAULT, more=224),
   'large': Size(
     seed=21, rooms=24, unseen=8,
     subjects={'train': 120, 'dev': 40, 'test': 240}, test_seen=4, pixels=128,
@@ -110,11 +115,11 @@ SIZES = {
 
 
 def make_plan(size: Size) -> list[Clip]:
-  """All clips of a size, ordered by split; the index counts them."""
+  """All clips of a size, ordered by split, then `more`; the index counts."""
   clips = []
   first_subject = 0
   seen = size.rooms - size.unseen
-  for split, number in size.subjects.items():
+  for split, number in (*size.subjects.items(), ('train', size.more)):
     for turn in range(number):
       rooms = list(range(size.rooms))
       if split == 'test' and size.test_seen < seen:

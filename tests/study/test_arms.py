@@ -1,4 +1,4 @@
-"""The question 'generalise', on runs that are made up."""
+"""The questions that compare trainings, on runs that are made up."""
 
 import pathlib
 from xml.etree import ElementTree
@@ -10,7 +10,7 @@ from scipy import stats
 from nasfas_configs import study as study_config
 from nasfas_jax import files, run_config, score_table
 from nasfas_jax.data import protocols
-from nasfas_jax.study import experiment, generalise, jobs, statistics
+from nasfas_jax.study import arms, experiment, jobs, statistics
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def test_the_shipped_questions_pass_and_their_arguments_are_fields(variants):
   config.train.batch_size = 16
   experiment.check(config)
   fields = run_config.flatten(config)
-  planned = experiment.read_generalise(config)
-  for stage in (generalise.CHOOSE, generalise.FINAL):
-    trained, evaluated = generalise.jobs_of(planned, stage, list(planned.arms))
+  planned = experiment.read_arms(config)
+  for stage in (arms.CHOOSE, arms.FINAL):
+    trained, evaluated = arms.jobs_of(planned, stage, list(planned.arms))
     assert len(trained) == (len(planned.arms) - 1) * len(planned.seeds)
     assert len(evaluated) == len(planned.seeds)
     for job in (*trained, *evaluated):
@@ -63,10 +63,8 @@ def test_what_is_chosen_on_knows_nothing_of_the_unseen_rooms():
 
 
 def test_the_seeds_take_turns_among_the_rooms_and_arms_are_their_fields(config):
-  planned = experiment.read_generalise(config)
-  trained, evaluated = generalise.jobs_of(
-    planned, generalise.CHOOSE, list(planned.arms)
-  )
+  planned = experiment.read_arms(config)
+  trained, evaluated = arms.jobs_of(planned, arms.CHOOSE, list(planned.arms))
   assert [job.name for job in trained[:4]] == [
     *('choose/plain/seed0', 'choose/mask/seed0', 'choose/mix_style/seed0'),
     'choose/plain/seed1',
@@ -84,12 +82,66 @@ def test_the_seeds_take_turns_among_the_rooms_and_arms_are_their_fields(config):
   command = evaluated[1].command(pathlib.Path('study'))
   assert '--config.checkpoint=study/choose/plain/seed1' in command
   assert not any('train.' in argument for argument in command)
-  final, _ = generalise.jobs_of(planned, generalise.FINAL, ['plain', 'mask'])
+  final, _ = arms.jobs_of(planned, arms.FINAL, ['plain', 'mask'])
   assert [job.name for job in final[:2]] == [
     *('final/plain/seed0', 'final/mask/seed0'),
   ]
   assert '--config.protocol=synthetic_fas/unseen_rooms' in final[0].arguments
   assert not any('batch_size' in argument for argument in final[0].arguments)
+
+
+def test_what_is_chosen_on_dev_is_trained_once():
+  config = study_config.get_config('fit')
+  config.study.fit.arms = {
+    **{'plain': {}, 'mask': study_config.ARMS['mask']},
+    'test_statistics': study_config.ARMS['test_statistics'],
+  }
+  experiment.check(config)
+  planned = experiment.read_arms(config)
+  trained, evaluated = arms.jobs_of(planned, arms.CHOOSE, list(planned.arms))
+  assert [job.name for job in trained[:2]] == [
+    *('choose/plain/seed100', 'choose/mask/seed100'),
+  ]
+  assert '--config.protocol=synthetic_fas/seen_rooms' in trained[0].arguments
+  # The final stage judges those trainings in the unseen rooms.
+  none, final = arms.jobs_of(planned, arms.FINAL, list(planned.arms))
+  assert not none and len(final) == 9
+  assert (
+    final[0].arguments[0] == evaluated[0].arguments[0] == ('--config=evaluate')
+  )
+  assert '--config.protocol=synthetic_fas/unseen_rooms' in final[0].arguments
+  sources = {job.name: dict(job.inputs)['config.checkpoint'] for job in final}
+  assert sources['final/mask/seed101'] == 'choose/mask/seed101'
+  assert sources['final/test_statistics/seed101'] == 'choose/plain/seed101'
+  # Both protocols train, and take the threshold, on the same clips.
+  names = ('synthetic_fas/seen_rooms', 'synthetic_fas/unseen_rooms')
+  one, other = map(protocols.get_protocol, names)
+  for room in range(12):
+    for split in ('train', 'dev', 'test'):
+      row = {
+        **{'attack_type': 'live', 'dataset': 'synthetic_fas', 'split': split},
+        'session': f'room{room:02d}',
+        'lists': 'seen_rooms' if room < 8 else 'unseen_rooms',
+      }
+      assert one.train(row) == other.train(row)
+      assert one.dev(row) == other.dev(row)
+
+
+@pytest.mark.parametrize('split', ['dev', 'test'])
+def test_the_split_that_decides(config, tmp_path, split):
+  config.study.generalise.choose_by = split
+  planned = experiment.read_arms(config)
+  for job in arms.jobs_of(planned, arms.CHOOSE, ['plain', 'mask'])[0]:
+    good = ('plain' in job.name) == (split == 'dev')
+    figures = {'hter': 0.1, 'auc': 0.9}, {'hter': 0.2, 'auc': 0.8}
+    dev, test = figures if good else reversed(figures)
+    files.write_json(
+      tmp_path / job.name / 'results.json',
+      {'splits': {'dev': dev, 'test': test}, 'threshold': {'value': 0.5}},
+    )
+  done = [f'choose/{arm}/seed0' for arm in ('plain', 'mask')]
+  found = arms.read(planned, tmp_path, arms.CHOOSE, done)
+  assert (found['plain']['hter'], found['mask']['hter']) == ([0.1], [0.2])
 
 
 def write(workdir, job, seed, skill, threshold=0.5):
@@ -127,9 +179,9 @@ def write(workdir, job, seed, skill, threshold=0.5):
 SKILLS = {'plain': 0.8, 'mix_style': 3.0, 'mask': 0.9, 'test_statistics': 0.7}
 
 
-def write_stage(planned, workdir, stage, arms, leave_out=()):
-  found = {arm: [] for arm in arms}
-  for job in sum(generalise.jobs_of(planned, stage, arms), []):
+def write_stage(planned, workdir, stage, names, leave_out=()):
+  found = {arm: [] for arm in names}
+  for job in sum(arms.jobs_of(planned, stage, names), []):
     if job.name not in leave_out:
       _, arm, seed = job.name.split('/')
       seed = int(seed.removeprefix('seed'))
@@ -140,10 +192,10 @@ def write_stage(planned, workdir, stage, arms, leave_out=()):
 def test_the_winner_on_seen_rooms_is_run_on_unseen_ones(
   config, tmp_path, capsys
 ):
-  planned = experiment.read_generalise(config)
-  arms = list(planned.arms)
+  planned = experiment.read_arms(config)
+  names = list(planned.arms)
   missing = 'choose/mask/seed2'
-  write_stage(planned, tmp_path, generalise.CHOOSE, arms, (missing,))
+  write_stage(planned, tmp_path, arms.CHOOSE, names, (missing,))
   # Not before all arms are trained.
   experiment.study(config, tmp_path)
   content = files.read_json(tmp_path / 'report' / 'generalise.json')
@@ -151,7 +203,7 @@ def test_the_winner_on_seen_rooms_is_run_on_unseen_ones(
   assert content['winner'] is None and content['final'] == {}
   assert content['verdict'].startswith('Not known')
 
-  found = write_stage(planned, tmp_path, generalise.CHOOSE, arms)
+  found = write_stage(planned, tmp_path, arms.CHOOSE, names)
   experiment.study(config, tmp_path)
   # The final runs are now asked for.
   assert '12 of 18 runs are finished' in capsys.readouterr().err
@@ -170,9 +222,7 @@ def test_the_winner_on_seen_rooms_is_run_on_unseen_ones(
   )
   assert 'Not run on unseen ones yet' in content['verdict']
 
-  found = write_stage(
-    planned, tmp_path, generalise.FINAL, ['plain', 'mix_style']
-  )
+  found = write_stage(planned, tmp_path, arms.FINAL, ['plain', 'mix_style'])
   experiment.study(config, tmp_path)
   assert '18 of 18 runs are finished' in capsys.readouterr().err
   content = files.read_json(tmp_path / 'report' / 'generalise.json')
@@ -195,19 +245,19 @@ def test_the_winner_on_seen_rooms_is_run_on_unseen_ones(
 
 
 def test_the_chart_shows_what_is_finished(config, tmp_path):
-  planned = experiment.read_generalise(config)
+  planned = experiment.read_arms(config)
   experiment.study(config, tmp_path)
   drawn = tmp_path / 'report' / 'generalise.svg'
   assert not drawn.exists()
   # Plain training, the line that others are seen against, is still missing.
-  write_stage(planned, tmp_path, generalise.CHOOSE, ['mask'])
+  write_stage(planned, tmp_path, arms.CHOOSE, ['mask'])
   experiment.study(config, tmp_path)
   assert drawn.exists()
 
 
 def test_without_a_better_arm_plain_training_wins():
   row = {'hter': {'mean': 0.2}}
-  assert generalise.verdict('plain', {'plain': row}).startswith('No arm')
+  assert arms.verdict('plain', {'plain': row}).startswith('No arm')
   missed = {
     'plain': {'hter': {'mean': 0.30}},
     'mask': {
@@ -215,7 +265,7 @@ def test_without_a_better_arm_plain_training_wins():
       'difference': {'hter': {'mean': -0.05, 'low': -0.12, 'high': 0.02}},
     },
   }
-  assert generalise.verdict('mask', missed).endswith(
+  assert arms.verdict('mask', missed).endswith(
     'Goals: at most 0.15: missed; a quarter below plain training: missed; an '
     'interval off zero: missed.'
   )

@@ -1,10 +1,11 @@
-"""The question: which training generalises to rooms that it has not seen?
+"""Questions that compare trainings: which one fits, which one generalises?
 
 Every arm is a change of the plain training. All arms are first compared where
-none of the unseen rooms plays a part: each seed leaves one of the seen rooms
-out and tests it. The arm with the lowest mean HTER there, the winner, and the
-plain training are then run once on the unseen rooms. A run is named
-choose/ARM/seedN or final/ARM/seedN.
+none of the unseen rooms plays a part: on the dev subjects of the seen rooms
+('fit'), or on a seen room that each seed leaves out ('generalise'). The arm
+with the lowest mean error there, the winner, and the plain training are then
+judged once on the unseen rooms. A run is named choose/ARM/seedN or
+final/ARM/seedN.
 """
 
 import dataclasses
@@ -22,9 +23,15 @@ from nasfas_jax.study.plan import to_flags
 
 PLAIN = 'plain'
 CHOOSE, FINAL = 'choose', 'final'
-# Figure -> its name on the page; lower is better for the first.
-FIGURES = {'hter': 'test HTER', 'auc': 'test AUC'}
+# Figure -> its name on the page; lower is better for the first. On dev, which
+# sets the threshold, HTER is the EER.
+FIGURES = {'hter': 'HTER', 'auc': 'AUC'}
 MAIN = 'hter'
+# Question -> the title of its page.
+TITLES = {
+  'fit': 'Which training fits',
+  'generalise': 'Which training generalises',
+}
 # The goals of the final stage.
 GOAL_HTER, GOAL_SHARE = 0.15, 0.75
 # Fields of an evaluation, which change no training.
@@ -36,19 +43,24 @@ class Plan:
   """What is trained.
 
   Attributes:
+    question: a key of `TITLES`.
     arms: name -> the fields that it changes; one is `PLAIN`, with none.
     seeds: of every arm.
-    choose_on: protocols that leave a seen room out; the seeds take turns.
-    choose_fields: of the trainings on those, which have one room less.
+    choose_on: protocols of the seen rooms; the seeds take turns.
+    choose_by: 'dev' or 'test', the split of those protocols that decides. Where
+      it is 'dev', the trainings are those of the final stage, too.
+    choose_fields: of the trainings on those.
     final: the protocol of the unseen rooms.
     fields: of every run, path -> value.
     evaluation_fields: of an evaluation: those of `fields` that it reads.
     num_samples: of the bootstrap.
   """
 
+  question: str
   arms: Mapping[str, Mapping[str, Any]]
   seeds: Sequence[int]
   choose_on: Sequence[str]
+  choose_by: str
   choose_fields: Mapping[str, Any]
   final: str
   fields: Mapping[str, Any]
@@ -66,6 +78,14 @@ def _is_trained(fields: Mapping[str, Any]) -> bool:
   return not fields or not all(path.startswith(EVALUATION) for path in fields)
 
 
+def _source(plan: Plan, stage: str, arm: str, seed: int) -> str:
+  """The run whose network a run evaluates; '' if it trains its own."""
+  trained_as = arm if _is_trained(plan.arms[arm]) else PLAIN
+  trained_in = CHOOSE if plan.choose_by == 'dev' else stage
+  source = run_name(trained_in, trained_as, seed)
+  return '' if source == run_name(stage, arm, seed) else source
+
+
 def jobs_of(plan: Plan, stage: str, arms: Sequence[str]) -> list[list[Job]]:
   """The runs of a stage: trainings, then what needs them to be finished.
 
@@ -81,13 +101,14 @@ def jobs_of(plan: Plan, stage: str, arms: Sequence[str]) -> list[list[Job]]:
       fields = plan.arms[arm]
       name = run_name(stage, arm, seed)
       own = {'protocol': protocol, 'seed': seed}
-      if _is_trained(fields):
+      if source := _source(plan, stage, arm, seed):
+        read = {p: v for p, v in fields.items() if p.startswith(EVALUATION)}
+        flags = to_flags(plan.evaluation_fields, read, own)
+        inputs = (('config.checkpoint', source),)
+        waves[1].append(Job(name, ('--config=evaluate', *flags), inputs))
+      else:
         flags = to_flags(plan.fields, more, fields, own)
         waves[0].append(Job(name, ('--config=train', *flags)))
-      else:
-        flags = to_flags(plan.evaluation_fields, fields, own)
-        source = ('config.checkpoint', run_name(stage, PLAIN, seed))
-        waves[1].append(Job(name, ('--config=evaluate', *flags), (source,)))
   return waves
 
 
@@ -100,6 +121,7 @@ def read(
     Arm -> 'seeds', those that are finished; each of `FIGURES`; 'threshold';
     'scores', the files of their scores.
   """
+  split = plan.choose_by if stage == CHOOSE else 'test'
   found = {}
   for arm in plan.arms:
     seeds = [s for s in plan.seeds if run_name(stage, arm, s) in finished]
@@ -111,7 +133,7 @@ def read(
       folder = workdir / run_name(stage, arm, seed)
       results = files.read_json(folder / 'results.json')
       for name in FIGURES:
-        rows[name].append(results['splits']['test'][name])
+        rows[name].append(results['splits'][split][name])
       rows['threshold'].append(results['threshold']['value'])
       rows['scores'].append(folder / 'scores.csv')
     found[arm] = rows
@@ -133,9 +155,9 @@ def compare(
 ) -> dict[str, dict]:
   """Each arm's figures, and its differences from the plain one.
 
-  Differences are paired by seed. On the unseen rooms all runs have the same
-  clips, and the interval knows the luck of seeds and subjects; where every seed
-  tests another room, the spread over seeds has both.
+  Differences are paired by seed. In the final stage the interval knows the luck
+  of seeds and of subjects. In the stage that chooses, it is that over seeds:
+  where every seed tests another room, their spread has both.
   """
   rows = {}
   for arm, of in found.items():
@@ -192,7 +214,9 @@ def verdict(winner: str | None, final: Mapping[str, Mapping]) -> str:
   if winner is None:
     return 'Not known: the arms are not all trained.'
   if winner == PLAIN:
-    return 'No arm has a lower mean HTER on the seen rooms than plain training.'
+    return (
+      'No arm has a lower mean error on the seen rooms than plain training.'
+    )
   if winner not in final or 'difference' not in final[winner]:
     return f'Chosen on seen rooms: {winner}. Not run on unseen ones yet.'
   own, plain = (final[arm]['hter']['mean'] for arm in (winner, PLAIN))
@@ -213,24 +237,34 @@ def verdict(winner: str | None, final: Mapping[str, Mapping]) -> str:
   )
 
 
+def _choose_title(plan: Plan) -> str:
+  """Where the arms are compared, in words."""
+  if plan.choose_by == 'dev':
+    return 'the dev subjects of the seen rooms'
+  return 'a seen room that each seed leaves out'
+
+
 def page(plan: Plan, content: Mapping) -> str:
   """The page, as Markdown: one chart, one table."""
   lines = [
-    '# Which training generalises',
+    f'# {TITLES[plan.question]}',
     '',
-    f'{len(plan.arms)} arms, {len(plan.seeds)} seeds of each, on seen rooms, '
-    'of which each seed leaves one out and tests it. The arm with the lowest '
-    f'mean HTER there, and plain training, are then run on `{plan.final}`.',
+    f'{len(plan.arms)} arms, {len(plan.seeds)} seeds of each, compared by '
+    f'their mean HTER on {_choose_title(plan)}. The best arm and plain '
+    f'training are then judged on `{plan.final}`.',
     '',
     f'**{content["verdict"]}**',
     '',
     *(
-      ['![HTER of every arm and seed, and the means](generalise.svg)', '']
+      [
+        f'![HTER of every arm and seed, and the means]({plan.question}.svg)',
+        '',
+      ]
       if content[CHOOSE]
       else []
     ),
-    '| | seeds | test HTER | test AUC | HTER less that of plain | AUC less '
-    'that of plain |',
+    '| | seeds | HTER | AUC | HTER less that of plain | AUC less that of '
+    'plain |',
     '|---|---|---|---|---|---|',
   ]
   for stage, title in ((CHOOSE, 'seen rooms'), (FINAL, 'unseen rooms')):
@@ -254,15 +288,15 @@ def page(plan: Plan, content: Mapping) -> str:
     'Mean ± standard deviation over seeds. Differences are paired by seed, '
     "with Student's 95 % interval, on unseen rooms also for the luck of the "
     'subjects. None is corrected for the number of arms. All figures are in '
-    'generalise.json.',
+    f'{plan.question}.json.',
     '',
   ]
   return '\n'.join(lines)
 
 
-def chart(content: Mapping) -> str:
+def chart(plan: Plan, content: Mapping) -> str:
   """HTER of every arm, its seeds and their mean, as SVG text."""
-  stages = {CHOOSE: 'a seen room, left out', FINAL: content['final_on']}
+  stages = {CHOOSE: _choose_title(plan), FINAL: plan.final}
   drawn = {name: rows for name in stages if (rows := content[name])}
   longest = max(map(len, drawn.values()))
   with charts.svg_figure(8.0, 0.9 + 0.25 * longest) as (figure, file):
@@ -308,15 +342,16 @@ def report(
     'arms': {name: dict(fields) for name, fields in plan.arms.items()},
     'fields': dict(plan.fields),
     'choose_on': list(plan.choose_on),
+    'choose_by': plan.choose_by,
     'final_on': plan.final,
     'winner': winner,
     CHOOSE: compare(plan, CHOOSE, chosen),
     FINAL: compare(plan, FINAL, final),
   }
   content['verdict'] = verdict(winner, content[FINAL])
-  files.write_json(folder / 'generalise.json', content)
+  files.write_json(folder / f'{plan.question}.json', content)
   if content[CHOOSE]:
-    files.write_whole(folder / 'generalise.svg', chart(content))
-  path = folder / 'generalise.md'
+    files.write_whole(folder / f'{plan.question}.svg', chart(plan, content))
+  path = folder / f'{plan.question}.md'
   files.write_whole(path, page(plan, content))
   return path
