@@ -100,19 +100,19 @@ def test_what_is_chosen_on_dev_is_trained_once():
   planned = experiment.read_arms(config)
   trained, evaluated = arms.jobs_of(planned, arms.CHOOSE, list(planned.arms))
   assert [job.name for job in trained[:2]] == [
-    *('choose/plain/seed100', 'choose/mask/seed100'),
+    *('choose/plain/seed101', 'choose/mask/seed101'),
   ]
   assert '--config.protocol=synthetic_fas/seen_rooms' in trained[0].arguments
   # The final stage judges those trainings in the unseen rooms.
   none, final = arms.jobs_of(planned, arms.FINAL, list(planned.arms))
-  assert not none and len(final) == 9
+  assert not none and len(final) == 12
   assert (
     final[0].arguments[0] == evaluated[0].arguments[0] == ('--config=evaluate')
   )
   assert '--config.protocol=synthetic_fas/unseen_rooms' in final[0].arguments
   sources = {job.name: dict(job.inputs)['config.checkpoint'] for job in final}
-  assert sources['final/mask/seed101'] == 'choose/mask/seed101'
-  assert sources['final/test_statistics/seed101'] == 'choose/plain/seed101'
+  assert sources['final/mask/seed102'] == 'choose/mask/seed102'
+  assert sources['final/test_statistics/seed102'] == 'choose/plain/seed102'
   # Both protocols train, and take the threshold, on the same clips.
   names = ('synthetic_fas/seen_rooms', 'synthetic_fas/unseen_rooms')
   one, other = map(protocols.get_protocol, names)

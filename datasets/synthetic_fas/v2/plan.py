@@ -36,8 +36,8 @@ class Size:
     attacks: attack clips, likewise, each of another type. The types take turns.
     pixels: side of a clip's frames.
     face: side of its face box.
-    more: training subjects beyond those of `subjects`. They and their clips have
-      the last numbers, so that all others are what they are without them.
+    more: training subjects beyond those of `subjects`. They and their clips
+      have the last numbers, so that all others are what they are without them.
   """
 
   seed: int
