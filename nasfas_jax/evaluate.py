@@ -66,9 +66,9 @@ def evaluate(
 ) -> None:
   """Evaluates the run in config.checkpoint on config.protocol.
 
-  The network and its input come from the run. So do the crop, the number of
-  snippets and the builder config, unless this config sets them. The protocol,
-  the data folder and the evaluation settings come from this config. Only test
+  The network and its input come from the run. So do the protocol, the crop, the
+  number of snippets and the builder config, unless this config sets them. The
+  data folder and the evaluation settings come from this config. Only test
   clips must be prepared. With config.scores, the scores in that file are judged
   and no network is read.
 
@@ -322,6 +322,7 @@ def _merge(config, trained) -> ml_collections.ConfigDict:
       merged.data[name] = trained.data[name]
   for name in ('network', 'input', 'loss', 'model', 'dtype'):
     merged[name] = trained[name]
+  merged.protocol = merged.protocol or trained.protocol
   if not merged.data.builder_config:
     # Another dataset's builder does not have the config of this one's.
     known = protocols.all_protocols()

@@ -214,7 +214,7 @@ def default_workdir(config) -> str | pathlib.Path:
   if config.experiment == 'evaluate' and config.scores:
     return pathlib.Path('runs') / f'evaluate-{pathlib.Path(config.scores).stem}'
   if config.experiment == 'evaluate' and config.checkpoint:
-    name = config.protocol.replace('/', '-')
+    name = config.protocol.replace('/', '-') or 'own'
     return remote.join(config.checkpoint, 'evaluate', name)
   if config.experiment == 'export' and config.checkpoint:
     return remote.join(config.checkpoint, 'export')

@@ -366,6 +366,7 @@ def test_only_test_clips_may_lack_a_label():
 
 def test_an_evaluation_takes_the_rule_of_its_run(capsys):
   config = evaluate_config.get_config()
+  config.protocol = 'synthetic_fas/intra'
   none = protocols.Selection([], [], [{}], 'dev')
   some = protocols.Selection([], [{}], [{}], 'dev')
   assert evaluate.choose_rule(config, 'apcer=0.1', some) == 'apcer=0.1'

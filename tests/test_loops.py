@@ -142,6 +142,8 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
 ):
   config = tiny(train_config.get_config('debug'), tiny_data_dir)
   config.model = 'cdcnpp'
+  # Not the default: without a protocol, an evaluation takes that of its run.
+  config.protocol = 'synthetic_fas/seen_rooms'
   config.checkpoint_every = 2
   workdir = tmp_path / 'train'
   train.train(config, workdir)
@@ -153,8 +155,9 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
   judged.data.builder_config = 'tiny'
   judged.evaluate = config.evaluate
   judged.checkpoint = str(workdir)
-  judged.protocol = config.protocol
   evaluate.evaluate(judged, tmp_path / 'same')
+  same = files.read_json(tmp_path / 'same' / 'results.json')
+  assert same['protocol'] == config.protocol
   # The same protocol again gives the very scores of the run itself.
   assert (tmp_path / 'same' / 'scores.csv').read_bytes() == (
     workdir / 'scores.csv'

@@ -359,6 +359,9 @@ def test_default_workdirs_tell_runs_apart():
     str(main.default_workdir(config))
     == 'runs/a/evaluate/synthetic_fas-unseen_rooms'
   )
+  # That of the run.
+  config.protocol = ''
+  assert str(main.default_workdir(config)) == 'runs/a/evaluate/own'
 
 
 def test_a_comparison_without_pytorch_names_the_extra(tmp_path, monkeypatch):
