@@ -204,8 +204,9 @@ def judge_file(
     )
   recorded = ml_collections.ConfigDict(config.to_dict())
   defaults = run_config.defaults_of(config)
+  # A network would bring its own.
+  recorded.protocol = defaults['protocol']
   for name in ('eval_face_scale', 'num_snippets'):
-    # A network would bring its own.
     recorded.data[name] = defaults[f'data.{name}']
   rule = config.threshold or 'eer'
   if rule == RUN:
@@ -322,10 +323,18 @@ def _merge(config, trained) -> ml_collections.ConfigDict:
       merged.data[name] = trained.data[name]
   for name in ('network', 'input', 'loss', 'model', 'dtype'):
     merged[name] = trained[name]
-  merged.protocol = merged.protocol or trained.protocol
+  known = protocols.all_protocols()
+  if not merged.protocol:
+    if trained.protocol not in known:
+      raise ValueError(
+        f'config.checkpoint: the protocol of the run, {trained.protocol!r}, is '
+        'not known here. Give --config.protocol.'
+      )
+    merged.protocol = trained.protocol
+  if merged.protocol == trained.protocol and not merged.threshold_source:
+    merged.threshold_source = trained.threshold_source
   if not merged.data.builder_config:
     # Another dataset's builder does not have the config of this one's.
-    known = protocols.all_protocols()
     used = known[trained.protocol].datasets if trained.protocol in known else ()
     wanted = protocols.get_protocol(merged.protocol).datasets
     if set(wanted) <= set(used):

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from nasfas_configs import default as default_config
 from nasfas_configs import evaluate as evaluate_config
 from nasfas_configs import train as train_config
 from nasfas_jax import evaluate, files, judgement, main, metrics, run_log
@@ -67,6 +68,9 @@ def test_scores_of_any_system_have_results_and_a_report(tmp_path, capsys):
   assert '2 of the test clips have no label: scored, not judged.' in said
   report = (tmp_path / 'out' / 'report' / 'index.html').read_text()
   assert 'id="det"' in report and 'id="calibration"' in report
+  # No protocol plays a part; that in the record is the default.
+  recorded = files.read_json(tmp_path / 'out' / 'config.json')
+  assert recorded['protocol'] == default_config.get_config().protocol
   # Our own file of the same scores is judged alike, and is written alike.
   again = config_of(tmp_path / 'out' / 'scores.csv')
   main.run(again, tmp_path / 'again')
@@ -362,6 +366,18 @@ def test_only_test_clips_may_lack_a_label():
   assert index.values(rows, 'attack_detail') == set()
   with pytest.raises(ValueError, match='the train set has 3 clips'):
     protocols.select(protocol, [*rows, {**rows[0], **unknown}])
+
+
+def test_of_its_own_protocol_a_run_keeps_the_threshold_source():
+  trained = default_config.get_config()
+  trained.threshold_source = 'train'
+  config = evaluate_config.get_config()
+  own = evaluate._merge(config, trained)
+  assert (own.protocol, own.threshold_source) == (trained.protocol, 'train')
+  config.threshold_source = 'dev'
+  assert evaluate._merge(config, trained).threshold_source == 'dev'
+  config.threshold_source, config.protocol = '', 'synthetic_fas/seen_rooms'
+  assert evaluate._merge(config, trained).threshold_source == ''
 
 
 def test_an_evaluation_takes_the_rule_of_its_run(capsys):

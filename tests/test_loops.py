@@ -18,6 +18,7 @@ from nasfas_jax import (
   evaluate,
   files,
   loop,
+  main,
   nonfinite,
   run_log,
   search,
@@ -150,18 +151,26 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
   results = files.read_json(workdir / 'results.json')
   assert results['model']['name'] == 'cdcnpp'
 
+  # The builder config is that of the run as well.
   judged = evaluate_config.get_config()
   judged.data.data_dir = str(tiny_data_dir)
-  judged.data.builder_config = 'tiny'
   judged.evaluate = config.evaluate
   judged.checkpoint = str(workdir)
-  evaluate.evaluate(judged, tmp_path / 'same')
+  main.run(judged, tmp_path / 'same')
   same = files.read_json(tmp_path / 'same' / 'results.json')
   assert same['protocol'] == config.protocol
   # The same protocol again gives the very scores of the run itself.
   assert (tmp_path / 'same' / 'scores.csv').read_bytes() == (
     workdir / 'scores.csv'
   ).read_bytes()
+
+  # Nor is it judged where it says a protocol that there is not.
+  judged.data.builder_config = 'tiny'
+  content = files.read_json(workdir / 'config.json')
+  files.write_json(workdir / 'config.json', {**content, 'protocol': 'mine/1'})
+  with pytest.raises(ValueError, match="'mine/1', is not known"):
+    evaluate.evaluate(judged, tmp_path / 'refused')
+  files.write_json(workdir / 'config.json', content)
 
   # Neither a run on the tested subjects, nor another's, nor an unfinished one
   # is judged.

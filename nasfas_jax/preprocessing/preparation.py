@@ -27,6 +27,7 @@ RENDERED = {
   'synthetic_fas': {
     'default': (80, records.WIDE_MARGIN),
     'tiny': (80, records.WIDE_MARGIN),
+    'many': (80, records.WIDE_MARGIN),
     'large': (128, records.WIDE_MARGIN),
     'wide': (136, 2.72),
   }

@@ -1,9 +1,9 @@
-"""Questions that compare trainings: which one fits, which one generalises?
+"""Questions that compare trainings, for new subjects or for unseen rooms.
 
 Every arm is a change of the plain training. All arms are first compared where
 none of the unseen rooms plays a part: on the dev subjects of the seen rooms
 ('fit'), or on a seen room that each seed leaves out ('generalise'). The arm
-with the lowest mean error there, the winner, and the plain training are then
+with the lowest mean HTER there, the winner, and the plain training are then
 judged once on the unseen rooms. A run is named choose/ARM/seedN or
 final/ARM/seedN.
 """
@@ -11,7 +11,7 @@ final/ARM/seedN.
 import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,19 +23,50 @@ from nasfas_jax.study.plan import to_flags
 
 PLAIN = 'plain'
 CHOOSE, FINAL = 'choose', 'final'
-# Figure -> its name on the page; lower is better for the first. On dev, which
-# sets the threshold, HTER is the EER.
+# Figure -> its name on the page; lower is better for the first.
 FIGURES = {'hter': 'HTER', 'auc': 'AUC'}
 MAIN = 'hter'
-# Question -> the title of its page.
-TITLES = {
-  'fit': 'Which training fits',
-  'generalise': 'Which training generalises',
-}
+# The split whose clips set the threshold. Its HTER is the EER.
+DEV = 'dev'
 # The goals of the final stage.
 GOAL_HTER, GOAL_SHARE = 0.15, 0.75
 # Fields of an evaluation, which change no training.
 EVALUATION = 'evaluate.'
+# What an evaluation of a run takes from its own config; the rest is the run's.
+READ = ('data.data_dir', 'data.builder_config', 'threshold_source', EVALUATION)
+
+
+class Question(NamedTuple):
+  """How trainings are compared.
+
+  Attributes:
+    title: of its page.
+    split: of the protocols to choose on, whose HTER decides. Where it is `DEV`,
+      the trainings are those of the final stage, too.
+    where: what that split is, in words.
+    note: what a reader must know of its figures, in words.
+  """
+
+  title: str
+  split: str
+  where: str
+  note: str = ''
+
+
+QUESTIONS = {
+  'fit': Question(
+    'Which settings err least on new subjects',
+    DEV,
+    'the dev subjects of the seen rooms',
+    'On seen rooms HTER is the EER, and the intervals leave out the luck of '
+    'the subjects, who are the same for every arm and seed. ',
+  ),
+  'generalise': Question(
+    'Which training generalises',
+    'test',
+    'a seen room that each seed leaves out',
+  ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +74,10 @@ class Plan:
   """What is trained.
 
   Attributes:
-    question: a key of `TITLES`.
+    question: a key of `QUESTIONS`.
     arms: name -> the fields that it changes; one is `PLAIN`, with none.
     seeds: of every arm.
     choose_on: protocols of the seen rooms; the seeds take turns.
-    choose_by: 'dev' or 'test', the split of those protocols that decides. Where
-      it is 'dev', the trainings are those of the final stage, too.
     choose_fields: of the trainings on those.
     final: the protocol of the unseen rooms.
     fields: of every run, path -> value.
@@ -60,12 +89,16 @@ class Plan:
   arms: Mapping[str, Mapping[str, Any]]
   seeds: Sequence[int]
   choose_on: Sequence[str]
-  choose_by: str
   choose_fields: Mapping[str, Any]
   final: str
   fields: Mapping[str, Any]
   evaluation_fields: Mapping[str, Any]
   num_samples: int
+
+  @property
+  def choose_by(self) -> str:
+    """The split that decides in the stage that chooses."""
+    return QUESTIONS[self.question].split
 
 
 def run_name(stage: str, arm: str, seed: int) -> str:
@@ -81,7 +114,7 @@ def _is_trained(fields: Mapping[str, Any]) -> bool:
 def _source(plan: Plan, stage: str, arm: str, seed: int) -> str:
   """The run whose network a run evaluates; '' if it trains its own."""
   trained_as = arm if _is_trained(plan.arms[arm]) else PLAIN
-  trained_in = CHOOSE if plan.choose_by == 'dev' else stage
+  trained_in = CHOOSE if plan.choose_by == DEV else stage
   source = run_name(trained_in, trained_as, seed)
   return '' if source == run_name(stage, arm, seed) else source
 
@@ -102,7 +135,7 @@ def jobs_of(plan: Plan, stage: str, arms: Sequence[str]) -> list[list[Job]]:
       name = run_name(stage, arm, seed)
       own = {'protocol': protocol, 'seed': seed}
       if source := _source(plan, stage, arm, seed):
-        read = {p: v for p, v in fields.items() if p.startswith(EVALUATION)}
+        read = {p: v for p, v in fields.items() if p.startswith(READ)}
         flags = to_flags(plan.evaluation_fields, read, own)
         inputs = (('config.checkpoint', source),)
         waves[1].append(Job(name, ('--config=evaluate', *flags), inputs))
@@ -214,9 +247,7 @@ def verdict(winner: str | None, final: Mapping[str, Mapping]) -> str:
   if winner is None:
     return 'Not known: the arms are not all trained.'
   if winner == PLAIN:
-    return (
-      'No arm has a lower mean error on the seen rooms than plain training.'
-    )
+    return 'No arm has a lower mean HTER on the seen rooms than plain training.'
   if winner not in final or 'difference' not in final[winner]:
     return f'Chosen on seen rooms: {winner}. Not run on unseen ones yet.'
   own, plain = (final[arm]['hter']['mean'] for arm in (winner, PLAIN))
@@ -237,20 +268,14 @@ def verdict(winner: str | None, final: Mapping[str, Mapping]) -> str:
   )
 
 
-def _choose_title(plan: Plan) -> str:
-  """Where the arms are compared, in words."""
-  if plan.choose_by == 'dev':
-    return 'the dev subjects of the seen rooms'
-  return 'a seen room that each seed leaves out'
-
-
 def page(plan: Plan, content: Mapping) -> str:
   """The page, as Markdown: one chart, one table."""
+  question = QUESTIONS[plan.question]
   lines = [
-    f'# {TITLES[plan.question]}',
+    f'# {question.title}',
     '',
     f'{len(plan.arms)} arms, {len(plan.seeds)} seeds of each, compared by '
-    f'their mean HTER on {_choose_title(plan)}. The best arm and plain '
+    f'their mean HTER on {question.where}. The best arm and plain '
     f'training are then judged on `{plan.final}`.',
     '',
     f'**{content["verdict"]}**',
@@ -287,8 +312,8 @@ def page(plan: Plan, content: Mapping) -> str:
     '',
     'Mean ± standard deviation over seeds. Differences are paired by seed, '
     "with Student's 95 % interval, on unseen rooms also for the luck of the "
-    'subjects. None is corrected for the number of arms. All figures are in '
-    f'{plan.question}.json.',
+    f'subjects. {question.note}None is corrected for the number of arms. '
+    f'All figures are in {plan.question}.json.',
     '',
   ]
   return '\n'.join(lines)
@@ -296,7 +321,7 @@ def page(plan: Plan, content: Mapping) -> str:
 
 def chart(plan: Plan, content: Mapping) -> str:
   """HTER of every arm, its seeds and their mean, as SVG text."""
-  stages = {CHOOSE: _choose_title(plan), FINAL: plan.final}
+  stages = {CHOOSE: QUESTIONS[plan.question].where, FINAL: plan.final}
   drawn = {name: rows for name in stages if (rows := content[name])}
   longest = max(map(len, drawn.values()))
   with charts.svg_figure(8.0, 0.9 + 0.25 * longest) as (figure, file):

@@ -60,7 +60,7 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   elif config.study.question == 'search':
     _contest(config, workdir)
     return
-  elif config.study.question in arms.TITLES:
+  elif config.study.question in arms.QUESTIONS:
     planned = read_arms(config)
     waves = arms.waves(planned, workdir)
 
@@ -116,7 +116,7 @@ QUESTIONS = {
   ),
   'ceiling': ('ceiling',),
   'search': ('contest',),
-  **{question: (question,) for question in arms.TITLES},
+  **{question: (question,) for question in arms.QUESTIONS},
 }
 _FOR_ALL = ('question', 'num_workers', 'together')
 
@@ -253,11 +253,7 @@ _NUMBERS = {
   'study.ceiling.seeds': config_checks.Number(2, 10_000),
   **{
     f'study.{question}.bootstrap_samples': config_checks.Number(2, 1_000_000)
-    for question in arms.TITLES
-  },
-  **{
-    f'study.{question}.choose_by': config_checks.OneOf(('dev', 'test'))
-    for question in arms.TITLES
+    for question in arms.QUESTIONS
   },
   'study.random': config_checks.Number(0, 1_000_000),
   'study.supernet_clips': config_checks.Number(2, 1_000_000),
@@ -295,7 +291,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     _check_network(config, genotype)
   elif fields.question == 'search':
     _check_contest(config)
-  elif fields.question in arms.TITLES:
+  elif fields.question in arms.QUESTIONS:
     _check_arms(config)
   else:
     _check_worth(config, defaults)
@@ -441,13 +437,28 @@ def _check_arms(config: ml_collections.ConfigDict) -> None:
         one.update_from_flattened_dict({**stage, **changes})
         one.unlock()
         train.check(one)
+        _check_dev(planned, one.threshold_source)
+
+
+def _check_dev(planned: arms.Plan, threshold_source: str) -> None:
+  """What is chosen by dev clips has them among its results."""
+  if planned.choose_by != arms.DEV:
+    return
+  for name in planned.choose_on:
+    protocol = protocols.get_protocol(name)
+    source = threshold_source or protocol.threshold_source
+    if source != arms.DEV:
+      raise ValueError(
+        f'config.threshold_source is {source!r} on {name!r}; allowed with the '
+        f'question {planned.question!r}, which compares by dev clips: '
+        f'{arms.DEV!r}.'
+      )
 
 
 def read_arms(config: ml_collections.ConfigDict) -> arms.Plan:
-  """What a question of `arms.TITLES` trains, as plain values."""
+  """What a question of `arms.QUESTIONS` trains, as plain values."""
   fields = config.study[config.study.question]
   changed = changed_fields(config)
-  read = ('data.data_dir', 'data.builder_config', arms.EVALUATION)
   named = {
     name: run_config.flatten(arm) for name, arm in fields.arms.to_dict().items()
   }
@@ -457,12 +468,13 @@ def read_arms(config: ml_collections.ConfigDict) -> arms.Plan:
     arms=dict(sorted(named.items(), key=lambda arm: arm[0] != arms.PLAIN)),
     seeds=fields.seeds,
     choose_on=fields.choose_on,
-    choose_by=fields.choose_by,
-    choose_fields=run_config.flatten(fields.choose_settings),
+    choose_fields=run_config.flatten(fields.get('choose_settings', {})),
     final=config.protocol,
     fields=changed,
     evaluation_fields={
-      path: value for path, value in changed.items() if path.startswith(read)
+      path: value
+      for path, value in changed.items()
+      if path.startswith(arms.READ)
     },
     num_samples=fields.bootstrap_samples,
   )

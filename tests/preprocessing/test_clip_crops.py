@@ -12,6 +12,7 @@ from nasfas_datasets import (
   folders,
   listing,
 )
+from nasfas_datasets.synthetic_fas.v2 import plan
 from nasfas_jax import stored_frames
 from nasfas_jax.preprocessing import (
   clip_crops,
@@ -36,7 +37,12 @@ def test_the_name_of_a_builders_config_says_how_it_prepares():
   for name in folders.dataset_folders():
     for config in fas_builder.builder_class(name).BUILDER_CONFIGS:
       if not isinstance(config, clip_config.ClipConfig):
-        assert name in preparation.RENDERED
+        made = preparation.from_name(name, config.name)
+        size = plan.SIZES[config.name]
+        assert (made.size, made.margin) == (
+          size.pixels,
+          pytest.approx(size.pixels / size.face),
+        ), config.name
         continue
       for settings in changes:
         made = clip_config.with_settings(config, **settings)

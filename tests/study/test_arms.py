@@ -1,5 +1,6 @@
 """The questions that compare trainings, on runs that are made up."""
 
+import dataclasses
 import pathlib
 from xml.etree import ElementTree
 
@@ -25,8 +26,18 @@ def config():
   return config
 
 
-@pytest.mark.parametrize('variants', ['generalise', 'generalise,debug'])
-def test_the_shipped_questions_pass_and_their_arguments_are_fields(variants):
+@pytest.mark.parametrize(
+  ('variants', 'seeds', 'evaluations'),
+  [
+    ('generalise', 10, 10),
+    ('generalise,debug', 1, 1),
+    ('fit', 4, 0),
+    ('fit,debug', 2, 0),
+  ],
+)
+def test_the_shipped_questions_pass_and_their_arguments_are_fields(
+  variants, seeds, evaluations
+):
   config = study_config.get_config(variants)
   config.train.batch_size = 16
   experiment.check(config)
@@ -34,13 +45,34 @@ def test_the_shipped_questions_pass_and_their_arguments_are_fields(variants):
   planned = experiment.read_arms(config)
   for stage in (arms.CHOOSE, arms.FINAL):
     trained, evaluated = arms.jobs_of(planned, stage, list(planned.arms))
-    assert len(trained) == (len(planned.arms) - 1) * len(planned.seeds)
-    assert len(evaluated) == len(planned.seeds)
+    if variants.startswith('fit') and stage == arms.FINAL:
+      # Those that are trained already.
+      assert not trained and len(evaluated) == len(planned.arms) * seeds
+    else:
+      assert len(evaluated) == evaluations
+      assert len(trained) + evaluations == len(planned.arms) * seeds
     for job in (*trained, *evaluated):
       for argument in job.arguments:
         name = argument.partition('=')[0].removeprefix('--config.')
         assert name == '--config' or name in fields
-  assert len(planned.seeds) == (1 if 'debug' in variants else 10)
+
+
+def test_a_field_of_an_arm_is_that_of_no_other():
+  for question in arms.QUESTIONS:
+    config = study_config.get_config(question)
+    listed = config.study[question].arms
+    before = listed.to_dict()
+    for name in listed:
+      fields = run_config.flatten(listed[name])
+      for path, value in fields.items():
+        changed = not value if isinstance(value, bool) else value * 2
+        listed.update_from_flattened_dict({f'{name}.{path}': changed})
+        after = listed.to_dict()
+        assert {k: v for k, v in after.items() if k != name} == {
+          k: v for k, v in before.items() if k != name
+        }
+        listed.update_from_flattened_dict({f'{name}.{path}': value})
+    assert listed.to_dict() == before
 
 
 def test_what_is_chosen_on_knows_nothing_of_the_unseen_rooms():
@@ -113,35 +145,72 @@ def test_what_is_chosen_on_dev_is_trained_once():
   sources = {job.name: dict(job.inputs)['config.checkpoint'] for job in final}
   assert sources['final/mask/seed102'] == 'choose/mask/seed102'
   assert sources['final/test_statistics/seed102'] == 'choose/plain/seed102'
-  # Both protocols train, and take the threshold, on the same clips.
-  names = ('synthetic_fas/seen_rooms', 'synthetic_fas/unseen_rooms')
-  one, other = map(protocols.get_protocol, names)
+
+
+def test_what_is_chosen_on_dev_trains_on_the_clips_of_the_final_stage():
+  config = study_config.get_config('fit')
+  (name,) = config.study.fit.choose_on
+  one, other = map(protocols.get_protocol, (name, config.protocol))
+  count = {'train': 0, 'dev': 0, 'test': 0, 'other test': 0}
   for room in range(12):
     for split in ('train', 'dev', 'test'):
-      row = {
-        **{'attack_type': 'live', 'dataset': 'synthetic_fas', 'split': split},
-        'session': f'room{room:02d}',
-        'lists': 'seen_rooms' if room < 8 else 'unseen_rooms',
-      }
-      assert one.train(row) == other.train(row)
-      assert one.dev(row) == other.dev(row)
+      for attack in ('live', 'print'):
+        row = {
+          **{'attack_type': attack, 'dataset': 'synthetic_fas'},
+          **{'split': split, 'session': f'room{room:02d}'},
+          'lists': 'seen_rooms' if room < 8 else 'unseen_rooms',
+        }
+        assert one.train(row) == other.train(row)
+        assert one.dev(row) == other.dev(row)
+        assert not (one.test(row) and other.test(row))
+        for part, chosen in (
+          *(('train', one.train), ('dev', one.dev), ('test', one.test)),
+          ('other test', other.test),
+        ):
+          count[part] += chosen(row)
+  assert count == {'train': 16, 'dev': 16, 'test': 16, 'other test': 8}
 
 
-@pytest.mark.parametrize('split', ['dev', 'test'])
-def test_the_split_that_decides(config, tmp_path, split):
-  config.study.generalise.choose_by = split
+def test_the_split_that_decides(config, tmp_path):
   planned = experiment.read_arms(config)
-  for job in arms.jobs_of(planned, arms.CHOOSE, ['plain', 'mask'])[0]:
-    good = ('plain' in job.name) == (split == 'dev')
-    figures = {'hter': 0.1, 'auc': 0.9}, {'hter': 0.2, 'auc': 0.8}
-    dev, test = figures if good else reversed(figures)
-    files.write_json(
-      tmp_path / job.name / 'results.json',
-      {'splits': {'dev': dev, 'test': test}, 'threshold': {'value': 0.5}},
-    )
-  done = [f'choose/{arm}/seed0' for arm in ('plain', 'mask')]
-  found = arms.read(planned, tmp_path, arms.CHOOSE, done)
-  assert (found['plain']['hter'], found['mask']['hter']) == ([0.1], [0.2])
+  files.write_json(
+    tmp_path / 'choose/plain/seed0/results.json',
+    {
+      'splits': {
+        'dev': {'hter': 0.1, 'auc': 0.9},
+        'test': {'hter': 0.2, 'auc': 0.8},
+      },
+      'threshold': {'value': 0.5},
+    },
+  )
+  for question, hter in (('fit', 0.1), ('generalise', 0.2)):
+    asked = dataclasses.replace(planned, question=question)
+    found = arms.read(asked, tmp_path, arms.CHOOSE, ['choose/plain/seed0'])
+    assert found['plain']['hter'] == [hter]
+
+
+def test_an_evaluation_of_an_arm_reads_the_data_that_it_was_trained_on():
+  config = study_config.get_config('fit')
+  config.data.builder_config, config.data.data_dir = 'default', 'there'
+  config.study.fit.arms = {'plain': {}}
+  config.study.fit.arms.many = {
+    'data': {'builder_config': 'many', 'num_frames': 4}
+  }
+  _, (plain, many, *_) = arms.jobs_of(
+    experiment.read_arms(config), arms.FINAL, ['plain', 'many']
+  )
+  assert '--config.data.builder_config=default' in plain.arguments
+  assert '--config.data.builder_config=many' in many.arguments
+  assert '--config.data.data_dir=there' in many.arguments
+  # The rest is that of the run.
+  assert not any('num_frames' in argument for argument in many.arguments)
+
+
+def test_what_is_chosen_on_dev_needs_dev_clips():
+  config = study_config.get_config('fit')
+  config.threshold_source = 'train'
+  with pytest.raises(ValueError, match="'train' on .*; allowed .*'fit'"):
+    experiment.check(config)
 
 
 def write(workdir, job, seed, skill, threshold=0.5):
@@ -169,7 +238,7 @@ def write(workdir, job, seed, skill, threshold=0.5):
   files.write_json(
     folder / 'results.json',
     {
-      'splits': {'test': {'hter': hter, 'auc': 1 - hter}},
+      'splits': dict.fromkeys(('dev', 'test'), {'hter': hter, 'auc': 1 - hter}),
       'threshold': {'value': threshold},
     },
   )
@@ -305,3 +374,28 @@ def test_the_difference_in_hter_is_by_weighted_counts():
     statistics.half_total_error(run, 0.5, weights),
     [(1 / 2 + 1 / 2) / 2, (0 + 1) / 2, (3 / 4 + 0) / 2],
   )
+
+
+def test_the_best_on_new_subjects_is_judged_in_unseen_rooms(tmp_path, capsys):
+  config = study_config.get_config('fit')
+  config.study.num_workers = 0
+  for name in set(config.study.fit.arms) - {'plain', 'long'}:
+    del config.study.fit.arms[name]
+  planned = experiment.read_arms(config)
+  skills = {'plain': 0.8, 'long': 3.0}
+  for stage in (arms.CHOOSE, arms.FINAL):
+    for job in sum(arms.jobs_of(planned, stage, list(planned.arms)), []):
+      _, arm, seed = job.name.split('/')
+      write(tmp_path, job, int(seed.removeprefix('seed')), skills[arm])
+  experiment.study(config, tmp_path)
+  assert '16 of 16 runs are finished' in capsys.readouterr().err
+  content = files.read_json(tmp_path / 'report' / 'fit.json')
+  assert content['winner'] == 'long' and content['choose_by'] == 'dev'
+  text = (tmp_path / 'report' / 'fit.md').read_text()
+  assert text.startswith('# Which settings err least on new subjects\n')
+  assert 'by their mean HTER on the dev subjects of the seen rooms. ' in text
+  assert '(fit.svg)' in text and 'are in fit.json.' in text
+  assert 'On seen rooms HTER is the EER' in text
+  assert '| long, unseen rooms | 4 | ' in text
+  drawn = (tmp_path / 'report' / 'fit.svg').read_text()
+  assert 'the dev subjects of the seen rooms' in drawn

@@ -115,7 +115,7 @@ SIZES = {
 
 
 def make_plan(size: Size) -> list[Clip]:
-  """All clips of a size, ordered by split, then `more`; the index counts."""
+  """All clips of a size by split, those of `more` last, with their index."""
   clips = []
   first_subject = 0
   seen = size.rooms - size.unseen
