@@ -23,8 +23,6 @@ python -m nasfas_jax.main --config=study --workdir=runs/study
   One run of each kind on the builder config 'tiny'. Its figures mean nothing.
 """
 
-import copy
-
 import ml_collections
 
 from nasfas_configs import default as default_lib
@@ -181,7 +179,7 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
       # no ceiling below the luck of a seed could be told.
       'ceiling': {'space': 'cdcnpp', 'genotypes': 40, 'seeds': 5},
       # The question 'search', see _contest below.
-      'contest': CONTEST,
+      'contest': _apart(CONTEST),
       # The question 'fit': trainings, each from every seed, chosen by dev EER.
       'fit': {
         'arms': _apart(FIT_ARMS),
@@ -267,9 +265,12 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   return variants_lib.compose(config, variants, GROUPS, file='study.py')
 
 
-def _apart(arms: dict) -> dict:
-  """Arms that share no dict: a field that is set changes one arm only."""
-  return {name: copy.deepcopy(arm) for name, arm in arms.items()}
+def _apart(fields: dict) -> dict:
+  """Fields that share no dict, which a config would take for one field."""
+  return {
+    name: _apart(value) if isinstance(value, dict) else value
+    for name, value in fields.items()
+  }
 
 
 def _ceiling(config: ml_collections.ConfigDict) -> None:

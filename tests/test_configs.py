@@ -3,6 +3,7 @@
 import itertools
 import re
 
+import ml_collections
 import pytest
 
 from nasfas_configs import (
@@ -106,3 +107,24 @@ def test_the_other_configs_have_the_variants_that_change_them():
   for module in (calibrate, demo, evaluate, predict, protocols, report):
     with pytest.raises(ValueError, match="Unknown variant 'debug'.* has none"):
       module.get_config('debug')
+
+
+@pytest.mark.parametrize(
+  'module',
+  (calibrate, compare, demo, evaluate, predict, protocols, report, search)
+  + (study, train),
+)
+def test_no_two_fields_are_one(module):
+  """A dict in two places is one field to ml_collections: both would be set."""
+  seen = {}
+
+  def visit(config, path):
+    for name in config:
+      field, here = config.get_ref(name).get(), f'{path}{name}.'
+      if isinstance(field, ml_collections.ConfigDict):
+        assert seen.setdefault(id(field), here) == here
+        visit(field, here)
+
+  config = module.get_config()
+  visit(config, '')
+  assert len(seen) > 5 or module not in (search, study, train)
