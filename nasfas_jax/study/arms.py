@@ -334,7 +334,7 @@ def chart(plan: Plan, content: Mapping) -> str:
       if PLAIN in rows:
         axes.axvline(rows[PLAIN][MAIN]['mean'], ls=':', color=charts.MUTED)
       axes.set_yticks(range(len(rows)), list(rows))
-      axes.invert_yaxis()
+      axes.set_ylim(len(rows) - 0.5, -0.5)
       axes.set_xlabel(FIGURES[MAIN])
       axes.set_title(stages[stage])
   return file.getvalue()
