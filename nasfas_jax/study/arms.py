@@ -19,7 +19,7 @@ from nasfas_jax import files
 from nasfas_jax.report import charts
 from nasfas_jax.study import jobs, statistics
 from nasfas_jax.study.jobs import Job
-from nasfas_jax.study.plan import to_flags
+from nasfas_jax.study.plan import said, to_flags
 
 PLAIN = 'plain'
 CHOOSE, FINAL = 'choose', 'final'
@@ -365,7 +365,7 @@ def report(
   winner = choose(plan, chosen)
   content = {
     'arms': {name: dict(fields) for name, fields in plan.arms.items()},
-    'fields': dict(plan.fields),
+    'fields': said(plan.fields),
     'choose_on': list(plan.choose_on),
     'choose_by': plan.choose_by,
     'final_on': plan.final,

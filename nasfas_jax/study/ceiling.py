@@ -18,7 +18,7 @@ from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.report import charts
 from nasfas_jax.study import variance
 from nasfas_jax.study.jobs import Job, keep_genotype
-from nasfas_jax.study.plan import to_flags
+from nasfas_jax.study.plan import said, to_flags
 
 # Figure of a run -> its name on the page, and 1 if higher is better, else -1.
 FIGURES = {
@@ -175,7 +175,7 @@ def figures(plan: Plan, numbers: Sequence[int], found: Mapping) -> dict:
     'space': plan.space,
     'genotypes': plan.num_genotypes,
     'seeds': plan.num_seeds,
-    'fields': plan.fields,
+    'fields': said(plan.fields),
     'tables': {
       name: dict(
         zip((f'g{n}' for n in numbers), found[name].tolist(), strict=True)

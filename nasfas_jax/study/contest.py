@@ -22,7 +22,7 @@ from nasfas_jax.report import charts
 from nasfas_jax.searchers import trials, zero_cost
 from nasfas_jax.study import statistics
 from nasfas_jax.study.jobs import Job, keep_genotype
-from nasfas_jax.study.plan import Fields, to_flags
+from nasfas_jax.study.plan import Fields, said, to_flags
 
 # Searches without a supernet.
 METHODS = ('random', 'halving', 'evolution', *zero_cost.SCORES)
@@ -378,7 +378,7 @@ def figures(
   return {
     'protocol': plan.protocol,
     'space': plan.space,
-    'fields': plan.fields,
+    'fields': said(plan.fields),
     'random': list(random),
     'rows': rows,
     'pairs': pairs,

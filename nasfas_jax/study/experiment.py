@@ -171,7 +171,7 @@ def _random_means(path: pathlib.Path, planned: contest.Plan) -> list[float]:
     ('space', planned.space),
     ('protocol', planned.protocol),
     # As it has gone through JSON.
-    ('fields', json.loads(json.dumps(planned.fields))),
+    ('fields', json.loads(json.dumps(plan.said(planned.fields)))),
   ):
     if content.get(field) != wanted:
       raise ValueError(

@@ -379,6 +379,7 @@ def test_the_difference_in_hter_is_by_weighted_counts():
 def test_the_best_on_new_subjects_is_judged_in_unseen_rooms(tmp_path, capsys):
   config = study_config.get_config('fit')
   config.study.num_workers = 0
+  config.data.data_dir = 'there'
   for name in set(config.study.fit.arms) - {'plain', 'long'}:
     del config.study.fit.arms[name]
   planned = experiment.read_arms(config)
@@ -391,6 +392,8 @@ def test_the_best_on_new_subjects_is_judged_in_unseen_rooms(tmp_path, capsys):
   assert '16 of 16 runs are finished' in capsys.readouterr().err
   content = files.read_json(tmp_path / 'report' / 'fit.json')
   assert content['winner'] == 'long' and content['choose_by'] == 'dev'
+  # A report does not tell where the data lie.
+  assert content['fields']['model'] == 'cdcnpp' and 'there' not in str(content)
   text = (tmp_path / 'report' / 'fit.md').read_text()
   assert text.startswith('# Which settings err least on new subjects\n')
   assert 'by their mean HTER on the dev subjects of the seen rooms. ' in text

@@ -198,10 +198,13 @@ def test_scores_without_training_are_computed_once(config, tmp_path):
 
 
 def write_ceiling(path, config, values):
+  """As of a study whose data lay elsewhere."""
+  fields = experiment.changed_fields(config)
+  fields.pop('data.data_dir', None)
   content = {
     'space': config.study.contest.space,
     'protocol': config.protocol,
-    'fields': experiment.changed_fields(config),
+    'fields': fields,
     'tables': {'auc': {f'g{i}': [v, v] for i, v in enumerate(values)}},
   }
   files.write_json(path, content)
@@ -209,6 +212,7 @@ def write_ceiling(path, config, values):
 
 def test_the_report_stands_beside_random_genotypes(config, tmp_path, capsys):
   config.study.contest.seeds = tuple(range(4))
+  config.data.data_dir = 'there'
   ceiling = tmp_path / 'ceiling.json'
   write_ceiling(ceiling, config, [0.40, 0.42, 0.44, 0.46])
   config.study.contest.ceiling = str(ceiling)
@@ -219,6 +223,7 @@ def test_the_report_stands_beside_random_genotypes(config, tmp_path, capsys):
   experiment.study(config, tmp_path)
   assert '12 of 12 searches are finished' in capsys.readouterr().err
   content = files.read_json(tmp_path / 'report' / 'search.json')
+  assert content['fields'] == files.read_json(ceiling)['fields']
   rows = content['rows']
   assert list(rows) == ['random', 'halving', 'plain']
   assert rows['random']['steps'] == 8 * 400
