@@ -193,14 +193,17 @@ with stopping.sigterm.saving():
 def test_the_handler_of_jax_is_called_too():
   """Here another handler in C; that of jax.distributed is one."""
   status, out, _, _ = ended_by_sigterm("""
-import ctypes, time
-told = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: print('told', flush=True))
+import ctypes, threading, time
+heard = threading.Event()
+told = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: heard.set())
 ctypes.CDLL(None).signal(15, told)
 stopping.sigterm.start(lambda: 'Stopped.', chain=True)
 with stopping.sigterm.saving():
   print('ready', flush=True)
   while not stopping.sigterm.asked:
     time.sleep(0.01)
+  # This handler needs the interpreter; one in C may run in any thread.
+  print('told' if heard.wait(30) else 'not told', flush=True)
 """)
   assert out == 'told\n'
 
