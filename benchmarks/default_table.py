@@ -22,7 +22,7 @@ from nasfas_datasets.synthetic_fas import difficulty
 from nasfas_datasets.synthetic_fas.v2 import plan
 from nasfas_jax import files, score_table
 from nasfas_jax.data import index
-from nasfas_jax.study import jobs
+from nasfas_jax.study import jobs, markdown
 from nasfas_jax.study import statistics as study_statistics
 
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/table', 'Folder of the runs.')
@@ -95,7 +95,7 @@ def apart(values: list[float], others: list[float]) -> str:
   mean, low, high = study_statistics.student_interval(
     np.subtract(values, others)
   )
-  return f'{mean:+.3f} [{low:+.3f}, {high:+.3f}]'
+  return markdown.difference({'mean': mean, 'low': low, 'high': high})
 
 
 def main(argv) -> None:

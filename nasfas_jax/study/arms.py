@@ -17,7 +17,7 @@ import numpy as np
 
 from nasfas_jax import files
 from nasfas_jax.report import charts
-from nasfas_jax.study import jobs, statistics
+from nasfas_jax.study import jobs, markdown, statistics
 from nasfas_jax.study.jobs import Job
 from nasfas_jax.study.plan import said, to_flags
 
@@ -50,7 +50,7 @@ class Question(NamedTuple):
   title: str
   split: str
   where: str
-  note: str = ''
+  note: str
 
 
 QUESTIONS = {
@@ -59,12 +59,13 @@ QUESTIONS = {
     DEV,
     'the dev subjects of the seen rooms',
     'On seen rooms HTER is the EER, and the intervals leave out the luck of '
-    'the subjects, who are the same for every arm and seed. ',
+    'the subjects, who are the same for every arm and seed.',
   ),
   'generalise': Question(
     'Which training generalises',
     'test',
     'a seen room that each seed leaves out',
+    'On seen rooms every seed tests another room.',
   ),
 }
 
@@ -81,7 +82,6 @@ class Plan:
     choose_fields: of the trainings on those.
     final: the protocol of the unseen rooms.
     fields: of every run, path -> value.
-    evaluation_fields: of an evaluation: those of `fields` that it reads.
     num_samples: of the bootstrap.
   """
 
@@ -92,7 +92,6 @@ class Plan:
   choose_fields: Mapping[str, Any]
   final: str
   fields: Mapping[str, Any]
-  evaluation_fields: Mapping[str, Any]
   num_samples: int
 
   @property
@@ -135,8 +134,9 @@ def jobs_of(plan: Plan, stage: str, arms: Sequence[str]) -> list[list[Job]]:
       name = run_name(stage, arm, seed)
       own = {'protocol': protocol, 'seed': seed}
       if source := _source(plan, stage, arm, seed):
-        read = {p: v for p, v in fields.items() if p.startswith(READ)}
-        flags = to_flags(plan.evaluation_fields, read, own)
+        both = {**plan.fields, **fields}
+        read = {p: v for p, v in both.items() if p.startswith(READ)}
+        flags = to_flags(read, own)
         inputs = (('config.checkpoint', source),)
         waves[1].append(Job(name, ('--config=evaluate', *flags), inputs))
       else:
@@ -258,13 +258,12 @@ def verdict(winner: str | None, final: Mapping[str, Mapping]) -> str:
     'a quarter below plain training': share <= GOAL_SHARE,
     'an interval off zero': apart['high'] < 0,
   }
-  said = '; '.join(
+  ends = '; '.join(
     f'{name}: {"reached" if met else "missed"}' for name, met in goals.items()
   )
   return (
     f'{winner}, chosen on seen rooms, has an HTER of {own:.3f} on unseen ones, '
-    f'plain training {plain:.3f}: {apart["mean"]:+.3f} [{apart["low"]:+.3f}, '
-    f'{apart["high"]:+.3f}]. Goals: {said}.'
+    f'plain training {plain:.3f}: {markdown.difference(apart)}. Goals: {ends}.'
   )
 
 
@@ -296,23 +295,15 @@ def page(plan: Plan, content: Mapping) -> str:
     for arm, row in content[stage].items():
       cells = [f'{arm}, {title}', str(len(row['seeds']))]
       for name in FIGURES:
-        text = f'{row[name]["mean"]:.3f}'
-        if row[name]['deviation'] is not None:
-          text += f' ± {row[name]["deviation"]:.3f}'
-        cells.append(text)
+        cells.append(markdown.cell(row[name]))
       for name in FIGURES:
-        apart = row.get('difference', {}).get(name)
-        cells.append(
-          f'{apart["mean"]:+.3f} [{apart["low"]:+.3f}, {apart["high"]:+.3f}]'
-          if apart
-          else ''
-        )
+        cells.append(markdown.difference(row.get('difference', {}).get(name)))
       lines.append(f'| {" | ".join(cells)} |')
   lines += [
     '',
     'Mean ± standard deviation over seeds. Differences are paired by seed, '
     "with Student's 95 % interval, on unseen rooms also for the luck of the "
-    f'subjects. {question.note}None is corrected for the number of arms. '
+    f'subjects. {question.note} None is corrected for the number of arms. '
     f'All figures are in {plan.question}.json.',
     '',
   ]

@@ -20,7 +20,7 @@ from nasfas_jax.models import sampling
 from nasfas_jax.models.genotypes import Genotype
 from nasfas_jax.report import charts
 from nasfas_jax.searchers import trials, zero_cost
-from nasfas_jax.study import statistics
+from nasfas_jax.study import markdown, statistics
 from nasfas_jax.study.jobs import Job, keep_genotype
 from nasfas_jax.study.plan import Fields, said, to_flags
 
@@ -466,7 +466,7 @@ def page(plan: Plan, content: Mapping[str, Any]) -> str:
     lines.append(
       f'| {row} | {len(value["seeds"])} | {value["steps"] or "–"} | '
       f'{np.mean(value["auc"]):.3f} | {np.mean(value["hter"]):.3f} | {above} | '
-      f'{_text(value["less_random"])} |'
+      f'{markdown.difference(value["less_random"], "–")} |'
     )
   if content['random']:
     lines.append(
@@ -476,16 +476,13 @@ def page(plan: Plan, content: Mapping[str, Any]) -> str:
   lines.append('')
   if content['pairs']:
     lines += ['| paired by seed | AUC |', '|---|---|']
-    lines += [f'| {k} | {_text(v)} |' for k, v in content['pairs'].items()]
+    lines += [
+      f'| {k} | {markdown.difference(v, "–")} |'
+      for k, v in content['pairs'].items()
+    ]
     lines.append('')
   lines += ['Intervals are of 95 %. All figures are in search.json.', '']
   return '\n'.join(lines)
-
-
-def _text(value: Mapping | None) -> str:
-  if value is None:
-    return '–'
-  return f'{value["mean"]:+.3f} [{value["low"]:+.3f}, {value["high"]:+.3f}]'
 
 
 def chart(content: Mapping[str, Any]) -> str:

@@ -458,7 +458,6 @@ def _check_dev(planned: arms.Plan, threshold_source: str) -> None:
 def read_arms(config: ml_collections.ConfigDict) -> arms.Plan:
   """What a question of `arms.QUESTIONS` trains, as plain values."""
   fields = config.study[config.study.question]
-  changed = changed_fields(config)
   named = {
     name: run_config.flatten(arm) for name, arm in fields.arms.to_dict().items()
   }
@@ -470,12 +469,7 @@ def read_arms(config: ml_collections.ConfigDict) -> arms.Plan:
     choose_on=fields.choose_on,
     choose_fields=run_config.flatten(fields.get('choose_settings', {})),
     final=config.protocol,
-    fields=changed,
-    evaluation_fields={
-      path: value
-      for path, value in changed.items()
-      if path.startswith(arms.READ)
-    },
+    fields=changed_fields(config),
     num_samples=fields.bootstrap_samples,
   )
 

@@ -4,16 +4,28 @@ import statistics
 from collections.abc import Mapping
 
 
-def _cell(value: Mapping, form: str = '.3f') -> str:
+def cell(value: Mapping, form: str = '.3f') -> str:
+  """Mean ± standard deviation.
+
+  Args:
+    value: with 'mean' and 'deviation', None if that is of one seed.
+    form: of each number.
+  """
   text = format(value['mean'], form)
   if value['deviation'] is not None:
     text += f' ± {format(value["deviation"], form)}'
   return text
 
 
-def _difference(value: Mapping | None) -> str:
+def difference(value: Mapping | None, missing: str = '') -> str:
+  """A difference and its interval.
+
+  Args:
+    value: with 'mean', 'low' and 'high'.
+    missing: the text if there is no value.
+  """
   if value is None:
-    return ''
+    return missing
   return f'{value["mean"]:+.3f} [{value["low"]:+.3f}, {value["high"]:+.3f}]'
 
 
@@ -40,10 +52,10 @@ def page(figures: Mapping) -> str:
     for row, value in rows.items():
       against = ''
       if value.get('difference'):
-        against = f'{value["to"]}: {_difference(value["difference"])}'
+        against = f'{value["to"]}: {difference(value["difference"])}'
       lines.append(
-        f'| {row} | {len(value["auc"]["values"])} | {_cell(value["hter"])} | '
-        f'{_cell(value["auc"])} | {_cell(value["parameters"], ",.0f")} | '
+        f'| {row} | {len(value["auc"]["values"])} | {cell(value["hter"])} | '
+        f'{cell(value["auc"])} | {cell(value["parameters"], ",.0f")} | '
         f'{against} |'
       )
     lines.append('')
@@ -78,7 +90,7 @@ def page(figures: Mapping) -> str:
     for name, value in figures['supernets'].items():
       lines.append(
         f'| {name} | {value["mixture"]:.3f} | {value["derived"]:.3f} | '
-        f'{_cell(value["random"])} | {value["trained"]:.3f} | '
+        f'{cell(value["random"])} | {value["trained"]:.3f} | '
         f'{value["number"]} | '
         f'{_rank(value["spearman_dev_auc"])} | '
         f'{_rank(value["kendall_dev_auc"])} | {_rank(value["spearman_auc"])} |'
@@ -98,11 +110,11 @@ def page(figures: Mapping) -> str:
       '|---' * (3 + len(names)) + '|',
     ]
     for fusion, value in rows.items():
-      cells = ' | '.join(_cell(value[kind]) for kind in ('auc', *kinds))
+      cells = ' | '.join(cell(value[kind]) for kind in ('auc', *kinds))
       lines.append(f'| {fusion} | {len(value["auc"]["values"])} | {cells} |')
       if value.get('difference'):
         found = value['difference'].values()
-        cells = ' | '.join(_difference(item) for item in found)
+        cells = ' | '.join(difference(item) for item in found)
         lines.append(f'| | | {cells} |')
     lines.append('')
   lines += [
