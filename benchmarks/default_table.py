@@ -6,9 +6,8 @@ For each seed: the searched network, the same genotype with theta 0 (vanilla
 convolutions) and CDCN++ at the same width, all trained alike on the default
 protocol, the unseen rooms of synthetic_fas, and logistic regression on colour
 and contrast statistics, which has no seed. Needs the [test] extra. Runs are
-resumable: what is finished is not run again. About eleven minutes a seed on two
-CPU cores. Prints a Markdown table, and what stands behind it for each seed, and
-writes both as JSON into the workdir.
+resumable: what is finished is not run again. Prints a Markdown table, and what
+stands behind it for each seed, and writes both as JSON into the workdir.
 """
 
 import pathlib
@@ -28,18 +27,33 @@ from nasfas_jax.study import statistics as study_statistics
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/table', 'Folder of the runs.')
 _SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds.')
 _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of datasets.')
+_NUM_WORKERS = flags.DEFINE_integer(
+  'num_workers',
+  1,
+  'Runs at a time, which divide the CPUs. A run on fewer CPUs rounds '
+  'otherwise, and trains another network.',
+)
 
 TRAIN = '--config=train'
 
 
-def rows_of(folder: pathlib.Path) -> dict[str, list[str]]:
-  """The command-line arguments of each row's run."""
-  genotype = f'--config.genotype={folder / "searched" / "genotype.json"}'
-  return {
-    'searched': ['--config=search'],
-    'theta0': [TRAIN, genotype, '--config.network.theta=0.0'],
-    'cdcnpp': [TRAIN, '--config.model=cdcnpp'],
+def jobs_of(seed: str, protocol: str) -> list[jobs.Job]:
+  """The runs of a seed, as `ROWS` orders them; the first makes the genotype."""
+  genotype = ('config.genotype', f'seed{seed}/searched/genotype.json')
+  rows = {
+    'searched': (['--config=search'], ()),
+    'theta0': ([TRAIN, '--config.network.theta=0.0'], (genotype,)),
+    'cdcnpp': ([TRAIN, '--config.model=cdcnpp'], ()),
   }
+  shared = (
+    f'--config.protocol={protocol}',
+    f'--config.seed={seed}',
+    f'--config.data.data_dir={_DATA_DIR.value}',
+  )
+  return [
+    jobs.Job(f'seed{seed}/{name}', (*arguments, *shared), inputs)
+    for name, (arguments, inputs) in rows.items()
+  ]
 
 
 ROWS = {
@@ -102,23 +116,19 @@ def main(argv) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
   protocol = search_config.get_config().protocol
-  found = {name: [] for name in ROWS}
-  behind = {name: [] for name in ROWS}
-  for seed in _SEEDS.value:
-    folder = pathlib.Path(_WORKDIR.value) / f'seed{seed}'
-    for name, arguments in rows_of(folder).items():
-      job = jobs.Job(
-        name,
-        (
-          *arguments,
-          f'--config.protocol={protocol}',
-          f'--config.seed={seed}',
-          f'--config.data.data_dir={_DATA_DIR.value}',
-        ),
-      )
-      results = jobs.run([job], folder)[name]
-      found[name].append(results)
-      behind[name].append(details(results, folder / name))
+  folder = pathlib.Path(_WORKDIR.value)
+  planned = [jobs_of(seed, protocol) for seed in _SEEDS.value]
+  results = {}
+  # First the searches, whose genotypes others train.
+  searches = [first for first, *_ in planned]
+  others = [job for _, *rest in planned for job in rest]
+  for part in (searches, others):
+    results |= jobs.run(part, folder, _NUM_WORKERS.value)
+  found, behind = {}, {}
+  for name in ROWS:
+    names = [f'seed{seed}/{name}' for seed in _SEEDS.value]
+    found[name] = [results[one] for one in names]
+    behind[name] = [details(results[one], folder / one) for one in names]
   table = {
     title: {
       'test_hter': [r['splits']['test']['hter'] for r in found[name]],
@@ -135,8 +145,7 @@ def main(argv) -> None:
   for name, title in ROWS.items():
     for figure in behind[name][0]:
       table[title][figure] = [values[figure] for values in behind[name]]
-  path = pathlib.Path(_WORKDIR.value) / 'table.json'
-  files.write_json(path, {'protocol': protocol, 'rows': table})
+  files.write_json(folder / 'table.json', {'protocol': protocol, 'rows': table})
   print(f'{protocol}, seeds {", ".join(_SEEDS.value)}\n')
   print('| | test HTER | test AUC | parameters |')
   print('|---|---|---|---|')
@@ -160,8 +169,8 @@ def main(argv) -> None:
     row = table[title]
     gap = apart(row['test_hter'], row['dev EER'])
     print(f'  {title}: test HTER less dev EER {gap}')
-  first, *others = (table[title] for title in ROWS.values())
-  for title, row in zip(list(ROWS.values())[1:], others, strict=True):
+  first, *rest = (table[title] for title in ROWS.values())
+  for title, row in zip(list(ROWS.values())[1:], rest, strict=True):
     found = ', '.join(
       f'{name} {apart(row[key], first[key])}'
       for name, key in (('HTER', 'test_hter'), ('AUC', 'test_auc'))

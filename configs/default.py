@@ -73,7 +73,9 @@ def get_config() -> ml_collections.ConfigDict:
       # Config of the dataset builder; '' is its default.
       'builder_config': '',
       'image_size': 64,
-      'num_frames': 8,
+      # Frames of a snippet. A clip of synthetic_fas has eight: training draws
+      # another four of them each time.
+      'num_frames': 4,
       # Side of the crop over the larger side of the face box, in evaluation. At
       # 1.28, clips of synthetic_fas are not resampled; at 64x64, resampling
       # would blur the texture that gives a spoof away.
@@ -82,7 +84,7 @@ def get_config() -> ml_collections.ConfigDict:
       # 'domain' or 'domain_class' (pairs of both). '': not balanced.
       'balance': '',
       # Snippets per clip in evaluation; their scores are averaged.
-      'num_snippets': 1,
+      'num_snippets': 5,
       # Worker processes that decode (Linux); 0 decodes in threads.
       'num_workers': 0,
       # Cache of decoded training clips, in MiB, divided among the worker
@@ -97,7 +99,7 @@ def get_config() -> ml_collections.ConfigDict:
       # than one of minutes.
       'face_scale': (1.28, 1.28),
       # Largest shift of the crop along each axis, over its side.
-      'shift': 0.0,
+      'shift': 0.1,
       'flip': 0.5,
       'colour': 40.0,
       'gamma': (0.5, 1.5),
@@ -251,7 +253,7 @@ def get_config() -> ml_collections.ConfigDict:
       # Networks that are trained side by side in one program, from the seeds
       # config.seed, config.seed + 1, ...
       'num_seeds': 1,
-      'num_steps': 800,
+      'num_steps': 1200,
       'batch_size': 16,
       'learning_rate': 1e-2,
       # Length of the linear warm-up of the learning rate.

@@ -52,7 +52,7 @@ def debug(config: ml_collections.ConfigDict) -> None:
   """The smallest whole run."""
   config.data.builder_config = 'tiny'
   config.data.image_size = 32
-  config.data.num_frames = 4
+  config.data.num_snippets = 1
   config.checkpoint_every = 4
   config.log_every = 2
   for part in (config.network, config.supernet):
@@ -77,10 +77,12 @@ def paper(config: ml_collections.ConfigDict) -> None:
   """256x256, in the published setting."""
   steps_per_epoch = 600 // 12
   config.data.image_size = 256
+  config.data.num_frames = 8
   config.data.eval_face_scale = 1.3
   config.data.num_snippets = 4
   config.data.num_workers = 8
   config.augmentation.face_scale = (1.2, 1.4)
+  config.augmentation.shift = 0.0
   config.augmentation.erase = 0.5
   config.augmentation.cutout = 0.5
   config.input.fusion = 'blend'

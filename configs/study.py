@@ -119,7 +119,7 @@ FIT_ARMS = {
   },
 }
 
-# What is compared with plain training, which changes nothing. Probability and
+# What is compared with plain training, the default. Probability and
 # Beta of MixStyle are those of its paper; no weight or strength was tuned.
 _BALANCED = {'data': {'balance': 'domain_class'}}
 _TRIPLET, _ADVERSARIAL = {'triplet': 0.1}, {'adversarial': 0.02}
@@ -221,6 +221,8 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
       # Settings of every search, and of every run.
       'search_settings': {'search': {'num_steps': 60, 'warmup_steps': 20}},
       'settings': {
+        'data': {'num_frames': 8, 'num_snippets': 1},
+        'augmentation': {'shift': 0.0},
         'train': {'num_steps': 200, 'warmup_steps': 40},
         'evaluate': {'num_samples': 0, 'bootstrap_samples': 200},
         'checkpoint_every': 0,
@@ -286,9 +288,10 @@ def _contest(config: ml_collections.ConfigDict) -> None:
 def _trainings(config: ml_collections.ConfigDict) -> None:
   """What both questions train: the same, so that one can read the other."""
   config.protocol = 'synthetic_fas/unseen_rooms'
-  # Half of a default run: 200 trainings have to end in some hours.
+  # A third of a default run: 200 trainings have to end in some hours.
   config.train.num_steps = 400
   config.train.warmup_steps = 50
+  config.data.num_snippets = 2
   config.evaluate.num_samples = 0
   config.evaluate.bootstrap_samples = 200
   config.checkpoint_every = 0
@@ -297,6 +300,11 @@ def _trainings(config: ml_collections.ConfigDict) -> None:
 def _fit(config: ml_collections.ConfigDict) -> None:
   config.study.question = 'fit'
   _arms(config)
+  # Plain training: the default one before this question was answered.
+  config.data.num_frames = 8
+  config.data.num_snippets = 1
+  config.augmentation.shift = 0.0
+  config.train.num_steps = 800
 
 
 def _generalise(config: ml_collections.ConfigDict) -> None:
@@ -413,7 +421,10 @@ def _debug(config: ml_collections.ConfigDict) -> None:
   }
   study.settings = ml_collections.ConfigDict(
     {
-      'data': {'image_size': 16, 'num_frames': 2, 'builder_config': 'tiny'},
+      'data': {
+        **{'image_size': 16, 'num_frames': 2, 'num_snippets': 1},
+        'builder_config': 'tiny',
+      },
       'network': dict(sizes),
       'supernet': dict(sizes),
       'train': {'num_steps': 1, 'warmup_steps': 0, 'batch_size': 4},

@@ -51,7 +51,7 @@ def test_the_shipped_studies_pass(variant):
     ('study.protocols', (), 'allowed: one protocol or more'),
     ('study.fusions', ('sum',), "holds 'sum'; allowed: static, dynamic"),
     # Fields that the runs of a study never see.
-    ('train.num_steps', 7, 'is 7, which no run .* allowed: 800'),
+    ('train.num_steps', 7, 'is 7, which no run .* allowed: 1200'),
     ('protocol', 'synthetic_fas/intra', 'config.study.settings'),
     # Fields of the runs, found before the first of them starts.
     (
