@@ -126,7 +126,8 @@ _TRIPLET, _ADVERSARIAL = {'triplet': 0.1}, {'adversarial': 0.02}
 ARMS = {
   'plain': {},
   'balance': _BALANCED,
-  'test_statistics': {'evaluate': {'batch_norm': 'test'}},
+  # Two snippets of 32 clips.
+  'test_statistics': {'evaluate': {'batch_norm': 'test', 'batch_size': 64}},
   'mix_style': {'mix_style': {'probability': 0.5}},
   'triplet': {'loss': _TRIPLET},
   'adversarial': {'loss': _ADVERSARIAL},
@@ -136,7 +137,7 @@ ARMS = {
   'domain_statistics': {
     **_BALANCED,
     'train': {'domain_statistics': True},
-    'evaluate': {'batch_norm': 'test_domain'},
+    'evaluate': {'batch_norm': 'test_domain', 'batch_size': 64},
   },
   'augmentation': {
     'augmentation': {
@@ -316,6 +317,7 @@ def _arms(config: ml_collections.ConfigDict) -> None:
   """What both questions train."""
   config.protocol = 'synthetic_fas/unseen_rooms'
   config.model = 'cdcnpp'
+  config.data.num_snippets = 2
   config.evaluate.num_samples = 0
   config.evaluate.bootstrap_samples = 200
   config.checkpoint_every = 0

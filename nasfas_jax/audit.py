@@ -32,8 +32,8 @@ def audit(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     rows = index.load_index(
       folder, name, config.data.builder_config, protocol.version
     )
-    for line in lines(name, rows):
-      progress.say(line)
+    with progress.reader_may_leave():
+      progress.answer('\n'.join(lines(name, rows)))
 
 
 def lines(name: str, rows: list[index.Row]) -> list[str]:

@@ -62,7 +62,8 @@ SCORED = (LIVE, SPOOF, STILL)
 # First frame, last frame, score.
 Part = tuple[int, int, float]
 # Largest mean difference, in grey levels, of two frames of a still. A picture
-# that was encoded as a video reached 1.4; rendered clips start at 10.
+# that was encoded as a video reached 1.4. Of 960 test clips of synthetic_fas,
+# one has 0.5 and the others at least 3.9.
 _STILL_LEVELS = 1.5
 # Snippets that the network takes at once.
 _MAX_BATCH = 8

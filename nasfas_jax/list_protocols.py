@@ -18,7 +18,9 @@ def list_protocols(
     workdir: unused.
   """
   del workdir
-  progress.say(table(config.data.data_dir, config.data.builder_config))
+  text = table(config.data.data_dir, config.data.builder_config)
+  with progress.reader_may_leave():
+    progress.answer(text)
 
 
 def table(data_dir: str, builder_config: str) -> str:

@@ -16,7 +16,6 @@ import math
 import os
 import pathlib
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -103,7 +102,10 @@ def predict(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   folder = pathlib.Path(config.output).expanduser()
   counts, stopped = collections.Counter(), False
   try:
-    with contextlib.closing(_judged(items, total)) as judged:
+    with (
+      progress.reader_may_leave(),
+      contextlib.closing(_judged(items, total)) as judged,
+    ):
       for number, (item, found) in enumerate(judged):
         counts[found.outcome] += 1
         line = as_line(item.name, found, detector)
@@ -119,9 +121,6 @@ def predict(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
             )
           )
         print(json.dumps(line, allow_nan=False), flush=True)
-  except BrokenPipeError:
-    # The reader has seen enough. Python would complain again at its end.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   except KeyboardInterrupt:
     progress.say('Stopped.')
     # A camera without end is always stopped so.

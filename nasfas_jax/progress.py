@@ -1,6 +1,10 @@
-"""Progress on stderr: a bar on a terminal, plain lines elsewhere."""
+"""Progress on stderr: a bar on a terminal, plain lines elsewhere.
+
+What a command is asked to print, and no more, goes to stdout.
+"""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -110,6 +114,22 @@ def say(text: str) -> None:
     return
   tqdm.tqdm.write(remote.shown(text), file=sys.stderr)
   sys.stderr.flush()
+
+
+def answer(text: str) -> None:
+  """Prints what a command was asked for, one or more lines, to stdout."""
+  if not _muted:
+    print(remote.shown(text), flush=True)
+
+
+@contextlib.contextmanager
+def reader_may_leave() -> Iterator[None]:
+  """Ends the block without an error if nobody reads stdout any more."""
+  try:
+    yield
+  except BrokenPipeError:
+    # The reader has seen enough. Python would complain again at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

@@ -190,7 +190,7 @@ def test_the_experiment_prints_the_audit_of_what_is_prepared(tmp_path, capsys):
   config.protocol = 'manifest_fas/official'
   config.data.data_dir = str(tmp_path)
   audit.audit(config, tmp_path / 'none')
-  said = capsys.readouterr().err
+  said = capsys.readouterr().out
   assert 'manifest_fas: 20 (live 10, attack 10) clips' in said
   assert 'WARNING: framing alone tells' in said
   assert not (tmp_path / 'none').exists()

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from nasfas_configs import protocols as protocols_config
 from nasfas_datasets.siw_m import protocols as siw_m
 from nasfas_datasets.synthetic_fas import plan, rooms
 from nasfas_jax import list_protocols, records
@@ -181,6 +182,16 @@ def test_the_table_counts_what_is_prepared(tiny_data_dir):
   assert lines['cross/mi-c'].endswith('msu_mfsd, replay_attack, casia_mfsd')
   unseen = lines['synthetic_fas/unseen_rooms'].split()
   assert unseen[1:5] == ['8/16', 'dev', '8/16', '4/8']
+
+
+def test_the_command_prints_the_table_to_stdout(
+  tiny_data_dir, capsys, tmp_path
+):
+  config = protocols_config.get_config()
+  config.data.data_dir, config.data.builder_config = str(tiny_data_dir), 'tiny'
+  list_protocols.list_protocols(config, tmp_path)
+  text = list_protocols.table(str(tiny_data_dir), 'tiny')
+  assert capsys.readouterr().out == f'{text}\n'
 
 
 def test_an_unknown_name_suggests_those_of_its_dataset():
