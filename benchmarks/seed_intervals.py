@@ -17,6 +17,7 @@ from absl import app, flags
 from scipy import stats
 
 from nasfas_jax import files
+from nasfas_jax.study import markdown, statistics
 
 _SKIP = flags.DEFINE_integer('skip', 0, 'Seeds to leave out.', lower_bound=0)
 
@@ -28,19 +29,25 @@ def interval(first, second) -> str:
     return 'of no seed'
   if len(gaps) < 2:
     return f'{gaps.mean():+.3f}, of one seed'
-  low, high = stats.t.interval(
-    0.95, len(gaps) - 1, gaps.mean(), stats.sem(gaps)
-  )
-  return f'{gaps.mean():+.3f} [{low:+.3f}, {high:+.3f}]'
+  return as_text(*statistics.student_interval(gaps))
 
 
 def interval_apart(first: dict, second: dict) -> str:
   """The same of two rows that are not paired (Welch)."""
   values = second['values'][_SKIP.value :]
-  found = stats.ttest_ind(values, first['values'], equal_var=False)
-  low, high = found.confidence_interval(0.95)
   gap = np.mean(values) - np.mean(first['values'])
-  return f'{gap:+.3f} [{low:+.3f}, {high:+.3f}]'
+  half = statistics.half_width(
+    [
+      (np.var(of, ddof=1) / len(of), len(of) - 1)
+      for of in (first['values'], values)
+    ]
+  )
+  return as_text(gap, gap - half, gap + half)
+
+
+def as_text(mean: float, low: float, high: float) -> str:
+  """A difference with its interval."""
+  return markdown.difference({'mean': mean, 'low': low, 'high': high})
 
 
 def lines_of(figures: dict) -> list[str]:

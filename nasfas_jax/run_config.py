@@ -23,6 +23,8 @@ from nasfas_configs import (
 from nasfas_jax import files, progress
 
 FILE = 'config.json'
+# Runs that a message lists.
+_MOST_LISTED = 5
 # Old name of a field -> its new name. An old name is refused.
 RENAMED = {
   'network.dtype': 'config.dtype',
@@ -122,8 +124,14 @@ def load(path: pathlib.Path) -> dict:
   """
   path = pathlib.Path(path)
   if not path.is_file():
+    # Of a family, of several seeds, of a study.
+    inner = sorted(found.parent for found in path.parent.glob(f'*/{path.name}'))
+    listed = ', '.join(repr(str(one)) for one in inner[:_MOST_LISTED])
+    others = len(inner) - _MOST_LISTED
+    more = f' and {others} more' if others > 0 else ''
+    hint = f' Below it are the runs {listed}{more}.' if inner else ''
     raise ValueError(
-      f'{str(path.parent)!r} holds no run: there is no {path.name}.'
+      f'{str(path.parent)!r} holds no run: there is no {path.name}.{hint}'
     )
   content = files.read_json(path)
   if not isinstance(content, dict):

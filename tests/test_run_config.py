@@ -94,6 +94,18 @@ def test_a_field_or_a_value_of_another_version_is_refused_by_name(
   assert message in str(caught.value)
 
 
+def test_a_folder_of_runs_is_told_with_its_runs(tmp_path):
+  for i in range(7):
+    (tmp_path / f'seed{i}').mkdir()
+    (tmp_path / f'seed{i}' / 'config.json').write_text('{}')
+  with pytest.raises(ValueError) as caught:
+    run_config.read(tmp_path)
+  assert str(caught.value).endswith(
+    f"Below it are the runs '{tmp_path}/seed0', '{tmp_path}/seed1', "
+    f"'{tmp_path}/seed2', '{tmp_path}/seed3', '{tmp_path}/seed4' and 2 more."
+  )
+
+
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
