@@ -139,12 +139,10 @@ ARMS = {
     'train': {'domain_statistics': True},
     'evaluate': {'batch_norm': 'test_domain', 'batch_size': 64},
   },
-  'augmentation': {
-    'augmentation': {
-      **{'noise': 8.0, 'blur': 1.5, 'compression': 70.0},
-      **{'erase': 0.5, 'cutout': 0.5},
-    }
-  },
+  # The default networks lose most live clips of the unseen room that is noisy
+  # and blurred. Erasing and cutout did not help in `FIT_ARMS`.
+  'noise': {'augmentation': {'noise': 8.0}},
+  'sensor': {'augmentation': {'noise': 8.0, 'blur': 1.5, 'compression': 70.0}},
   'mask': {
     'loss': {
       **{'depth': 0.0, 'contrastive_depth': 0.0},
