@@ -4,7 +4,9 @@ Decoding the frames is half of a training clip's cost, and training sees each
 clip many times. So decoded clips stay in memory, up to a limit.
 """
 
+import collections
 import pathlib
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -56,6 +58,8 @@ class Frames(Sequence):
     """
     # Each entry is a file or, once decoded, its picture.
     self._frames = list(files)
+    # Threads that want the same clip do not decode it twice.
+    self._lock = threading.Lock()
     self._room = room or Room(0)
     self.name = name
 
@@ -75,20 +79,61 @@ class Frames(Sequence):
     Raises:
       ValueError: if a file cannot be decoded; names the clip.
     """
-    found = {int(i): self._frames[i] for i in places}
-    files = {i: data for i, data in found.items() if isinstance(data, bytes)}
-    if files:
-      try:
-        pictures = stored_frames.decode(list(files.values()))
-      except ValueError as error:
-        raise ValueError(f'Clip {self.name!r}: {error}') from error
-      # Read-only, since it may be handed out again.
-      pictures.setflags(write=False)
-      for (i, data), picture in zip(files.items(), pictures, strict=True):
-        found[i] = picture
-        if self._room.take(picture.nbytes - len(data)):
-          self._frames[i] = picture
+    with self._lock:
+      found = {int(i): self._frames[i] for i in places}
+      files = {i: data for i, data in found.items() if isinstance(data, bytes)}
+      if files:
+        try:
+          pictures = stored_frames.decode(list(files.values()))
+        except ValueError as error:
+          raise ValueError(f'Clip {self.name!r}: {error}') from error
+        # Read-only, since it may be handed out again.
+        pictures.setflags(write=False)
+        for (i, data), picture in zip(files.items(), pictures, strict=True):
+          found[i] = picture
+          if self._room.take(picture.nbytes - len(data)):
+            self._frames[i] = picture
     return [found[int(i)] for i in places]
+
+
+class Neighbours:
+  """The clips that were read last, with their decoded frames.
+
+  For readers that come back to a clip soon, such as the snippets of an
+  evaluation. Picklable: the copy starts empty.
+  """
+
+  def __init__(self, clips: 'ClipSource', number: int):
+    """number: of clips that stay in memory."""
+    self._clips = clips
+    self._number = number
+    self._kept = collections.OrderedDict()
+    self._lock = threading.Lock()
+
+  def __reduce__(self):
+    return Neighbours, (self._clips, self._number)
+
+  def __len__(self) -> int:
+    return len(self._clips)
+
+  def __getitem__(self, i: int) -> dict[str, object]:
+    """As that of the clips. Other threads wait for the one that reads it."""
+    with self._lock:
+      slot = self._kept.setdefault(i, _Slot())
+      if len(self._kept) > self._number:
+        self._kept.popitem(last=False)
+    with slot.lock:
+      if slot.record is None:
+        slot.record = self._clips.read(i, Room(sys.maxsize))
+      return slot.record
+
+
+class _Slot:
+  """Of one clip: its record, once it is read."""
+
+  def __init__(self):
+    self.lock = threading.Lock()
+    self.record = None
 
 
 class ClipSource:
@@ -131,16 +176,9 @@ class ClipSource:
     if i in self._kept:
       return self._kept[i]
     record = self._read(i)
-    files = record['frames']
-    size = sum(map(len, files)) + record['depth'].nbytes
+    size = sum(map(len, record['frames'])) + record['depth'].nbytes
     kept = self._room.take(size)
-    record = {
-      **record,
-      'index': i,
-      'frames': Frames(
-        files, self._room if kept else None, name=self._clip_ids[i]
-      ),
-    }
+    record = self._lazy(i, record, self._room if kept else None)
     if kept:
       first = self._kept.setdefault(i, record)
       if first is not record:
@@ -148,6 +186,14 @@ class ClipSource:
         self._room.take(-size)
       return first
     return record
+
+  def read(self, i: int, room: Room | None = None) -> dict[str, object]:
+    """As `__getitem__`, beside the cache: its decoded frames go to `room`."""
+    return self._lazy(i, self._read(i), room)
+
+  def _lazy(self, i, record, room) -> dict[str, object]:
+    frames = Frames(record['frames'], room, name=self._clip_ids[i])
+    return {**record, 'index': i, 'frames': frames}
 
   def largest_side(self) -> int:
     """The largest side of a stored picture in pixels.

@@ -23,7 +23,7 @@ from grain import multiprocessing as grain_processes
 from nasfas_jax import records
 from nasfas_jax.data import transforms
 from nasfas_jax.data.balance import Turns, make_turns
-from nasfas_jax.data.clips import ClipSource
+from nasfas_jax.data.clips import ClipSource, Neighbours
 from nasfas_jax.data.episodes import Episodes
 from nasfas_jax.data.index import Row
 
@@ -32,6 +32,9 @@ MAX_STEPS = 10**9
 # Batches of one stream that are read before they are asked for, in each worker
 # process. Two threads work on them; at 256x256 one of 12 clips has 19 MB.
 _BATCHES_AHEAD = 4
+# Clips that stay in memory while their snippets are cut: those that the threads
+# of a reader work on.
+_CLIPS_KEPT = 16
 # For which a worker process goes on after SIGTERM: longer than a step.
 _GRACE_SECONDS = 60.0
 
@@ -211,7 +214,7 @@ class _SnippetSource:
   """Pairs (record, snippet number); a clip's snippets are adjacent."""
 
   def __init__(self, clips: ClipSource, num_snippets: int):
-    self._clips = clips
+    self._clips = Neighbours(clips, _CLIPS_KEPT) if num_snippets > 1 else clips
     self._num_snippets = num_snippets
 
   def __len__(self) -> int:

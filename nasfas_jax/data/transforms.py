@@ -135,7 +135,8 @@ def make_snippet(
       be normalised by a region that depends on the label.
   """
   square = square_around(record['face_box'], face_scale)
-  pictures = {int(i): record['frames'][int(i)] for i in frame_indices}
+  places = sorted({int(i) for i in frame_indices})
+  pictures = dict(zip(places, record['frames'].take(places), strict=True))
   cropped = {
     i: crop_square(picture, square, image_size)
     for i, picture in pictures.items()

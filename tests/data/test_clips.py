@@ -180,3 +180,41 @@ def test_a_build_of_png_files_is_read():
     expected = [np.array(Image.open(io.BytesIO(data))) for data in files]
     assert np.shape(expected) == (3, 80, 80, 3)
     np.testing.assert_array_equal(frames.take([0, 1, 2]), expected)
+
+
+def test_neighbours_are_read_and_decoded_once_by_many_threads(
+  monkeypatch, rows
+):
+  plain = read_all(clips.ClipSource(rows))
+  decoded = count_decodes(monkeypatch)
+  source, read = clips.ClipSource(rows), []
+  kept = source.read
+  monkeypatch.setattr(
+    source, 'read', lambda *args: read.append(args) or kept(*args)
+  )
+  near = clips.Neighbours(source, 4)
+
+  def frames(place):
+    return [np.array(frame) for frame in near[place // 5]['frames']]
+
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    found = list(pool.map(frames, range(5 * len(rows))))
+  assert len(near) == len(read) == len(rows)
+  assert len(decoded) == sum(map(len, plain))
+  np.testing.assert_array_equal(found[::5], plain)
+  np.testing.assert_array_equal(found[4::5], plain)
+
+
+def test_old_neighbours_go(rows):
+  near = clips.Neighbours(clips.ClipSource(rows), 2)
+  first = near[0]
+  assert near[0] is first
+  near[1], near[2]
+  assert near[0] is not first
+
+
+def test_a_copy_of_neighbours_starts_empty(rows):
+  near = clips.Neighbours(clips.ClipSource(rows), 2)
+  first = near[0]
+  copy = pickle.loads(pickle.dumps(near))
+  assert copy[0] is not first and copy[0]['clip_id'] == first['clip_id']
