@@ -2,8 +2,8 @@
 
 python -m nasfas_jax.main --config=search --workdir=runs/search
   A domain-aware search: each task holds out a domain. 64x64, sized for a CPU:
-  about five minutes on two CPU cores. The first time it also renders the
-  embedded dataset, in a minute and a half.
+  about six and a half minutes on two CPU cores. The first time it also renders
+  the embedded dataset, in a minute and a half.
 
 Variants follow a colon and compose, in any order: search:debug,type
 

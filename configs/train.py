@@ -2,7 +2,7 @@
 
 python -m nasfas_jax.main --config=train \
     --config.genotype=runs/search/genotype.json --workdir=runs/train
-  A searched network, sized for a CPU: about three minutes on two CPU cores.
+  A searched network, sized for a CPU: about four minutes on two CPU cores.
 --config=train --config.model=cdcnpp
   CDCN++ (or cdcn) at the same width, instead of a genotype.
 --config=train:debug, :paper, :bf16 or :paper,bf16
