@@ -135,8 +135,7 @@ def make_snippet(
       be normalised by a region that depends on the label.
   """
   square = square_around(record['face_box'], face_scale)
-  places = sorted({int(i) for i in frame_indices})
-  pictures = dict(zip(places, record['frames'].take(places), strict=True))
+  pictures = {int(i): record['frames'][int(i)] for i in frame_indices}
   cropped = {
     i: crop_square(picture, square, image_size)
     for i, picture in pictures.items()
