@@ -106,10 +106,8 @@ def spread(values: list[float]) -> str:
 
 def apart(values: list[float], others: list[float]) -> str:
   """Mean of values - others, paired by seed, with Student's 95 % interval."""
-  mean, low, high = study_statistics.student_interval(
-    np.subtract(values, others)
-  )
-  return markdown.difference({'mean': mean, 'low': low, 'high': high})
+  gaps = np.subtract(values, others)
+  return markdown.interval(*study_statistics.student_interval(gaps))
 
 
 def main(argv) -> None:

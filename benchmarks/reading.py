@@ -147,6 +147,7 @@ def measure(size: int, workers: list[int]) -> dict[str, float]:
   cv2.setNumThreads(1)
   config = train_config.get_config()
   config.data.image_size = size if size != 80 else 64
+  config.data.num_frames = 8
   config.data.cache_mib = 0
   config.protocol = 'manifest_fas/official'
   with tempfile.TemporaryDirectory() as name:

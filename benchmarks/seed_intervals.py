@@ -17,7 +17,7 @@ from absl import app, flags
 from scipy import stats
 
 from nasfas_jax import files
-from nasfas_jax.study import markdown, statistics
+from nasfas_jax.study import contest, markdown, statistics
 
 _SKIP = flags.DEFINE_integer('skip', 0, 'Seeds to leave out.', lower_bound=0)
 
@@ -29,25 +29,14 @@ def interval(first, second) -> str:
     return 'of no seed'
   if len(gaps) < 2:
     return f'{gaps.mean():+.3f}, of one seed'
-  return as_text(*statistics.student_interval(gaps))
+  return markdown.interval(*statistics.student_interval(gaps))
 
 
 def interval_apart(first: dict, second: dict) -> str:
   """The same of two rows that are not paired (Welch)."""
   values = second['values'][_SKIP.value :]
-  gap = np.mean(values) - np.mean(first['values'])
-  half = statistics.half_width(
-    [
-      (np.var(of, ddof=1) / len(of), len(of) - 1)
-      for of in (first['values'], values)
-    ]
-  )
-  return as_text(gap, gap - half, gap + half)
-
-
-def as_text(mean: float, low: float, high: float) -> str:
-  """A difference with its interval."""
-  return markdown.difference({'mean': mean, 'low': low, 'high': high})
+  found = contest.unpaired(values, first['values'])
+  return markdown.difference(found, missing='of too few seeds')
 
 
 def lines_of(figures: dict) -> list[str]:

@@ -17,6 +17,11 @@ def cell(value: Mapping, form: str = '.3f') -> str:
   return text
 
 
+def interval(mean: float, low: float, high: float) -> str:
+  """A difference and the bounds of its interval."""
+  return f'{mean:+.3f} [{low:+.3f}, {high:+.3f}]'
+
+
 def difference(value: Mapping | None, missing: str = '') -> str:
   """A difference and its interval.
 
@@ -26,7 +31,7 @@ def difference(value: Mapping | None, missing: str = '') -> str:
   """
   if value is None:
     return missing
-  return f'{value["mean"]:+.3f} [{value["low"]:+.3f}, {value["high"]:+.3f}]'
+  return interval(value['mean'], value['low'], value['high'])
 
 
 def _rank(value: float | None) -> str:
