@@ -192,9 +192,15 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
       'generalise': {
         'arms': _apart(ARMS),
         'seeds': tuple(range(10)),
+        # After some seeds the best arms go on, and plain training.
+        'first_seeds': 4,
+        'keep': 4,
         'choose_on': tuple(f'{name}/seen_room/room0{i}' for i in range(8)),
         'choose_settings': {'train': {'batch_size': 14}},
         'bootstrap_samples': 1000,
+        # generalise.json of an earlier workdir. What it knows of the seen rooms
+        # is not trained again.
+        'earlier': '',
       },
       # All that follows is of the question 'worth'.
       'seeds': (0, 1, 2, 3, 4),
@@ -365,7 +371,7 @@ def _debug(config: ml_collections.ConfigDict) -> None:
         'mldg_first',
       }:
         del sizes.arms[name]
-      sizes.seeds = (0,)
+      sizes.update(seeds=(0,), first_seeds=1, keep=1)
       sizes.choose_on = sizes.choose_on[:1]
       sizes.choose_settings.train.batch_size = 6
       sizes.bootstrap_samples = 20

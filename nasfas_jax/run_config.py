@@ -4,6 +4,7 @@ The rule for a run's config.json: a missing field takes its default, and a
 message says so; a field that this version does not have is refused by name.
 """
 
+import importlib
 import pathlib
 from collections.abc import Iterable
 
@@ -23,6 +24,15 @@ from nasfas_configs import (
 from nasfas_jax import files, progress
 
 FILE = 'config.json'
+# Fields that change a run's speed or its checkpoints, never its result.
+FREE_FIELDS = (
+  'data.num_workers',
+  'data.cache_mib',
+  'data.data_dir',
+  'checkpoint_every',
+  # Without a step to skip it changes nothing; with one there is no result.
+  'max_skipped_steps',
+)
 # Runs that a message lists.
 _MOST_LISTED = 5
 # Old name of a field -> its new name. An old name is refused.
@@ -74,6 +84,21 @@ def locate(text: str) -> str:
     )
   folder = pathlib.Path(default.__file__).resolve().parent
   return f'{folder / path}.py{colon}{variants}'
+
+
+def by_name(text: str) -> ml_collections.ConfigDict:
+  """The config that --config=NAME or --config=NAME:VARIANTS means.
+
+  Raises:
+    ValueError: for an unknown name or variant.
+  """
+  name, _, variants = text.partition(':')
+  if name not in names():
+    raise ValueError(
+      f'Unknown config {name!r}; known by name: {", ".join(names())}.'
+    )
+  module = importlib.import_module(f'{default.__package__}.{name}')
+  return module.get_config(*([variants] if variants else []))
 
 
 def flatten(config) -> dict[str, object]:

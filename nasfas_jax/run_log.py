@@ -24,17 +24,6 @@ from tensorboardX.proto import event_pb2
 from nasfas_jax import files, hosts, run_config
 from nasfas_jax.data import index, protocols
 
-# Fields that change a run's speed or its checkpoints, never its result.
-_FREE_FIELDS = (
-  'data.num_workers',
-  'data.cache_mib',
-  'data.data_dir',
-  'checkpoint_every',
-  # Without a step to skip it changes nothing; with one there is no result.
-  'max_skipped_steps',
-)
-
-
 # Sections and fields of a config that fix the state of each program.
 _OF_BOTH = (
   *('seed', 'dtype', 'protocol', 'loss', 'input', 'augmentation'),
@@ -67,7 +56,8 @@ def start(
   content = json.loads(json.dumps(config.to_dict()))
   fields = run_config.flatten(content)
   hosts.check_same(
-    'config', {k: v for k, v in fields.items() if k not in _FREE_FIELDS}
+    'config',
+    {k: v for k, v in fields.items() if k not in run_config.FREE_FIELDS},
   )
   hosts.check_same('data.json', data)
   hosts.first(lambda: _claim(workdir, config, content, data))
@@ -84,7 +74,7 @@ def _claim(workdir: pathlib.Path, config, content: dict, data: dict) -> None:
     changed = [
       f'{name}: {old[name]!r} there, {new.get(name)!r} now'
       for name in sorted(old)
-      if old[name] != new.get(name) and name not in _FREE_FIELDS
+      if old[name] != new.get(name) and name not in run_config.FREE_FIELDS
     ]
     if changed:
       raise ValueError(

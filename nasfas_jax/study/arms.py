@@ -2,10 +2,10 @@
 
 Every arm is a change of the plain training. All arms are first compared where
 none of the unseen rooms plays a part: on the dev subjects of the seen rooms
-('fit'), or on a seen room that each seed leaves out ('generalise'). The arm
-with the lowest mean HTER there, the winner, and the plain training are then
-judged once on the unseen rooms. A run is named choose/ARM/seedN or
-final/ARM/seedN.
+('fit'), or on a seen room that each seed leaves out ('generalise'). There the
+best after the first seeds may go on alone. The arm with the lowest mean HTER,
+the winner, and the plain training are then judged once on the unseen rooms. A
+run is named choose/ARM/seedN or final/ARM/seedN.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from nasfas_jax import files
 from nasfas_jax.report import charts
 from nasfas_jax.study import jobs, markdown, statistics
 from nasfas_jax.study.jobs import Job
-from nasfas_jax.study.plan import said, to_flags
+from nasfas_jax.study.plan import to_flags
 
 PLAIN = 'plain'
 CHOOSE, FINAL = 'choose', 'final'
@@ -77,21 +77,30 @@ class Plan:
   Attributes:
     question: a key of `QUESTIONS`.
     arms: name -> the fields that it changes; one is `PLAIN`, with none.
-    seeds: of every arm.
+    seeds: of every arm that goes on; the others have the first ones.
+    first_seeds: number of seeds after which some arms go on alone.
+    keep: number of arms that do, beside the plain one.
     choose_on: protocols of the seen rooms; the seeds take turns.
     choose_fields: of the trainings on those.
     final: the protocol of the unseen rooms.
-    fields: of every run, path -> value.
+    fields: of every run that are not the default, path -> value.
+    config: every field of the plain training, as a report says it.
+    earlier: arm -> seed -> `FIGURES` of trainings in the stage that chooses,
+      from the report of another workdir.
     num_samples: of the bootstrap.
   """
 
   question: str
   arms: Mapping[str, Mapping[str, Any]]
   seeds: Sequence[int]
+  first_seeds: int
+  keep: int
   choose_on: Sequence[str]
   choose_fields: Mapping[str, Any]
   final: str
   fields: Mapping[str, Any]
+  config: Mapping[str, Any]
+  earlier: Mapping[str, Mapping[int, Mapping[str, float]]]
   num_samples: int
 
   @property
@@ -118,20 +127,42 @@ def _source(plan: Plan, stage: str, arm: str, seed: int) -> str:
   return '' if source == run_name(stage, arm, seed) else source
 
 
-def jobs_of(plan: Plan, stage: str, arms: Sequence[str]) -> list[list[Job]]:
+def jobs_of(
+  plan: Plan,
+  stage: str,
+  arms: Sequence[str],
+  seeds: Sequence[int] | None = None,
+) -> list[list[Job]]:
   """The runs of a stage: trainings, then what needs them to be finished.
 
-  The first seed of every arm comes first.
+  The first seed of every arm comes first. What an earlier report knows is left
+  out.
+
+  Args:
+    plan: what is trained.
+    stage: `CHOOSE` or `FINAL`.
+    arms: those that take part.
+    seeds: some of the plan's; None: all.
   """
   waves = [[], []]
   for place, seed in enumerate(plan.seeds):
+    if seeds is not None and seed not in seeds:
+      continue
     protocol, more = plan.final, {}
     if stage == CHOOSE:
       protocol = plan.choose_on[place % len(plan.choose_on)]
       more = plan.choose_fields
+    new = [
+      arm
+      for arm in arms
+      if stage != CHOOSE or seed not in plan.earlier.get(arm, {})
+    ]
+    sources = {_source(plan, stage, arm, seed) for arm in new}
     for arm in arms:
-      fields = plan.arms[arm]
       name = run_name(stage, arm, seed)
+      if arm not in new and name not in sources:
+        continue
+      fields = plan.arms[arm]
       own = {'protocol': protocol, 'seed': seed}
       if source := _source(plan, stage, arm, seed):
         both = {**plan.fields, **fields}
@@ -151,26 +182,50 @@ def read(
   """The results of a stage.
 
   Returns:
-    Arm -> 'seeds', those that are finished; each of `FIGURES`; 'threshold';
-    'scores', the files of their scores.
+    Arm -> 'seeds', those that are finished; each of `FIGURES`; in the final
+    stage 'threshold', and 'scores', the files of their scores.
   """
   split = plan.choose_by if stage == CHOOSE else 'test'
   found = {}
   for arm in plan.arms:
-    seeds = [s for s in plan.seeds if run_name(stage, arm, s) in finished]
-    rows = {
-      'seeds': seeds,
-      **{name: [] for name in (*FIGURES, 'threshold', 'scores')},
-    }
-    for seed in seeds:
-      folder = workdir / run_name(stage, arm, seed)
-      results = files.read_json(folder / 'results.json')
-      for name in FIGURES:
-        rows[name].append(results['splits'][split][name])
-      rows['threshold'].append(results['threshold']['value'])
-      rows['scores'].append(folder / 'scores.csv')
+    rows = {name: [] for name in ('seeds', *FIGURES, 'threshold', 'scores')}
+    for seed in plan.seeds:
+      name = run_name(stage, arm, seed)
+      if name in finished:
+        results = files.read_json(workdir / name / 'results.json')
+        figures = results['splits'][split]
+      elif stage == CHOOSE and seed in plan.earlier.get(arm, {}):
+        figures = plan.earlier[arm][seed]
+      else:
+        continue
+      rows['seeds'].append(seed)
+      for figure in FIGURES:
+        rows[figure].append(figures[figure])
+      if stage == FINAL:
+        rows['threshold'].append(results['threshold']['value'])
+        rows['scores'].append(workdir / name / 'scores.csv')
     found[arm] = rows
   return found
+
+
+def kept(plan: Plan, found: Mapping[str, Mapping]) -> tuple[str, ...]:
+  """The arms that are trained from all seeds: the best of the first ones.
+
+  Plain training is always among them; of equal arms the first goes on. Empty
+  before all runs of the first seeds are finished: they are chosen once.
+  """
+  first = plan.seeds[: plan.first_seeds]
+  if any(not set(first) <= set(rows['seeds']) for rows in found.values()):
+    return ()
+
+  def mean(arm: str) -> float:
+    by_seed = dict(zip(found[arm]['seeds'], found[arm][MAIN], strict=True))
+    return float(np.mean([by_seed[seed] for seed in first]))
+
+  others = sorted((arm for arm in found if arm != PLAIN), key=mean)
+  return tuple(
+    arm for arm in found if arm == PLAIN or arm in others[: plan.keep]
+  )
 
 
 def choose(plan: Plan, found: Mapping[str, Mapping]) -> str | None:
@@ -178,9 +233,10 @@ def choose(plan: Plan, found: Mapping[str, Mapping]) -> str | None:
 
   None before all runs of the stage are finished: the choice is made once.
   """
-  if any(len(rows['seeds']) < len(plan.seeds) for rows in found.values()):
+  arms = kept(plan, found)
+  if not arms or any(len(found[a]['seeds']) < len(plan.seeds) for a in arms):
     return None
-  return min(found, key=lambda arm: float(np.mean(found[arm][MAIN])))
+  return min(arms, key=lambda arm: float(np.mean(found[arm][MAIN])))
 
 
 def compare(
@@ -267,6 +323,16 @@ def verdict(winner: str | None, final: Mapping[str, Mapping]) -> str:
   )
 
 
+def _halving(plan: Plan) -> str:
+  """Which arms have fewer seeds, in words."""
+  if plan.first_seeds >= len(plan.seeds):
+    return ''
+  return (
+    f'After {plan.first_seeds} seeds only plain training and the best '
+    f'{plan.keep} of the others go on. '
+  )
+
+
 def page(plan: Plan, content: Mapping) -> str:
   """The page, as Markdown: one chart, one table."""
   question = QUESTIONS[plan.question]
@@ -274,8 +340,8 @@ def page(plan: Plan, content: Mapping) -> str:
     f'# {question.title}',
     '',
     f'{len(plan.arms)} arms, {len(plan.seeds)} seeds of each, compared by '
-    f'their mean HTER on {question.where}. The best arm and plain '
-    f'training are then judged on `{plan.final}`.',
+    f'their mean HTER on {question.where}. {_halving(plan)}The best arm and '
+    f'plain training are then judged on `{plan.final}`.',
     '',
     f'**{content["verdict"]}**',
     '',
@@ -337,12 +403,41 @@ def waves(plan: Plan, workdir: pathlib.Path) -> Iterator[list[Job]]:
   What is chosen is read from the finished runs in the workdir.
   """
   done = []
-  for wave in jobs_of(plan, CHOOSE, tuple(plan.arms)):
-    yield wave
-    done += [job.name for job in wave if jobs.is_finished(job, workdir)]
+
+  def run(arms, seeds):
+    for wave in jobs_of(plan, CHOOSE, arms, seeds):
+      yield wave
+      done.extend(j.name for j in wave if jobs.is_finished(j, workdir))
+
+  yield from run(tuple(plan.arms), plan.seeds[: plan.first_seeds])
+  arms = kept(plan, read(plan, workdir, CHOOSE, done))
+  yield from run(arms, plan.seeds[plan.first_seeds :])
   winner = choose(plan, read(plan, workdir, CHOOSE, done))
   if winner:
-    yield from jobs_of(plan, FINAL, tuple(dict.fromkeys((PLAIN, winner))))
+    both = tuple(dict.fromkeys((PLAIN, winner)))
+    yield from jobs_of(plan, FINAL, both)
+
+
+def settings(plan: Plan) -> dict[str, Any]:
+  """What a report says of the trainings of the stage that chooses."""
+  return {
+    'arms': {name: dict(fields) for name, fields in plan.arms.items()},
+    'config': dict(plan.config),
+    'choose_config': dict(plan.choose_fields),
+    'choose_on': list(plan.choose_on),
+    'choose_by': plan.choose_by,
+  }
+
+
+def figures_of(content: Mapping) -> dict[str, dict[int, dict[str, float]]]:
+  """`Plan.earlier` of a report's content."""
+  return {
+    arm: {
+      seed: {name: row[name]['values'][place] for name in FIGURES}
+      for place, seed in enumerate(row['seeds'])
+    }
+    for arm, row in content[CHOOSE].items()
+  }
 
 
 def report(
@@ -355,11 +450,10 @@ def report(
   )
   winner = choose(plan, chosen)
   content = {
-    'arms': {name: dict(fields) for name, fields in plan.arms.items()},
-    'fields': said(plan.fields),
-    'choose_on': list(plan.choose_on),
-    'choose_by': plan.choose_by,
+    **settings(plan),
     'final_on': plan.final,
+    'first_seeds': plan.first_seeds,
+    'keep': plan.keep,
     'winner': winner,
     CHOOSE: compare(plan, CHOOSE, chosen),
     FINAL: compare(plan, FINAL, final),

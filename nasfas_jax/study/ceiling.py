@@ -18,7 +18,7 @@ from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.report import charts
 from nasfas_jax.study import variance
 from nasfas_jax.study.jobs import Job, keep_genotype
-from nasfas_jax.study.plan import said, to_flags
+from nasfas_jax.study.plan import to_flags
 
 # Figure of a run -> its name on the page, and 1 if higher is better, else -1.
 FIGURES = {
@@ -43,7 +43,8 @@ class Plan:
     num_genotypes: number of random genotypes, at least 2.
     num_seeds: trainings of each, at least 2.
     protocol: of the trainings.
-    fields: of every training, nested as in the config.
+    fields: of every training that are not the default, path -> value.
+    config: every field of the trainings, as a report says it.
   """
 
   space: str
@@ -54,6 +55,7 @@ class Plan:
   num_seeds: int
   protocol: str
   fields: Mapping[str, Any]
+  config: Mapping[str, Any]
 
   def seeds(self, number: int) -> range:
     """The seeds of a genotype's trainings; no two genotypes share one."""
@@ -175,7 +177,7 @@ def figures(plan: Plan, numbers: Sequence[int], found: Mapping) -> dict:
     'space': plan.space,
     'genotypes': plan.num_genotypes,
     'seeds': plan.num_seeds,
-    'fields': said(plan.fields),
+    'config': dict(plan.config),
     'tables': {
       name: dict(
         zip((f'g{n}' for n in numbers), found[name].tolist(), strict=True)

@@ -22,7 +22,7 @@ from nasfas_jax.report import charts
 from nasfas_jax.searchers import trials, zero_cost
 from nasfas_jax.study import markdown, statistics
 from nasfas_jax.study.jobs import Job, keep_genotype
-from nasfas_jax.study.plan import Fields, said, to_flags
+from nasfas_jax.study.plan import Fields, to_flags
 
 # Searches without a supernet.
 METHODS = ('random', 'halving', 'evolution', *zero_cost.SCORES)
@@ -78,7 +78,8 @@ class Plan:
     candidates: genotypes that a score without training is taken of.
     num_steps: of a whole training.
     warmup_steps: of a whole training.
-    fields: of every run, nested as in the config or by path.
+    fields: of every run that are not the default, path -> value.
+    config: every field of the trainings, as a report says it.
   """
 
   space: str
@@ -97,6 +98,7 @@ class Plan:
   num_steps: int
   warmup_steps: int
   fields: Fields
+  config: Fields
 
   @property
   def rows(self) -> list[str]:
@@ -378,7 +380,7 @@ def figures(
   return {
     'protocol': plan.protocol,
     'space': plan.space,
-    'fields': said(plan.fields),
+    'config': dict(plan.config),
     'random': list(random),
     'rows': rows,
     'pairs': pairs,

@@ -6,10 +6,11 @@ finished searches are scored here.
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import ml_collections
@@ -166,19 +167,51 @@ def _random_means(path: pathlib.Path, planned: contest.Plan) -> list[float]:
   Raises:
     ValueError: if it is of another space, protocol or training.
   """
-  content = files.read_json(path)
-  for field, wanted in (
-    ('space', planned.space),
-    ('protocol', planned.protocol),
-    # As it has gone through JSON.
-    ('fields', json.loads(json.dumps(plan.said(planned.fields)))),
-  ):
-    if content.get(field) != wanted:
-      raise ValueError(
-        f'config.study.contest.ceiling: {str(path)!r} has the {field} '
-        f'{content.get(field)!r}; allowed: that of this study, {wanted!r}.'
-      )
+  wanted = {
+    **{'space': planned.space, 'protocol': planned.protocol},
+    'config': planned.config,
+  }
+  content = _earlier_report('config.study.contest.ceiling', path, wanted)
   return [float(np.mean(row)) for row in content['tables']['auc'].values()]
+
+
+def _earlier_report(
+  field: str, path: pathlib.Path, wanted: Mapping[str, object]
+) -> dict:
+  """The content of a report that has to be of the trainings of this one.
+
+  Args:
+    field: of the config, which names the file; for messages.
+    path: of the JSON file.
+    wanted: key of the content -> its value here.
+
+  Raises:
+    ValueError: names what differs.
+  """
+  content = files.read_json(path)
+  if not isinstance(content, dict):
+    raise ValueError(f'{field}: {str(path)!r} holds no JSON object.')
+  for key, value in wanted.items():
+    # As it has gone through JSON.
+    now, then = json.loads(json.dumps(value)), content.get(key)
+    if now == then:
+      continue
+    if key not in content:
+      raise ValueError(
+        f'{field}: {str(path)!r} has no {key!r}: it is no such report, or one '
+        'of an older version.'
+      )
+    if isinstance(now, dict) and isinstance(then, dict):
+      key, now, then = next(
+        (f'{key}, {name}', now.get(name), then.get(name))
+        for name in sorted({*now, *then})
+        if now.get(name) != then.get(name)
+      )
+    raise ValueError(
+      f'{field}: {str(path)!r} has as {key} {then!r}; allowed: that of this '
+      f'study, {now!r}.'
+    )
+  return content
 
 
 def _zero_cost(config: ml_collections.ConfigDict) -> contest.Score:
@@ -229,6 +262,7 @@ def read_contest(config: ml_collections.ConfigDict) -> contest.Plan:
     num_steps=config.train.num_steps,
     warmup_steps=config.train.warmup_steps,
     fields=changed_fields(config),
+    config=_figure_fields(config),
   )
 
 
@@ -255,6 +289,8 @@ _NUMBERS = {
     f'study.{question}.bootstrap_samples': config_checks.Number(2, 1_000_000)
     for question in arms.QUESTIONS
   },
+  'study.generalise.first_seeds': config_checks.Number(1, 10_000),
+  'study.generalise.keep': config_checks.Number(1, 10_000),
   'study.random': config_checks.Number(0, 1_000_000),
   'study.supernet_clips': config_checks.Number(2, 1_000_000),
   'study.bootstrap_samples': config_checks.Number(1, 1_000_000),
@@ -407,6 +443,7 @@ def read_ceiling(config: ml_collections.ConfigDict) -> ceiling.Plan:
     num_seeds=config.study.ceiling.seeds,
     protocol=config.protocol,
     fields=changed_fields(config),
+    config=_figure_fields(config),
   )
 
 
@@ -461,17 +498,26 @@ def read_arms(config: ml_collections.ConfigDict) -> arms.Plan:
   named = {
     name: run_config.flatten(arm) for name, arm in fields.arms.to_dict().items()
   }
-  return arms.Plan(
+  planned = arms.Plan(
     question=config.study.question,
     # The plain one first, the others by name.
     arms=dict(sorted(named.items(), key=lambda arm: arm[0] != arms.PLAIN)),
     seeds=fields.seeds,
+    first_seeds=fields.get('first_seeds', len(fields.seeds)),
+    keep=fields.get('keep', len(named)),
     choose_on=fields.choose_on,
     choose_fields=run_config.flatten(fields.get('choose_settings', {})),
     final=config.protocol,
     fields=changed_fields(config),
+    config=_figure_fields(config),
+    earlier={},
     num_samples=fields.bootstrap_samples,
   )
+  if path := fields.get('earlier', ''):
+    field = f'config.study.{planned.question}.earlier'
+    content = _earlier_report(field, pathlib.Path(path), arms.settings(planned))
+    return dataclasses.replace(planned, earlier=arms.figures_of(content))
+  return planned
 
 
 # Fields of a run that a study sets itself, or that say what is drawn.
@@ -485,6 +531,15 @@ def changed_fields(config: ml_collections.ConfigDict) -> dict[str, object]:
     path: value
     for path, value in run_config.flatten(config).items()
     if value != defaults[path] and not path.startswith(_SET)
+  }
+
+
+def _figure_fields(config: ml_collections.ConfigDict) -> dict[str, object]:
+  """Path -> value of every field that the figures of its runs depend on."""
+  return {
+    path: value
+    for path, value in run_config.flatten(config).items()
+    if path not in run_config.FREE_FIELDS and not path.startswith(_SET)
   }
 
 

@@ -6,6 +6,8 @@ What is finished, because its results.json is there, is not run again. A stop
 
 import concurrent.futures
 import dataclasses
+import functools
+import json
 import os
 import pathlib
 import queue
@@ -18,7 +20,7 @@ import types
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from nasfas_jax import files, progress, stopping
+from nasfas_jax import files, progress, run_config, stopping
 from nasfas_jax.models import genotypes
 
 ARGUMENTS_FILE = 'arguments.json'
@@ -214,7 +216,8 @@ def is_finished(job: Job, folder: pathlib.Path) -> bool:
   """Whether a job's results are there.
 
   Raises:
-    ValueError: if its folder holds a run of other arguments.
+    ValueError: if its folder holds a run of other arguments, or a search or a
+      training that took another default for what the arguments do not set.
   """
   path = folder / job.name / ARGUMENTS_FILE
   if path.exists():
@@ -224,7 +227,42 @@ def is_finished(job: Job, folder: pathlib.Path) -> bool:
         f'{path.parent} holds a run of other arguments: {differing} differ. '
         'Choose another --workdir.'
       )
-  return (path.parent / 'results.json').exists()
+  if not (path.parent / 'results.json').exists():
+    return False
+  _check_defaults(job, path.parent)
+  return True
+
+
+def _check_defaults(job: Job, workdir: pathlib.Path) -> None:
+  """Refuses a finished run whose defaults are not those of its config now.
+
+  Of an evaluation the config is that of the run that it judges.
+  """
+  arguments = job.kept_arguments()
+  name = ''.join(arguments[:1]).removeprefix('--config=')
+  path = workdir / run_config.FILE
+  if name.partition(':')[0] not in ('search', 'train') or not path.exists():
+    return
+  given = {a.partition('=')[0].removeprefix('--config.') for a in arguments}
+  then = run_config.flatten(run_config.load(path))
+  if differing := [
+    f'config.{field}: {then.get(field)!r} there, {value!r} now'
+    for field, value in _defaults(name).items()
+    if field not in given
+    and field not in run_config.FREE_FIELDS
+    and then.get(field) != value
+  ]:
+    raise ValueError(
+      f'{str(workdir)!r} holds a run of other defaults '
+      f'({"; ".join(differing)}). Choose another --workdir.'
+    )
+
+
+@functools.cache
+def _defaults(name: str) -> dict[str, object]:
+  """Path -> default of each field of a config, as a config.json says it."""
+  fields = run_config.flatten(run_config.by_name(name))
+  return json.loads(json.dumps(fields))
 
 
 def cpu_shares(num_workers: int) -> list[list[int]]:

@@ -126,15 +126,6 @@ def to_flags(*overrides: Fields) -> tuple[str, ...]:
   return tuple(f'--config.{name}={value}' for name, value in values.items())
 
 
-def said(fields: Mapping[str, Any]) -> dict[str, Any]:
-  """What a report says of the fields of all runs: not where their data lie.
-
-  Args:
-    fields: path -> value.
-  """
-  return {path: v for path, v in fields.items() if path != 'data.data_dir'}
-
-
 def _staged(plan: Plan) -> Iterator[tuple[int, Job]]:
   """(stage, run): the searches before the inputs before the remedies."""
 

@@ -313,6 +313,119 @@ def test_the_winner_on_seen_rooms_is_run_on_unseen_ones(
   assert '| mix_style, unseen rooms | 3 | ' in page
 
 
+def test_after_the_first_seeds_the_best_go_on_with_plain_training(
+  config, tmp_path, capsys
+):
+  config.study.generalise.update(first_seeds=2, keep=1)
+  planned = experiment.read_arms(config)
+  names = list(planned.arms)
+  # All arms have the first seeds: the plain network is judged in two ways.
+  first = sum(arms.jobs_of(planned, arms.CHOOSE, names, (0, 1)), [])
+  assert len(first) == 8
+  for job in first:
+    _, arm, seed = job.name.split('/')
+    write(tmp_path, job, int(seed[-1]), SKILLS[arm])
+  experiment.study(config, tmp_path)
+  # Of the third seed two arms are asked for; no winner is known yet.
+  assert '8 of 10 runs are finished' in capsys.readouterr().err
+  content = files.read_json(tmp_path / 'report' / 'generalise.json')
+  assert content['winner'] is None
+  waves = arms.waves(planned, tmp_path)
+  assert [[job.name for job in wave] for wave in waves][2:] == [
+    ['choose/plain/seed2', 'choose/mix_style/seed2'],
+    [],
+  ]
+  for job in arms.jobs_of(planned, arms.CHOOSE, ('plain', 'mix_style'))[0]:
+    write(tmp_path, job, int(job.name[-1]), SKILLS[job.name.split('/')[1]])
+  experiment.study(config, tmp_path)
+  content = files.read_json(tmp_path / 'report' / 'generalise.json')
+  assert content['winner'] == 'mix_style'
+  counts = {arm: len(row['seeds']) for arm, row in content['choose'].items()}
+  assert counts == {
+    **{'plain': 3, 'mix_style': 3},
+    **{'mask': 2, 'test_statistics': 2},
+  }
+  # An arm of fewer seeds is compared over those.
+  shared = content['choose']['mask']['difference']['hter']['mean']
+  plain, mask = (content['choose'][arm]['hter'] for arm in ('plain', 'mask'))
+  assert shared == pytest.approx(mask['mean'] - np.mean(plain['values'][:2]))
+  page = (tmp_path / 'report' / 'generalise.md').read_text()
+  assert 'After 2 seeds only plain training and the best 1 of the' in page
+
+
+def test_what_an_earlier_report_knows_is_not_trained_again(
+  config, tmp_path, capsys
+):
+  planned = experiment.read_arms(config)
+  names = list(planned.arms)
+  missing = ('choose/test_statistics/seed1', 'choose/mask/seed2')
+  write_stage(planned, tmp_path / 'then', arms.CHOOSE, names, missing)
+  experiment.study(config, tmp_path / 'then')
+  report = tmp_path / 'then' / 'report' / 'generalise.json'
+  then = files.read_json(report)
+
+  config.study.generalise.earlier = str(report)
+  # Where the data lie changes no figure.
+  config.data.data_dir = 'elsewhere'
+  planned = experiment.read_arms(config)
+  trained, evaluated = arms.jobs_of(planned, arms.CHOOSE, names)
+  # The plain network of seed 1 is judged anew, so it is trained anew.
+  assert [job.name for job in (*trained, *evaluated)] == [
+    *('choose/plain/seed1', 'choose/mask/seed2'),
+    'choose/test_statistics/seed1',
+  ]
+  for job in (*trained, *evaluated):
+    _, arm, seed = job.name.split('/')
+    write(tmp_path / 'now', job, int(seed[-1]), SKILLS[arm])
+  experiment.study(config, tmp_path / 'now')
+  # Both stages are known; the final one is never taken from a report.
+  assert '3 of 9 runs are finished' in capsys.readouterr().err
+  now = files.read_json(tmp_path / 'now' / 'report' / 'generalise.json')
+  assert now['winner'] == 'mix_style' and then['winner'] is None
+  assert now['choose']['mix_style'] == then['choose']['mix_style']
+  assert now['choose']['mask']['seeds'] == [0, 1, 2]
+  assert (
+    now['choose']['mask']['hter']['values'][:2]
+    == (then['choose']['mask']['hter']['values'])
+  )
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'train.num_steps': 300}, 'as config, train.num_steps 1200; .*, 300'),
+    (
+      {'study.generalise.arms.mix_style.mix_style.probability': 0.25},
+      r"as arms, mix_style {'mix_style.probability': 0.5}; .* 0.25}",
+    ),
+    (
+      {'study.generalise.choose_settings.train.batch_size': 21},
+      'as choose_config, train.batch_size 14; .*, 21',
+    ),
+  ],
+)
+def test_an_earlier_report_of_other_trainings_is_refused(
+  config, tmp_path, change, message
+):
+  experiment.study(config, tmp_path)
+  config.study.generalise.earlier = str(tmp_path / 'report' / 'generalise.json')
+  experiment.check(config)
+  config.update_from_flattened_dict(change)
+  with pytest.raises(ValueError, match=rf'earlier: .* {message}'):
+    experiment.check(config)
+
+
+def test_an_earlier_report_has_to_be_one(config, tmp_path):
+  path = tmp_path / 'generalise.json'
+  config.study.generalise.earlier = str(path)
+  with pytest.raises(FileNotFoundError, match='generalise.json'):
+    experiment.check(config)
+  for content, message in (([], 'no JSON object'), ({}, "has no 'arms'")):
+    files.write_json(path, content)
+    with pytest.raises(ValueError, match=rf'earlier: .* {message}'):
+      experiment.check(config)
+
+
 def test_the_chart_shows_what_is_finished(config, tmp_path):
   planned = experiment.read_arms(config)
   experiment.study(config, tmp_path)
@@ -393,7 +506,7 @@ def test_the_best_on_new_subjects_is_judged_in_unseen_rooms(tmp_path, capsys):
   content = files.read_json(tmp_path / 'report' / 'fit.json')
   assert content['winner'] == 'long' and content['choose_by'] == 'dev'
   # A report does not tell where the data lie.
-  assert content['fields']['model'] == 'cdcnpp' and 'there' not in str(content)
+  assert content['config']['model'] == 'cdcnpp' and 'there' not in str(content)
   text = (tmp_path / 'report' / 'fit.md').read_text()
   assert text.startswith('# Which settings err least on new subjects\n')
   assert 'by their mean HTER on the dev subjects of the seen rooms. ' in text

@@ -199,12 +199,11 @@ def test_scores_without_training_are_computed_once(config, tmp_path):
 
 def write_ceiling(path, config, values):
   """As of a study whose data lay elsewhere."""
-  fields = experiment.changed_fields(config)
-  fields.pop('data.data_dir', None)
+  fields = dict(experiment.read_contest(config).config)
   content = {
     'space': config.study.contest.space,
     'protocol': config.protocol,
-    'fields': fields,
+    'config': fields,
     'tables': {'auc': {f'g{i}': [v, v] for i, v in enumerate(values)}},
   }
   files.write_json(path, content)
@@ -223,7 +222,7 @@ def test_the_report_stands_beside_random_genotypes(config, tmp_path, capsys):
   experiment.study(config, tmp_path)
   assert '12 of 12 searches are finished' in capsys.readouterr().err
   content = files.read_json(tmp_path / 'report' / 'search.json')
-  assert content['fields'] == files.read_json(ceiling)['fields']
+  assert content['config'] == files.read_json(ceiling)['config']
   rows = content['rows']
   assert list(rows) == ['random', 'halving', 'plain']
   assert rows['random']['steps'] == 8 * 400
@@ -241,7 +240,9 @@ def test_the_report_stands_beside_random_genotypes(config, tmp_path, capsys):
   assert 'search.svg' in page and svg.startswith('<?xml')
   # A ceiling of other trainings is none for these.
   config.train.num_steps = 300
-  with pytest.raises(ValueError, match='ceiling: .* has the fields'):
+  with pytest.raises(
+    ValueError, match='ceiling: .* as config, train.num_steps 400; .*, 300'
+  ):
     experiment.study(config, tmp_path)
 
 

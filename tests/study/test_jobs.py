@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from nasfas_jax import files, run_config
 from nasfas_jax.study import jobs
 
 
@@ -35,6 +36,29 @@ def test_what_is_finished_is_not_run_again(monkeypatch, tmp_path):
   assert sorted(found) == ['job0', 'job1', 'job2']
   write_job(monkeypatch, 'raise SystemExit("run again")')
   assert jobs.run(listed, tmp_path) == found
+
+
+@pytest.mark.parametrize('config', ['train', 'search:domain'])
+def test_a_finished_run_of_other_defaults_is_refused(config, tmp_path):
+  arguments = (f'--config={config}', '--config.train.num_steps=7')
+  job = jobs.Job('one', arguments, (('config.genotype', 'g.json'),))
+  content = run_config.by_name(config).to_dict()
+  # What the arguments set, and what only makes a run faster, may be anything.
+  content['train']['num_steps'] = 7
+  content['genotype'] = str(tmp_path / 'g.json')
+  content['data'] |= {'data_dir': 'there', 'num_workers': 3}
+  files.write_json(tmp_path / 'one' / 'config.json', content)
+  files.write_json(tmp_path / 'one' / 'results.json', {})
+  assert jobs.is_finished(job, tmp_path)
+  shift = content['augmentation']['shift']
+  content['augmentation']['shift'] = shift + 0.25
+  files.write_json(tmp_path / 'one' / 'config.json', content)
+  message = (
+    rf'one. holds a run of other defaults \(config.augmentation.shift: '
+    rf'{shift + 0.25} there, {shift} now\)'
+  )
+  with pytest.raises(ValueError, match=message):
+    jobs.is_finished(job, tmp_path)
 
 
 def test_a_failure_leaves_the_others_finished(monkeypatch, tmp_path):
