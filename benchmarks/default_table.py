@@ -80,6 +80,14 @@ def live_medians(folder: pathlib.Path) -> dict[str, float]:
   }
 
 
+# Figure of a room in results.json -> its title.
+OF_A_ROOM = {
+  **{'hter': 'HTER', 'auc': 'AUC'},
+  'bpcer': 'live rejected',
+  'apcer_pooled': 'attacks passed',
+}
+
+
 def details(results: dict, folder: pathlib.Path) -> dict[str, float]:
   """What stands behind a run's HTER."""
   medians = live_medians(folder)
@@ -91,6 +99,11 @@ def details(results: dict, folder: pathlib.Path) -> dict[str, float]:
     **{
       f'AUC, {kind}': figures['auc']
       for kind, figures in results['per_type'].items()
+    },
+    **{
+      f'{title}, {room}': figures[name]
+      for room, figures in results['per_domain'].items()
+      for name, title in OF_A_ROOM.items()
     },
   }
 
@@ -159,7 +172,7 @@ def main(argv) -> None:
     print(f'\n{title}, each seed:')
     for figure in behind[name][0]:
       values = ', '.join(f'{v:.2f}' for v in table[title][figure])
-      print(f'  {figure:20} {values}')
+      print(f'  {figure:22} {values}')
   if len(_SEEDS.value) < 2:
     return
   print("\nDifferences, paired by seed, with Student's 95 % interval:")
