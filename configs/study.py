@@ -176,7 +176,12 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
       # The question 'ceiling': random genotypes, and trainings of each. The
       # genotype g has the seeds g * seeds, g * seeds + 1, ... With three,
       # no ceiling below the luck of a seed could be told.
-      'ceiling': {'space': 'cdcnpp', 'genotypes': 40, 'seeds': 5},
+      'ceiling': {
+        **{'space': 'cdcnpp', 'genotypes': 40, 'seeds': 5},
+        # ceiling.json of an earlier workdir, perhaps of fewer genotypes. Those
+        # that it knows are not trained again.
+        'earlier': '',
+      },
       # The question 'search', see _contest below.
       'contest': _apart(CONTEST),
       # The question 'fit': trainings, each from every seed, chosen by dev EER.

@@ -45,6 +45,8 @@ class Plan:
     protocol: of the trainings.
     fields: of every training that are not the default, path -> value.
     config: every field of the trainings, as a report says it.
+    earlier: number of a genotype -> figure -> those of its seeds, from the
+      report of another workdir.
   """
 
   space: str
@@ -56,6 +58,7 @@ class Plan:
   protocol: str
   fields: Mapping[str, Any]
   config: Mapping[str, Any]
+  earlier: Mapping[int, Mapping[str, Sequence[float]]]
 
   def seeds(self, number: int) -> range:
     """The seeds of a genotype's trainings; no two genotypes share one."""
@@ -115,7 +118,7 @@ def jobs_of(plan: Plan) -> list[Job]:
   """All trainings, in the order in which they are begun.
 
   The first seed of every genotype comes first, so that what is finished at any
-  time is spread over the genotypes.
+  time is spread over the genotypes. Those of an earlier report are left out.
   """
   return [
     Job(
@@ -131,6 +134,7 @@ def jobs_of(plan: Plan) -> list[Job]:
     )
     for turn in range(plan.num_seeds)
     for number in range(plan.num_genotypes)
+    if number not in plan.earlier
   ]
 
 
@@ -145,10 +149,15 @@ def tables(
   numbers = [
     number
     for number in range(plan.num_genotypes)
-    if all(run_name(number, seed) in finished for seed in plan.seeds(number))
+    if number in plan.earlier
+    or all(run_name(number, seed) in finished for seed in plan.seeds(number))
   ]
   rows = {name: [] for name in (*FIGURES, 'parameters')}
   for number in numbers:
+    if number in plan.earlier:
+      for name, values in rows.items():
+        values.append(plan.earlier[number][name])
+      continue
     results = [
       files.read_json(workdir / run_name(number, seed) / 'results.json')
       for seed in plan.seeds(number)
@@ -164,6 +173,28 @@ def tables(
   }
 
 
+def settings(plan: Plan) -> dict[str, Any]:
+  """What a report says of its trainings, whatever their number."""
+  return {
+    **{'protocol': plan.protocol, 'space': plan.space},
+    'cells': {
+      name: getattr(plan, name) for name in ('num_cells', 'num_nodes', 'theta')
+    },
+    'seeds': plan.num_seeds,
+    'config': dict(plan.config),
+  }
+
+
+def figures_of(content: Mapping) -> dict[int, dict[str, list[float]]]:
+  """`Plan.earlier` of a report's content."""
+  return {
+    int(name.removeprefix('g')): {
+      figure: table[name] for figure, table in content['tables'].items()
+    }
+    for name in content['tables'][MAIN]
+  }
+
+
 def figures(plan: Plan, numbers: Sequence[int], found: Mapping) -> dict:
   """The content of ceiling.json.
 
@@ -173,11 +204,8 @@ def figures(plan: Plan, numbers: Sequence[int], found: Mapping) -> dict:
     found: what `tables` returned.
   """
   content = {
-    'protocol': plan.protocol,
-    'space': plan.space,
+    **settings(plan),
     'genotypes': plan.num_genotypes,
-    'seeds': plan.num_seeds,
-    'config': dict(plan.config),
     'tables': {
       name: dict(
         zip((f'g{n}' for n in numbers), found[name].tolist(), strict=True)
@@ -380,5 +408,7 @@ def report(
     svg = chart(found[MAIN], f'{plan.space} on {plan.protocol}')
     files.write_whole(folder / 'ceiling.svg', svg)
   path = folder / 'ceiling.md'
-  files.write_whole(path, page(plan, content, len(finished)))
+  known = sum(number in plan.earlier for number in range(plan.num_genotypes))
+  number = len(finished) + known * plan.num_seeds
+  files.write_whole(path, page(plan, content, number))
   return path

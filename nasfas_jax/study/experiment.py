@@ -434,7 +434,7 @@ def _check_network(config, genotype) -> None:
 def read_ceiling(config: ml_collections.ConfigDict) -> ceiling.Plan:
   """What the question 'ceiling' trains, as plain values."""
   sizes = config.supernet
-  return ceiling.Plan(
+  planned = ceiling.Plan(
     space=config.study.ceiling.space,
     num_cells=sizes.num_cells,
     num_nodes=sizes.num_nodes,
@@ -444,7 +444,16 @@ def read_ceiling(config: ml_collections.ConfigDict) -> ceiling.Plan:
     protocol=config.protocol,
     fields=changed_fields(config),
     config=_figure_fields(config),
+    earlier={},
   )
+  if path := config.study.ceiling.earlier:
+    content = _earlier_report(
+      'config.study.ceiling.earlier',
+      pathlib.Path(path),
+      ceiling.settings(planned),
+    )
+    planned = dataclasses.replace(planned, earlier=ceiling.figures_of(content))
+  return planned
 
 
 def _check_arms(config: ml_collections.ConfigDict) -> None:
@@ -516,7 +525,7 @@ def read_arms(config: ml_collections.ConfigDict) -> arms.Plan:
   if path := fields.get('earlier', ''):
     field = f'config.study.{planned.question}.earlier'
     content = _earlier_report(field, pathlib.Path(path), arms.settings(planned))
-    return dataclasses.replace(planned, earlier=arms.figures_of(content))
+    planned = dataclasses.replace(planned, earlier=arms.figures_of(content))
   return planned
 
 

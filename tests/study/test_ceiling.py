@@ -133,6 +133,55 @@ def test_the_report_splits_what_is_finished(config, tmp_path, capsys):
   assert svg.startswith('<?xml')
 
 
+def test_what_an_earlier_report_knows_is_not_trained_again(
+  config, tmp_path, capsys
+):
+  whole = experiment.read_ceiling(config)
+  table = write_all(tmp_path / 'whole', whole, genotype=0.06, luck=0.01)
+  experiment.study(config, tmp_path / 'whole')
+  # A part of the genotypes on one machine, the others on another.
+  config.study.ceiling.genotypes = 5
+  part = experiment.read_ceiling(config)
+  for number in range(5):
+    for seed, auc in zip(part.seeds(number), table[number], strict=True):
+      write_results(tmp_path / 'then', part, number, seed, float(auc))
+  experiment.study(config, tmp_path / 'then')
+  config.study.ceiling.earlier = str(tmp_path / 'then/report/ceiling.json')
+  config.study.ceiling.genotypes = 12
+  rest = experiment.read_ceiling(config)
+  names = {job.name.partition('/')[0] for job in ceiling.jobs_of(rest)}
+  assert names == {f'g{n}' for n in range(5, 12)}
+  for number in range(5, 12):
+    for seed, auc in zip(rest.seeds(number), table[number], strict=True):
+      write_results(tmp_path / 'now', rest, number, seed, float(auc))
+  experiment.study(config, tmp_path / 'now')
+  assert '21 of 21 runs are finished' in capsys.readouterr().err
+  found = files.read_json(tmp_path / 'now/report/ceiling.json')
+  assert found == files.read_json(tmp_path / 'whole/report/ceiling.json')
+  page = (tmp_path / 'now/report/ceiling.md').read_text()
+  assert '36 of 36 trainings are finished; 12 genotypes' in page
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'supernet.num_nodes': 2}, 'as cells, num_nodes 4; .*, 2'),
+    ({'study.ceiling.seeds': 4}, 'as seeds 3; .*, 4'),
+    ({'study.ceiling.space': 'wide'}, "as space 'cdcnpp'; .*, 'wide'"),
+    ({'train.num_steps': 9, 'train.warmup_steps': 0}, 'train.num_steps 400'),
+  ],
+)
+def test_an_earlier_report_of_other_trainings_is_refused(
+  config, tmp_path, change, message
+):
+  experiment.study(config, tmp_path)
+  config.study.ceiling.earlier = str(tmp_path / 'report' / 'ceiling.json')
+  experiment.check(config)
+  config.update_from_flattened_dict(change)
+  with pytest.raises(ValueError, match=rf'ceiling.earlier: .* {message}'):
+    experiment.check(config)
+
+
 def test_a_space_of_luck_alone_is_not_to_be_searched(config, tmp_path):
   planned = experiment.read_ceiling(config)
   write_all(tmp_path, planned, genotype=0.0, luck=0.03)
