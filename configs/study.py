@@ -40,13 +40,13 @@ REMEDIES = {
   'longer_search': {'search': {'num_steps': 240, 'warmup_steps': 80}},
 }
 
-# Every search has the cost of 8 whole trainings of 400 steps, 3,200 steps of 16
-# clips. A clip costs what its network does, in multiply-accumulates, and three
-# times that with a gradient. The supernet of the space 'cdcnpp' has 5.8 times
-# those of a random genotype (272 against 47 million), so that a step of 16
-# clips through it counts 5.8 steps. Selection by perturbation takes 249 passes
-# over 2 batches of 8 clips without a gradient. tests/study/test_contest.py
-# counts all of it.
+# Every search that trains has the cost of 8 whole trainings of 400 steps, 3,200
+# steps of 16 clips. A clip costs what its network does, in
+# multiply-accumulates, and three times that with a gradient. The supernet of
+# the space 'cdcnpp' has 5.8 times those of a random genotype (272 against 47
+# million), so that a step of 16 clips through it counts 5.8 steps. Selection by
+# perturbation takes 249 passes over 2 batches of 8 clips without a gradient.
+# tests/study/test_contest.py counts all of it.
 _TASKS = {'num_steps': 550, 'warmup_steps': 180}
 _TASKS_PERTURBED = {
   **{'num_steps': 465, 'warmup_steps': 155, 'selection_batches': 2},

@@ -4,6 +4,7 @@ import ast
 import json
 import pathlib
 import re
+import shlex
 
 import documents
 import pytest
@@ -38,6 +39,48 @@ def test_the_commands_in_the_docstrings_of_configs_exist():
     documents.check_command(command)
   without = {name for name, lines in found.items() if not lines}
   assert without == {'configs/default.py', 'configs/variants.py'}
+
+
+# Options of a launcher whose product is the number of devices.
+_COUNTS = (
+  *('--nodes', '--gpus-per-node'),
+  *('--hosts', '--chips'),
+  *('--accelerator', '-n'),
+)
+
+
+def started(line):
+  """(number of devices, config) of the run that a launcher's command starts."""
+  script, *words = shlex.split(line)[1:]
+  # The largest host of a Cloud TPU has eight chips.
+  number = 8 if script == 'launch/tpu_vm.sh' else 1
+  if '--' in words:
+    options = words[: words.index('--')]
+    words = words[words.index('--') + 1 :]
+    # Also `-n 2`.
+    for text in re.findall(r'(\S+?)[= ](\S+)', ' '.join(options)):
+      if text[0] in _COUNTS:
+        number *= int(text[1].rpartition('-')[2])
+  elif not any(word.startswith('--config=') for word in words):
+    return number, None
+  return number, documents.parse_main(words)[0]
+
+
+@pytest.mark.parametrize('page', ['README.md', 'launch/README.md'])
+def test_the_batches_of_a_launched_run_divide_its_devices(page):
+  found = set()
+  for line in documents.commands(read(page)):
+    if not line.startswith('bash launch/'):
+      continue
+    number, config = started(line)
+    if config is None:
+      continue
+    found.add(number)
+    sizes = [config.train.batch_size, config.evaluate.batch_size]
+    if config.experiment == 'search' and config.search.hold_out == 'none':
+      sizes.append(config.search.batch_size)
+    assert not any(size % number for size in sizes), line
+  assert {8, 16} <= found
 
 
 def test_pages_have_commands_and_fields():

@@ -322,7 +322,7 @@ def page(plan: Plan, content: Mapping, num_finished: int) -> str:
     f'gain by perfect choice among {plan.num_genotypes}',
     lambda s: _text(s['perfect']),
   )
-  row('the same, in lucks of a seed', lambda s: _text(s['to_luck'], '.2f'))
+  row('the same, divided by the luck', lambda s: _text(s['to_luck'], '.2f'))
   for seeds in columns[MAIN]['by_means'] if MAIN in columns else ():
     row(
       f'gain by choice by {_of_seeds(seeds)}',
@@ -351,8 +351,8 @@ def page(plan: Plan, content: Mapping, num_finished: int) -> str:
   )
   lines += [
     f'If all genotypes were alike, a table of {number} with {plan.num_seeds} '
-    f'seeds each would tell a ceiling of 0 [0, {told.high:.2f}] lucks of a '
-    'seed.',
+    'seeds each would give for that gain, divided by the luck, the interval '
+    f'[0, {told.high:.2f}].',
     '',
     'Intervals are of 95 %. Gains are over a genotype at random; of HTER, the '
     'errors that go away. All figures are in ceiling.json.',
