@@ -253,6 +253,9 @@ def get_config() -> ml_collections.ConfigDict:
       # Networks that are trained side by side in one program, from the seeds
       # config.seed, config.seed + 1, ...
       'num_seeds': 1,
+      # Workdir of a finished run of the same network, whose weights and batch
+      # statistics a training starts from. '': weights drawn from the seed.
+      'start_from': '',
       'num_steps': 1200,
       'batch_size': 16,
       'learning_rate': 1e-2,

@@ -222,6 +222,12 @@ def check(config: ml_collections.ConfigDict) -> None:
     config_checks.check(config)
   else:
     train.check(config)
+  # That of a run has had its effect.
+  if config.train.start_from and not config.checkpoint:
+    raise ValueError(
+      f'config.train.start_from is {config.train.start_from!r}; allowed in a '
+      "comparison, which takes config.checkpoint: ''."
+    )
   try:
     steps.make_loss(dict(config.loss))
   except ValueError as error:

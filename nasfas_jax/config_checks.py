@@ -253,6 +253,7 @@ ELSEWHERE = {
   'protocol': 'protocols.get_protocol lists the protocols',
   'model': 'train.check lists the networks',
   'genotype': 'a path; reading it says what is wrong',
+  'train.start_from': 'a path; reading it says what is wrong',
   'checkpoint': 'a path; reading it says what is wrong',
   'scores': 'a path; reading it says what is wrong',
   'data.data_dir': 'a path; what is not prepared there is said',

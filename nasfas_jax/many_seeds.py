@@ -38,6 +38,7 @@ def start_member(
   selection: protocols.Selection,
   state: TrainState,
   entries: Sequence[Mapping],
+  before: Mapping | None = None,
 ) -> None:
   """Writes the files of one network's training, as a run of its own has them.
 
@@ -47,8 +48,9 @@ def start_member(
     selection: its clips.
     state: its last state.
     entries: its lines of metrics.jsonl.
+    before: see `run_log.start`.
   """
-  run_log.start(path, config, selection)
+  run_log.start(path, config, selection, before)
   with run_log.MetricWriter(path, 'train', 0) as writer:
     for entry in entries:
       numbers = {k: v for k, v in entry.items() if k not in ('phase', 'step')}

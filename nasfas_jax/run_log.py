@@ -10,6 +10,7 @@ import pathlib
 import platform
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 try:
   import fcntl
@@ -39,11 +40,19 @@ def start(
   workdir: pathlib.Path,
   config: ml_collections.ConfigDict,
   selection: protocols.Selection,
+  before: Mapping[str, Any] | None = None,
 ) -> None:
   """Claims a workdir for a config and its clips, or resumes the run in it.
 
   Writes config.json, environment.json and data.json. Locks the workdir until
   this process ends. Of several hosts the first does all that.
+
+  Args:
+    workdir: folder of the run.
+    config: of the run.
+    selection: its clips.
+    before: 'train_subjects' and 'train_values' that its weights have seen
+      before, and 'run', where; see `starting.before`.
 
   Raises:
     ValueError: if the workdir holds a run with another config or other clips
@@ -60,10 +69,16 @@ def start(
     {k: v for k, v in fields.items() if k not in run_config.FREE_FIELDS},
   )
   hosts.check_same('data.json', data)
-  hosts.first(lambda: _claim(workdir, config, content, data))
+  hosts.first(lambda: _claim(workdir, config, content, data, before))
 
 
-def _claim(workdir: pathlib.Path, config, content: dict, data: dict) -> None:
+def _claim(
+  workdir: pathlib.Path,
+  config,
+  content: dict,
+  data: dict,
+  before: Mapping[str, Any] | None,
+) -> None:
   """As `start`, on one host."""
   _hold(workdir)
   path = workdir / 'config.json'
@@ -81,7 +96,7 @@ def _claim(workdir: pathlib.Path, config, content: dict, data: dict) -> None:
         f'{str(workdir)!r} holds a run of another config '
         f'({"; ".join(changed)}). Choose another --workdir, or delete it.'
       )
-    then = read_data(workdir)
+    then = _read_data(workdir)
     changed = [
       f'{name}: {then.get(name)!r} there, {data[name]!r} now'
       for name in data
@@ -101,16 +116,41 @@ def _claim(workdir: pathlib.Path, config, content: dict, data: dict) -> None:
     )
   # The config last: its presence marks the other two files as written.
   files.write_json(workdir / 'environment.json', environment())
-  files.write_json(workdir / 'data.json', data)
+  files.write_json(
+    workdir / 'data.json', {**data, **({'before': before} if before else {})}
+  )
   files.write_json(path, content)
 
 
 def read_data(workdir: pathlib.Path) -> dict[str, object]:
   """The content of a run's data.json, see `describe`.
 
+  'train_subjects' and 'train_values' have also what the weights had seen before
+  the run.
+
   Raises:
     ValueError: if it is missing, torn or something else; names it.
   """
+  content = _read_data(workdir)
+  before = content.get('before')
+  if not isinstance(before, dict):
+    return content
+  content['train_subjects'] = sorted(
+    {*content['train_subjects'], *before['train_subjects']}
+  )
+  if isinstance(values := content.get('train_values'), dict):
+    # A run that did not record them may have seen anything.
+    earlier = before['train_values']
+    content['train_values'] = {
+      field: sorted({*values[field], *earlier[field]})
+      for field in values
+      if field in earlier
+    }
+  return content
+
+
+def _read_data(workdir: pathlib.Path) -> dict[str, object]:
+  """As `read_data`, as the file has it."""
   content = run_config.load(workdir / 'data.json')
   fields = {
     'versions': list,

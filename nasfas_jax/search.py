@@ -105,6 +105,11 @@ def check(config: ml_collections.ConfigDict) -> None:
         f'genotype that it finds; allowed: {allowed!r}. Use configs/train.py '
         'to train a given network.'
       )
+  if config.train.start_from:
+    raise ValueError(
+      f'config.train.start_from is {config.train.start_from!r}; allowed in a '
+      "search, whose network is new: ''. --config=train takes it."
+    )
   config_checks.check_batch_sizes(
     config, 'train.batch_size', 'evaluate.batch_size'
   )

@@ -36,13 +36,14 @@ from nasfas_jax import (
   run_log,
   settings,
   sharding,
+  starting,
   states,
   supervised,
 )
 from nasfas_jax.data import nuisance, protocols
 from nasfas_jax.models import genotypes
 from nasfas_jax.report import page
-from nasfas_jax.states import TrainState
+from nasfas_jax.states import PyTree, TrainState
 
 MODELS = ('genotype', *models.NETWORKS)
 # Separate draws of the same seed: those of a step, and the first parameters of
@@ -86,9 +87,14 @@ def train(
   config_checks.check_model(
     'network', lambda: settings.network(config, chosen), config
   )
+  before = None
+  if config.train.start_from:
+    starting.check(config, chosen)
   selection = settings.selection(config)
   check_clips(config, selection)
-  run_log.start(workdir, config, selection)
+  if config.train.start_from:
+    before = starting.before(config, selection)
+  run_log.start(workdir, config, selection, before)
   for line in nuisance.run_lines(selection.train, config.input.fusion):
     progress.say(line)
   if config.model == 'genotype':
@@ -179,7 +185,11 @@ def fit_and_judge(
   """
   mesh = sharding.make_mesh()
   model = settings.network(config, chosen)
-  state = fit(config, workdir, model, selection, profile)
+  start, told = None, {}
+  if config.train.start_from:
+    start = starting.variables(config, chosen, sharding.replicated(mesh))
+    told['seen'] = starting.seen(config, selection)
+  state = fit(config, workdir, model, selection, profile, start)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   # The networks of several seeds may be spread over the devices.
   variables = jax.device_put(variables, sharding.replicated(mesh))
@@ -188,7 +198,7 @@ def fit_and_judge(
   trained = evaluate.Trained(variables, step, config.protocol)
   seeds = settings.seeds(config)
   if len(seeds) == 1:
-    more = run_log.skipped_steps(workdir)
+    more = {**run_log.skipped_steps(workdir), **told}
     results = evaluate.judge(
       config, workdir, model, trained, selection, mesh, more=more
     )
@@ -196,7 +206,7 @@ def fit_and_judge(
   else:
     runs = _start_members(config, workdir, selection, chosen, state, mesh)
     del state
-    more = [run_log.skipped_steps(path) for _, path in runs]
+    more = [{**run_log.skipped_steps(path), **told} for _, path in runs]
     results = evaluate.judge_members(
       runs, model, trained, selection, mesh, more
     )
@@ -215,6 +225,9 @@ def fit_and_judge(
 def _start_members(config, workdir, selection, chosen, state, mesh) -> list:
   """Writes the training of each seed into its folder: [(config, folder)]."""
   take = jax.jit(states.member)
+  before = None
+  if config.train.start_from:
+    before = starting.before(config, selection)
   runs = []
   for place, seed in enumerate(settings.seeds(config)):
     one = config.copy_and_resolve_references()
@@ -232,7 +245,9 @@ def _start_members(config, workdir, selection, chosen, state, mesh) -> list:
       )
     alone = jax.device_put(take(state, place), sharding.replicated(mesh))
     many_seeds.start_member(
-      path, one, selection, alone, many_seeds.entries_of(workdir, place)
+      *(path, one, selection, alone),
+      many_seeds.entries_of(workdir, place),
+      before,
     )
     runs.append((one, path))
   return runs
@@ -244,8 +259,17 @@ def fit(
   model: nn.Module,
   selection: protocols.Selection,
   profile: profiles.Steps | None = None,
+  start: PyTree | None = None,
 ) -> TrainState:
   """Trains for config.train.num_steps; resumes from the newest checkpoint.
+
+  Args:
+    config: of the run.
+    workdir: folder of its files.
+    model: the network.
+    selection: the clips of config.protocol.
+    profile: steps to trace, see `loop.run`.
+    start: see `initial_state`; of several seeds, all start there.
 
   Returns:
     The last state; with several seeds S every leaf has a leading axis [S].
@@ -271,7 +295,7 @@ def fit(
     settings.generalising(config, selection.train, domain_field),
   )
   with progress.stage('Making the network' + ('s' if many else '')):
-    state = make()
+    state = make(start)
 
   def compile_step(state, batch):
     compiled = step.lower(state, batch, draws).compile()
@@ -337,19 +361,22 @@ def make_step(
     generalising: see `supervised.Generalising`.
 
   Returns:
-    (a function that makes the initial state; the jitted step, (state, raw
-    batch, seed) -> (state, scalars), which donates its state; that seed; the
-    sharding of raw batches). With several seeds S all arrays have a leading
-    axis [S].
+    (a function that makes the initial state, from drawn weights or from those
+    that it is given, see `initial_state`; the jitted step, (state, raw batch,
+    seed) -> (state, scalars), which donates its state; that seed; the sharding
+    of raw batches). With several seeds S all arrays but given weights have a
+    leading axis [S].
   """
   optimizer = settings.training(config).optimizer()
-  make = functools.partial(
-    initial_state,
-    model,
-    settings.example_input(config),
-    optimizer=optimizer,
-    generalising=generalising,
-  )
+  example = settings.example_input(config)
+  seeds = settings.seeds(config)
+
+  def make(seeds, start=None):
+    def one(seed):
+      return initial_state(model, example, seed, optimizer, generalising, start)
+
+    return jax.vmap(one)(seeds) if seeds.ndim else one(seeds)
+
   parts = dict(
     prepare=settings.prepare(config, config.network.output_size),
     loss_fn=supervised.network_loss(
@@ -365,12 +392,11 @@ def make_step(
   def step(state, raw, seed):
     return raw_step(state, raw, seed=seed, **parts)
 
-  seeds = settings.seeds(config)
   first, draws = _as_array(seeds), _as_array(stream_seeds(config))
   if len(seeds) == 1:
     first, draws = first.reshape(()), draws.reshape(())
   else:
-    make, step = jax.vmap(make), jax.vmap(step)
+    step = jax.vmap(step)
   of_state, of_batch = _placement(len(seeds), config.train.batch_size)
   jitted = jax.jit(
     step,
@@ -421,6 +447,7 @@ def initial_state(
   seed: int | jax.Array,
   optimizer: optax.GradientTransformation,
   generalising: supervised.Generalising = supervised.PLAIN,
+  start: PyTree | None = None,
 ) -> TrainState:
   """The initial state; the same for the same seed.
 
@@ -430,9 +457,12 @@ def initial_state(
     seed: of the weights.
     optimizer: of the weights, and of the terms' parameters.
     generalising: says which terms have parameters.
+    start: 'params' and 'batch_stats' to start from; None: drawn from the seed.
   """
   key = jax.random.key(seed)
-  variables = models.initialize(model, jax.random.fold_in(key, 1), example)
+  variables = start
+  if variables is None:
+    variables = models.initialize(model, jax.random.fold_in(key, 1), example)
   term_params, term_opt_state = (), ()
   if adversary := generalising.adversary:
     outputs = jax.eval_shape(

@@ -127,7 +127,7 @@ def _contest(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   planned = read_contest(config)
   random = ()
   if path := config.study.contest.ceiling:
-    random = _random_means(pathlib.Path(path), planned)
+    random = _random_means(config, path, planned)
   failures = []
 
   def run(listed):
@@ -161,7 +161,9 @@ def _contest(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     raise failures[0]
 
 
-def _random_means(path: pathlib.Path, planned: contest.Plan) -> list[float]:
+def _random_means(
+  config: ml_collections.ConfigDict, path: str, planned: contest.Plan
+) -> list[float]:
   """Mean test AUC of the genotypes in a ceiling.json.
 
   Raises:
@@ -171,26 +173,31 @@ def _random_means(path: pathlib.Path, planned: contest.Plan) -> list[float]:
     **{'space': planned.space, 'protocol': planned.protocol},
     'config': planned.config,
   }
-  content = _earlier_report('config.study.contest.ceiling', path, wanted)
+  content = _earlier_report(config, 'study.contest.ceiling', path, wanted)
   return [float(np.mean(row)) for row in content['tables']['auc'].values()]
 
 
 def _earlier_report(
-  field: str, path: pathlib.Path, wanted: Mapping[str, object]
+  config: ml_collections.ConfigDict,
+  field: str,
+  path: str,
+  wanted: Mapping[str, object],
 ) -> dict:
   """The content of a report that has to be of the trainings of this one.
 
   Args:
-    field: of the config, which names the file; for messages.
-    path: of the JSON file.
+    config: of this study.
+    field: of it that names the JSON file, for messages.
+    path: of that file.
     wanted: key of the content -> its value here.
 
   Raises:
     ValueError: names what differs.
   """
+  defaults = json.loads(json.dumps(run_config.defaults_of(config)))
   content = files.read_json(path)
   if not isinstance(content, dict):
-    raise ValueError(f'{field}: {str(path)!r} holds no JSON object.')
+    raise ValueError(f'config.{field}: {path!r} holds no JSON object.')
   for key, value in wanted.items():
     # As it has gone through JSON.
     now, then = json.loads(json.dumps(value)), content.get(key)
@@ -198,17 +205,22 @@ def _earlier_report(
       continue
     if key not in content:
       raise ValueError(
-        f'{field}: {str(path)!r} has no {key!r}: it is no such report, or one '
-        'of an older version.'
+        f'config.{field}: {path!r} has no {key!r}: it is no such report, or '
+        'one of an older version.'
       )
     if isinstance(now, dict) and isinstance(then, dict):
+      if key == 'config':
+        # A field that is newer than the report had its default there.
+        then = {**{name: defaults[name] for name in now}, **then}
+        if now == then:
+          continue
       key, now, then = next(
         (f'{key}, {name}', now.get(name), then.get(name))
         for name in sorted({*now, *then})
         if now.get(name) != then.get(name)
       )
     raise ValueError(
-      f'{field}: {str(path)!r} has as {key} {then!r}; allowed: that of this '
+      f'config.{field}: {path!r} has as {key} {then!r}; allowed: that of this '
       f'study, {now!r}.'
     )
   return content
@@ -448,9 +460,7 @@ def read_ceiling(config: ml_collections.ConfigDict) -> ceiling.Plan:
   )
   if path := config.study.ceiling.earlier:
     content = _earlier_report(
-      'config.study.ceiling.earlier',
-      pathlib.Path(path),
-      ceiling.settings(planned),
+      *(config, 'study.ceiling.earlier', path), ceiling.settings(planned)
     )
     planned = dataclasses.replace(planned, earlier=ceiling.figures_of(content))
   return planned
@@ -523,8 +533,8 @@ def read_arms(config: ml_collections.ConfigDict) -> arms.Plan:
     num_samples=fields.bootstrap_samples,
   )
   if path := fields.get('earlier', ''):
-    field = f'config.study.{planned.question}.earlier'
-    content = _earlier_report(field, pathlib.Path(path), arms.settings(planned))
+    field = f'study.{planned.question}.earlier'
+    content = _earlier_report(config, field, path, arms.settings(planned))
     planned = dataclasses.replace(planned, earlier=arms.figures_of(content))
   return planned
 

@@ -246,11 +246,12 @@ def _check_defaults(job: Job, workdir: pathlib.Path) -> None:
   given = {a.partition('=')[0].removeprefix('--config.') for a in arguments}
   then = run_config.flatten(run_config.load(path))
   if differing := [
-    f'config.{field}: {then.get(field)!r} there, {value!r} now'
+    f'config.{field}: {then[field]!r} there, {value!r} now'
     for field, value in _defaults(name).items()
     if field not in given
     and field not in run_config.FREE_FIELDS
-    and then.get(field) != value
+    # A field that is newer than the run had its default there.
+    and then.get(field, value) != value
   ]:
     raise ValueError(
       f'{str(workdir)!r} holds a run of other defaults '

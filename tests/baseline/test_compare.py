@@ -318,6 +318,7 @@ def test_no_accelerator_rounds_what_is_compared(
     ('compare.adam_steps', 0, 'config.compare.adam_steps is 0; allowed: 1 or'),
     ('dtype', 'bfloat16', "a comparison allows 'float32'"),
     ('search.gumbel', True, 'config.search.gumbel is True; a comparison'),
+    ('train.start_from', 'runs/x', "start_from is 'runs/x'; .* comparison"),
     ('checkpoint', 'runs/x', "config.checkpoint: 'runs/x' holds no run"),
   ],
 )

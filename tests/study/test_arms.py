@@ -415,6 +415,19 @@ def test_an_earlier_report_of_other_trainings_is_refused(
     experiment.check(config)
 
 
+def test_a_field_that_an_earlier_report_lacks_had_its_default(config, tmp_path):
+  experiment.study(config, tmp_path)
+  path = tmp_path / 'report' / 'generalise.json'
+  content = files.read_json(path)
+  del content['config']['train.gradient_clip']
+  files.write_json(path, content)
+  config.study.generalise.earlier = str(path)
+  experiment.check(config)
+  config.train.gradient_clip = 3.0
+  with pytest.raises(ValueError, match='train.gradient_clip 5.0; .*, 3.0'):
+    experiment.check(config)
+
+
 def test_an_earlier_report_has_to_be_one(config, tmp_path):
   path = tmp_path / 'generalise.json'
   config.study.generalise.earlier = str(path)

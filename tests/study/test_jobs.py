@@ -50,6 +50,10 @@ def test_a_finished_run_of_other_defaults_is_refused(config, tmp_path):
   files.write_json(tmp_path / 'one' / 'config.json', content)
   files.write_json(tmp_path / 'one' / 'results.json', {})
   assert jobs.is_finished(job, tmp_path)
+  # An older run lacks a field: it had what is now the default.
+  del content['augmentation']['gamma']
+  files.write_json(tmp_path / 'one' / 'config.json', content)
+  assert jobs.is_finished(job, tmp_path)
   shift = content['augmentation']['shift']
   content['augmentation']['shift'] = shift + 0.25
   files.write_json(tmp_path / 'one' / 'config.json', content)
