@@ -5,11 +5,13 @@ import json
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from jax.extend import core
 from small_search import make_batch, make_parts, small_config
 
 from nasfas_jax import models, settings, supervised, train
-from nasfas_jax.models import genotypes
+from nasfas_jax.models import genotypes, mixed_edges
 from nasfas_jax.searchers import bilevel
 
 STEPS = 40
@@ -69,6 +71,48 @@ def test_bfloat16_trains_as_well_with_float32_parameters_and_statistics(run):
   assert abs(found[0] - expected[0]) < 0.02 * expected[0]
   assert found[-1] < 0.6 * found[0]
   assert abs(found[-1] - expected[-1]) < 0.15 * expected[0]
+
+
+def scalar_sums(jaxpr):
+  """dtype of every sum of a whole array in a program."""
+  for equation in jaxpr.eqns:
+    (out, *_) = equation.outvars
+    if equation.primitive.name == 'reduce_sum' and not out.aval.shape:
+      yield out.aval.dtype
+    for inner in core.jaxprs_in_params(equation.params):
+      yield from scalar_sums(inner)
+
+
+@pytest.mark.parametrize('edge_loop', [False, True])
+def test_gradients_of_the_architecture_are_summed_in_float32(edge_loop):
+  config = small_config(hold_out='none')
+  config.dtype = 'bfloat16'
+  config.supernet.update(space='cdcnpp', num_nodes=2, edge_loop=edge_loop)
+  parts = make_parts(config)
+
+  def loss(arch):
+    state = parts.state
+    return parts.loss_fn(state.params, arch, make_batch(0), state, 1)[0]
+
+  program = jax.make_jaxpr(jax.grad(loss))(parts.state.arch)
+  found = list(scalar_sums(program.jaxpr))
+  assert len(found) > 20
+  assert set(found) == {jnp.dtype('float32')}
+
+
+def test_a_weight_of_bfloat16_features_has_the_gradient_of_float32():
+  x = jax.random.normal(jax.random.key(0), (1 << 16,), jnp.bfloat16)
+  x += jnp.bfloat16(0.1)
+  pull = jax.random.normal(jax.random.key(1), x.shape, jnp.bfloat16)
+
+  def loss(weight):
+    y = mixed_edges.weighted(weight, x)
+    assert y.dtype == jnp.bfloat16
+    return jnp.vdot(y.astype(jnp.float32), pull.astype(jnp.float32))
+
+  found = jax.grad(loss)(jnp.float32(0.3))
+  expected = np.dot(*(np.asarray(a, np.float64) for a in (x, pull)))
+  np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_the_convolutions_compute_in_bfloat16():

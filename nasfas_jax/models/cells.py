@@ -7,7 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from nasfas_jax.models import genotypes, operations
-from nasfas_jax.models.mixed_edges import OutgoingEdges, scalars, total
+from nasfas_jax.models.mixed_edges import (
+  OutgoingEdges,
+  scalars,
+  total,
+  weighted,
+)
 from nasfas_jax.models.search_spaces import cell_edges, get_space
 
 
@@ -57,9 +62,10 @@ class SearchCell(nn.Module):
 
     Args:
       x: [N, H, W, C], the cell's input, node 0.
-      op_weights: [num_edges, num_ops], edges in the order of `cell_edges`.
-      edge_weights: [num_edges].
-      node_weights: [num_nodes].
+      op_weights: float32 [num_edges, num_ops], edges in the order of
+        `cell_edges`.
+      edge_weights: float32 [num_edges].
+      node_weights: float32 [num_nodes].
       train: whether batch normalization uses the batch.
 
     Returns:
@@ -85,8 +91,7 @@ class SearchCell(nn.Module):
       )
     kept = features // self.partial_channels
     places = {edge: i for i, edge in enumerate(cell_edges(self.num_nodes))}
-    edge_weights = scalars(edge_weights.astype(self.dtype))
-    node_weights = scalars(node_weights.astype(self.dtype))
+    edge_weights, node_weights = scalars(edge_weights), scalars(node_weights)
     op_rows = jax.lax.split(op_weights, [1] * len(places))
     state = x.astype(self.dtype)
     entering = {target: [] for target in range(1, self.num_nodes + 1)}
@@ -110,10 +115,12 @@ class SearchCell(nn.Module):
         if self.partial_channels > 1:
           y = jnp.concatenate([y, state[..., kept:]], axis=-1)
           y = channel_shuffle(y, self.partial_channels)
-        entering[target].append(edge_weights[places[source, target]] * y)
+        entering[target].append(
+          weighted(edge_weights[places[source, target]], y)
+        )
       # By now, all edges into the next node are computed.
       state = total(entering[source + 1])
-      outputs.append(node_weights[source] * state)
+      outputs.append(weighted(node_weights[source], state))
     return total(outputs)
 
 

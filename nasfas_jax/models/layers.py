@@ -125,7 +125,7 @@ def normalize(
   Returns:
     ([N, H, W, C] in `dtype`, the mean and variance that were used).
   """
-  wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  wide = x.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
   if running is None:
     mean = jnp.mean(wide, axis=(0, 1, 2))
     square = jnp.mean(jax.lax.square(wide), axis=(0, 1, 2))

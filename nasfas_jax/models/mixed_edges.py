@@ -58,6 +58,19 @@ def total(terms: Iterable[jax.Array]) -> jax.Array:
   return functools.reduce(operator.add, terms)
 
 
+def weighted(weight: jax.Array, x: jax.Array) -> jax.Array:
+  """weight * x, in the dtype of x.
+
+  The product is float32 in a bfloat16 network, too. Its gradient by the weight
+  is a sum over all of x, of which a bfloat16 sum would lose most.
+
+  Args:
+    weight: float32 scalar.
+    x: features.
+  """
+  return (weight * x.astype(weight.dtype)).astype(x.dtype)
+
+
 class _Norm:
   """The running statistics of one norm of a loop over edges, a row an edge.
 
@@ -169,7 +182,7 @@ class OutgoingEdges(nn.Module):
 
     Args:
       x: [N, H, W, C].
-      weights: [len(targets), num_ops], of the operations of each edge.
+      weights: float32 [len(targets), num_ops], of the operations of each edge.
       train: whether batch normalization uses the batch.
 
     Returns:
@@ -187,7 +200,7 @@ class OutgoingEdges(nn.Module):
     }
     if self.loop:
       # A loop takes the weights of an operation as one array.
-      columns = jax.lax.split(weights.astype(self.dtype).T, [1] * len(names))
+      columns = jax.lax.split(weights.T, [1] * len(names))
       looped = self._looped_names(modules)
       weight = {
         name: column.reshape(-1)
@@ -196,13 +209,13 @@ class OutgoingEdges(nn.Module):
         for name, column in zip(names, columns, strict=True)
       }
     else:
-      numbers = scalars(weights.astype(self.dtype).T.reshape(-1))
+      numbers = scalars(weights.T.reshape(-1))
       weight = {
         name: numbers[i * edges : (i + 1) * edges]
         for i, name in enumerate(names)
       }
     terms = [
-      [weight[name][e] * x for e in range(edges)]
+      [weighted(weight[name][e], x) for e in range(edges)]
       for name, module in modules.items()
       if type(module) is operations.Identity
     ]
@@ -271,7 +284,7 @@ class OutgoingEdges(nn.Module):
     """Sums y [N, H, W, len(weights) * C] over the operations."""
     # A sum, not a matrix product: XLA fuses it with the normalization.
     parts = _split(y, [y.shape[-1] // len(weights)] * len(weights))
-    return total(w * part for w, part in zip(weights, parts, strict=True))
+    return total(map(weighted, weights, parts))
 
   def _forms(self, modules):
     """The single convolutions' names, by kernel size and dilation."""
@@ -463,16 +476,18 @@ class OutgoingEdges(nn.Module):
         y = batch_norm(
           y, train=train, affine=False, dtype=self.dtype, name=f'{name}_norm'
         )
-        yield [weight[name][e] * y for e in edges]
+        yield [weighted(weight[name][e], y) for e in edges]
       elif not self._is_packed(module) and type(module) not in (
         operations.Identity,
         # Adds zero, whatever its weight.
         operations.Zero,
       ):
         yield [
-          weight[name][e]
-          * operations.make(
-            name, **self._fields(), name=f'to_{self.targets[e]}_{name}'
-          )(x, train=train)
+          weighted(
+            weight[name][e],
+            operations.make(
+              name, **self._fields(), name=f'to_{self.targets[e]}_{name}'
+            )(x, train=train),
+          )
           for e in edges
         ]
