@@ -139,8 +139,9 @@ def run(
     The final state.
 
   Raises:
-    FloatingPointError: if a logged number is not finite, or too many steps were
-      skipped; names step and clips. Nothing is then saved.
+    FloatingPointError: if a logged number or a state to be saved is not finite,
+      or too many steps were skipped; names step and clips. Nothing is then
+      saved.
     ValueError: if the newest checkpoint does not match the state.
     stopping.Preempted: after SIGTERM.
   """
@@ -196,6 +197,7 @@ def run(
             seconds = time.monotonic() - began
             writer.write_speed(done, (done - start) / seconds)
           if saves:
+            _check_state(program, state, done)
             # What was logged is in the bucket before the step that it led to.
             remote.push(workdir)
             saver.save(done, state)
@@ -315,6 +317,13 @@ def _observe_members(
   return Observed(numbers, {'members': found})
 
 
+_ADVICE = (
+  'The same command with --config.max_skipped_steps=N skips up to N such '
+  'steps. A divergence needs a lower learning rate or gradient_clip, and '
+  'another --workdir. The earlier checkpoints are kept.'
+)
+
+
 def _check_finite(
   program: Program,
   numbers: Mapping[str, float],
@@ -327,11 +336,23 @@ def _check_finite(
       step, name, value = found
       raise FloatingPointError(
         f'{name} is {value} at step {step} of {program.name!r}. '
-        f'{_clips_of(program, step)} The same command with '
-        '--config.max_skipped_steps=N skips up to N such steps. A divergence '
-        'needs a lower learning rate or gradient_clip, and another --workdir. '
-        'The earlier checkpoints are kept.'
+        f'{_clips_of(program, step)} {_ADVICE}'
       )
+
+
+def _check_state(program: Program, state: PyTree, done: int) -> None:
+  """Raises FloatingPointError for a state that is not to be saved.
+
+  A step's scalars are of before its update, so the last one's may be finite
+  and its gradients not.
+  """
+  if bool(nonfinite.is_finite(state)):
+    return
+  raise FloatingPointError(
+    f'The state of {program.name!r} after step {done} is not finite, though '
+    'its losses are: a gradient or a statistic is not. '
+    f'{_clips_of(program, done)} {_ADVICE}'
+  )
 
 
 def _clips_of(program: Program, step: int) -> str:

@@ -46,10 +46,7 @@ def skipping(
   shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
 
   def choose(old, new, scalars):
-    good = jnp.array(True)
-    for leaf in (*jax.tree.leaves(new), *scalars.values()):
-      if jnp.issubdtype(leaf.dtype, jnp.inexact):
-        good &= jnp.all(jnp.isfinite(leaf))
+    good = is_finite((new, scalars))
     chosen = jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
     bad = jnp.where(good, 0, 1).astype(jnp.int32)
     return chosen.replace(step=new.step, skipped=old.skipped + bad), bad
@@ -71,6 +68,16 @@ def skipping(
     return new, {**scalars, SKIPPED: skipped}
 
   return chosen_step
+
+
+@jax.jit
+def is_finite(tree: PyTree) -> jax.Array:
+  """Whether all numbers of some arrays are finite: a bool scalar."""
+  good = jnp.array(True)
+  for leaf in jax.tree.leaves(tree):
+    if jnp.issubdtype(leaf.dtype, jnp.inexact):
+      good &= jnp.all(jnp.isfinite(leaf))
+  return good
 
 
 def count(state: PyTree) -> int:

@@ -27,6 +27,10 @@ Batch = dict[str, np.ndarray]
 Predict = Callable[[Batch], Batch]
 
 RUNNING, TEST, TEST_DOMAIN = BATCH_NORMS = ('running', 'test', 'test_domain')
+# Of a float32 network's products where it scores. By default a GPU takes TF32
+# and a TPU bfloat16, and a threshold that one machine set would not hold on
+# another.
+PRECISION = 'float32'
 # The order of the clips. It is that of every run, so that runs are compared on
 # the same batches.
 _ORDER_SEED = 0
@@ -82,7 +86,8 @@ def make_predict(
         outputs = model.apply(variables, images, train=False)
       return outputs.map, losses.map_score(outputs.map, batch['score_mask'])
 
-    maps, scores = (jax.vmap(judge) if members else judge)(variables)
+    with jax.default_matmul_precision(PRECISION):
+      maps, scores = (jax.vmap(judge) if members else judge)(variables)
     return {
       'map': maps,
       'score': scores,

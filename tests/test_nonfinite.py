@@ -108,6 +108,22 @@ def test_a_gradient_alone_is_enough(tmp_path, capsys):
   assert 'a gradient or a statistic is not finite. None of its clips' in said
 
 
+@pytest.mark.parametrize('step', [4, 8])
+def test_a_bad_state_is_not_saved_though_its_loss_is_finite(tmp_path, step):
+  # The first clip of step N is N; a step is saved every two, and at the end.
+  bad = program(overflow=float(step))
+  message = rf"state of 'train' after step {step} is not finite, though"
+  for _ in range(2):
+    with pytest.raises(FloatingPointError, match=message):
+      run(bad, tmp_path, max_skipped=0)
+    kept = [path.name for path in (tmp_path / 'checkpoints/train').iterdir()]
+    assert str(step - 2) in kept and str(step) not in kept
+  # As the message advises.
+  state = run(bad, tmp_path)
+  assert np.isfinite(state.params['w'])
+  assert (int(state.step), int(state.skipped)) == (8, 1)
+
+
 def test_a_resumed_run_counts_on(tmp_path):
   whole = run(program(bad=[2, 6]), tmp_path / 'whole')
   run(program(bad=[2, 6], steps=4), tmp_path / 'cut')
@@ -155,10 +171,11 @@ def test_the_first_bad_step_and_its_clip_are_named_and_can_be_skipped(tmp_path):
 
 
 def test_a_divergence_is_told_from_a_bad_clip(tmp_path):
-  made = program(overflow=2.0)
+  # Step 3 is not saved, so the loss of step 4 is the first that tells.
+  made = program(overflow=3.0)
   with pytest.raises(
     FloatingPointError,
-    match=r"inf at step 3 of .*None of its clips \('clip-3', 'clip-4'\) hold",
+    match=r"inf at step 4 of .*None of its clips \('clip-4', 'clip-5'\) hold",
   ):
     run(made, tmp_path, max_skipped=0)
 

@@ -1,5 +1,7 @@
 """Scores under the statistics of the training and of the batch."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from nasfas_configs import evaluate as evaluate_config
 from nasfas_jax import evaluate, inputs, scoring, sharding
+from nasfas_jax.exporting import signature
 from nasfas_jax.models import layers
 from nasfas_jax.models.outputs import Outputs
 
@@ -67,6 +70,29 @@ def test_what_clips_are_normalised_by(batch_norm):
     np.testing.assert_allclose(
       found['score'], wanted.mean(axis=(1, 2)), rtol=1e-4
     )
+
+
+class Asking(nn.Module):
+  """Tells `ask` in what precision its products would be."""
+
+  ask: Callable
+
+  @nn.compact
+  def __call__(self, x, *, train):
+    self.ask(jax.config.jax_default_matmul_precision)
+    return Outputs(x[..., 0], {})
+
+
+def test_scores_are_of_full_products_whatever_the_run_takes():
+  mesh, asked = sharding.make_mesh(), []
+  with jax.default_matmul_precision('tensorfloat32'):
+    predict = scoring.make_predict(Asking(asked.append), {}, FORM, mesh)
+    predict(make_batch(0))
+    program = signature.program(
+      Asking(asked.append), {}, FORM, face_scale=1.28, map_size=SIZE
+    )
+    program(make_batch(0)['frames'], np.ones((4, 2), np.float32))
+  assert len(asked) >= 2 and set(asked) == {'float32'}
 
 
 def test_a_network_without_batch_normalization_is_refused():

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasfas_jax import inputs, losses
+from nasfas_jax import inputs, losses, scoring
 
 # The names of inputs and outputs in every format.
 INPUTS = ('frames', 'face_size')
@@ -83,7 +83,8 @@ def program(
 
   def score(frames, face_size):
     images = inputs.network_input(frames, form)
-    maps = model.apply(variables, images, train=False).map
+    with jax.default_matmul_precision(scoring.PRECISION):
+      maps = model.apply(variables, images, train=False).map
     mask = face_mask(face_size, face_scale, map_size)
     return losses.map_score(maps, mask), maps
 
