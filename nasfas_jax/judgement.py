@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nasfas_jax import metrics, records, score_table
-from nasfas_jax.metrics import calibration, thresholds
+from nasfas_jax.metrics import bootstrap, calibration, thresholds
 from nasfas_jax.score_table import Columns
 
 LEVEL = 0.95
@@ -105,13 +105,20 @@ def judge(
       for part, columns in scored.items()
     },
     'calibration': _calibrate(judged, source, value),
-    'confidence': {'level': LEVEL, 'samples': bootstrap_samples},
+    'confidence': {
+      'level': LEVEL,
+      'samples': bootstrap_samples,
+      'warning': '',
+    },
     'test_eer': None,
     'per_domain': {},
     'per_type': {},
   }
   if test is None:
     return results
+  results['confidence']['warning'] = bootstrap.warning(
+    test['label'], test['subject'], 'test'
+  )
   results['confidence'] |= metrics.bootstrap_intervals(
     test['score'],
     test['label'],
@@ -198,8 +205,9 @@ def say(results: Mapping) -> list[str]:
         'longer warm-up.'
       )
   threshold = results['threshold']
-  if threshold['warning']:
-    lines.append(f'Warning: {threshold["warning"]}')
+  for warning in (threshold['warning'], results['confidence']['warning']):
+    if warning:
+      lines.append(f'Warning: {warning}')
   for part, number in results['unlabelled'].items():
     if number:
       lines.append(

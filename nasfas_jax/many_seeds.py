@@ -155,7 +155,7 @@ def say(results: Mapping) -> str:
   over = results['over_seeds']
   parts = [
     f'{name.upper().replace("_MAX", "")} {of["mean"]:.4f} ± '
-    f'{of["deviation"]:.4f} ({of["low"]:.4f} to {of["high"]:.4f})'
+    f'{of["deviation"]:.4f} ({_interval(of)})'
     for name in dict.fromkeys((*results['headline'], 'hter', 'auc', 'acer'))
     if (of := over.get(name))
   ]
@@ -164,3 +164,9 @@ def say(results: Mapping) -> str:
     f'standard deviation, {100 * over["level"]:g} % interval of the mean): '
     f'{", ".join(parts) or "no figures"}'
   )
+
+
+def _interval(of: Mapping) -> str:
+  if of['low'] is None:
+    return '-'
+  return f'{of["low"]:.4f} to {of["high"]:.4f}'

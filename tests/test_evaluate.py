@@ -82,6 +82,24 @@ def test_scores_of_any_system_have_results_and_a_report(tmp_path, capsys):
   ).read_bytes()
 
 
+def test_few_subjects_and_no_error_are_said(tmp_path, capsys):
+  """20 clips of 4 subjects without an error are no proof of a BPCER of 0."""
+  path = tmp_path / 'theirs.csv'
+  lines = ['label,type,score,subject']
+  for i in range(20):
+    lines += [f'1,,{1 + i},s{i % 4}', f'0,print,{-i},s{i % 4}']
+  path.write_text('\n'.join(lines) + '\n')
+  main.run(config_of(path, threshold='0.5'), tmp_path / 'out')
+  found = files.read_json(tmp_path / 'out' / 'results.json')['confidence']
+  assert found['bpcer'] == pytest.approx([0, 1 - 0.025**0.25])
+  assert found['auc'] is None
+  warning = 'few subjects of the test clips: 4 live, 4 spoof'
+  assert warning in found['warning']
+  assert warning in capsys.readouterr().err
+  report = (tmp_path / 'out' / 'report' / 'index.html').read_text()
+  assert warning in report and '0.00 to 60.24' in report
+
+
 @pytest.fixture
 def no_report(monkeypatch):
   """Drawing takes seconds and is tested elsewhere."""

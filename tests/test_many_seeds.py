@@ -17,6 +17,7 @@ from nasfas_jax import (
   files,
   loop,
   main,
+  many_seeds,
   nonfinite,
   run_log,
   score_table,
@@ -138,6 +139,24 @@ def test_a_member_is_the_run_of_its_seed(together, alone):
       np.testing.assert_allclose(*(s[name] for s in samples), atol=1e-4)
     else:
       np.testing.assert_array_equal(*(s[name] for s in samples))
+
+
+def test_a_mean_without_an_interval_is_said_with_a_dash():
+  of = {'values': [1.0, 1.0], 'mean': 1.0, 'deviation': 0.0}
+  line = many_seeds.say(
+    {
+      'protocol': 'p',
+      'headline': ['bpcer'],
+      'seeds': {'seed0': {}, 'seed1': {}},
+      'over_seeds': {
+        'level': 0.95,
+        'auc': {**of, 'low': None, 'high': None},
+        'bpcer': {**of, 'mean': 0.0, 'low': 0.0, 'high': 0.25},
+      },
+    }
+  )
+  assert 'BPCER 0.0000 ± 0.0000 (0.0000 to 0.2500)' in line
+  assert 'AUC 1.0000 ± 0.0000 (-)' in line
 
 
 def test_the_results_tell_the_members_and_their_spread(together):

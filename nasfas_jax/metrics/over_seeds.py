@@ -7,9 +7,8 @@ import numpy as np
 from nasfas_jax.metrics import bootstrap, operating_points
 
 FIGURES = ('hter', 'acer', 'apcer_max', 'bpcer', 'auc')
-
-# Elements of a block of bootstrap weights; limits memory, not the result.
-_BLOCK_SIZE = 1 << 21
+# The interval of HTER may need those of its parts.
+_WITH_PARTS = (*FIGURES, 'apcer_pooled')
 
 
 def over_seeds(
@@ -32,6 +31,11 @@ def over_seeds(
   Student's for the sum of both, with degrees of freedom after Satterthwaite
   (1946), cut to [0, 1]. The thresholds stay fixed.
 
+  Where neither moves a figure, there is no variance to go by. A rate that is 0
+  or 1 for every network then has `bootstrap.exact_intervals`; other figures
+  have no interval. A mean of rates of which one does not move has the mean of
+  their bounds.
+
   Args:
     scores: floats [S, N], S at least 2.
     labels: ints [N], 1 live, 0 spoof.
@@ -44,8 +48,8 @@ def over_seeds(
 
   Returns:
     Name in `FIGURES` -> 'values' [S], 'mean', 'deviation' (sample standard
-    deviation over the seeds), 'low' and 'high'; None if a class is missing, or
-    there are fewer than two subjects.
+    deviation over the seeds), 'low' and 'high', None without an interval; None
+    if a class is missing, or there are fewer than two subjects.
 
   Raises:
     ValueError: for one network only, numbers out of range, or columns that
@@ -80,17 +84,15 @@ def over_seeds(
       _figures(one, live, species, operating_points.check_threshold(t), weights)
       for (one, _), t in zip(checked, thresholds, strict=True)
     ]
-    return {name: np.stack([f[name] for f in of_each]) for name in FIGURES}
+    return {name: np.stack([f[name] for f in of_each]) for name in _WITH_PARTS}
 
-  draws = bootstrap.draw_subjects(subject_of, live, num_samples, seed)
-  block = max(1, _BLOCK_SIZE // len(live))
   drawn = [
-    figures(draws[start : start + block][:, subject_of])
-    for start in range(0, num_samples, block)
+    figures(weights)
+    for weights in bootstrap.resamples(subject_of, live, num_samples, seed)
   ]
   found = figures(np.ones((1, len(live)), np.int64))
-  result = {}
-  for name in FIGURES:
+  bounds = {}
+  for name in _WITH_PARTS:
     values = found[name][:, 0]
     means = np.concatenate([of[name].mean(axis=0) for of in drawn])
     half = half_width(
@@ -101,12 +103,31 @@ def over_seeds(
       confidence,
     )
     mean = float(values.mean())
+    bounds[name,] = (
+      [max(0.0, mean - half), min(1.0, mean + half)]
+      if half > bootstrap.SAME
+      else None
+    )
+  wrong = np.mean(
+    [
+      (one > threshold) != live
+      for (one, _), threshold in zip(checked, thresholds, strict=True)
+    ],
+    axis=0,
+  )
+  bounds = bootstrap.with_exact(
+    bounds, bootstrap.exact_intervals(wrong, kinds, subject_of, confidence)
+  )
+  result = {}
+  for name in FIGURES:
+    values = found[name][:, 0]
+    low, high = bounds[name,] or (None, None)
     result[name] = {
       'values': values.tolist(),
-      'mean': mean,
+      'mean': float(values.mean()),
       'deviation': float(np.std(values, ddof=1)),
-      'low': max(0.0, mean - half),
-      'high': min(1.0, mean + half),
+      'low': low,
+      'high': high,
     }
   return result
 
@@ -144,6 +165,7 @@ def _figures(scores, live, species, threshold, weights) -> dict:
     'hter': (pooled + bona_fide) / 2,
     'acer': (worst + bona_fide) / 2,
     'apcer_max': worst,
+    'apcer_pooled': pooled,
     'bpcer': bona_fide,
     'auc': operating_points.areas(curve),
   }

@@ -35,7 +35,7 @@ def results_table(results: Mapping) -> str:
     (
       _HEADINGS.get(name, name),
       percent(splits[judged].get(name), ' %'),
-      _interval(confidence.get(name)),
+      interval(confidence.get(name)),
     )
     for name in headline
   ]
@@ -56,7 +56,7 @@ def results_table(results: Mapping) -> str:
     [
       heading,
       *(percent(summary.get(name)) for summary in splits.values()),
-      _interval(confidence.get(name)),
+      interval(confidence.get(name)),
       meaning,
     ]
     for name, heading, meaning in _METRICS
@@ -80,12 +80,17 @@ def results_table(results: Mapping) -> str:
       f'Live when the score exceeds {threshold["value"]:.6g} '
       f'({threshold.get("rule", "")}).'
     )
-  if threshold.get('warning'):
-    facts.append(threshold['warning'])
-  facts += _other_facts(results)
+  if eer := results.get('test_eer'):
+    facts.append(
+      f"At the test clips' own EER threshold, {eer['value']:.6g}, as much of "
+      f'the literature takes it, HTER is {percent(eer["hter"])} % and ACER '
+      f'{percent(eer["acer"])} %.'
+    )
+  facts += caveats(results)
   facts.append(
     f'The large figures are those of the {judged} split. Intervals are from a '
-    'bootstrap over subjects.'
+    'bootstrap over subjects; where no resample differs, that of a rate of 0 '
+    'or 1 is exact, and others have none.'
   )
   return (
     style.tiles(tiles)
@@ -110,9 +115,7 @@ def seeds_table(results: Mapping) -> str:
     (f'{100 * over["level"]:g} % interval of the mean', ('low', 'high')),
   ):
     cells = [
-      ' to '.join(percent(over[name][key]) for key in keys)
-      if over[name]
-      else '–'
+      interval([over[name][key] for key in keys] if over[name] else None)
       for name in names
     ]
     rows.append([heading, *cells])
@@ -140,7 +143,7 @@ def _fixed_rows(splits: Mapping, confidence: Mapping) -> list[list[str]]:
           [
             f'{free} at {fixed} {100 * float(limit):g} %, {pooling}',
             *map(percent, rates),
-            _interval(bounds),
+            interval(bounds),
             f'the threshold set on these very clips; APCER of {words}',
           ]
         )
@@ -163,23 +166,20 @@ def _error_rows(splits: Mapping, confidence: Mapping) -> list[list[str]]:
     [
       f'Error at {100 * float(share):g} % attacks',
       *(percent(rates.get(share)) for rates in found.values()),
-      _interval(confidence.get('error_at_share', {}).get(share)),
+      interval(confidence.get('error_at_share', {}).get(share)),
       'wrong decisions where this share of the clips are attacks',
     ]
     for share in shares
   ]
 
 
-def _other_facts(results: Mapping) -> list[str]:
-  """Sentences on what qualifies the figures."""
-  facts = []
-  eer = results.get('test_eer')
-  if eer:
-    facts.append(
-      f"At the test clips' own EER threshold, {eer['value']:.6g}, as much of "
-      f'the literature takes it, HTER is {percent(eer["hter"])} % and ACER '
-      f'{percent(eer["acer"])} %.'
-    )
+def caveats(results: Mapping) -> list[str]:
+  """Sentences on what qualifies the figures, from content of results.json."""
+  facts = [
+    results[key]['warning']
+    for key in ('threshold', 'confidence')
+    if results.get(key, {}).get('warning')
+  ]
   for part, number in results.get('unlabelled', {}).items():
     if number:
       facts.append(
@@ -295,5 +295,8 @@ def percent(rate: float | None, unit: str = '') -> str:
   return '–' if rate is None else f'{100 * rate:.2f}{unit}'
 
 
-def _interval(bounds: Sequence[float] | None) -> str:
-  return '–' if bounds is None else ' to '.join(map(percent, bounds))
+def interval(bounds: Sequence[float | None] | None) -> str:
+  """Bounds in percent; a dash where there are none."""
+  if not bounds or None in bounds:
+    return '–'
+  return ' to '.join(map(percent, bounds))

@@ -46,8 +46,9 @@ def test_equal_networks_have_the_luck_of_the_subjects_alone():
   )
   names, index = np.unique(subjects, return_inverse=True)
   drawn = {'hter': [], 'auc': []}
-  for counts in bootstrap.draw_subjects(index, labels == 1, 40, 3):
-    places = np.repeat(np.arange(len(labels)), counts[index])
+  (draws,) = bootstrap.resamples(index, labels == 1, 40, 3)
+  for counts in draws:
+    places = np.repeat(np.arange(len(labels)), counts)
     summary = metrics.summarise(
       one[0][places], labels[places], types[places], 0.5
     )
@@ -78,6 +79,35 @@ def test_equal_subjects_leave_the_luck_of_the_seeds_alone():
   assert (found['low'], found['high']) == pytest.approx(
     (max(low, 0), min(high, 1))
   )
+
+
+def test_networks_without_an_error_have_exact_bounds():
+  """No variance is no evidence that there is none."""
+  labels = np.repeat([1, 0], 18)
+  types = np.repeat(['live', 'a', 'b'], [18, 12, 6])
+  # Nine live subjects, six of attacks a and three of attacks b.
+  subjects = np.concatenate(
+    [np.arange(18) % 9, 10 + np.arange(12) % 6, 20 + np.arange(6) % 3]
+  ).astype(str)
+  scores = labels + np.array([[0.0], [0.1]])
+  found = metrics.over_seeds(
+    scores, labels, types, subjects, [0.5, 0.5], num_samples=20
+  )
+
+  def upper(trials):
+    return stats.binomtest(0, trials).proportion_ci(0.95, method='exact').high
+
+  for name, high in (
+    ('bpcer', upper(9)),
+    ('apcer_max', upper(3)),
+    ('acer', (upper(9) + upper(3)) / 2),
+    ('hter', (upper(9) + upper(9)) / 2),
+  ):
+    of = found[name]
+    assert (of['mean'], of['low']) == (0, 0)
+    assert of['high'] == pytest.approx(high)
+  of = found['auc']
+  assert (of['mean'], of['low'], of['high']) == (1, None, None)
 
 
 def test_without_a_class_there_are_no_figures():

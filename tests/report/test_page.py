@@ -176,6 +176,11 @@ def test_what_qualifies_the_figures_is_said():
       'threshold': {'value': 0.5, 'rule': '<b>', 'warning': 'too few <clips>'},
       'unlabelled': {'dev': 0, 'test': 3},
       'seen': {'status': 'seen', 'shared': {'session': ['night', 'office']}},
+      'confidence': {
+        'warning': 'few <subjects>',
+        'hter': [0, 0.5],
+        'auc': None,
+      },
     }
   )
   for wanted in (
@@ -183,8 +188,34 @@ def test_what_qualifies_the_figures_is_said():
     'too few &lt;clips&gt;',
     '3 of the test clips have no label',
     'tests (session: night, office)',
+    'few &lt;subjects&gt;',
   ):
     assert wanted in text
+
+
+def test_a_figure_without_an_interval_has_a_dash():
+  text = tables.results_table(
+    {
+      'splits': {'test': {'hter': 0.1, 'auc': 1.0}},
+      'confidence': {'hter': [0.0, 0.5], 'auc': None},
+    }
+  )
+  rows = {row[0]: row for row in rows_of(text)}
+  assert rows['HTER'][2] == '0.00 to 50.00'
+  assert rows['AUC'][2] == rows['Accuracy'][2] == '–'
+  of = {'values': [1.0, 1.0], 'mean': 1.0, 'deviation': 0.0}
+  text = tables.seeds_table(
+    {
+      'seeds': {},
+      'over_seeds': {
+        'level': 0.95,
+        'hter': {**of, 'low': 0.5, 'high': 1.0},
+        'auc': {**of, 'low': None, 'high': None},
+      },
+    }
+  )
+  rows = {row[0]: row[1:] for row in rows_of(text)}
+  assert rows['95 % interval of the mean'] == ['50.00 to 100.00', '–']
 
 
 def test_hostile_names_are_text(search_run):
