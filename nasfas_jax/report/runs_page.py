@@ -150,16 +150,19 @@ def _results(runs: Sequence[Run]) -> str:
     cells = []
     for summary, interval in zip(test.values(), intervals, strict=True):
       cell = tables.percent(summary.get(name))
-      bounds = interval.get(name)
-      if bounds:
-        cell += f' ({" to ".join(map(tables.percent, bounds))})'
-      cells.append(cell)
+      cells.append(f'{cell} ({tables.interval(interval.get(name))})')
     rows.append([f'{heading} (%)', *cells])
   fixed = (s.get('bpcer_at_apcer', {}).get('0.05', {}) for s in test.values())
   rows.append(
     [
       'BPCER at APCER 5 %, worst type (%)',
       *(tables.percent(rates.get('worst')) for rates in fixed),
+    ]
+  )
+  rows.append(
+    [
+      'what qualifies them',
+      *(' '.join(tables.caveats(run.results)) or '–' for run in runs),
     ]
   )
   text = 'Figures of the test clips, with 95 % intervals over subjects.'

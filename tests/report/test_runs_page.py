@@ -142,6 +142,43 @@ def test_other_protocols_or_clips_are_warned_of(folders, tmp_path):
     assert warning in runs_page._results(runs)
 
 
+def test_what_qualifies_the_figures_of_a_run_stands_under_them(
+  folders, tmp_path
+):
+  """All that its own report says."""
+  other = tmp_path / 'other'
+  shutil.copytree(folders[2], other)
+  results = files.read_json(other / 'results.json')
+  results['threshold']['warning'] = 'few <dev> clips'
+  results['confidence'] |= {'warning': 'few subjects', 'auc': None}
+  results['unlabelled'] = {'dev': 0, 'test': 7}
+  results['seen'] = {'status': 'seen', 'shared': {'session': ['night']}}
+  results['adapted'] = {'text': 'statistics of 9 clips', 'source': 'x'}
+  results['batch_norm'] = {'how': 'test', 'text': 'normalised by its batch'}
+  files.write_json(other / 'results.json', results)
+  results['confidence']['warning'] = results['threshold']['warning'] = ''
+  for name in ('unlabelled', 'seen', 'adapted', 'batch_norm'):
+    del results[name]
+  plain = tmp_path / 'plain'
+  shutil.copytree(folders[2], plain)
+  files.write_json(plain / 'results.json', results)
+  text = runs_page._results(runs_page.read([plain, other]))
+  rows = {row[0]: row[1:] for row in rows_of(text)}
+  none, qualified = rows['what qualifies them']
+  assert none == '–'
+  for wanted in (
+    'few <dev> clips',
+    'few subjects',
+    '7 of the test clips have no label',
+    'tests (session: night)',
+    'statistics of 9 clips',
+    'normalised by its batch',
+  ):
+    assert wanted in qualified
+  auc = f'{100 * results["splits"]["test"]["auc"]:.2f} (–)'
+  assert rows['AUC (%)'] == [auc, auc]
+
+
 @pytest.mark.parametrize(
   ('workdirs', 'message'),
   [
