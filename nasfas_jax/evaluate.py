@@ -51,12 +51,14 @@ class Trained:
     step: number of training steps.
     protocol: name of the protocol that it was trained on.
     threshold: of the run, for the rule `RUN`; see `run_threshold`.
+    subjects: that it was trained on, if it is judged on another's dev clips.
   """
 
   variables: dict
   step: int
   protocol: str
   threshold: Mapping[str, object] | None = None
+  subjects: frozenset[str] = frozenset()
 
 
 def evaluate(
@@ -132,7 +134,8 @@ def evaluate(
   threshold = (
     run_threshold(source, adapted) if merged.threshold == RUN else None
   )
-  made = Trained(variables, step, trained.protocol, threshold)
+  subjects = frozenset(run_log.read_data(source)['train_subjects'])
+  made = Trained(variables, step, trained.protocol, threshold, subjects)
   judge(
     merged,
     workdir,
@@ -194,7 +197,7 @@ def judge_file(
 
   Raises:
     ValueError: as `score_table.read`; if the dev clips cannot set the
-      threshold, or a clip or a subject of the threshold's split is tested too.
+      threshold, or a clip or a subject of those that set it is tested too.
     FileNotFoundError: if there is no such file.
   """
   if config.checkpoint:
@@ -238,13 +241,14 @@ def judge_file(
       'Warning: there is no column subject. Every clip counts as a person of '
       'its own, so the intervals are too narrow if persons have several clips.'
     )
-  elif source in scored:
-    shared = set(scored[source]['subject']) & set(scored['test']['subject'])
-    if shared:
-      progress.say(
-        f'Warning: {len(shared)} subjects are in {source} and in test, such '
-        f'as {str(min(shared))!r}: the threshold has seen them.'
+  if source in scored and (shared := _shared(path, scored, source)):
+    if rule.kind != 'value':
+      raise ValueError(
+        f'config.scores: {str(path)!r}: {shared}, which the threshold must not '
+        f'have seen. Leave them out of {source}, or give '
+        '--config.threshold=NUMBER.'
       )
+    progress.say(f'Warning: {shared}: the calibration has seen them.')
   run_log.start(workdir, recorded, protocols.Selection([], [], [], source))
   scored = {part: scored[part] for part in (source, 'test') if part in scored}
   results = _finish(
@@ -268,6 +272,27 @@ def judge_file(
       )
   report = hosts.first(lambda: str(page.write_report(workdir)))
   progress.say(f'Report: {report}')
+
+
+def _shared(
+  path: pathlib.Path, scored: Mapping[str, score_table.Columns], source: str
+) -> str:
+  """Which labelled clips or subjects of a split are tested too; '' if none."""
+  parts = [score_table.labelled(scored[part]) for part in (source, 'test')]
+  columns = ('subject', 'subjects'), ('clip_id', 'clips')
+  columns = [of for of in columns if score_table.has_column(path, of[0])]
+  for name, words in columns:
+    values = [part[name].tolist() for part in parts]
+    repeated = any(len(set(of)) < len(of) for of in values)
+    if name == 'clip_id' and len(columns) == 2 and repeated:
+      # Many subjects have a clip of this name; they alone tell clips apart.
+      continue
+    if shared := set(values[0]) & set(values[1]):
+      return (
+        f'{len(shared)} {words} are in {source} and in test, such as '
+        f'{min(shared)!r}'
+      )
+  return ''
 
 
 def run_threshold(
@@ -575,6 +600,16 @@ def _conclude(
   else:
     rule = thresholds.parse(config.threshold)
     threshold = judgement.set_threshold(rule, scored, source)
+    seen = trained.subjects & index.subjects(selection.dev)
+    # The train set sets it on request only.
+    if seen and threshold['split'] == source != 'train':
+      text = (
+        f'The run was trained on {len(seen)} of the '
+        f'{len(index.subjects(selection.dev))} subjects of the {source} clips, '
+        f'which set the threshold, such as {min(seen)!r}: to new subjects it '
+        'carries over badly.'
+      )
+      threshold['warning'] = f'{threshold["warning"]} {text}'.strip()
   return _finish(config, workdir, facts, scored, threshold, source), scored
 
 

@@ -175,14 +175,47 @@ def test_what_narrows_the_intervals_is_said(no_report, tmp_path, capsys):
   path.write_text(text)
   evaluate.evaluate(config_of(path), tmp_path / 'out')
   assert 'no column subject' in capsys.readouterr().err
-  lines = [
-    line + (',subject' if line.startswith('clip') else ',anna')
-    for line in text.splitlines()
-  ]
-  path.write_text('\n'.join(lines))
-  evaluate.evaluate(config_of(path), tmp_path / 'out')
-  said = capsys.readouterr().err
-  assert "1 subjects are in dev and in test, such as 'anna'" in said
+
+
+@pytest.mark.parametrize(
+  ('rows', 'said'),
+  [
+    (
+      'clip,subject a,anna b,ben c,anna',
+      "1 subjects are in dev and in test, such as 'anna'",
+    ),
+    # One clip of two persons is a mistake; without persons it is the same clip.
+    (
+      'clip,subject a,anna b,ben b,cleo',
+      "1 clips are in dev and in test, such as 'b'",
+    ),
+    ('clip a b b', "1 clips are in dev and in test, such as 'b'"),
+    # Every person has a clip of this name.
+    ('clip,subject 1.avi,anna 1.avi,ben 1.avi,cleo', ''),
+    # Their names would be their rows.
+    ('domain a b b', ''),
+  ],
+)
+def test_what_sets_the_threshold_is_not_tested(
+  rows, said, no_report, tmp_path, capsys
+):
+  path = tmp_path / 'theirs.csv'
+  of_all = ('label,type,score,split', '1,,2,dev', '0,x,1,dev', '1,,1,test')
+  # Of a clip without a label there is no figure.
+  lines = [*zip(rows.split(), of_all, strict=True)]
+  lines.append((rows.split()[1], ',,3,test'))
+  path.write_text('\n'.join(map(','.join, lines)) + '\n')
+  if not said:
+    evaluate.evaluate(config_of(path), tmp_path / 'out')
+    assert 'are in dev and in test' not in capsys.readouterr().err
+    return
+  with pytest.raises(ValueError, match=said) as caught:
+    evaluate.evaluate(config_of(path), tmp_path / 'out')
+  assert 'Leave them out of dev, or give --config.thr' in str(caught.value)
+  assert '\n' not in str(caught.value) and not (tmp_path / 'out').exists()
+  # A given threshold has seen nothing.
+  evaluate.evaluate(config_of(path, threshold='1.5'), tmp_path / 'out')
+  assert f'{said}: the calibration has' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The whole loops on a tiny model: search, train, evaluate, in one process."""
 
 import csv
+import html
 import json
 import shutil
 
@@ -211,8 +212,20 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
   judged.evaluate.num_samples = 0
   judged.evaluate.batch_norm = 'test'
   judged.protocol = 'synthetic_fas/type/replay'
+  # Its dev clips are of a subject that the run says it was trained on.
+  selection = protocols.load(judged.protocol, tiny_data_dir, 'tiny')
+  seen = min(index.subjects(selection.dev))
+  data = files.read_json(workdir / 'data.json')
+  known = {**data, 'train_subjects': [*data['train_subjects'], seen]}
+  files.write_json(workdir / 'data.json', known)
   evaluate.evaluate(judged, tmp_path / 'other')
+  files.write_json(workdir / 'data.json', data)
   results = files.read_json(tmp_path / 'other' / 'results.json')
+  warning = results['threshold']['warning']
+  assert 'The run was trained on 1 of the ' in warning and seen in warning
+  assert f'Warning: {warning}' in capsys.readouterr().err
+  report = (tmp_path / 'other' / 'report' / 'index.html').read_text()
+  assert html.escape(warning) in report
   assert results['protocol'] == 'synthetic_fas/type/replay'
   assert set(results['per_type']) == {'replay'}
   assert results['model']['trained_on'] == config.protocol
