@@ -9,6 +9,7 @@ python -m nasfas_jax.main --config=export \
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 from nasfas_configs import variants as variants_lib
 
@@ -25,6 +26,9 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   # Take the batch statistics and the threshold that --config=calibrate has
   # adapted to a place, in place of the run's own.
   config.adapted = False
+  # Side of the wide crops, as in configs/predict.py: for a run on a dataset
+  # whose preparation is not known.
+  config.crop_size = config_dict.placeholder(int)
   # Folder of prepared datasets; '' is that of the run.
   config.data_dir = ''
   # Training clips that set the ranges of int8.

@@ -44,6 +44,7 @@ from nasfas_jax.exporting import (
   stablehlo,
 )
 from nasfas_jax.exporting.clip_checks import Clips
+from nasfas_jax.metrics import thresholds
 from nasfas_jax.ops import rank_pooling
 
 FORMATS = ('orbax', 'onnx', 'int8', 'stablehlo', 'litert')
@@ -51,6 +52,9 @@ ONNX, INT8 = 'model.onnx', 'model_int8.onnx'
 STABLEHLO, LITERT = 'model.stablehlo', 'model.tflite'
 SELF_TEST, CARD, CHECK = 'selftest.npz', 'README.md', 'check_onnx.py'
 _WRITTEN = (ONNX, INT8, STABLEHLO, LITERT, SELF_TEST, CARD, CHECK)
+DECISION = (
+  'live if score > threshold; the score of a clip is the mean of its snippets'
+)
 _GENERATED_CLIPS = 4
 _ROUNDS = 50
 
@@ -81,7 +85,11 @@ def export(
     )
   check_workdir(workdir)
   check_installed(config.formats)
-  detector = in_float32(detector_lib.load(source, adapted=config.adapted))
+  detector = in_float32(
+    detector_lib.load(
+      source, crop_size=config.crop_size, adapted=config.adapted
+    )
+  )
   check_formats(detector.model, config.formats)
   run = run_config.read(source)
   if config.data_dir:
@@ -178,13 +186,13 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       "config.formats has 'int8' without 'onnx', which it is made from."
     )
-  config_checks.check_fields(
-    config,
-    {
-      'calibration_clips': config_checks.Number(1, 10_000),
-      'compared_clips': config_checks.Number(0, 1000),
-    },
-  )
+  allowed = {
+    'calibration_clips': config_checks.Number(1, 10_000),
+    'compared_clips': config_checks.Number(0, 1000),
+  }
+  if config.crop_size is not None:
+    allowed['crop_size'] = config_checks.Number(8, 4096)
+  config_checks.check_fields(config, allowed)
 
 
 def check_installed(formats: Sequence[str]) -> None:
@@ -276,9 +284,10 @@ def describe(
       f'{reading.image_size}, 3], RGB, in order of time; the card says how '
       'they are made',
       'face_size': 'float32 [batch, 2], width and height of the face box in '
-      'any unit; 0, 0 if unknown',
-      'score': 'float32 [batch], sum of the map over the cells of the face '
-      'ellipse, or over all cells if the face is unknown',
+      'the pictures of step 2 of the card, in any unit; 0, 0 if unknown',
+      'score': 'float32 [batch], sum of the whole map, divided by the number '
+      'of its cells in the ellipse inscribed in the face box; the mean of the '
+      'map if the face is unknown',
       'map': f'float32 [batch, {reading.map_size}, {reading.map_size}]',
     },
     'input': {
@@ -297,7 +306,7 @@ def describe(
       'live': 1,
       'spoof': 0,
       'score': 'higher is more evidence for live',
-      'decision': 'live if score > threshold',
+      'decision': DECISION,
     },
     'threshold': {
       **dataclasses.asdict(detector.threshold),
@@ -394,7 +403,7 @@ def _metadata(threshold: dict) -> dict[str, str]:
   return {
     'threshold': repr(threshold['value']),
     'threshold_rule': threshold['rule'],
-    'decision': 'live if score > threshold',
+    'decision': DECISION,
     'export': package.FILE,
   }
 
@@ -502,14 +511,14 @@ def _write_int8(workdir, detector, comparison, selection, config) -> dict:
     selection.dev_source: np.array([r['label'] for r in selection.dev]),
     'test': np.array([r['label'] for r in selection.test]),
   }
-  threshold = {
-    'value': float(
-      metrics.eer_threshold(
-        scored[selection.dev_source][1], labels[selection.dev_source]
-      )
-    ),
-    'rule': f'EER point of the {selection.dev_source} clips, in int8',
-  }
+  threshold = int8_threshold(
+    detector.threshold,
+    run_config.read(remote.local(config.checkpoint)).threshold,
+    *scored[selection.dev_source],
+    labels[selection.dev_source],
+    [row['attack_type'] for row in selection.dev],
+    selection.dev_source,
+  )
   int8.set_metadata(path, _metadata(threshold))
   found, _ = quantised(comparison.clips.frames, comparison.clips.face_size)
   return {
@@ -527,6 +536,88 @@ def _write_int8(workdir, detector, comparison, selection, config) -> dict:
       for part, both in scored.items()
     },
   }
+
+
+def int8_threshold(
+  whole: detector_lib.Threshold,
+  rule: str,
+  scores: np.ndarray,
+  quantised: np.ndarray,
+  labels: np.ndarray,
+  attack_types: Sequence[str],
+  split: str,
+) -> dict[str, object]:
+  """The threshold of the int8 network, by the policy of the run's own.
+
+  A threshold that the rule of the run has set on its clips is set by that rule
+  again, on the scores in int8. One that was given, calibrated or adapted is
+  carried over, see `carry_over`.
+
+  Args:
+    whole: threshold of the network in float32, as it is exported.
+    rule: config.threshold of the run.
+    scores: float64 [N], of the split by the network in float32.
+    quantised: float64 [N], the same in int8.
+    labels: ints [N], 1 live, 0 spoof.
+    attack_types: strings [N].
+    split: name of the clips.
+
+  Returns:
+    'value', 'rule' in words, and 'bpcer': 'float32' and 'int8', that of the
+    split at the threshold of each.
+
+  Raises:
+    ValueError: as `thresholds.choose`.
+  """
+  parsed = thresholds.parse(rule)
+  of_the_rule = pathlib.Path(whole.source).name == 'results.json'
+  if of_the_rule and parsed.kind != 'value':
+    value = thresholds.choose(parsed, quantised, labels, attack_types)
+    words = f'{thresholds.describe(parsed, split)}, in int8'
+  else:
+    live = labels == 1
+    value = carry_over(whole.value, scores[live], quantised[live])
+    words = (
+      f'score in int8 with the BPCER of the {split} clips in float32 at the '
+      f'threshold: {whole.rule}'
+    )
+  return {
+    'value': float(value),
+    'rule': words,
+    'bpcer': {
+      'float32': metrics.bpcer(scores, labels, whole.value),
+      'int8': metrics.bpcer(quantised, labels, value),
+    },
+  }
+
+
+def carry_over(
+  threshold: float, scores: np.ndarray, others: np.ndarray
+) -> float:
+  """The threshold at which other scores of live clips have the same BPCER.
+
+  Its place between the neighbouring scores is that of the threshold between
+  its own; beyond all scores it keeps its distance.
+
+  Args:
+    threshold: of `scores`.
+    scores: float64 [N] of live clips, at least one.
+    others: float64 [N], another network's of the same clips.
+  """
+  scores, others = np.sort(scores), np.sort(others)
+  # So many are rejected: those at the threshold, too.
+  number = int(np.searchsorted(scores, threshold, side='right'))
+  if number == len(scores):
+    return float(others[-1] + (threshold - scores[-1]))
+  # A sum may be rounded up to the next score.
+  below = np.nextafter(others[number], -np.inf)
+  if number == 0:
+    return float(min(others[0] - (scores[0] - threshold), below))
+  low, width = others[number - 1], others[number] - others[number - 1]
+  share = (threshold - scores[number - 1]) / (
+    scores[number] - scores[number - 1]
+  )
+  return float(max(low, min(low + share * width, below)))
 
 
 def _auc(scores: np.ndarray, labels: np.ndarray) -> float | None:

@@ -16,7 +16,7 @@ import nasfas_jax
 from nasfas_configs import export as export_config
 from nasfas_datasets import prepare
 from nasfas_jax import detector as detector_lib
-from nasfas_jax import export, files
+from nasfas_jax import export, files, metrics
 from nasfas_jax.exporting import card, clip_checks, package, stablehlo
 
 HAS_ONNX = all(
@@ -50,6 +50,10 @@ def run(tmp_path_factory):
   untrained_run.write(workdir, num_snippets=2, data_dir=str(folder))
   files.write_json(
     workdir / 'results.json', {'threshold': untrained_run.THRESHOLD, **METRICS}
+  )
+  config = files.read_json(workdir / 'config.json')
+  files.write_json(
+    workdir / 'config.json', {**config, 'threshold': 'apcer=0.4'}
   )
   return workdir
 
@@ -190,9 +194,12 @@ def test_the_json_says_all_that_a_reader_needs(exported):
   assert content['metrics']['intervals'] == {'auc': [0.5, 1.0]}
   assert content['compared']['clips_of_the_run'] == 2
   assert content['data']['licence'] == 'unknown'
+  assert 'mean of its snippets' in content['label']['decision']
+  assert 'box in the pictures of step 2' in content['signature']['face_size']
   card = (exported / 'README.md').read_text()
   assert '| AUC | 0.750 | 0.500 to 1.000 |' in card
   assert 'Licence of the data: unknown' in card
+  assert 'width and height of the face box in the pictures of step 2' in card
   # The card is for people to complete.
   (exported / 'README.md').write_text('changed')
   package.read_content(exported)
@@ -265,7 +272,143 @@ def test_int8_says_what_it_costs(exported):
   for both in figures['auc'].values():
     assert all(0 <= value <= 1 for value in both.values())
   assert figures['calibration_clips'] == 2
+  # By the rule of the run, not at the EER.
+  threshold = figures['threshold']
+  assert threshold['rule'] == (
+    'lowest threshold at which no attack type of the dev clips has an APCER '
+    'above 40 %, in int8'
+  )
+  assert set(threshold['bpcer']) == {'float32', 'int8'}
   assert 'AUC float32 | AUC int8' in (exported / 'README.md').read_text()
+
+
+def _scores(seed=0, number=60):
+  """(labels, types, scores in float32, in int8), all scores different."""
+  rng = np.random.default_rng(seed)
+  labels = rng.integers(0, 2, number)
+  types = np.where(labels == 1, 'live', rng.choice(['a', 'b'], number))
+  scores = rng.normal(size=number) + labels
+  return labels, types, scores, 1.2 * scores + 0.05 * rng.normal(size=number)
+
+
+@pytest.mark.parametrize(
+  ('rule', 'words'),
+  [
+    ('eer', 'EER point of the dev clips, in int8'),
+    (
+      'apcer=0.1',
+      'lowest threshold at which no attack type of the dev clips has an APCER '
+      'above 10 %, in int8',
+    ),
+    (
+      'bpcer=0.05',
+      'highest threshold at which BPCER of the dev clips is at most 5 %, in '
+      'int8',
+    ),
+  ],
+)
+def test_int8_keeps_the_rule_of_the_run(rule, words):
+  labels, types, scores, quantised = _scores()
+  whole = detector_lib.Threshold(0.7, 'as it was', 'gs://a/run/results.json')
+  found = export.int8_threshold(
+    whole, rule, scores, quantised, labels, types, 'dev'
+  )
+  assert found['rule'] == words
+  value = found['value']
+  passed = {kind: np.mean(quantised[types == kind] > value) for kind in 'ab'}
+  rejected = np.mean(quantised[labels == 1] <= value)
+  if rule == 'eer':
+    assert value == metrics.eer_threshold(quantised, labels)
+  elif rule == 'apcer=0.1':
+    assert max(passed.values()) <= 0.1
+    lower = quantised[quantised < value].max() - 1e-9
+    assert max(np.mean(quantised[types == k] > lower) for k in 'ab') > 0.1
+  else:
+    higher = quantised[quantised > value].min()
+    assert rejected <= 0.05 < np.mean(quantised[labels == 1] <= higher)
+  assert found['bpcer']['int8'] == rejected
+  assert found['bpcer']['float32'] == np.mean(scores[labels == 1] <= 0.7)
+
+
+@pytest.mark.parametrize(
+  ('rule', 'source'),
+  [
+    ('0.7', 'run/results.json'),
+    ('apcer=0.01', 'run/threshold.json'),
+    ('eer', 'run/adapted/adapted.json'),
+  ],
+)
+@pytest.mark.parametrize('value', [-9.0, 0.3, 1.1, 9.0])
+def test_int8_has_the_bpcer_of_a_threshold_that_no_rule_gave(
+  rule, source, value
+):
+  labels, types, scores, quantised = _scores()
+  found = export.int8_threshold(
+    detector_lib.Threshold(value, 'live clips of the door', source),
+    *(rule, scores, quantised, labels, types, 'dev'),
+  )
+  live = labels == 1
+  share = np.mean(scores[live] <= value)
+  assert found['bpcer'] == {'float32': share, 'int8': share}
+  assert np.mean(quantised[live] <= found['value']) == share
+  assert found['rule'] == (
+    'score in int8 with the BPCER of the dev clips in float32 at the '
+    'threshold: live clips of the door'
+  )
+
+
+def test_a_threshold_is_carried_over_by_its_place_between_live_scores():
+  scores, others = np.array([3.0, 1.0, 2.0]), np.array([10.0, 40.0, 20.0])
+  for value, expected in (
+    (0.5, 9.5),
+    (1.0, 10.0),
+    (1.25, 12.5),
+    (2.5, 30.0),
+    (4.0, 41.0),
+  ):
+    assert export.carry_over(value, scores, others) == expected
+  # Just below a score: not rounded up to the next.
+  below = np.nextafter(2.0, 0)
+  assert export.carry_over(below, scores, others) < 20.0
+  # The same scores: the same threshold.
+  assert export.carry_over(1.7, scores, scores) == pytest.approx(1.7)
+
+
+def test_the_score_is_the_sum_of_the_map_over_the_size_of_the_face(exported):
+  """As the content says, in NumPy alone."""
+  content = package.read_content(exported)
+  assert content['signature']['score'].startswith(
+    'float32 [batch], sum of the whole map, divided by the number of its cells '
+    'in the ellipse inscribed in the face box; the mean of the map if'
+  )
+  scale = content['reading']['face_scale']
+  with np.load(exported / 'selftest.npz', allow_pickle=False) as clips:
+    for size, score, face_map in zip(
+      clips['face_size'], clips['score'], clips['map'], strict=True
+    ):
+      side = len(face_map)
+      places = (np.arange(side) + 0.5 - side / 2) * scale * max(size) / side
+      inside = (places[:, None] / (size[1] / 2)) ** 2 + (
+        places[None] / (size[0] / 2)
+      ) ** 2 <= 1
+      cells = inside.sum() if size.min() > 0 else face_map.size
+      assert score == pytest.approx(face_map.sum() / cells, rel=1e-5)
+
+
+def test_a_run_on_an_unknown_dataset_needs_the_side_of_its_crops(tmp_path):
+  run = tmp_path / 'run'
+  untrained_run.write(run, versions=('mine/odd/1.0.0',))
+  files.write_json(
+    run / 'results.json', {'threshold': untrained_run.THRESHOLD, **METRICS}
+  )
+  config = config_of(run, 'orbax')
+  config.data_dir = str(tmp_path / 'nothing')
+  with pytest.raises(ValueError, match='mine/odd .* with --config.crop_size'):
+    export.export(config, tmp_path / 'export', lambda config: None)
+  config.crop_size = 96
+  export.export(config, tmp_path / 'export', lambda config: None)
+  reading = nasfas_jax.load(tmp_path / 'export').reading
+  assert reading.preparation.size == 96
 
 
 def test_a_file_that_differs_stops_the_export(run, tmp_path, monkeypatch):
@@ -301,6 +444,7 @@ def test_bad_fields_are_refused(run, tmp_path, monkeypatch):
   refused(r"config.formats is \('tf',\); allowed: one", formats=('tf',))
   refused("has 'int8' without 'onnx'", formats=('int8',))
   refused('calibration_clips is 0', calibration_clips=0)
+  refused('config.crop_size is 4; allowed: 8', crop_size=4)
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
   refused(r"needs onnx: pip install -e '.\[export\]'", formats=('onnx',))
   monkeypatch.undo()

@@ -56,7 +56,7 @@ def make_card(content: dict[str, Any], names: list[str]) -> str:
     'in order of time, made as below. The normalisation and the dynamic image '
     'are in the file.',
     '- **Input** `face_size`: float32 [batch, 2], width and height of the face '
-    'box in any unit; 0, 0 if unknown.',
+    'box in the pictures of step 2, in any unit; 0, 0 if unknown.',
     '- **Output** `score`: float32 [batch]. '
     f'`map`: float32 [batch, {reading["map_size"]}, {reading["map_size"]}].',
     f'- **Decision**: live if the score is above {threshold["value"]:.6g} '

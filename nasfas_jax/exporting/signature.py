@@ -40,8 +40,9 @@ def face_mask(
   """The ellipse inscribed in the face box, as `data.transforms.face_ellipse`.
 
   Args:
-    face_size: float32 [B, 2], width and height of the face box in any unit; 0
-      where the face is unknown.
+    face_size: float32 [B, 2], width and height of the face box in the wide
+      crops, in any unit; 0 where the face is unknown. A wide crop that
+      stretches the frame gives the box other proportions.
     face_scale, map_size: see `ellipse_places`.
 
   Returns:
@@ -76,9 +77,9 @@ def program(
     map_size: D, side of the map.
 
   Returns:
-    (frames uint8 [B, K, S, S, 3] RGB, face_size float32 [B, 2] width and height
-    of the face box in any unit, 0 if unknown) -> (score float32 [B], map
-    float32 [B, D, D]).
+    (frames uint8 [B, K, S, S, 3] RGB, face_size float32 [B, 2], see
+    `face_mask`) -> (score float32 [B], see `losses.map_score`, map float32
+    [B, D, D]).
   """
 
   def score(frames, face_size):

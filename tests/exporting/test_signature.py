@@ -5,6 +5,7 @@ import numpy as np
 
 from nasfas_jax.data import transforms
 from nasfas_jax.exporting import clip_checks, signature
+from nasfas_jax.preprocessing import crop
 
 
 def test_the_ellipse_of_a_size_is_that_of_a_box():
@@ -26,6 +27,24 @@ def test_the_ellipse_of_a_size_is_that_of_a_box():
     ]
     np.testing.assert_array_equal(found, np.stack(expected))
     assert expected[0].sum() >= 1
+
+
+def test_the_size_of_a_stretched_face_is_that_in_the_crop():
+  """A tall face is as wide as high there."""
+  box = np.array([300.0, 300.0, 400.0, 450.0])
+  view = crop.wide_view(box, 1.3, 'stretch', 1000, 1000)
+  inner = crop.box_in_crop(box, view, 256)
+  masks = jax.jit(signature.face_mask, static_argnums=(1, 2))(
+    np.stack([inner[2:] - inner[:2], box[2:] - box[:2]]).astype(np.float32),
+    1.28,
+    16,
+  )
+  expected = transforms.face_ellipse(
+    inner, transforms.square_around(inner, 1.28), 16
+  )
+  np.testing.assert_array_equal(masks[0], expected)
+  # The face in the frame would give another score.
+  assert masks[1].sum() < 0.8 * masks[0].sum()
 
 
 def test_an_unknown_face_has_an_empty_mask():
