@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from nasfas_jax import files
 from nasfas_jax.data import protocols
+from nasfas_jax.report import tables
 
 
 def members(family: str) -> list[str]:
@@ -74,14 +75,25 @@ def table(results: Mapping[str, Mapping]) -> str:
 def note(results: Mapping[str, Mapping]) -> str:
   """What to know about the rows of `table`; '' if nothing."""
   found = {_standing(content) for content in results.values()}
-  if found == {_COUNTED}:
-    return ''
-  text = (
-    ' A protocol counts in the mean of its group if it holds out a domain or '
-    'an attack type that the run was not trained on; the others are apart.'
-  )
+  text = ''
+  if found != {_COUNTED}:
+    text += (
+      ' A protocol counts in the mean of its group if it holds out a domain or '
+      'an attack type that the run was not trained on; the others are apart.'
+    )
   if _UNKNOWN in found:
     text += ' An old run has not recorded what it was trained on.'
+  qualified = [
+    name
+    for name, content in results.items()
+    # What was seen stands in the rows.
+    if tables.caveats({**content, 'seen': {}})
+  ]
+  if qualified:
+    text += (
+      f' What qualifies the figures of {", ".join(qualified)} is in their '
+      'reports.'
+    )
   return text
 
 

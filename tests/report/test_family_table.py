@@ -136,6 +136,15 @@ def test_the_mean_is_over_folds_that_the_run_has_not_seen():
   assert family_table.note(results) == ''
 
 
+def test_protocols_whose_reports_qualify_their_figures_are_named():
+  results = {f'oulu_npu/{i}': result(acer=0.1) for i in (1, 2, 4)}
+  results['oulu_npu/2']['threshold'] = {'warning': 'too few clips'}
+  results['oulu_npu/4']['batch_norm'] = {'text': 'by the batch'}
+  assert family_table.note(results) == (
+    ' What qualifies the figures of oulu_npu/2, oulu_npu/4 is in their reports.'
+  )
+
+
 def test_an_old_run_counts_in_no_mean():
   results = {'oulu_npu/2': judged('unknown', acer=0.1)}
   (line,) = family_table.table(results).splitlines()
