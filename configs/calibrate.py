@@ -9,8 +9,8 @@ python -m nasfas_jax.main --config=calibrate \\
   Also moves the network's batch statistics towards those of a part of the
   persons, each in a folder of their own, and sets the threshold on the others.
   Both go to the run's folder adapted/, for those who ask for it.
---config.scores=scores.csv
-  Scores of the run instead of files: its live clips are used.
+--config.scores=scores.csv --config.split=dev
+  Scores of the run instead of files: the live clips of one split are used.
 """
 
 import ml_collections
@@ -29,6 +29,9 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   del config.adapted
   # A CSV file of scores instead of config.input.
   config.scores = ''
+  # The split of config.scores whose live clips count, dev or test; of a file
+  # without a column `split` all do.
+  config.split = 'dev'
   # The BPCER that the threshold keeps with 95 % confidence.
   config.bpcer = 0.05
   # Who is in a clip: '' is not known; 'folder': each folder in config.input is

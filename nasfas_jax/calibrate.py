@@ -9,6 +9,7 @@ clips of other persons than those that set the threshold.
 
 import collections
 import dataclasses
+import filecmp
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -41,12 +42,17 @@ FILE = 'threshold.json'
 CONFIDENCE = 0.95
 # The values of config.subjects.
 SUBJECTS = ('', 'folder')
+# The values of config.split. The network has seen the train clips.
+SPLITS = ('dev', 'test')
 # Takes no clip for live, until the threshold is set.
 _NOTHING_LIVE = detector_lib.Threshold(math.inf, 'none is set', '')
 # One in so many persons gives batch statistics, the others set the threshold.
 _SHARE = 3
 # With fewer of them, their statistics are those of a few faces.
 _MANY_PERSONS = 3
+_SCORES = 'scores.csv'
+# What tells a clip from others.
+_CLIP = ('clip_id', 'subject')
 # What is kept of `metrics.summarise`.
 _FIGURES = (
   *('threshold', 'auc', 'bpcer', 'apcer_max', 'apcer_pooled'),
@@ -80,7 +86,7 @@ def calibrate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   in_use = before or _NOTHING_LIVE
   detector_lib.read_run(source, config.crop_size, in_use)
   if config.scores:
-    found = _read_scores(config.scores)
+    found = _read_scores(config, source)
   else:
     paths = _find_files(config)
     detector = detector_lib.load(
@@ -89,7 +95,7 @@ def calibrate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     found = _score_files(config, detector, paths)
   content = set_threshold(**found, bpcer=config.bpcer)
   content['replaces'] = before and _replaces(before, found['scores'])
-  content['test_apcer'] = _test_apcer(source, content['value'])
+  content |= _test_apcer(source, content['value'])
   files.write_json(source / FILE, content)
   for line in say(content):
     progress.say(line)
@@ -119,11 +125,17 @@ def check(config: ml_collections.ConfigDict) -> None:
     config,
     {
       'subjects': config_checks.OneOf(SUBJECTS),
+      'split': config_checks.OneOf(SPLITS),
       'statistics.prior_clips': config_checks.Number(0, 10**6, above=True),
       'statistics.max_clips': config_checks.Number(1, 10**4),
       'statistics.auc_tolerance': config_checks.Number(0.0, 1.0),
     },
   )
+  if config.split != SPLITS[0] and config.input:
+    raise ValueError(
+      f'config.split is {config.split!r} with config.input, whose files have '
+      'no splits; it goes with config.scores.'
+    )
   if config.statistics.adapt and config.scores:
     raise ValueError(
       'config.statistics.adapt is True with config.scores; scores have no '
@@ -146,6 +158,8 @@ def set_threshold(
   origin: str,
   not_scored: dict[str, int],
   bpcer: float,
+  source_split: str = '',
+  warning: str = '',
 ) -> dict[str, object]:
   """The highest threshold whose BPCER the live clips can vouch for.
 
@@ -155,11 +169,14 @@ def set_threshold(
     origin: what the clips are, for the file.
     not_scored: outcome -> number of clips that had no score.
     bpcer: the largest BPCER, in (0, 1).
+    source_split: the split of `origin` that the clips are; '' without splits.
+    warning: of these clips, what else is to be known.
 
   Returns:
-    'value', 'rule' and 'split' as in results.json; 'source', the numbers
-    'num_live', 'num_subjects' and 'rejected'; 'bpcer', as wanted, its
-    one-sided upper 'bound' with 'confidence'; 'not_scored'; 'warning'.
+    'value', 'rule' and 'split' as in results.json; 'source' and
+    'source_split'; the numbers 'num_live', 'num_subjects' and 'rejected';
+    'bpcer', as wanted, its one-sided upper 'bound' with 'confidence';
+    'not_scored'; 'warning'.
 
   Raises:
     ValueError: if the clips are too few; says how many it takes, and what these
@@ -171,7 +188,8 @@ def set_threshold(
   # Of the rank, which was fixed beforehand. With ties fewer are rejected, but
   # how many was seen first, so that number has no bound of this confidence.
   bound = tolerance.upper_bound(most, number, CONFIDENCE)
-  warnings = []
+  split = f'{source_split} ' if source_split else ''
+  warnings = [warning] if warning else []
   if num_subjects is not None and num_subjects < number:
     warnings.append(
       f'The bound takes the clips as independent, but they are of only '
@@ -186,11 +204,13 @@ def set_threshold(
   return {
     'value': value,
     'rule': (
-      f'rejects {rejected} of {number} live clips of {origin}: BPCER at most '
-      f'{100 * bound:.2g} % there, with {100 * CONFIDENCE:g} % confidence'
+      f'rejects {rejected} of {number} live {split}clips of {origin}: BPCER '
+      f'at most {100 * bound:.2g} % there, with {100 * CONFIDENCE:g} % '
+      'confidence'
     ),
     'split': 'calibration',
     'source': origin,
+    'source_split': source_split,
     'num_live': number,
     'num_subjects': num_subjects,
     'rejected': rejected,
@@ -242,7 +262,7 @@ def say(content: dict) -> list[str]:
   rates_then = content['test_apcer']
   if rates_then is None:
     lines.append(
-      'What it does to attacks is not known: the run has no scores.csv.'
+      f'What it does to attacks is not known: {content["no_test_apcer"]}'
     )
   else:
     lines.append(
@@ -256,27 +276,108 @@ def say(content: dict) -> list[str]:
   return lines
 
 
-def _read_scores(path: str) -> dict[str, object]:
-  """The live clips of a file of scores, as arguments of `set_threshold`."""
+def _read_scores(config, source: pathlib.Path) -> dict[str, object]:
+  """The live clips of config.scores, as arguments of `set_threshold`."""
+  path, split = config.scores, config.split
   try:
     scored = score_table.read(path)
   except (ValueError, FileNotFoundError) as error:
     raise type(error)(f'config.scores: {error}') from error
-  live = [
-    score_table.where(columns, columns['label'] == records.LIVE)
-    for columns in scored.values()
-  ]
-  scores = np.concatenate([columns['score'] for columns in live])
-  if not len(scores):
-    raise ValueError(f'config.scores: {path!r} has no clips with label 1.')
-  subjects = np.concatenate([columns['subject'] for columns in live])
+  _check_origin(pathlib.Path(path), source)
+  if not score_table.has_column(path, 'split'):
+    # One set of clips, which `score_table` calls test.
+    split, columns = '', scored['test']
+  elif split in scored:
+    columns = scored[split]
+  else:
+    raise ValueError(
+      f'config.split is {split!r}, and config.scores, {path!r}, has clips of '
+      f'{", ".join(scored)}; allowed: one of them that is dev or test.'
+    )
+  live = score_table.where(columns, columns['label'] == records.LIVE)
+  if not len(live['score']):
+    named = f'{split} ' if split else ''
+    raise ValueError(
+      f'config.scores: {path!r} has no {named}clips with label 1.'
+    )
   known = score_table.has_column(path, 'subject')
   return {
-    'scores': scores,
-    'num_subjects': len(np.unique(subjects)) if known else None,
+    'scores': live['score'],
+    'num_subjects': len(np.unique(live['subject'])) if known else None,
     'origin': pathlib.Path(path).name,
     'not_scored': {},
+    'source_split': split,
+    'warning': _shared_with_test(live, source),
   }
+
+
+def _check_origin(path: pathlib.Path, source: pathlib.Path) -> None:
+  """Raises ValueError for scores that single clips do not get from a run.
+
+  What results.json says of them is known for the scores.csv beside it, and for
+  a copy of the run's own.
+
+  Args:
+    path: file of scores.
+    source: folder of the run.
+  """
+  path, folder = path.resolve(), None
+  own = source / _SCORES
+  if path.name == _SCORES and (path.parent / 'results.json').exists():
+    folder = path.parent
+  elif own.exists() and filecmp.cmp(own, path, shallow=False):
+    folder = source
+  if folder is None:
+    return
+  found, of_run = _results(folder), _results(source)
+  advice = 'Give live clips of the place instead: --config.input.'
+  how = detector_lib.batch_norm_of(found)
+  if how != scoring.RUNNING:
+    raise ValueError(
+      f'config.scores is {str(path)!r}, scores of batch_norm {how!r}: they '
+      'depend on the other clips of their batch, and a single clip gets '
+      f'others; allowed: {scoring.RUNNING}. {advice}'
+    )
+  if found.get('adapted'):
+    raise ValueError(
+      f'config.scores is {str(path)!r}, scores of adapted batch statistics; '
+      'the threshold of the run is for those of its training. --config.input '
+      'with --config.statistics.adapt=True sets that of adapted ones.'
+    )
+  theirs, ours = found.get('model'), of_run.get('model')
+  if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+    for field in ('name', 'num_parameters', 'step', 'trained_on'):
+      if theirs.get(field) != ours.get(field):
+        raise ValueError(
+          f'config.scores is {str(path)!r}, scores of another network than '
+          f'that of config.checkpoint: its {field} is {theirs.get(field)!r}, '
+          f'not {ours.get(field)!r}. {advice}'
+        )
+
+
+def _results(folder: pathlib.Path) -> dict:
+  """The content of a folder's results.json; {} without one."""
+  path = folder / 'results.json'
+  return run_config.load(path) if path.exists() else {}
+
+
+def _shared_with_test(live: score_table.Columns, source: pathlib.Path) -> str:
+  """A warning if some of these clips are the run's own test clips, or ''."""
+  path = source / _SCORES
+  test = score_table.read(path).get('test') if path.exists() else None
+  if test is None:
+    return ''
+
+  def clips(columns):
+    return set(zip(*(columns[n].tolist() for n in _CLIP), strict=True))
+
+  shared = clips(live) & clips(test)
+  if not shared:
+    return ''
+  return (
+    f"{len(shared)} of these clips are of the run's own test set, so that test "
+    'set is no test of this threshold.'
+  )
 
 
 def _find_files(config) -> list[str]:
@@ -461,7 +562,9 @@ def _test_figures(
   adapted: Detector,
   thresholds: Mapping[str, float],
 ) -> dict | None:
-  """Figures of the run's own test set; None where its clips are not at hand.
+  """Figures of the run's own test set; None where they cannot be had.
+
+  They cannot without its prepared clips, or if `_own_test` has none.
 
   Args:
     config: of the calibration.
@@ -473,10 +576,10 @@ def _test_figures(
   Returns:
     The same keys -> `_FIGURES`.
   """
-  path = source / 'scores.csv'
-  test = score_table.read(path).get('test') if path.exists() else None
+  path = source / _SCORES
+  test, reason = _own_test(source)
   if test is None:
-    progress.say(f'The run in {str(source)!r} has no scores of test clips.')
+    progress.say(reason)
     return None
   run = run_config.read(source)
   if config.statistics.data_dir:
@@ -567,21 +670,44 @@ def _say_adapted(content: dict) -> list[str]:
   return lines
 
 
-def _test_apcer(source: pathlib.Path, value: float) -> dict | None:
-  """APCER of the run's own test attacks at a threshold; None without any."""
-  path = source / 'scores.csv'
-  if not path.exists():
-    return None
-  test = score_table.read(path).get('test')
-  if test is None or not np.any(test['label'] == records.SPOOF):
-    return None
+def _own_test(source: pathlib.Path) -> tuple[score_table.Columns | None, str]:
+  """A run's scores of its test clips, or None and why; '' if there are some.
+
+  Those of clips that were normalised by their batch are none: a threshold for
+  single clips does not apply to them.
+  """
+  path = source / _SCORES
+  test = score_table.read(path).get('test') if path.exists() else None
+  if test is None:
+    return None, f'The run in {str(source)!r} has no scores of test clips.'
+  how = detector_lib.batch_norm_of(_results(source))
+  if how != scoring.RUNNING:
+    return None, (
+      f'The scores of test clips in {str(source)!r} are of batch_norm {how!r}; '
+      'single clips get others.'
+    )
+  return test, ''
+
+
+def _test_apcer(source: pathlib.Path, value: float) -> dict[str, object]:
+  """APCER of the run's own test attacks at a threshold.
+
+  Returns:
+    'test_apcer', None if it is not known; 'no_test_apcer', why, or ''.
+  """
+  test, reason = _own_test(source)
+  if test is not None and not np.any(test['label'] == records.SPOOF):
+    test, reason = None, f'The run in {str(source)!r} has no test attacks.'
+  if test is None:
+    return {'test_apcer': None, 'no_test_apcer': reason}
   test = score_table.labelled(test)
   by_type = rates.apcer_by_type(
     test['score'], test['label'], test['attack_type'], value
   )
   attacks = test['score'][test['label'] == records.SPOOF]
-  return {
+  figures = {
     'worst': max(by_type.values()),
     'pooled': float(np.mean(attacks > value)),
     'by_type': by_type,
   }
+  return {'test_apcer': figures, 'no_test_apcer': ''}

@@ -739,7 +739,7 @@ def read_threshold(source: pathlib.Path) -> Threshold:
     raise ValueError(
       f'{str(source / _RESULTS)!r} has no threshold for single clips. '
       '--config.threshold=NUMBER gives one to predict and demo; '
-      '--config=calibrate sets one.'
+      '--config=calibrate --config.input=LIVE_CLIPS sets one.'
     )
   return found
 
@@ -764,7 +764,8 @@ def find_threshold(source: pathlib.Path) -> Threshold | None:
         f'{path.name}. The command that started it finishes it.'
       )
     results = run_config.load(path)
-    if 'threshold' not in results or results.get('batch_norm'):
+    how = batch_norm_of(results)
+    if 'threshold' not in results or how != scoring.RUNNING:
       return None
     found = results.get('threshold')
   value = found.get('value') if isinstance(found, Mapping) else None
@@ -779,3 +780,15 @@ def find_threshold(source: pathlib.Path) -> Threshold | None:
       '--config.threshold=NUMBER gives one to predict and demo.'
     )
   return Threshold(number, rule, remote.shown(str(path)))
+
+
+def batch_norm_of(results: Mapping[str, Any]) -> str:
+  """One of `scoring.BATCH_NORMS`: what the clips of a results.json were.
+
+  Args:
+    results: the content; without 'batch_norm' they are `scoring.RUNNING`.
+  """
+  found = results.get('batch_norm')
+  if not found:
+    return scoring.RUNNING
+  return str(found.get('how') if isinstance(found, Mapping) else found)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -119,6 +120,103 @@ def test_too_few_clips_are_refused_with_what_they_can_do(run_folder, tmp_path):
   assert found['bound'] == pytest.approx(1 - 0.05 ** (1 / 20))
 
 
+BATCHED = {'how': 'test_domain', 'text': 'x'}
+MODEL = {'name': 'cdcn', 'num_parameters': 9, 'step': 1, 'trained_on': 'a'}
+
+
+def write_splits(path, **scores):
+  """A file as an evaluation writes it: live clips SPLIT0, SPLIT1, ..."""
+  lines = ['clip_id,split,label,attack_type,domain,subject,score']
+  for split, values in scores.items():
+    for i, score in enumerate(values):
+      lines.append(f'{split}{i},{split},1,live,d,{split}{i},{score}')
+    lines.append(f'{split},{split},0,print,d,x,0.4')
+  path.parent.mkdir(exist_ok=True)
+  path.write_text('\n'.join(lines) + '\n')
+  return str(path)
+
+
+def test_scores_that_a_single_clip_does_not_get_are_refused(
+  run_folder, tmp_path
+):
+  own = write_splits(run_folder / 'scores.csv', dev=np.linspace(0.4, 0.6, 60))
+  results = {'threshold': OLD, 'model': MODEL}
+  files.write_json(run_folder / 'results.json', results)
+  other = tmp_path / 'other'
+  theirs = write_splits(other / 'scores.csv', dev=np.linspace(0.3, 0.5, 60))
+  for more, message in (
+    (
+      {'batch_norm': BATCHED},
+      "batch_norm 'test_domain': .* allowed: running. .*--config.input",
+    ),
+    ({'adapted': {'text': 'x'}}, 'scores of adapted batch statistics'),
+    (
+      {'model': {**MODEL, 'num_parameters': 8}},
+      'another network .* its num_parameters is 8, not 9.*--config.input',
+    ),
+  ):
+    files.write_json(other / 'results.json', {**results, **more})
+    with pytest.raises(ValueError, match=message) as caught:
+      calibrate.calibrate(config_of(run_folder, scores=theirs), tmp_path)
+    assert '\n' not in str(caught.value)
+  # Those of the run itself, also as a copy.
+  files.write_json(
+    run_folder / 'results.json', {**results, 'batch_norm': BATCHED}
+  )
+  shutil.copy(own, tmp_path / 'copy.csv')
+  for path in (own, str(tmp_path / 'copy.csv')):
+    with pytest.raises(ValueError, match="scores of batch_norm 'test_domain'"):
+      calibrate.calibrate(config_of(run_folder, scores=path), tmp_path)
+  assert not (run_folder / 'threshold.json').exists()
+  # The same network, judged elsewhere as single clips are.
+  files.write_json(other / 'results.json', results)
+  calibrate.calibrate(config_of(run_folder, scores=theirs), tmp_path)
+  assert (run_folder / 'threshold.json').exists()
+
+
+def test_figures_of_batches_are_left_out(run_folder, tmp_path, capsys):
+  files.write_json(
+    run_folder / 'results.json', {'threshold': OLD, 'batch_norm': BATCHED}
+  )
+  write_live(tmp_path / 'new.csv', 0.3 + 0.001 * np.arange(93))
+  config = config_of(run_folder, scores=str(tmp_path / 'new.csv'))
+  calibrate.calibrate(config, tmp_path)
+  found = files.read_json(run_folder / 'threshold.json')
+  assert found['test_apcer'] is None
+  assert "batch_norm 'test_domain'" in found['no_test_apcer']
+  said = capsys.readouterr().err
+  assert f'attacks is not known: {found["no_test_apcer"]}' in said
+  assert 'it accepts' not in said
+  # Nor are they among those of adapted statistics.
+  assert calibrate._test_figures(config, run_folder, None, {}) is None
+  assert "batch_norm 'test_domain'" in capsys.readouterr().err
+
+
+def test_one_split_of_the_scores_counts(run_folder, tmp_path, capsys):
+  path = write_splits(
+    tmp_path / 'new' / 's.csv',
+    train=np.full(99, 0.9),
+    dev=np.linspace(0.4, 0.6, 60),
+    test=np.linspace(0.2, 0.3, 60),
+  )
+  for split, value in (('dev', 0.4), ('test', 0.2)):
+    config = config_of(run_folder, scores=path, split=split)
+    calibrate.calibrate(config, tmp_path)
+    found = files.read_json(run_folder / 'threshold.json')
+    assert found['value'] == np.nextafter(value, 0)
+    assert (found['source_split'], found['num_live']) == (split, 60)
+    assert found['rule'].startswith(f'rejects 0 of 60 live {split} clips of s')
+  assert found['warning'] == ''
+  # The run's own test clips are no test any more.
+  own = write_splits(run_folder / 'scores.csv', test=np.linspace(0.2, 0.3, 60))
+  capsys.readouterr()
+  calibrate.calibrate(config_of(run_folder, scores=own, split='test'), tmp_path)
+  found = files.read_json(run_folder / 'threshold.json')
+  warning = "60 of these clips are of the run's own test set, so that test set"
+  assert found['warning'].startswith(warning)
+  assert f'Warning: {warning}' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('number', [1, 2, 7, 58])
 def test_the_advice_of_the_guard_is_always_enough(number):
   facts = {'num_subjects': None, 'origin': 'x', 'not_scored': {}}
@@ -202,9 +300,14 @@ def test_files_are_scored_by_the_run(run_folder, tmp_path, monkeypatch, capsys):
     ({'input': '0'}, "config.input is '0', a camera; allowed: files"),
     ({'input': 'a', 'bpcer': 1.0}, 'config.bpcer is 1.0; allowed: between 0'),
     ({'input': 'a', 'face': 'b'}, "config.face is 'b'; allowed: '', det"),
+    ({'scores': 'a', 'split': 'train'}, "split is 'train'; allowed: dev, test"),
+    ({'input': 'a', 'split': 'test'}, "config.split is 'test' with config.inp"),
+    ({'scores': 'SCORES'}, "split is 'dev', and .* has clips of test; allowed"),
   ],
 )
 def test_a_mistake_is_one_line(changes, message, run_folder, tmp_path):
+  if changes.get('scores') == 'SCORES':
+    changes = {**changes, 'scores': str(run_folder / 'scores.csv')}
   with pytest.raises((ValueError, FileNotFoundError), match=message):
     calibrate.calibrate(config_of(run_folder, **changes), tmp_path)
   assert not (run_folder / 'threshold.json').exists()
