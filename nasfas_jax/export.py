@@ -316,6 +316,7 @@ def describe(
     'adapted': adapted_content(detector.adapted),
     'metrics': {
       'protocol': results['protocol'],
+      'batch_norm': detector_lib.batch_norm_of(results),
       'test': results['splits']['test'],
       'level': results['confidence']['level'],
       'intervals': {

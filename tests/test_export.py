@@ -151,6 +151,22 @@ def test_the_card_says_at_which_threshold_its_figures_are(exported):
   assert 'at the threshold 0.25 of the training: at 0.5, by which' in text
 
 
+def test_figures_of_batches_are_not_those_of_the_export(run, tmp_path):
+  copy = tmp_path / 'run'
+  shutil.copytree(run, copy)
+  results = files.read_json(run / 'results.json')
+  results['batch_norm'] = {'how': 'test_domain', 'text': 'x'}
+  files.write_json(copy / 'results.json', results)
+  # Its own threshold holds for no single clip.
+  files.write_json(copy / 'threshold.json', untrained_run.THRESHOLD)
+  export.export(config_of(copy, 'orbax'), tmp_path / 'e', lambda config: None)
+  content = package.read_content(tmp_path / 'e')
+  assert content['metrics']['batch_norm'] == 'test_domain'
+  text = (tmp_path / 'e' / 'README.md').read_text()
+  assert 'statistics of their batch (`test_domain`); the files of this' in text
+  assert '| AUC |' not in text and '0.750' not in text
+
+
 def test_sums_that_fit_do_not_make_parameters(exported, tmp_path):
   """As who can write the folder could make them."""
 

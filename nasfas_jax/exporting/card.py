@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from nasfas_jax import scoring
+
 _NAMES = {
   'hter': 'HTER',
   'auc': 'AUC',
@@ -188,6 +190,13 @@ def _listed(values: Any) -> str:
 
 
 def _metrics(metrics: dict[str, Any], decided: float) -> list[str]:
+  how = metrics.get('batch_norm', scoring.RUNNING)
+  if how != scoring.RUNNING:
+    return [
+      'Not known for this network. The run judged its clips normalised by the '
+      f'statistics of their batch (`{_plain(how)}`); the files of this export '
+      'use those of the training, and a single clip gets another score.'
+    ]
   test, intervals = metrics['test'], metrics['intervals']
   level, threshold = metrics['level'], test.get('threshold', decided)
   lines = [
