@@ -29,7 +29,8 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   # Also an annotated video (.avi) of each video that has a score.
   config.output_videos = False
   # 'detector' finds the face (extra `prepare`). 'whole_frame' is for a network
-  # that was trained on clips without face boxes. '': as in training.
+  # that was trained on clips without face boxes, and '' takes it for such a
+  # one, else 'detector'.
   config.face = ''
   # The face box in all files, as in a manifest: 'x0,y0,x1,y1' in pixels, x1 and
   # y1 exclusive. It replaces config.face.

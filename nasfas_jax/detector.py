@@ -72,8 +72,8 @@ _MAX_JSON_BYTES = 64 * 2**20
 _RESULTS = 'results.json'
 _FILES = ('config.json', 'data.json', _RESULTS, 'threshold.json')
 
-# x0, y0, x1, y1 in pixels; `clip_crops.WHOLE_FRAME` or `DETECTOR`; None: as in
-# training.
+# x0, y0, x1, y1 in pixels; `clip_crops.WHOLE_FRAME` or `DETECTOR`; None:
+# `Detector.default_box`.
 Box = Sequence[float] | str | None
 
 
@@ -176,7 +176,8 @@ class Detector:
     trained_on: name of the protocol.
     needs_motion: whether the network looks at motion and was trained on clips
       that have it, so that its score of a still picture means nothing.
-    whole_frames: whether it was trained on clips without face boxes only.
+    boxes: where the face boxes of the training clips are from: 'given',
+      'detected', 'whole_frame' or 'unknown'; empty if it is not recorded.
     adapted: what adapted.json says of its batch statistics; None: they are
       those of the training.
   """
@@ -191,13 +192,37 @@ class Detector:
   source: str
   trained_on: str = ''
   needs_motion: bool = True
-  whole_frames: bool = False
+  boxes: tuple[str, ...] = ()
   adapted: Mapping[str, Any] | None = None
 
   @property
   def default_box(self) -> str:
-    """Where the box is from if none is given: as in training."""
-    return clip_crops.WHOLE_FRAME if self.whole_frames else clip_crops.DETECTOR
+    """Where the box is from if none is given.
+
+    The whole frame if every training clip was taken so, else a face detector,
+    which may not be what the training had: see `box_note`.
+    """
+    if set(self.boxes) == {clip_crops.WHOLE_FRAME}:
+      return clip_crops.WHOLE_FRAME
+    return clip_crops.DETECTOR
+
+  def box_note(self, box: Box) -> str:
+    """How a box is of another kind than those of the training; '' if not.
+
+    Args:
+      box: of the face; None: `default_box`.
+    """
+    box = self.default_box if box is None else box
+    used = clip_crops.GIVEN
+    if isinstance(box, str):
+      used = {clip_crops.DETECTOR: clip_crops.DETECTED}.get(box, box)
+    if set(self.boxes) == {used}:
+      return ''
+    return (
+      f'The face box is {clip_crops.describe_boxes([used])}; in training it '
+      f'was {clip_crops.describe_boxes(self.boxes)}. Another box is another '
+      'crop and another score.'
+    )
 
   @functools.cached_property
   def _predict(self) -> scoring.Predict:
@@ -285,6 +310,7 @@ class Detector:
     """
     if box is None:
       box = self.default_box
+    of_box = self.box_note(box)
     if isinstance(box, str) and box == clip_crops.DETECTOR:
       box = face_choice.detector(rules.face_models)
     elif isinstance(box, str) and box != clip_crops.WHOLE_FRAME:
@@ -308,7 +334,7 @@ class Detector:
       decision=outcome if outcome in (LIVE, SPOOF) else None,
       box=crops.box,
       frame_index=crops.frame_index.tolist(),
-      notes=notes,
+      notes=(*([of_box] if of_box else []), *notes),
       crops=crops,
       frames=snippets['frames'],
       maps=maps,
@@ -346,7 +372,7 @@ class Detector:
     Args:
       frames: uint8 RGB [T, H, W, 3], whole and upright. Of many, as many are
         taken as of a video, evenly spread.
-      box: of the face; None: as in training.
+      box: of the face; None: `default_box`.
       rules: what is judged. A still is scored whatever they say.
 
     Raises:
@@ -369,7 +395,7 @@ class Detector:
 
     Args:
       path: the file.
-      box: of the face; None: as in training.
+      box: of the face; None: `default_box`.
       rules: what is judged.
 
     Raises:
@@ -524,8 +550,7 @@ class Run:
     genotype: of the network; None for a network without one.
     reading: of clips.
     threshold: of the score.
-    needs_motion: see `Detector`.
-    whole_frames: see `Detector`.
+    needs_motion, boxes: see `Detector`.
   """
 
   config: settings.Config
@@ -534,7 +559,7 @@ class Run:
   reading: Reading
   threshold: Threshold
   needs_motion: bool
-  whole_frames: bool
+  boxes: tuple[str, ...]
 
 
 def load(
@@ -595,7 +620,7 @@ def load(
     source=remote.shown(str(source)),
     trained_on=run.config.protocol,
     needs_motion=run.needs_motion,
-    whole_frames=run.whole_frames,
+    boxes=run.boxes,
     adapted=content,
   )
 
@@ -661,7 +686,7 @@ def _from_export(source: pathlib.Path, crop_size: int | None) -> Detector:
     source=remote.shown(str(source)),
     trained_on=parts.trained_on,
     needs_motion=parts.needs_motion,
-    whole_frames=parts.whole_frames,
+    boxes=parts.boxes,
   )
 
 
@@ -697,7 +722,7 @@ def read_run(
       else preparation.from_versions(data['versions'])
     )
     still_share = float(data.get('still_share', 0.0))
-    boxes = dict(data.get('boxes', {}))
+    boxes = tuple(sorted(dict(data.get('boxes', {}))))
   except (TypeError, ValueError, OverflowError) as error:
     raise ValueError(f'{str(path)!r}: {error}') from error
   chosen = config.model
@@ -724,7 +749,7 @@ def read_run(
     threshold=threshold,
     # Of a mixture it is not known what motion means to the network.
     needs_motion=not (config.input.fusion == 'static' or still_share >= 1.0),
-    whole_frames=set(boxes) == {clip_crops.WHOLE_FRAME},
+    boxes=boxes,
   )
 
 

@@ -278,7 +278,7 @@ def describe(
     'steps': results['model']['step'],
     'trained_on': detector.trained_on,
     'needs_motion': detector.needs_motion,
-    'whole_frames': detector.whole_frames,
+    'boxes': list(detector.boxes),
     'signature': {
       'frames': f'uint8 [batch, {reading.num_frames}, {reading.image_size}, '
       f'{reading.image_size}, 3], RGB, in order of time; the card says how '

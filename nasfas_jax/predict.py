@@ -217,7 +217,8 @@ def choose_box(
 ) -> detector_lib.Box:
   """The face of every clip, by config.box and config.face.
 
-  Without either it is that of the training; another one is a warning.
+  Without either it is `detector.default_box`. A box of another kind than those
+  of the training is a warning.
 
   Raises:
     ValueError: for a bad box, or if faces are to be found and cannot be.
@@ -225,10 +226,12 @@ def choose_box(
   box = _box_of(config) or detector.default_box
   if box == clip_crops.DETECTOR:
     _check_face_models(config)
-  if isinstance(box, str) and box != detector.default_box:
+  if note := detector.box_note(box):
+    fields = [name for name in ('box', 'face') if config[name]]
+    of = f'the face is that of config.{fields[0]}. ' if fields else ''
     progress.say(
-      f'Warning: the face is that of config.face, {box!r}; in training it was '
-      f'{detector.default_box!r}, another crop.'
+      f'Warning: {of}{note} The threshold need not hold: check it with clips '
+      'whose answer you know.'
     )
   return box
 

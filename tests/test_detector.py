@@ -287,18 +287,59 @@ def test_the_parts_of_a_video_score_as_clips_of_their_own(detector, tmp_path):
 
 def test_the_clips_of_the_training_say_how_to_take_the_face(run, tmp_path):
   data = files.read_json(run[1] / 'data.json')
-  for said, motion, box in (
-    ({'still_share': 1.0, 'boxes': {'whole_frame': 3}}, False, 'whole_frame'),
-    ({'still_share': 0.9, 'boxes': {'given': 1, 'whole_frame': 3}}, True, None),
-    ({'still_share': float('nan'), 'boxes': {}}, True, None),
+  for said, motion, boxes in (
+    ({'still_share': 1.0, 'boxes': {'whole_frame': 3}}, False, (WHOLE,)),
+    (
+      {'still_share': 0.9, 'boxes': {'whole_frame': 3, 'given': 1}},
+      True,
+      ('given', WHOLE),
+    ),
+    ({'still_share': float('nan'), 'boxes': {}}, True, ()),
   ):
     content = json.dumps({**data, **said}).encode()
     found = detector_lib.read_run(
-      changed(run[1], tmp_path / str(motion) / str(box), 'data.json', content)
+      changed(
+        run[1], tmp_path / str(motion) / str(len(boxes)), 'data.json', content
+      )
     )
     assert found.needs_motion == motion
-    assert found.whole_frames == (box == 'whole_frame')
+    assert found.boxes == boxes
     shutil.rmtree(tmp_path / str(motion))
+
+
+@pytest.mark.parametrize(
+  ('boxes', 'default', 'others'),
+  [
+    (('given',), 'detector', ('detector', WHOLE)),
+    (('detected',), 'detector', (BOX, WHOLE)),
+    ((WHOLE,), WHOLE, (BOX, 'detector')),
+    (('detected', 'given'), 'detector', (BOX, 'detector', WHOLE)),
+    (('unknown',), 'detector', (BOX, 'detector', WHOLE)),
+    # Older runs do not record it.
+    ((), 'detector', (BOX, 'detector', WHOLE)),
+  ],
+)
+def test_a_box_of_another_kind_than_in_training_is_said(
+  boxes, default, others, detector
+):
+  trained = dataclasses.replace(detector, boxes=boxes)
+  assert trained.default_box == default
+  said = {box for box in (BOX, 'detector', WHOLE) if trained.box_note(box)}
+  assert said == set(others)
+  assert trained.box_note(None) == trained.box_note(default)
+
+
+def test_a_score_of_another_box_has_a_note(run, detector, find):
+  find(BOX)
+  path = run[2] / '1.avi'
+  (note,) = detector.score_file(path).notes
+  assert note == (
+    'The face box is of a face detector; in training it was annotated. Another '
+    'box is another crop and another score.'
+  )
+  assert detector.score_file(path, BOX).notes == ()
+  found = dataclasses.replace(detector, boxes=('detected',))
+  assert found.score_file(path).notes == ()
 
 
 def changed(workdir, tmp_path, name, content):

@@ -85,7 +85,7 @@ def test_an_export_is_the_same_detector(run, exported):
   )
   for name in (
     *('genotype', 'form', 'reading', 'name', 'trained_on'),
-    *('needs_motion', 'whole_frames'),
+    *('needs_motion', 'boxes'),
   ):
     assert getattr(original, name) == getattr(again, name), name
   assert again.threshold.value == untrained_run.THRESHOLD['value']
@@ -165,6 +165,23 @@ def test_figures_of_batches_are_not_those_of_the_export(run, tmp_path):
   text = (tmp_path / 'e' / 'README.md').read_text()
   assert 'statistics of their batch (`test_domain`); the files of this' in text
   assert '| AUC |' not in text and '0.750' not in text
+
+
+def test_the_card_says_of_another_box_than_in_training(exported):
+  content = package.read_content(exported)
+  said = 'The box of a face detector is another crop and another score'
+  text = card.make_card(content, [])
+  assert f'- The face box in training was annotated. {said}' in text
+  content['boxes'] = ['given', 'whole_frame']
+  text = card.make_card(content, [])
+  assert f'in training was annotated or the whole frame. {said}' in text
+  content['boxes'] = []
+  assert f'was of unknown origin. {said}' in card.make_card(content, [])
+  content['boxes'] = ['detected']
+  assert said not in card.make_card(content, [])
+  content['boxes'] = ['whole_frame']
+  text = card.make_card(content, [])
+  assert said not in text and 'give it the whole frame' in text
 
 
 def test_sums_that_fit_do_not_make_parameters(exported, tmp_path):

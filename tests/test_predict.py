@@ -196,7 +196,21 @@ def test_a_given_threshold_is_said(run, clips):
 def test_another_crop_than_in_training_is_warned_of(run, clips):
   (line,), err, _ = run(str(clips / 'b.avi'), box='', face='whole_frame')
   assert line['decision'] and 'Warning: the face is that of config.face' in err
+  assert 'in training it was annotated' in err and line['notes']
   assert 'Warning' not in run(str(clips / 'b.avi'))[1]
+
+
+def test_a_box_of_the_detector_is_warned_of_once(run, clips, monkeypatch):
+  """The network was trained on annotated boxes."""
+  found = np.array([[30.0, 24.0, 78.0, 72.0]])
+  monkeypatch.setattr(
+    face_choice, 'detector', lambda folder: lambda frame: found
+  )
+  lines, err, _ = run(str(clips / '*.avi'), box='')
+  note = 'The face box is of a face detector; in training it was annotated.'
+  assert err.count(f'Warning: {note}') == err.count('Warning') == 1
+  for line in lines:
+    assert (line['score'] is None) != (line['notes'][0].startswith(note))
 
 
 def test_a_bug_in_one_file_does_not_stop_the_rest(run, clips, monkeypatch):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from nasfas_jax import scoring
+from nasfas_jax.preprocessing import clip_crops
 
 _NAMES = {
   'hter': 'HTER',
@@ -112,14 +113,7 @@ def make_card(content: dict[str, Any], names: list[str]) -> str:
       if content['needs_motion']
       else []
     ),
-    *(
-      [
-        '- It was trained on whole frames, not on faces that were found: give '
-        'it the whole frame.'
-      ]
-      if content['whole_frames']
-      else []
-    ),
+    *_boxes(content['boxes']),
     '- It neither finds nor recognises faces, and was not tested for '
     'differences between groups of people.',
     '- The checksums in export.json find damage. They are no signature: fetch '
@@ -252,6 +246,22 @@ def _adapted(adapted: dict[str, Any] | None) -> list[str]:
       '',
     ]
   return lines
+
+
+def _boxes(boxes: list[str]) -> list[str]:
+  """What box to give, if that is not one of any face detector."""
+  if set(boxes) == {clip_crops.WHOLE_FRAME}:
+    return [
+      '- It was trained on whole frames, not on faces that were found: give '
+      'it the whole frame.'
+    ]
+  if set(boxes) == {clip_crops.DETECTED}:
+    return []
+  return [
+    f'- The face box in training was {_plain(clip_crops.describe_boxes(boxes))}'
+    '. The box of a face detector is another crop and another score: check the '
+    'threshold with clips whose answer you know.'
+  ]
 
 
 def _int8(figures: dict[str, Any] | None) -> list[str]:

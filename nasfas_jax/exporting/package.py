@@ -25,7 +25,7 @@ from nasfas_jax.models.schema_checks import (
   check_type,
 )
 from nasfas_jax.ops import fusion, rank_pooling
-from nasfas_jax.preprocessing import crop
+from nasfas_jax.preprocessing import clip_crops, crop
 
 FILE = 'export.json'
 KIND = sealed.Kind(
@@ -62,7 +62,7 @@ class Parts:
     genotype: None for a network without one.
     name: 'genotype', 'cdcn' or 'cdcnpp'.
     trained_on: name of the protocol.
-    needs_motion, whole_frames: see `detector.Detector`.
+    needs_motion, boxes: see `detector.Detector`.
   """
 
   model: nn.Module
@@ -74,7 +74,7 @@ class Parts:
   name: str
   trained_on: str
   needs_motion: bool
-  whole_frames: bool
+  boxes: tuple[str, ...]
 
 
 def is_export(folder: str | os.PathLike[str]) -> bool:
@@ -274,8 +274,16 @@ def check_parts(content: dict[str, Any]) -> Parts:
     check_type(f'threshold.{field}', threshold[field], str, 'a string')
   for field in ('name', 'trained_on'):
     check_type(field, content[field], str, 'a string')
-  for field in ('needs_motion', 'whole_frames'):
-    check_type(field, content[field], bool, 'true or false')
+  check_type('needs_motion', content['needs_motion'], bool, 'true or false')
+  boxes = content.get('boxes')
+  if boxes is None:
+    # An earlier export says only this of them.
+    whole = content['whole_frames']
+    check_type('whole_frames', whole, bool, 'true or false')
+    boxes = [clip_crops.WHOLE_FRAME] if whole else []
+  check_type('boxes', boxes, list, 'a list')
+  for i, origin in enumerate(boxes):
+    check_type(f'boxes[{i}]', origin, str, 'a string')
   check_type('files', content['files'], dict, 'an object')
   if f'{parameters.FOLDER}/_METADATA' not in content['files']:
     raise ValueError(
@@ -292,5 +300,5 @@ def check_parts(content: dict[str, Any]) -> Parts:
     name=content['name'],
     trained_on=content['trained_on'],
     needs_motion=content['needs_motion'],
-    whole_frames=content['whole_frames'],
+    boxes=tuple(boxes),
   )

@@ -12,6 +12,14 @@ from nasfas_jax.preprocessing.preparation import Preparation
 Sample = Callable[[video.Transform], video.Clip]
 WHOLE_FRAME = 'whole_frame'
 DETECTOR = 'detector'
+# Where the face box of a prepared clip is from, as data.json has it, in words.
+GIVEN, DETECTED = 'given', 'detected'
+_ORIGINS = {
+  GIVEN: 'annotated',
+  DETECTED: 'of a face detector',
+  WHOLE_FRAME: 'the whole frame',
+  'unknown': 'of unknown origin',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,3 +101,13 @@ def make_crops(
     fps=clip.fps,
     num_faces=found and sum(len(boxes) > 0 for boxes in found),
   )
+
+
+def describe_boxes(origins: Sequence[str]) -> str:
+  """Where the face boxes of a training are from, in words.
+
+  Args:
+    origins: of the boxes in data.json; none are recorded in older runs.
+  """
+  words = [_ORIGINS.get(origin, origin) for origin in origins or ('unknown',)]
+  return ' or '.join(words)

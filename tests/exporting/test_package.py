@@ -19,7 +19,7 @@ def content_of(model):
     'network': package.describe_network(model),
     'trained_on': 'set/protocol',
     'needs_motion': True,
-    'whole_frames': False,
+    'boxes': ['given'],
     'input': {
       'fusion': 'concat',
       'rank_pooling': 'approximate',
@@ -75,6 +75,12 @@ def test_an_export_says_what_the_network_is(tmp_path):
   assert parts.genotype == genotypes.CDCNPP
   assert (parts.form.fusion, parts.form.channels) == ('concat', 6)
   assert parts.threshold['value'] == 0.25
+  assert parts.boxes == ('given',)
+  # An earlier export.
+  del content['boxes']
+  for whole, boxes in ((True, ('whole_frame',)), (False, ())):
+    content['whole_frames'] = whole
+    assert package.check_parts(content).boxes == boxes
   cdcn = models.build_model('cdcn', stem_features=(2, 4), cell_features=8)
   again = json.loads(json.dumps(package.describe_network(cdcn)))
   assert package.make_network(again) == cdcn
