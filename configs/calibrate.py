@@ -34,8 +34,8 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
   config.split = 'dev'
   # The BPCER that the threshold keeps with 95 % confidence.
   config.bpcer = 0.05
-  # Who is in a clip: '' is not known; 'folder': each folder in config.input is
-  # a person.
+  # Who is in a clip: '' is not known, which is warned of; 'folder': each folder
+  # in config.input is a person.
   config.subjects = ''
   config.statistics = ml_collections.ConfigDict(
     {

@@ -54,10 +54,11 @@ class Adapted:
   source: str
 
   @property
-  def threshold(self) -> tuple[float, str, str]:
-    """(value, rule, source) of the threshold that was set with them."""
+  def threshold(self) -> tuple[float, str, str, str]:
+    """(value, rule, source, warning) of the threshold set with them."""
     found = self.content['threshold']
-    return float(found['value']), found['rule'], self.source
+    warning = found.get('warning', '')
+    return float(found['value']), found['rule'], self.source, warning
 
 
 def describe(content: Mapping[str, Any]) -> str:
@@ -250,3 +251,5 @@ def _check(content: Mapping[str, Any]) -> None:
   check_type('threshold', threshold, dict, 'an object')
   check_number('threshold.value', threshold['value'], -1e300, 1e300)
   check_type('threshold.rule', threshold['rule'], str, 'a string')
+  warning = threshold.get('warning', '')
+  check_type('threshold.warning', warning, str, 'a string')

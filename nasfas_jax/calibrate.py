@@ -89,10 +89,14 @@ def calibrate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     found = _read_scores(config, source)
   else:
     paths = _find_files(config)
+    if config.subjects:
+      # Before anything is decoded.
+      persons_of(paths, config.input)
     detector = detector_lib.load(
       source, crop_size=config.crop_size, threshold=in_use
     )
-    found = _score_files(config, detector, paths)
+    box = predict.choose_box(config, detector)
+    found = _score_files(config, detector, paths, box)
   content = set_threshold(**found, bpcer=config.bpcer)
   content['replaces'] = before and _replaces(before, found['scores'])
   content |= _test_apcer(source, content['value'])
@@ -140,6 +144,11 @@ def check(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       'config.statistics.adapt is True with config.scores; scores have no '
       'frames: give the files, --config.input.'
+    )
+  if config.subjects and config.scores:
+    raise ValueError(
+      f'config.subjects is {config.subjects!r} with config.scores, whose '
+      'persons are its column subject; it goes with config.input.'
     )
   if config.statistics.adapt and not config.subjects:
     raise ValueError(
@@ -190,7 +199,18 @@ def set_threshold(
   bound = tolerance.upper_bound(most, number, CONFIDENCE)
   split = f'{source_split} ' if source_split else ''
   warnings = [warning] if warning else []
-  if num_subjects is not None and num_subjects < number:
+  # The rule goes where the warning does not, so it has the condition too.
+  condition = ''
+  if num_subjects is None:
+    condition = ' if each clip is of another person'
+    warnings.append(
+      'Who is in the clips is not known, so each counts as a person of its '
+      'own: if persons have several clips, new ones may be rejected more often '
+      'than the bound says. --config.subjects=folder, or a column subject in '
+      'config.scores, says who.'
+    )
+  elif num_subjects < number:
+    condition = f' if the clips, of {num_subjects} subjects, are independent'
     warnings.append(
       f'The bound takes the clips as independent, but they are of only '
       f'{num_subjects} subjects: new persons may be rejected more often.'
@@ -206,7 +226,7 @@ def set_threshold(
     'rule': (
       f'rejects {rejected} of {number} live {split}clips of {origin}: BPCER '
       f'at most {100 * bound:.2g} % there, with {100 * CONFIDENCE:g} % '
-      'confidence'
+      f'confidence{condition}'
     ),
     'split': 'calibration',
     'source': origin,
@@ -382,6 +402,11 @@ def _shared_with_test(live: score_table.Columns, source: pathlib.Path) -> str:
 
 def _find_files(config) -> list[str]:
   """The files of config.input."""
+  if config.subjects and not pathlib.Path(config.input).expanduser().is_dir():
+    raise ValueError(
+      f'config.input is {config.input!r}; allowed with config.subjects='
+      "'folder': a folder that holds a folder for each person."
+    )
   paths = predict.find_files(config.input, config.limits.files)
   if paths is None:
     raise ValueError(
@@ -395,6 +420,7 @@ def _score_files(
   config,
   detector: Detector,
   paths: Sequence[str],
+  box: detector_lib.Box,
   *,
   title: str = 'Scoring',
   keep: list | None = None,
@@ -405,17 +431,19 @@ def _score_files(
     config: how they are read.
     detector: scores them.
     paths: the files.
+    box: of the face in all files.
     title: of the progress bar.
     keep: the snippets of each scored clip are added to it, uint8
       [N, K, S, S, 3].
   """
-  box, rules = predict.choose_box(config, detector), predict.rules_of(config)
-  scores, others = [], collections.Counter()
+  rules = predict.rules_of(config)
+  scores, others, scored = [], collections.Counter(), []
   with progress.bar(title, len(paths)) as bar:
     for done, path in enumerate(paths, 1):
       judged = detector.score_file(path, box, rules)
       if judged.outcome in (detector_lib.LIVE, detector_lib.SPOOF):
         scores.append(judged.score)
+        scored.append(path)
         if keep is not None:
           keep.append(judged.frames)
       else:
@@ -429,10 +457,35 @@ def _score_files(
     )
   return {
     'scores': np.array(scores),
-    'num_subjects': None,
+    # Of the clips that count.
+    'num_subjects': len(persons_of(scored, config.input))
+    if config.subjects
+    else None,
     'origin': pathlib.Path(config.input).name or config.input,
     'not_scored': dict(sorted(others.items())),
   }
+
+
+def persons_of(paths: Sequence[str], folder: str) -> dict[str, list[str]]:
+  """The files of each person.
+
+  Args:
+    paths: files in `folder`.
+    folder: holds a folder for each person.
+
+  Raises:
+    ValueError: for a file in no person's folder.
+  """
+  top, persons = pathlib.Path(folder).expanduser(), {}
+  for path in paths:
+    name, *inside = pathlib.Path(path).relative_to(top).parts
+    if not inside:
+      raise ValueError(
+        f"config.subjects is 'folder', but {str(path)!r} is in no person's "
+        'folder; allowed: config.input/PERSON/FILE.'
+      )
+    persons.setdefault(name, []).append(path)
+  return persons
 
 
 def split_persons(
@@ -441,24 +494,15 @@ def split_persons(
   """The files of the persons that give statistics, and of the others.
 
   Args:
-    paths: files in `folder`.
-    folder: holds a folder for each person.
+    paths, folder: see `persons_of`.
 
   Returns:
     Person -> files, of every third person by name; the same of the others.
 
   Raises:
-    ValueError: for a file in no person's folder, or fewer than two persons.
+    ValueError: as `persons_of`, or for fewer than two persons.
   """
-  persons = {}
-  for path in paths:
-    name, *inside = pathlib.Path(path).relative_to(folder).parts
-    if not inside:
-      raise ValueError(
-        f"config.subjects is 'folder', but {str(path)!r} is in no person's "
-        'folder; allowed: config.input/PERSON/FILE.'
-      )
-    persons.setdefault(name, []).append(path)
+  persons = persons_of(paths, folder)
   if len(persons) < 2:
     raise ValueError(
       f'config.input is {folder!r}; the clips are of one person, '
@@ -477,13 +521,7 @@ def split_persons(
 def _adapt(config, source: pathlib.Path) -> None:
   """Writes adapted batch statistics and their threshold into a run's folder."""
   wanted = config.statistics
-  folder = pathlib.Path(config.input).expanduser()
-  if not folder.is_dir():
-    raise ValueError(
-      f'config.input is {config.input!r}; allowed with config.subjects='
-      "'folder': a folder that holds a folder for each person."
-    )
-  giving, others = split_persons(_find_files(config), str(folder))
+  giving, others = split_persons(_find_files(config), config.input)
   setting = [path for paths in others.values() for path in paths]
   try:
     # Before anything is decoded.
@@ -498,7 +536,11 @@ def _adapt(config, source: pathlib.Path) -> None:
   if len(clips) > wanted.max_clips:
     places = np.linspace(0, len(clips) - 1, wanted.max_clips)
     clips = [clips[int(place)] for place in np.round(places)]
-  _score_files(config, detector, clips, title='Reading', keep=frames)
+  # Once, since it warns.
+  box = predict.choose_box(config, detector)
+  given = _score_files(
+    config, detector, clips, box, title='Reading', keep=frames
+  )
   weight = adaptation.weight_of(len(frames), wanted.prior_clips)
   with progress.stage('Finding the batch statistics'):
     found = adaptation.find_statistics(
@@ -518,7 +560,7 @@ def _adapt(config, source: pathlib.Path) -> None:
   )
   content = {
     'num_clips': len(frames),
-    'num_subjects': len(giving),
+    'num_subjects': given['num_subjects'],
     'weight': weight,
     'prior_clips': wanted.prior_clips,
     'moments': (
@@ -526,9 +568,8 @@ def _adapt(config, source: pathlib.Path) -> None:
       'with those of the training, variances by the law of total variance'
     ),
   }
-  before = _score_files(config, detector, setting, title='Scoring, before')
-  after = _score_files(config, new, setting, title='Scoring, after')
-  before['num_subjects'] = after['num_subjects'] = len(others)
+  before = _score_files(config, detector, setting, box, title='Scoring, before')
+  after = _score_files(config, new, setting, box, title='Scoring, after')
   plain = set_threshold(**before, bpcer=config.bpcer)
   chosen = set_threshold(**after, bpcer=config.bpcer)
   chosen['rule'] += f'; {adaptation.describe(content)}'

@@ -266,11 +266,12 @@ def warm_up(detector: detector_lib.Detector) -> None:
 def introduction(detector: detector_lib.Detector) -> str:
   """What the page says of the network; text, not HTML."""
   threshold = detector.threshold
+  warning = f' Warning: {threshold.warning}' if threshold.warning else ''
   return (
     f'Network: {detector.name} of {detector.source}, trained on '
     f'{detector.trained_on}. Live is a score above {threshold.value:.4g} '
     f'({threshold.rule}; {threshold.source}). At another place or camera this '
-    'threshold can fail: check it with clips whose answer you know.'
+    f'threshold can fail: check it with clips whose answer you know.{warning}'
   )
 
 
@@ -319,6 +320,8 @@ def facts_of(
     ('threshold', f'live above {threshold.value:.4g} ({threshold.rule})'),
     ('read from', threshold.source),
   ]
+  if threshold.warning:
+    facts.append(('warning', threshold.warning))
   if len(found.frame_index):
     places = found.frame_index
     facts.append(('frames', f'{len(places)}, from {places[0]} to {places[-1]}'))

@@ -85,11 +85,13 @@ class Threshold:
     value: of the score.
     rule: how it was chosen, such as 'EER point of the dev clips'.
     source: the file that it was read from.
+    warning: why it may not hold; '' if nothing is known against it.
   """
 
   value: float
   rule: str
   source: str
+  warning: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -795,16 +797,20 @@ def find_threshold(source: pathlib.Path) -> Threshold | None:
     found = results.get('threshold')
   value = found.get('value') if isinstance(found, Mapping) else None
   rule = found.get('rule') if isinstance(found, Mapping) else None
+  # Earlier runs have none.
+  warning = found.get('warning', '') if isinstance(found, Mapping) else ''
   try:
     number = float(value) if type(value) in (int, float) else math.nan
   except OverflowError:
     number = math.inf
-  if not math.isfinite(number) or not isinstance(rule, str):
+  texts = isinstance(rule, str) and isinstance(warning, str)
+  if not math.isfinite(number) or not texts:
     raise ValueError(
-      f'{str(path)!r} has no threshold: a finite "value" and its "rule". '
+      f'{str(path)!r} has no threshold: a finite "value", its "rule" and, if '
+      'there is one, its "warning". '
       '--config.threshold=NUMBER gives one to predict and demo.'
     )
-  return Threshold(number, rule, remote.shown(str(path)))
+  return Threshold(number, rule, remote.shown(str(path)), warning)
 
 
 def batch_norm_of(results: Mapping[str, Any]) -> str:

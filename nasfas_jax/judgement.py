@@ -50,7 +50,9 @@ def set_threshold(
   }
 
 
-def given_threshold(value: float, rule: str, split: str) -> dict[str, object]:
+def given_threshold(
+  value: float, rule: str, split: str, warning: str = ''
+) -> dict[str, object]:
   """A threshold that none of the clips at hand has set; see `set_threshold`."""
   return {
     'value': float(value),
@@ -58,7 +60,7 @@ def given_threshold(value: float, rule: str, split: str) -> dict[str, object]:
     'split': split,
     'num_live': 0,
     'num_spoof': 0,
-    'warning': '',
+    'warning': warning,
   }
 
 

@@ -362,6 +362,8 @@ def _introduce(detector: detector_lib.Detector) -> None:
     f'Live is a score above {threshold.value:.6g} ({threshold.rule}; '
     f'{threshold.source}). At another place or camera it can fail.'
   )
+  if threshold.warning:
+    progress.say(f'Warning of the threshold: {threshold.warning}')
 
 
 def _judged(

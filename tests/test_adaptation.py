@@ -1,6 +1,7 @@
 """Adapted batch statistics: what is found, mixed, written, read and used."""
 
 import json
+import pathlib
 import shutil
 
 import jax
@@ -216,10 +217,11 @@ def test_what_is_written_is_what_was_found(run, adapted, detector):
   assert 'of only 4 subjects' in threshold['warning']
   path = str(workdir / FOLDER / 'adapted.json')
   assert new.threshold == detector_lib.Threshold(
-    threshold['value'], threshold['rule'], path
+    threshold['value'], threshold['rule'], path, threshold['warning']
   )
   assert threshold['rule'].endswith(
-    'batch statistics adapted to 4 live clips of 2 persons (weight 0.20)'
+    '95 % confidence if the clips, of 4 subjects, are independent; batch '
+    'statistics adapted to 4 live clips of 2 persons (weight 0.20)'
   )
   # The figures on the run's own test set.
   test = scores_of(new, [clips / '4.avi', clips / '5.avi'])
@@ -266,6 +268,35 @@ def test_a_fall_of_the_auc_is_refused(
   assert 'the network now does on the test set of its run is not' in said
 
 
+def test_the_box_is_warned_of_once_and_only_persons_that_count_do(
+  run, tmp_path, monkeypatch, capsys
+):
+  workdir = tmp_path / 'run'
+  shutil.copytree(run[0], workdir)
+  data = files.read_json(workdir / 'data.json')
+  files.write_json(workdir / 'data.json', {**data, 'boxes': {'detected': 2}})
+  (workdir / 'scores.csv').unlink(missing_ok=True)
+  score_file = detector_lib.Detector.score_file
+
+  def some(self, path, box, rules):
+    # Ann gives statistics, bob sets the threshold.
+    if pathlib.Path(path).parent.name in ('ann', 'bob'):
+      return detector_lib.Judged('no_face')
+    return score_file(self, path, box, rules)
+
+  monkeypatch.setattr(detector_lib.Detector, 'score_file', some)
+  config = config_of((workdir, run[1]))
+  config.bpcer = 0.6
+  calibrate.calibrate(config, tmp_path)
+  said = capsys.readouterr().err
+  assert (
+    said.count('of config.box. The face box is annotated; in training') == 1
+  )
+  content = files.read_json(workdir / FOLDER / 'adapted.json')
+  assert (content['num_subjects'], content['num_clips']) == (1, 2)
+  assert content['threshold']['num_subjects'] == 3
+
+
 def test_predict_evaluate_and_export_take_them_when_asked(
   run, adapted, tmp_path, capsys
 ):
@@ -303,6 +334,8 @@ def test_predict_evaluate_and_export_take_them_when_asked(
   card = (tmp_path / 'export' / 'README.md').read_text()
   assert '## Adapted batch statistics' in card
   assert '| adapted, threshold of these clips |' in card
+  assert f'- **Warning** of this threshold: {new.threshold.warning}\n' in card
+  assert again.threshold.warning == new.threshold.warning != ''
   assert package.read_content(tmp_path / 'export')['adapted']['clips'] == 'live'
   with pytest.raises(ValueError, match='is an export, whose batch statistics'):
     nasfas_jax.load(tmp_path / 'export', adapted=True)

@@ -9,7 +9,7 @@ import pytest
 
 from nasfas_configs import calibrate as calibrate_config
 from nasfas_configs import train as train_config
-from nasfas_jax import calibrate, files, main
+from nasfas_jax import calibrate, evaluate, files, main
 from nasfas_jax import detector as detector_lib
 from nasfas_jax.metrics import tolerance
 
@@ -236,6 +236,31 @@ def test_clips_of_few_persons_are_warned_of(run_folder, tmp_path, capsys):
   found = files.read_json(run_folder / 'threshold.json')
   assert found['num_subjects'] == 3
   assert 'they are of only 3 subjects' in capsys.readouterr().err
+  condition = ' confidence if the clips, of 3 subjects, are independent'
+  assert found['rule'].endswith(condition)
+  # It stays with the threshold.
+  assert detector_lib.read_threshold(run_folder).warning == found['warning']
+
+
+def test_unknown_persons_are_warned_of(run_folder, tmp_path, capsys):
+  scores = 0.4 + 0.01 * np.arange(60)
+  config = config_of(run_folder, scores=str(tmp_path / 'new.csv'))
+  write_live(tmp_path / 'new.csv', scores)
+  calibrate.calibrate(config, tmp_path)
+  found = files.read_json(run_folder / 'threshold.json')
+  assert found['num_subjects'] is None
+  assert found['warning'].startswith('Who is in the clips is not known, so')
+  assert f'Warning: {found["warning"]}' in capsys.readouterr().err
+  assert detector_lib.read_threshold(run_folder).warning == found['warning']
+  # An evaluation has the condition, in the rule.
+  rule = evaluate.run_threshold(run_folder)['rule']
+  assert rule.endswith('95 % confidence if each clip is of another person')
+  # Each of another person: nothing to warn of.
+  write_live(tmp_path / 'new.csv', scores, [f's{i}' for i in range(60)])
+  calibrate.calibrate(config, tmp_path)
+  found = files.read_json(run_folder / 'threshold.json')
+  assert (found['num_subjects'], found['warning']) == (60, '')
+  assert found['rule'].endswith('with 95 % confidence')
 
 
 def test_a_run_without_a_threshold_gets_its_first(run_folder, tmp_path, capsys):
@@ -291,6 +316,34 @@ def test_files_are_scored_by_the_run(run_folder, tmp_path, monkeypatch, capsys):
     calibrate.calibrate(config, tmp_path)
 
 
+def test_folders_are_persons_if_asked(run_folder, tmp_path, monkeypatch):
+  monkeypatch.setattr(
+    detector_lib, 'load', lambda path, crop_size, threshold: FakeDetector()
+  )
+  folder = tmp_path / 'live'
+  for i in range(30):
+    path = folder / f'person{i % 3}' / f'0.{i + 10}.png'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+  # Who has no score is no person of the bound.
+  (folder / 'person3').mkdir()
+  (folder / 'person3' / 'x.png').touch()
+  config = config_of(
+    run_folder,
+    input=str(folder),
+    bpcer=0.1,
+    face='whole_frame',
+    subjects='folder',
+  )
+  calibrate.calibrate(config, tmp_path)
+  found = files.read_json(run_folder / 'threshold.json')
+  assert (found['num_live'], found['num_subjects']) == (30, 3)
+  assert 'they are of only 3 subjects' in found['warning']
+  (folder / '0.5.png').touch()
+  with pytest.raises(ValueError, match="0.5.png' is in no person's folder"):
+    calibrate.calibrate(config, tmp_path)
+
+
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
@@ -302,6 +355,11 @@ def test_files_are_scored_by_the_run(run_folder, tmp_path, monkeypatch, capsys):
     ({'input': 'a', 'bpcer': 1.0}, 'config.bpcer is 1.0; allowed: between 0'),
     ({'input': 'a', 'face': 'b'}, "config.face is 'b'; allowed: '', det"),
     ({'scores': 'a', 'split': 'train'}, "split is 'train'; allowed: dev, test"),
+    ({'scores': 'a', 'subjects': 'folder'}, "'folder' with config.scores, who"),
+    (
+      {'input': 'a', 'subjects': 'folder'},
+      "config.input is 'a'; allowed with ",
+    ),
     ({'input': 'a', 'split': 'test'}, "config.split is 'test' with config.inp"),
     ({'scores': 'SCORES'}, "split is 'dev', and .* has clips of test; allowed"),
   ],

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import http.client
 import importlib.util
 import json
@@ -109,6 +110,17 @@ def test_a_clip_without_a_score_shows_its_reason_and_no_picture(
   # Only a decision has its colour.
   assert 'class="item none"' in shown
   assert 'EER point of the dev clips' in text and 'results.json' in text
+
+
+def test_a_warning_of_the_threshold_is_shown(detector):
+  threshold = dataclasses.replace(detector.threshold, warning='Few <persons>.')
+  found = detector_lib.Judged('live', score=0.5)
+  facts = demo.facts_of(found, 'x', threshold)
+  assert ('warning', 'Few <persons>.') in facts
+  of_network = dataclasses.replace(detector, threshold=threshold)
+  assert 'Warning: Few <persons>.' in demo.introduction(of_network)
+  assert 'arning' not in demo.introduction(detector)
+  assert 'warning' not in dict(demo.facts_of(found, 'x', detector.threshold))
 
 
 def test_a_video_shows_what_the_network_saw(detector, tmp_path):

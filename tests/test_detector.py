@@ -69,10 +69,11 @@ def test_load_gives_all_that_a_decision_needs(run, detector):
   assert detector.needs_motion and detector.default_box == 'detector'
   # A calibrated threshold goes first, and says so.
   path = workdir / 'threshold.json'
-  files.write_json(path, {'value': 1, 'rule': 'given', 'split': ''})
+  threshold = {'value': 1, 'rule': 'given', 'split': '', 'warning': 'few'}
+  files.write_json(path, threshold)
   try:
     assert nasfas_jax.load(str(workdir)).threshold == detector_lib.Threshold(
-      1.0, 'given', str(path)
+      1.0, 'given', str(path), 'few'
     )
   finally:
     path.unlink()
@@ -372,6 +373,11 @@ def test_what_is_no_finished_run_is_one_line(run, tmp_path, monkeypatch):
     ('results.json', b'[]', 'holds a JSON list'),
     ('results.json', b'{"threshold": {"value": NaN}}', 'a finite "value"'),
     ('threshold.json', b'{"value": 1' + b'0' * 400 + b'}', 'a finite "value"'),
+    (
+      'threshold.json',
+      b'{"value": 1, "rule": "x", "warning": 1}',
+      'a finite "value", its "rule" and, if there is one, its "warning"',
+    ),
     ('data.json', b'{}', "has no list under 'versions'"),
     ('data.json', json.dumps(data).encode(), 'own/odd .* --config.crop_size'),
     ('genotype.json', b'{}', 'genotype.json'),

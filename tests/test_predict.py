@@ -7,6 +7,7 @@ import pathlib
 import re
 import runpy
 import shlex
+import shutil
 import sys
 
 import cv2
@@ -187,10 +188,23 @@ def test_a_given_threshold_is_said(run, clips):
     'value': 1e9,
     'rule': 'given',
     'source': 'config.threshold',
+    'warning': '',
   }
   (line,), err, _ = run(str(clips / 'still.png'), stills='decide')
   assert line['decision'] == line['outcome']
   assert 'not to be trusted' in line['notes'][0]
+
+
+def test_a_warning_of_the_threshold_stays_with_it(
+  run, clips, tmp_path, workdir
+):
+  copy = tmp_path / 'run'
+  shutil.copytree(workdir, copy)
+  content = {**untrained_run.THRESHOLD, 'warning': 'Few persons.'}
+  (copy / 'threshold.json').write_text(json.dumps(content))
+  (line,), err, _ = run(str(clips / 'b.avi'), checkpoint=str(copy))
+  assert line['threshold']['warning'] == 'Few persons.'
+  assert err.count('Warning of the threshold: Few persons.') == 1
 
 
 def test_another_crop_than_in_training_is_warned_of(run, clips):

@@ -63,7 +63,8 @@ def make_card(content: dict[str, Any], names: list[str]) -> str:
     '- **Output** `score`: float32 [batch]. '
     f'`map`: float32 [batch, {reading["map_size"]}, {reading["map_size"]}].',
     f'- **Decision**: live if the score is above {threshold["value"]:.6g} '
-    f'({_plain(threshold["rule"])}).',
+    f'({_plain(threshold["rule"], 400)}).',
+    *_warning(threshold['warning']),
     '',
     'The frames of a clip are made as those of the training:',
     '',
@@ -171,12 +172,12 @@ def _recipe(reading: dict[str, Any]) -> list[str]:
   ]
 
 
-def _plain(text: Any) -> str:
+def _plain(text: Any, most: int = 200) -> str:
   """One line without what Markdown or HTML would take for its own."""
   text = ' '.join(str(text).split())
   for sign in '\\`*<>[]|&':
     text = text.replace(sign, '')
-  return text[:200]
+  return text[:most]
 
 
 def _listed(values: Any) -> str:
@@ -246,6 +247,11 @@ def _adapted(adapted: dict[str, Any] | None) -> list[str]:
       '',
     ]
   return lines
+
+
+def _warning(text: str) -> list[str]:
+  said = _plain(text, 1000)
+  return [f'- **Warning** of this threshold: {said}'] if text else []
 
 
 def _boxes(boxes: list[str]) -> list[str]:

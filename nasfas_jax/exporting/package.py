@@ -268,9 +268,12 @@ def check_parts(content: dict[str, Any]) -> Parts:
       f'{", ".join(crop.BORDERS)}, stretch.'
     )
   threshold = content['threshold']
-  check_fields('threshold', threshold, ('value', 'rule', 'source'))
+  if isinstance(threshold, dict):
+    # Earlier exports have none.
+    threshold = {'warning': '', **threshold}
+  check_fields('threshold', threshold, ('value', 'rule', 'source', 'warning'))
   check_number('threshold.value', threshold['value'], -math.inf, math.inf)
-  for field in ('rule', 'source'):
+  for field in ('rule', 'source', 'warning'):
     check_type(f'threshold.{field}', threshold[field], str, 'a string')
   for field in ('name', 'trained_on'):
     check_type(field, content[field], str, 'a string')

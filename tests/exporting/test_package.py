@@ -38,7 +38,12 @@ def content_of(model):
       'face_scale': 1.28,
       'map_size': 4,
     },
-    'threshold': {'value': 0.25, 'rule': 'EER', 'source': 'results.json'},
+    'threshold': {
+      'value': 0.25,
+      'rule': 'EER',
+      'source': 'results.json',
+      'warning': 'few',
+    },
   }
 
 
@@ -76,7 +81,10 @@ def test_an_export_says_what_the_network_is(tmp_path):
   assert (parts.form.fusion, parts.form.channels) == ('concat', 6)
   assert parts.threshold['value'] == 0.25
   assert parts.boxes == ('given',)
+  assert parts.threshold['warning'] == 'few'
   # An earlier export.
+  del content['threshold']['warning']
+  assert package.check_parts(content).threshold['warning'] == ''
   del content['boxes']
   for whole, boxes in ((True, ('whole_frame',)), (False, ())):
     content['whole_frames'] = whole
