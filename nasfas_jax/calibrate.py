@@ -188,12 +188,15 @@ def set_threshold(
     'not_scored'; 'warning'.
 
   Raises:
-    ValueError: if the clips are too few; says how many it takes, and what these
-      can vouch for.
+    ValueError: if the clips are too few, or so many have the lowest score of
+      all, 0, that the threshold would accept everything; says what these can
+      vouch for.
   """
   number = len(scores)
   most = _most_rejected(number, bpcer)
   value, rejected = tolerance.threshold_below(scores, most)
+  if value < 0:
+    raise ValueError(_accepts_all(scores, most, bpcer))
   # Of the rank, which was fixed beforehand. With ties fewer are rejected, but
   # how many was seen first, so that number has no bound of this confidence.
   bound = tolerance.upper_bound(most, number, CONFIDENCE)
@@ -255,6 +258,29 @@ def _most_rejected(number: int, bpcer: float) -> int:
       f'--config.bpcer={np.ceil(1000 * best) / 1000:g}.'
     )
   return most
+
+
+def _accepts_all(scores: np.ndarray, most: int, bpcer: float) -> str:
+  """Why a threshold below 0 is refused; a map, and so a score, ends in a ReLU.
+
+  Args:
+    scores: floats [N] of live clips.
+    most: how many of them may be rejected.
+    bpcer: the largest BPCER.
+  """
+  number, zeros = len(scores), int(np.sum(scores <= 0))
+  best = tolerance.upper_bound(zeros, number, CONFIDENCE)
+  possible = np.ceil(1000 * best) / 1000
+  return (
+    f'{zeros} of {number} live clips have a score of 0, the lowest that a '
+    f'network gives, and for a BPCER of {100 * bpcer:g} % no more than {most} '
+    'may be rejected: the threshold would lie below 0 and accept every attack. '
+    + (
+      f'Possible with these clips: --config.bpcer={possible:g}.'
+      if possible < 1
+      else 'With these clips no BPCER is possible.'
+    )
+  )
 
 
 def _replaces(before: detector_lib.Threshold, scores: np.ndarray) -> dict:
@@ -570,7 +596,10 @@ def _adapt(config, source: pathlib.Path) -> None:
   }
   before = _score_files(config, detector, setting, box, title='Scoring, before')
   after = _score_files(config, new, setting, box, title='Scoring, after')
-  plain = set_threshold(**before, bpcer=config.bpcer)
+  # For comparison only: it may accept everything, and is not written.
+  plain, _ = tolerance.threshold_below(
+    before['scores'], _most_rejected(len(before['scores']), config.bpcer)
+  )
   chosen = set_threshold(**after, bpcer=config.bpcer)
   chosen['rule'] += f'; {adaptation.describe(content)}'
   chosen['replaces'] = _replaces(detector.threshold, before['scores'])
@@ -581,7 +610,7 @@ def _adapt(config, source: pathlib.Path) -> None:
     new,
     {
       'before': detector.threshold.value,
-      'threshold_only': plain['value'],
+      'threshold_only': plain,
       'after': chosen['value'],
     },
   )

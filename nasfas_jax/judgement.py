@@ -27,7 +27,8 @@ def set_threshold(
 
   Returns:
     'value', 'rule' (in words), 'split', the numbers of clips that set it
-    ('num_live', 'num_spoof'), and 'warning', '' or why they are too few.
+    ('num_live', 'num_spoof'), and 'warning', '' or why they are too few or
+    the threshold decides nothing on them.
 
   Raises:
     ValueError: if the split lacks a class that the rule needs.
@@ -46,7 +47,14 @@ def set_threshold(
     'split': source,
     'num_live': int(np.sum(columns['label'] == 1)),
     'num_spoof': int(np.sum(columns['label'] == 0)),
-    'warning': thresholds.warning(rule, *arrays[1:], source),
+    'warning': ' '.join(
+      text
+      for text in (
+        thresholds.warning(rule, *arrays[1:], source),
+        thresholds.extreme_warning(value, *arrays[:2], source),
+      )
+      if text
+    ),
   }
 
 

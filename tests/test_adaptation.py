@@ -297,6 +297,23 @@ def test_the_box_is_warned_of_once_and_only_persons_that_count_do(
   assert content['threshold']['num_subjects'] == 3
 
 
+def test_scores_of_zero_before_are_only_compared(run, tmp_path, monkeypatch):
+  workdir = tmp_path / 'run'
+  shutil.copytree(run[0], workdir)
+  (workdir / 'scores.csv').unlink(missing_ok=True)
+  score_files = calibrate._score_files
+
+  def scored(*arguments, title, **options):
+    found = score_files(*arguments, title=title, **options)
+    zero = title == 'Scoring, before'
+    return {**found, 'scores': np.zeros(8)} if zero else found
+
+  monkeypatch.setattr(calibrate, '_score_files', scored)
+  calibrate.calibrate(config_of((workdir, run[1])), tmp_path)
+  content = files.read_json(workdir / FOLDER / 'adapted.json')
+  assert content['threshold']['value'] > 0
+
+
 def test_predict_evaluate_and_export_take_them_when_asked(
   run, adapted, tmp_path, capsys
 ):

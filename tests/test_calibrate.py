@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from nasfas_configs import calibrate as calibrate_config
 from nasfas_configs import train as train_config
@@ -120,6 +121,30 @@ def test_too_few_clips_are_refused_with_what_they_can_do(run_folder, tmp_path):
   assert found['bound'] == pytest.approx(1 - 0.05 ** (1 / 20))
 
 
+def test_a_threshold_below_every_score_is_refused():
+  facts = {'num_subjects': None, 'origin': 'x', 'not_scored': {}}
+  scores = np.r_[np.zeros(8), np.linspace(0.1, 0.3, 92)]
+  message = (
+    '8 of 100 live clips have a score of 0, the lowest that a network gives, '
+    'and for a BPCER of 5 % no more than 1 may be rejected: the threshold '
+    'would lie below 0 and accept every attack. Possible with these clips: '
+    '--config.bpcer=0.14'
+  )
+  with pytest.raises(ValueError, match=re.escape(message)) as caught:
+    calibrate.set_threshold(scores, bpcer=0.05, **facts)
+  # The advice holds, and less is refused.
+  advice = float(re.search(r'bpcer=([\d.]+)\.$', str(caught.value))[1])
+  # The two-sided interval at 90 % ends where the one-sided bound at 95 % does.
+  high = stats.binomtest(8, 100).proportion_ci(0.9, method='exact').high
+  assert advice - 0.001 < high <= advice
+  found = calibrate.set_threshold(scores, bpcer=advice, **facts)
+  assert (found['value'], found['rejected']) == (np.nextafter(0.1, 0), 8)
+  with pytest.raises(ValueError, match='accept every attack'):
+    calibrate.set_threshold(scores, bpcer=advice - 0.002, **facts)
+  with pytest.raises(ValueError, match='60 of 60 .* no BPCER is possible'):
+    calibrate.set_threshold(np.zeros(60), bpcer=0.05, **facts)
+
+
 BATCHED = {'how': 'test_domain', 'text': 'x'}
 MODEL = {'name': 'cdcn', 'num_parameters': 9, 'step': 1, 'trained_on': 'a'}
 
@@ -220,7 +245,8 @@ def test_one_split_of_the_scores_counts(run_folder, tmp_path, capsys):
 @pytest.mark.parametrize('number', [1, 2, 7, 58])
 def test_the_advice_of_the_guard_is_always_enough(number):
   facts = {'num_subjects': None, 'origin': 'x', 'not_scored': {}}
-  scores = np.arange(number) / number
+  # A score of 0 has a refusal of its own.
+  scores = (1 + np.arange(number)) / number
   with pytest.raises(ValueError, match='too few') as caught:
     calibrate.set_threshold(scores, bpcer=0.05, **facts)
   advice = float(re.search(r'bpcer=([\d.]+)\.$', str(caught.value))[1])

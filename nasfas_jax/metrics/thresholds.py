@@ -159,3 +159,29 @@ def warning(
     f'The {split} clips are too few {reason}: {", ".join(few)}; it takes '
     f'{needed} of each.'
   )
+
+
+def extreme_warning(
+  value: float, scores: np.ndarray, labels: np.ndarray, split: str
+) -> str:
+  """Why a threshold decides nothing on the clips that set it; '' if it does.
+
+  Args:
+    value: the threshold.
+    scores: floats [N].
+    labels: ints [N], 1 live, 0 spoof.
+    split: name of the clips, for the message.
+  """
+  scores, live = np.asarray(scores), np.asarray(labels) == 1
+  accepted = scores > value
+  if accepted.all() and not live.all():
+    return (
+      f'The threshold rejects none of the {len(live)} {split} clips: it '
+      f'accepts all {np.sum(~live)} attacks among them.'
+    )
+  if not accepted.any() and live.any():
+    return (
+      f'The threshold accepts none of the {len(live)} {split} clips: it '
+      f'rejects all {np.sum(live)} live ones among them.'
+    )
+  return ''

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nasfas_jax import metrics
+from nasfas_jax import judgement, metrics
 from nasfas_jax.metrics import thresholds
 
 
@@ -103,3 +103,49 @@ def test_a_dev_split_that_is_too_small_is_said():
   assert said('bpcer=0.0101') == said('eer') == said('0.5') == ''
   # 30 replays carry 10 %, exactly; 10 prints do not.
   assert said('apcer=0.1').endswith('10 %: 10 print; it takes 30 of each.')
+
+
+def test_a_threshold_that_decides_nothing_is_said():
+  """Eight of a hundred live clips have the score of every attack."""
+  scores = np.r_[np.zeros(8), np.linspace(0.1, 0.3, 92), np.zeros(40)]
+  labels = np.repeat([1, 0], [100, 40])
+  types = ['live'] * 100 + ['print'] * 40
+
+  def said(text, *table):
+    rule = thresholds.parse(text)
+    value = thresholds.choose(rule, *table)
+    return thresholds.extreme_warning(value, *table[:2], 'dev')
+
+  table = scores, labels, types
+  assert said('bpcer=0.05', *table) == (
+    'The threshold rejects none of the 140 dev clips: it accepts all 40 '
+    'attacks among them.'
+  )
+  assert said('bpcer=0.08', *table) == said('eer', *table) == ''
+  # The other end: an attack has the highest score.
+  table = np.append(scores, 1.0), np.append(labels, 0), [*types, 'print']
+  assert said('apcer=0.01', *table) == (
+    'The threshold accepts none of the 141 dev clips: it rejects all 100 live '
+    'ones among them.'
+  )
+  # Without attacks nothing is let in.
+  live = np.array([0.0, 0.0]), np.array([1, 1]), ['live', 'live']
+  assert said('bpcer=0.4', *live) == ''
+  # As results.json has it, after what else there is.
+  columns = {
+    'score': scores,
+    'label': labels,
+    'attack_type': np.array(types),
+  }
+  found = judgement.set_threshold(
+    thresholds.parse('bpcer=0.01'), {'dev': columns}, 'dev'
+  )
+  assert found['value'] < 0
+  assert found['warning'].startswith('The dev clips are too few to carry a rat')
+  assert found['warning'].endswith('accepts all 40 attacks among them.')
+
+
+def test_a_threshold_from_elsewhere_keeps_its_warning():
+  found = judgement.given_threshold(1.0, 'EER', 'run', 'few')
+  assert found['warning'] == 'few'
+  assert judgement.given_threshold(1.0, 'EER', 'run')['warning'] == ''
