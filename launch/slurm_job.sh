@@ -22,6 +22,8 @@ task='trap true TERM
   ((status >= 100 || status == '"$preempted"')) || status=$((status + 100))
   exit "$status"'
 status=0
+# Since Slurm 22.05 the steps of a job do not take this from it.
+[[ -z "${SLURM_CPUS_PER_TASK:-}" ]] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
 srun --kill-on-bad-exit=0 --wait=120 bash -c "$task" task \
   "$python" -m nasfas_jax.main "$@" || status=$?
 turn="${SLURM_RESTART_COUNT:-0}"

@@ -44,7 +44,22 @@ esac
 
 if [[ ! -x "$venv/bin/nasfas_ready" ]]; then
   rm -rf "$venv"
-  python3 -m venv "$venv"
+  # The image of a TPU may have an older python3 than the package takes.
+  python=''
+  for name in python3 python3.13 python3.12 python3.11; do
+    if "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+      2>/dev/null; then
+      python="$name"
+      break
+    fi
+  done
+  if [[ -n "$python" ]]; then
+    "$python" -m venv "$venv"
+  else
+    # uv brings a Python of its own.
+    python3 -m pip install --quiet --user uv
+    python3 -m uv venv --quiet --seed --python 3.12 "$venv"
+  fi
   "$venv/bin/pip" install --quiet -e '.[tpu,gcs]'
   # Marks a finished installation; one that was cut off is made again.
   printf '#!/bin/sh\n' >"$venv/bin/nasfas_ready"

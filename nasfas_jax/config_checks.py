@@ -157,7 +157,8 @@ _WIDTHS = Numbers(Number(1, _SIZE), 8)
 
 # Field -> what it may be. Fields that are True or False are not here.
 ALLOWED = {
-  'seed': Number(0, 2**31 - 1),
+  # The streams of a run add small numbers to it, and it stays an int32.
+  'seed': Number(0, 2**31 - 100),
   'threshold_source': OneOf(('', *definition.THRESHOLD_SOURCES)),
   'checkpoint_every': Number(0, _STEPS),
   'log_every': _COUNT,

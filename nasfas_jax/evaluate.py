@@ -312,7 +312,7 @@ def run_threshold(
   else:
     found = detector.read_threshold(source)
   return judgement.given_threshold(
-    found.value, f'of the run: {found.rule}', RUN
+    found.value, f'of the run: {found.rule}', RUN, found.warning
   )
 
 

@@ -27,7 +27,7 @@ from nasfas_jax.data import index, protocols
 
 # Sections and fields of a config that fix the state of each program.
 _OF_BOTH = (
-  *('seed', 'dtype', 'protocol', 'loss', 'input', 'augmentation'),
+  *('seed', 'dtype', 'protocol', 'loss', 'input', 'augmentation', 'mix_style'),
   *('data.image_size', 'data.num_frames', 'data.balance'),
 )
 _FIX_STATE = {

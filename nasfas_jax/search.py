@@ -25,7 +25,7 @@ from nasfas_jax import (
   train,
 )
 from nasfas_jax.data import index, nuisance, protocols
-from nasfas_jax.models import architecture, genotypes
+from nasfas_jax.models import architecture, genotypes, search_spaces
 from nasfas_jax.searchers import (
   bilevel,
   evolution,
@@ -169,6 +169,17 @@ def _check_without_effect(config) -> None:
       'config.meta.domain_statistics is True; allowed with '
       "config.search.selection 'perturbation', whose batches mix the domains: "
       'False.'
+    )
+  space = search_spaces.get_space(config.supernet.space)
+  if (
+    fields.algorithm == 'gradient'
+    and space.output == search_spaces.STRONGEST
+    and not config.supernet.node_attention
+  ):
+    raise ValueError(
+      'config.supernet.node_attention is False; allowed in a gradient search '
+      f'of the space {config.supernet.space!r}, whose cells end in their '
+      'strongest node: True.'
     )
   for name in ('second_order', 'gumbel'):
     if fields[name] and fields.algorithm != 'gradient':

@@ -8,6 +8,7 @@ from nasfas_configs import search as search_config
 from nasfas_configs import train as train_config
 from nasfas_configs import variants
 from nasfas_jax import config_checks, run_config, search, train
+from nasfas_jax.models import search_spaces
 
 
 def set_field(config, path, value):
@@ -69,7 +70,9 @@ def test_the_shipped_trainings_pass(name):
       9,
       'with one inner step (config.meta.inner_steps) or without',
     ),
-    ('seed', -2, '0 to 2147483647'),
+    ('seed', -2, '0 to 2147483548'),
+    # A stream adds to it.
+    ('seed', 2**31 - 1, '0 to 2147483548'),
     ('search.hold_out', 'subject', 'none, domain, type, domain_type'),
     ('model', 'cdcn', "'genotype'"),
     ('genotype', 'x.json', "''"),
@@ -115,6 +118,17 @@ def test_the_weights_of_the_loss_are_checked(field, value, message):
   config.loss.contrastive_depth = 1.0 if value else 0.0
   config.loss[field] = value
   with pytest.raises(ValueError, match=message):
+    search.check(config)
+
+
+@pytest.mark.parametrize('space', ['cdcnpp', 'nasfas'])
+def test_a_search_for_the_strongest_node_weighs_the_nodes(space):
+  config = search_config.get_config('debug')
+  config.supernet.update(space=space, node_attention=False)
+  if search_spaces.get_space(space).output == search_spaces.ALL:
+    search.check(config)
+    return
+  with pytest.raises(ValueError, match='node_attention is False; allowed .*'):
     search.check(config)
 
 

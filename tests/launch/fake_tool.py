@@ -87,6 +87,7 @@ def main():
   if program == 'kubectl':
     write('input', sys.stdin.read())
   if program == 'srun':
+    write('cpus', os.environ.get('SRUN_CPUS_PER_TASK', ''))
     while args[0].startswith('-'):
       args.pop(0)
     return max(

@@ -64,6 +64,7 @@ def job(machine, plan, *, turn=0, restarts=3):
       **machine.env,
       'SLURM_JOB_ID': '12',
       'SLURM_RESTART_COUNT': str(turn),
+      'SLURM_CPUS_PER_TASK': '8',
     },
     stderr=subprocess.DEVNULL,
   ).returncode
@@ -76,6 +77,8 @@ def test_the_tasks_get_the_arguments(machine):
     list(map(json.loads, tasks)) == [['-m', 'nasfas_jax.main', *RUN, NASTY]] * 2
   )
   assert machine.named('scontrol') == []
+  # srun does not take it from the job by itself.
+  assert (machine.fake / 'cpus').read_text() == '8'
 
 
 def test_a_stopped_job_goes_back_into_the_queue(machine):

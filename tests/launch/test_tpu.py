@@ -244,6 +244,43 @@ def test_a_dry_run_prints_every_command_and_calls_nothing(machine):
     assert text in line
 
 
+FAKE_PYTHON = """
+import os, pathlib, sys
+words = sys.argv[1:]
+with open(os.environ['FAKE'] + '/pythons', 'a') as file:
+  print(pathlib.Path(sys.argv[0]).name, *words, file=file)
+if words[0] == '-c':
+  sys.exit({status})
+if 'venv' in words:
+  folder = pathlib.Path(words[-1], 'bin')
+  folder.mkdir(parents=True)
+  for name in ('pip', 'python'):
+    (folder / name).write_text('#!/bin/sh')
+    (folder / name).chmod(0o755)
+"""
+
+
+@pytest.mark.parametrize('newer', ['python3.12', ''])
+def test_a_host_with_an_older_python3_takes_a_newer_one(machine, newer):
+  # As far as is known, the image of a TPU has Python 3.10.
+  for name in ('python3', 'python3.11', 'python3.12', 'python3.13'):
+    status = int(name != newer)
+    machine.script(machine.bin / name, FAKE_PYTHON.format(status=status))
+  command = ['bash', str(ROOT / 'launch/tpu_vm.sh'), '--config=search:debug']
+  subprocess.run(command, env=machine.env, check=True)
+  lines = (machine.fake / 'pythons').read_text().splitlines()
+  venv = machine.home / 'nasfas_venv'
+  made = [line for line in lines if ' -c ' not in line]
+  if newer:
+    assert made == [f'python3.12 -m venv {venv}']
+  else:
+    assert made == [
+      'python3 -m pip install --quiet --user uv',
+      f'python3 -m uv venv --quiet --seed --python 3.12 {venv}',
+    ]
+  assert (venv / 'bin/nasfas_ready').exists()
+
+
 def test_a_second_start_on_a_host_runs_once(machine):
   """tpu_vm.sh --detach, as after a lost connection."""
   waiting = """
