@@ -32,7 +32,7 @@ from nasfas_jax import (
   sharding,
   states,
 )
-from nasfas_jax.data import index, protocols
+from nasfas_jax.data import index, nuisance, protocols
 from nasfas_jax.data.index import Row
 from nasfas_jax.metrics import thresholds
 from nasfas_jax.models import cost, genotypes
@@ -128,6 +128,11 @@ def evaluate(
   _check_subjects(source, selection, merged.protocol)
   merged.threshold = choose_rule(merged, trained.threshold, selection)
   run_log.start(workdir, merged, selection)
+  for line in nuisance.other_box_lines(
+    run_log.read_data(source).get('boxes', {}),
+    {selection.dev_source: selection.dev, 'test': selection.test},
+  ):
+    progress.say(line)
   if isinstance(chosen, genotypes.Genotype):
     # Its page, and one that compares runs, draw the cells.
     hosts.first(lambda: chosen.save(workdir / 'genotype.json'))

@@ -1,7 +1,6 @@
 """What a run records: its config, its environment, its metrics."""
 
 import atexit
-import collections
 import contextlib
 import importlib.metadata
 import json
@@ -23,7 +22,7 @@ from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
 from nasfas_jax import files, hosts, run_config
-from nasfas_jax.data import index, protocols
+from nasfas_jax.data import index, nuisance, protocols
 
 # Sections and fields of a config that fix the state of each program.
 _OF_BOTH = (
@@ -164,6 +163,15 @@ def _read_data(workdir: pathlib.Path) -> dict[str, object]:
         f'{str(workdir / "data.json")!r} has no {kind.__name__} under '
         f'{name!r}: it is not that of a run.'
       )
+  # A run of an earlier version has none.
+  boxes = content.get('boxes', {})
+  if not isinstance(boxes, dict) or not all(
+    type(number) is int and number >= 0 for number in boxes.values()
+  ):
+    raise ValueError(
+      f'{str(workdir / "data.json")!r}: boxes is {str(boxes)[:80]}; allowed: '
+      'numbers of clips by the source of their face boxes.'
+    )
   return content
 
 
@@ -282,14 +290,7 @@ def describe(selection: protocols.Selection) -> dict[str, object]:
     'still_share': sum(row.get('num_frames') == 1 for row in selection.train)
     / max(1, len(selection.train)),
     # Where their face boxes are from, and how many are from there.
-    'boxes': dict(
-      sorted(
-        collections.Counter(
-          row.get('properties', {}).get('box', 'unknown')
-          for row in selection.train
-        ).items()
-      )
-    ),
+    'boxes': nuisance.box_sources(selection.train),
   }
 
 

@@ -80,7 +80,11 @@ def obtain_genotype(
   # So do clips that its training could not take.
   train.check_clips(config, selection)
   run_log.start(workdir, config, selection)
-  for line in nuisance.run_lines(selection.train, config.input.fusion):
+  for line in nuisance.run_lines(
+    selection.train,
+    config.input.fusion,
+    {selection.dev_source: selection.dev, 'test': selection.test},
+  ):
     progress.say(line)
   if finished:
     genotype = genotypes.load(path)

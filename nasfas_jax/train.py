@@ -95,7 +95,11 @@ def train(
   if config.train.start_from:
     before = starting.before(config, selection)
   run_log.start(workdir, config, selection, before)
-  for line in nuisance.run_lines(selection.train, config.input.fusion):
+  for line in nuisance.run_lines(
+    selection.train,
+    config.input.fusion,
+    {selection.dev_source: selection.dev, 'test': selection.test},
+  ):
     progress.say(line)
   if config.model == 'genotype':
     hosts.first(lambda: chosen.save(workdir / 'genotype.json'))

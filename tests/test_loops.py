@@ -249,7 +249,17 @@ def test_cdcnpp_trains_and_is_evaluated_on_another_protocol(
   path.write_text(''.join(kept))
   judged.protocol, judged.data.data_dir = config.protocol, str(alone)
   judged.data.builder_config = ''
+  # A run on whole frames says that the rendered faces are framed otherwise.
+  assert 'WARNING: face boxes' not in capsys.readouterr().err
+  data = files.read_json(workdir / 'data.json')
+  assert data['boxes'] == {'unknown': data['num_clips']['train']}
+  changed = {**data, 'boxes': {'whole_frame': 9}}
+  files.write_json(workdir / 'data.json', changed)
   evaluate.evaluate(judged, tmp_path / 'alone')
+  assert (
+    'WARNING: face boxes of the training clips: none, the whole frame is taken '
+    '9; of test: given '
+  ) in capsys.readouterr().err
   there = files.read_json(workdir / 'results.json')
   here = files.read_json(tmp_path / 'alone' / 'results.json')
   assert here['splits'] == {'test': there['splits']['test']}

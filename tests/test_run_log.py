@@ -159,6 +159,16 @@ def test_a_torn_data_json_is_an_error_that_names_the_file(tmp_path, content):
     run_log.start(tmp_path, config(), chosen())
 
 
+@pytest.mark.parametrize('boxes', [3, ['given'], {'given': 'x'}, {'x': -1}])
+def test_damaged_sources_of_boxes_are_named(tmp_path, boxes):
+  run_log.start(tmp_path, config(), chosen())
+  path = tmp_path / 'data.json'
+  content = json.loads(path.read_text())
+  path.write_text(json.dumps({**content, 'boxes': boxes}))
+  with pytest.raises(ValueError, match=r'data.json.: boxes is .*; allowed'):
+    run_log.read_data(tmp_path)
+
+
 def test_checkpoints_without_a_config_are_refused(tmp_path):
   run_log.start(tmp_path, config(), chosen())
   (tmp_path / 'checkpoints' / 'train' / '3').mkdir(parents=True)

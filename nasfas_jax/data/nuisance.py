@@ -15,7 +15,7 @@ Rendered datasets have the last three only.
 
 import collections
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -151,19 +151,42 @@ def count(rows: Iterable[Row]) -> str:
   return f'{found.total()} ({text})'
 
 
+# Where a face box is from, in words.
+_BOX_WORDS = {
+  'given': 'given',
+  'detected': 'found by the detector',
+  'whole_frame': 'none, the whole frame is taken',
+}
+
+
 def _property(row: Row, name: str) -> object:
   return row.get('properties', {}).get(name)
 
 
-def _differs(first: Sequence[bool], second: Sequence[bool]) -> bool:
-  """Whether two shares differ by more than chance and by more than 0.05."""
-  if not first or not second:
+def box_sources(rows: Iterable[Row]) -> dict[str, int]:
+  """Where face boxes are from -> the number of clips, sorted.
+
+  'unknown' is of clips whose index does not say, as rendered ones.
+  """
+  found = collections.Counter(
+    _property(row, 'box') or 'unknown' for row in rows
+  )
+  return dict(sorted(found.items()))
+
+
+def _differs(first: tuple[int, int], second: tuple[int, int]) -> bool:
+  """Whether two shares differ by more than chance and by more than 0.05.
+
+  Args:
+    first: (how many of a group, of how many).
+    second: likewise.
+  """
+  if not first[1] or not second[1]:
     return False
-  shares = np.mean(first), np.mean(second)
-  both = np.mean([*first, *second])
-  chance = math.sqrt(both * (1 - both) * (1 / len(first) + 1 / len(second)))
-  gap = abs(shares[0] - shares[1])
-  return bool(gap > 0.05 and gap >= 2.5 * chance)
+  both = (first[0] + second[0]) / (first[1] + second[1])
+  chance = math.sqrt(both * (1 - both) * (1 / first[1] + 1 / second[1]))
+  gap = abs(first[0] / first[1] - second[0] / second[1])
+  return gap > 0.05 and gap >= 2.5 * chance
 
 
 def by_label(name: str, told: Sequence[tuple[int, bool]]) -> list[str]:
@@ -187,7 +210,7 @@ def by_label(name: str, told: Sequence[tuple[int, bool]]) -> list[str]:
     for word, part in (('live', live), ('attack', spoof))
   ]
   lines = [f'{name}: {", ".join(parts)}']
-  if _differs(live, spoof):
+  if _differs((sum(live), len(live)), (sum(spoof), len(spoof))):
     lines.append(
       f'WARNING: {name.lower()}: the share depends on the label, so what is '
       'left may give it away.'
@@ -201,11 +224,6 @@ def box_lines(rows: Sequence[Row]) -> list[str]:
   for row in rows:
     kinds[_property(row, 'box')].append(row)
   kinds.pop(None, None)
-  words = {
-    'given': 'given',
-    'detected': 'found by the detector',
-    'whole_frame': 'none, the whole frame is taken',
-  }
   lines = []
   for kind, chosen in sorted(kinds.items()):
     types = collections.Counter(
@@ -213,7 +231,7 @@ def box_lines(rows: Sequence[Row]) -> list[str]:
     )
     listed = ', '.join(f'{name} {n}' for name, n in sorted(types.items()))
     lines.append(
-      f'Face boxes {words.get(kind, kind)}: {len(chosen)} ({listed})'
+      f'Face boxes {_BOX_WORDS.get(kind, kind)}: {len(chosen)} ({listed})'
     )
   return lines
 
@@ -250,8 +268,67 @@ def _is_still(row: Row) -> bool:
   return row.get('num_frames') == 1 or bool(_property(row, 'still'))
 
 
-def run_lines(rows: Sequence[Row], fusion: str) -> list[str]:
-  """What a run should say of its training clips before it starts."""
+def other_box_lines(
+  trained: Mapping[str, int], judged: Mapping[str, Sequence[Row]]
+) -> list[str]:
+  """A warning of sets whose face boxes are from elsewhere; [] without any.
+
+  A network that is trained on faces has not learned whole frames, and boxes of
+  a detector are not those of an annotation. A set differs if it has boxes of a
+  source that no training clip has, or if the share of a source differs by more
+  than 0.05 and by more than chance.
+
+  Args:
+    trained: see `box_sources`, of the training clips; {}: nobody knows.
+    judged: name of a set -> its rows.
+  """
+  trained = _known_sources(trained)
+  told = []
+  for name, rows in judged.items() if trained else ():
+    found = _known_sources(box_sources(rows))
+    totals = sum(found.values()), sum(trained.values())
+    if found.keys() - trained.keys() or any(
+      _differs((found.get(kind, 0), totals[0]), (number, totals[1]))
+      for kind, number in trained.items()
+    ):
+      told.append(f'of {name}: {_in_words(found)}')
+  if not told:
+    return []
+  return [
+    f'WARNING: face boxes of the training clips: {_in_words(trained)}; '
+    f'{"; ".join(told)}. The network is judged on crops of another kind than '
+    'it has learned. Prepare all the datasets with --faces=detected (and give '
+    '--config.data.builder_config, such as default_detected), or get the boxes '
+    'that are missing.'
+  ]
+
+
+def _known_sources(sources: Mapping[str, int]) -> dict[str, int]:
+  """The sources without 'unknown': a rendered face has its box given."""
+  found = collections.Counter()
+  for kind, number in sources.items():
+    found['given' if kind == 'unknown' else kind] += number
+  return dict(sorted(found.items()))
+
+
+def _in_words(sources: Mapping[str, int]) -> str:
+  return ', '.join(
+    f'{_BOX_WORDS.get(kind, kind)} {number}' for kind, number in sources.items()
+  )
+
+
+def run_lines(
+  rows: Sequence[Row],
+  fusion: str,
+  judged: Mapping[str, Sequence[Row]],
+) -> list[str]:
+  """What a run should say of its clips before it starts.
+
+  Args:
+    rows: the training clips.
+    fusion: of the network's input.
+    judged: name of a set -> its rows, see `other_box_lines`.
+  """
   whole = [row for row in rows if _property(row, 'box') == 'whole_frame']
   lines = []
   if whole:
@@ -260,4 +337,5 @@ def run_lines(rows: Sequence[Row], fusion: str) -> list[str]:
       'Their whole frame is taken for the face, so that it covers fewer pixels '
       'and the background is scored too.'
     )
+  lines += other_box_lines(box_sources(rows), judged)
   return lines + still_lines(rows, static=fusion == 'static')

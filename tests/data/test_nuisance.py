@@ -137,14 +137,70 @@ def test_clips_without_a_label_are_counted_and_tell_nothing():
 
 
 def test_what_a_run_says_of_its_clips():
-  assert nuisance.run_lines(plain(), 'concat') == []
+  assert nuisance.run_lines(plain(), 'concat', {}) == []
   # An index of another source has no properties.
-  assert nuisance.run_lines([{'label': 1}, {'label': 0}], 'concat') == []
+  assert nuisance.run_lines([{'label': 1}, {'label': 0}], 'concat', {}) == []
   rows = [row(1, box='whole_frame'), row(0), row(0, num_frames=1)]
-  lines = nuisance.run_lines(rows, 'concat')
+  lines = nuisance.run_lines(rows, 'concat', {})
   assert lines[0].startswith('Without a face box: 1 (live 1, attack 0) of 3')
   assert lines[1].startswith('Stills')
-  assert len(nuisance.run_lines(rows, 'static')) == 2
+  assert len(nuisance.run_lines(rows, 'static', {})) == 2
+
+
+@pytest.mark.parametrize(
+  ('trained', 'judged', 'said'),
+  [
+    ({'given': 40}, {'given': 1}, False),
+    # A rendered face has its box, though its index does not say so.
+    ({'unknown': 40}, {'given': 30}, False),
+    ({'given': 40}, {'unknown': 30}, False),
+    ({'unknown': 40}, {'whole_frame': 30}, True),
+    ({'given': 40}, {'whole_frame': 30}, True),
+    ({'given': 40}, {'detected': 30}, True),
+    ({'detected': 40}, {'given': 30}, True),
+    # A single clip of a source that the network has never seen.
+    ({'given': 40}, {'given': 30, 'whole_frame': 1}, True),
+    # Shares that are alike, that differ by chance, and that differ.
+    ({'given': 20, 'whole_frame': 20}, {'given': 9, 'whole_frame': 11}, False),
+    ({'given': 1, 'whole_frame': 3}, {'given': 2, 'whole_frame': 2}, False),
+    ({'given': 99, 'whole_frame': 1}, {'whole_frame': 30}, True),
+    ({'given': 20, 'whole_frame': 20}, {'given': 40}, True),
+    # A run that did not record where its boxes were from.
+    ({}, {'whole_frame': 30}, False),
+  ],
+)
+def test_sets_whose_boxes_are_from_elsewhere_are_a_warning(
+  trained, judged, said
+):
+  def rows_of(sources):
+    return [
+      row(i % 2, **({} if kind == 'unknown' else {'box': kind}))
+      for kind, number in sources.items()
+      for i in range(number)
+    ]
+
+  rows = rows_of(judged)
+  if 'unknown' in judged:
+    for one in rows:
+      del one['properties']['box']
+  assert nuisance.box_sources(rows) == judged
+  lines = nuisance.other_box_lines(trained, {'dev': [], 'test': rows})
+  assert len(lines) == said
+  if said:
+    assert lines[0].startswith('WARNING: face boxes of the training clips: ')
+    assert '; of test: ' in lines[0] and 'of dev' not in lines[0]
+    assert '--faces=detected' in lines[0]
+
+
+def test_a_run_says_which_sets_have_other_boxes():
+  whole = [row(i % 2, box='whole_frame') for i in range(6)]
+  (line,) = nuisance.run_lines(
+    plain(), 'static', {'dev': whole[:4], 'test': whole}
+  )
+  assert (
+    'training clips: given 20; of dev: none, the whole frame is taken 4; of '
+    'test: none, the whole frame is taken 6. '
+  ) in line
 
 
 def test_a_share_that_depends_on_the_label_is_a_warning():
