@@ -1,7 +1,9 @@
 """Face boxes from the annotation files of datasets.
 
 Every reader returns floats [F, 4], x0, y0, x1, y1 in pixels of the upright
-frame, one row per annotated frame; a row without a face is NaN.
+frame, one row per annotated frame; a row without a face is NaN. With a limit
+it reads the boxes of the first frames only, those of a number below it; 0: of
+all. Rows without a number count from 0.
 """
 
 import math
@@ -53,20 +55,27 @@ def _clean(boxes) -> np.ndarray:
   return boxes
 
 
-def corners(path: pathlib.Path) -> np.ndarray:
+def _numbered(path: pathlib.Path, separator: str | None, limit: int):
+  """The four columns after the frame's number, of frames below a limit."""
+  return [
+    row[1:5] for row in _rows(path, separator, 5) if not limit or row[0] < limit
+  ]
+
+
+def corners(path: pathlib.Path, limit: int = 0) -> np.ndarray:
   """SiW and SiW-M `.face`: `x1 y1 x2 y2` a line, zeros for no face."""
-  return _clean([row[:4] for row in _rows(path, None, 4)])
+  return _clean([row[:4] for row in _rows(path, None, 4)[: limit or None]])
 
 
-def frame_xywh(path: pathlib.Path) -> np.ndarray:
+def frame_xywh(path: pathlib.Path, limit: int = 0) -> np.ndarray:
   """Replay-Attack and CASIA companion `.face`: `frame x y w h` a line."""
-  rows = [row[1:5] for row in _rows(path, None, 5)]
+  rows = _numbered(path, None, limit)
   return _clean([[x, y, x + w, y + h] for x, y, w, h in rows])
 
 
-def frame_corners(path: pathlib.Path) -> np.ndarray:
+def frame_corners(path: pathlib.Path, limit: int = 0) -> np.ndarray:
   """MSU-MFSD `.face`: CSV `frame,x1,y1,x2,y2,` and the eyes."""
-  return _clean([row[1:5] for row in _rows(path, ',', 5)])
+  return _clean(_numbered(path, ',', limit))
 
 
 def eyes_below(path: pathlib.Path) -> bool:
@@ -83,14 +92,15 @@ def eyes_below(path: pathlib.Path) -> bool:
   return 2 * sum(votes) > len(votes)
 
 
-def frame_eyes(path: pathlib.Path) -> np.ndarray:
+def frame_eyes(path: pathlib.Path, limit: int = 0) -> np.ndarray:
   """OULU-NPU `.txt`: `frame,x_right,y_right,x_left,y_left`."""
-  rows = [row[1:5] for row in _rows(path, ',', 5)]
+  rows = _numbered(path, ',', limit)
   return from_eyes(np.asarray(rows, np.float64).reshape(-1, 4))
 
 
-def lines_xywh(path: pathlib.Path) -> np.ndarray:
-  """CDCN's `.dat`: left, top, width, height on a line each."""
+def lines_xywh(path: pathlib.Path, limit: int = 0) -> np.ndarray:
+  """CDCN's `.dat`: left, top, width, height on a line each, of one frame."""
+  del limit
   rows = _rows(path, None, 1)
   if len(rows) < 4:
     raise AnnotationError(f'{path.name}: {len(rows)} lines; 4 are needed')

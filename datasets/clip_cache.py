@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nasfas_datasets import clip_config, fas_builder, listing
+from nasfas_datasets import fas_builder, listing
 from nasfas_datasets.clip_config import ClipConfig
 from nasfas_jax import files, stored_frames
 
@@ -31,10 +31,7 @@ class ClipCache:
     self._settings = [
       fas_builder.SCHEMA,
       stored_frames.FORM,
-      *(
-        getattr(config, name)
-        for name in ('size', 'num_frames', *clip_config.SETTINGS)
-      ),
+      *config.content().values(),
     ]
 
   def _path(self, clip: listing.Clip) -> pathlib.Path:

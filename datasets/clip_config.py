@@ -91,6 +91,16 @@ class ClipConfig(tfds.core.BuilderConfig):
       if value not in allowed:
         raise ValueError(f'{name} is {value!r}; allowed: {", ".join(allowed)}.')
 
+  def content(self) -> dict[str, object]:
+    """The settings that change the records: JSON content."""
+    found = {
+      name: getattr(self, name) for name in ('size', 'num_frames', *SETTINGS)
+    }
+    if self.train_frames and self.faces == 'shipped':
+      # Earlier versions took the boxes of the whole clip.
+      found['boxes'] = 'of the train_frames'
+    return found
+
 
 def with_settings(config: ClipConfig, **settings) -> ClipConfig:
   """A config with some settings changed, and a name that says which.

@@ -17,13 +17,16 @@ _SEARCH_SIZE = 256
 _MIN_INSIDE = 0.4
 
 
-def clip_box(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+def clip_box(
+  boxes: np.ndarray, width: int, height: int, limit: int = 0
+) -> np.ndarray:
   """The one face box of a clip, inside its frames: float64 [4].
 
   Args:
     boxes: floats [F, 4], from an annotation or `find_box`; NaN for no face.
     width: of the frames.
     height: of the frames.
+    limit: the boxes are of so many first frames; 0: of all.
 
   Raises:
     NoFaceError: if no frame has a face.
@@ -31,7 +34,8 @@ def clip_box(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
   """
   boxes = np.asarray(boxes, np.float64)
   if not np.all(np.isfinite(boxes), axis=-1).any():
-    raise NoFaceError('No frame of the clip has a face box.')
+    among = f' among its first {limit}' if limit else ''
+    raise NoFaceError(f'No frame of the clip has a face box{among}.')
   try:
     box = crop.median_box(boxes)
     frame = np.array([width, height, width, height], np.float64)

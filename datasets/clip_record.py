@@ -24,8 +24,16 @@ from nasfas_jax.preprocessing import (
 _MIN_SIDE = 8
 
 
-def read_boxes(clip: listing.Clip, width: int, height: int) -> np.ndarray:
+def read_boxes(
+  clip: listing.Clip, width: int, height: int, limit: int = 0
+) -> np.ndarray:
   """The annotated boxes of a clip in the upright frame.
+
+  Args:
+    clip: with an annotation.
+    width: of the frames.
+    height: of the frames.
+    limit: only the boxes of this many first frames; 0: of all.
 
   Returns:
     floats [F, 4], NaN for no face.
@@ -37,16 +45,22 @@ def read_boxes(clip: listing.Clip, width: int, height: int) -> np.ndarray:
   source = clip.boxes
   try:
     if source.format == 'hdf5_eyes':
-      return boxes_lib.from_eyes(hdf5.eyes(source.path))
+      return boxes_lib.from_eyes(hdf5.eyes(source.path)[: limit or None])
     if source.format == 'frame_folder':
-      paths = frame_folder.numbers(source.path, frame_folder.BOX).values()
-      return np.concatenate([boxes_lib.lines_xywh(path) for path in paths])
+      paths = frame_folder.numbers(source.path, frame_folder.BOX)
+      if limit:
+        # Those that `frame_folder.sample_frames` reads.
+        first = list(frame_folder.usable(source.path, clip.depth))[:limit]
+        paths = {number: paths[number] for number in first}
+      return np.concatenate(
+        [boxes_lib.lines_xywh(path) for path in paths.values()]
+      )
     if callable(source.format):
-      found = source.format(source.path)
+      found = source.format(source.path)[: limit or None]
       if source.size is not None:
         found = found * (np.array([width, height] * 2) / (source.size * 2))
       return found
-    found = boxes_lib.READERS[source.format](source.path)
+    found = boxes_lib.READERS[source.format](source.path, limit)
     turned = source.format == 'frame_corners' and boxes_lib.eyes_below(
       source.path
     )
@@ -90,9 +104,11 @@ def place(
     except ValueError as error:
       raise listing.ClipError(str(error)) from error
   else:
+    limit = 0
     if detected is None:
-      detected = read_boxes(clip, width, height)
-    box = clip_faces.clip_box(detected, width, height)
+      limit = _num_read(clip, config)
+      detected = read_boxes(clip, width, height, limit)
+    box = clip_faces.clip_box(detected, width, height, limit)
   side = max(box[2] - box[0], box[3] - box[1])
   if side < _MIN_SIDE and clip.has_box:
     raise listing.ClipError(
@@ -105,9 +121,14 @@ def place(
     raise listing.ClipError(str(error)) from error
 
 
+def _num_read(clip: listing.Clip, config: ClipConfig) -> int:
+  """The number of first frames of a clip that are read; 0: all."""
+  return config.train_frames if clip.split == 'train' else 0
+
+
 def _sampler(clip: listing.Clip, config: ClipConfig):
   """Makes a function: transform -> the clip's evenly spread, upright frames."""
-  limit = config.train_frames if clip.split == 'train' else 0
+  limit = _num_read(clip, config)
   if clip.boxes is not None and clip.boxes.format == 'frame_folder':
     read = functools.partial(frame_folder.sample_frames, depth=clip.depth)
   elif clip.path.is_dir():

@@ -27,7 +27,6 @@ from tensorflow_datasets.core import hashing
 
 from nasfas_datasets import (
   beam_build,
-  clip_config,
   clip_record,
   fas_builder,
   listing,
@@ -168,10 +167,7 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
 
   def settings(self) -> dict[str, object]:
     """The settings that change the records: JSON content."""
-    return {
-      name: getattr(self.builder_config, name)
-      for name in ('size', 'num_frames', *clip_config.SETTINGS)
-    }
+    return self.builder_config.content()
 
   def difference(self, root: pathlib.Path | None) -> list[str]:
     """How the prepared dataset differs from what this builder would make."""

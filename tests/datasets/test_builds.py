@@ -636,3 +636,16 @@ def test_properties_are_kept_with_the_finished_clip(videos, tmp_path):
   }
   taken = cache.take(clip)
   assert taken['frames'] == record['frames'] and len(cache) == 0
+
+
+def test_a_build_with_the_boxes_of_whole_clips_is_not_one_of_first_frames(
+  videos, data
+):
+  shards = videos.prepare(data, train_frames=2)
+  assert videos.prepare(data, train_frames=2) == shards
+  path = shards / 'made_from.json'
+  content = json.loads(path.read_text())
+  del content['settings']['boxes']
+  path.write_text(json.dumps(content))
+  with pytest.raises(ValueError, match='boxes None is now .of the train_fra'):
+    videos.prepare(data, train_frames=2)

@@ -1,8 +1,19 @@
-"""Boxes of MSU-MFSD's clips, some of which are stored upside down."""
+"""The box of a clip: upside down (MSU-MFSD), and of its first frames."""
 
+import dataclasses
+
+import numpy as np
 import pytest
+import small_trees
 
-from nasfas_datasets import clip_record, listing, video_builder
+from nasfas_datasets import (
+  boxes,
+  clip_config,
+  clip_record,
+  listing,
+  video_builder,
+)
+from nasfas_datasets.siw import layout as siw
 
 SMALL = video_builder.CONFIGS[1]
 WIDTH, HEIGHT = 96, 64
@@ -42,3 +53,108 @@ def test_upside_down_boxes_of_an_upright_clip_are_a_skip(tmp_path):
   clip = msu_clip(tmp_path, '0,8,10,40,50,17,40,30,40', 0)
   with pytest.raises(listing.ClipError, match='eyes lie in the lower half'):
     clip_record.place(clip, None, SMALL, WIDTH, HEIGHT)
+
+
+# A line of each format, and the box in it.
+ROWS = {
+  'corners': ('{x} 10 {y} 50\n', lambda x, y: [x, 10, y, 50]),
+  'frame_xywh': ('{i} {x} 10 30 40\n', lambda x, y: [x, 10, y, 50]),
+  'frame_corners': ('{i},{x},10,{y},50\n', lambda x, y: [x, 10, y, 50]),
+  # Eyes at one height, 30 apart: the side is 72 about a point 15 below them.
+  'frame_eyes': (
+    '{i},{x},25,{y},25\n',
+    lambda x, y: [x - 21, 4, y + 21, 76],
+  ),
+}
+
+
+@pytest.mark.parametrize('reader', ROWS)
+def test_a_limit_takes_the_boxes_of_the_first_frames(reader, tmp_path):
+  line, expected = ROWS[reader]
+  path = tmp_path / 'x.face'
+  path.write_text(
+    ''.join(
+      line.format(i=i, x=x, y=x + 30)
+      for i, x in enumerate([21, 21, 90, 90, 90])
+    )
+  )
+  read = boxes.READERS[reader]
+  np.testing.assert_allclose(read(path, 2), [expected(21, 51)] * 2)
+  assert len(read(path)) == len(read(path, 0)) == 5
+  clip = listing.Clip(
+    *(tmp_path / 'x.mp4', 'x', '1', 'train', 1, 'live'),
+    boxes=listing.Boxes(reader, path),
+  )
+  for split, limit, x in (
+    ('train', 2, 21), ('train', 0, 90), ('test', 2, 90)
+  ):  # fmt: skip
+    config = clip_config.with_settings(SMALL, train_frames=limit)
+    moved = dataclasses.replace(clip, split=split)
+    box, _ = clip_record.place(moved, None, config, 200, 100)
+    np.testing.assert_allclose(box, expected(x, x + 30))
+
+
+def test_numbered_rows_count_by_their_number(tmp_path):
+  path = tmp_path / 'x.face'
+  # The face was found in the frames 0, 59 and 60 only.
+  path.write_text('0 1 10 30 40\n59 2 10 30 40\n60 3 10 30 40\n')
+  assert boxes.frame_xywh(path, 60)[:, 0].tolist() == [1, 2]
+  clip = listing.Clip(
+    *(tmp_path / 'x.mov', 'x', '1', 'train', 1, 'live'),
+    boxes=listing.Boxes('frame_xywh', path),
+  )
+  path.write_text('60 3 10 30 40\n')
+  config = clip_config.with_settings(SMALL, train_frames=60)
+  with pytest.raises(listing.NoFaceError, match='among its first 60'):
+    clip_record.place(clip, None, config, 200, 100)
+
+
+def test_siw_protocol_1_frames_the_face_of_the_frames_it_takes(tmp_path):
+  for folder in ('Train/live', 'Train/spoof', 'Test/live', 'Test/spoof'):
+    (tmp_path / folder).mkdir(parents=True)
+  path = tmp_path / 'Train/live/031/031-1-1-1-1.mov'
+  # The face is far at first, and near most of the time.
+  places = [(8, 16, 24, 32)] * 3 + [(48, 8, 88, 48)] * 7
+  frames = np.full((10, 64, 96, 3), 40, np.uint8)
+  for frame, (x0, y0, x1, y1) in zip(frames, places, strict=True):
+    frame[y0:y1, x0:x1] = 220
+  small_trees.write_video(path, frames)
+  path.with_suffix('.face').write_text(
+    ''.join('{} {} {} {}\n'.format(*place) for place in places)
+  )
+  (clip,) = siw.list_clips(tmp_path).clips
+  for limit, side in ((0, 40), (3, 16)):
+    config = clip_config.with_settings(SMALL, train_frames=limit)
+    made = clip_record.make_clip(clip, dataset='siw', config=config)
+    x0, _, x1, _ = made['face_box']
+    assert (x1 - x0) * 1.6 == pytest.approx(80, rel=0.03)
+    assert made['properties']['framing'] == side / 64
+
+
+def test_the_first_frames_of_a_folder_are_those_that_are_read(tmp_path):
+  depth = tmp_path / 'depth'
+  depth.mkdir()
+  for number, x in ((1, 60), (2, 10), (3, 10), (4, 60), (5, 60)):
+    stem = tmp_path / f'x_{number:03d}_scene'
+    stem.with_suffix('.jpg').write_bytes(b'x')
+    stem.with_suffix('.dat').write_text(f'{x}\n10\n30\n30\n')
+    if number > 1:
+      # The first frame has no depth map, and is not read.
+      (depth / f'x_{number:03d}_depth1D.jpg').write_bytes(b'x')
+  clip = listing.Clip(
+    *(tmp_path, 'x', '1', 'train', 1, 'live'),
+    boxes=listing.Boxes('frame_folder', tmp_path),
+    depth=depth,
+  )
+  assert clip_record.read_boxes(clip, 96, 64, 2)[:, 0].tolist() == [10, 10]
+  assert len(clip_record.read_boxes(clip, 96, 64)) == 5
+
+
+def test_a_build_of_first_frames_knows_whose_boxes_it_has():
+  plain = SMALL.content()
+  assert plain['train_frames'] == 0 and 'boxes' not in plain
+  first = clip_config.with_settings(SMALL, train_frames=60)
+  # What was built with the boxes of whole clips is another dataset.
+  assert first.content()['boxes'] == 'of the train_frames'
+  detected = clip_config.with_settings(first, faces='detected')
+  assert 'boxes' not in detected.content()
