@@ -208,14 +208,15 @@ def make_listing(
       raises ClipError for a name that does not match.
 
   Returns:
-    The listing. Links that lead out of the root, empty files, and files whose
-    clip id is taken are skipped.
+    The listing. Links that lead out of the root, empty files, names that are
+    not UTF-8, and files whose clip id is taken are skipped.
   """
   root = root.resolve()
   clips, skipped = {}, []
   for path in paths:
     name = path.relative_to(root).as_posix()
     try:
+      check_name(name)
       check_file(path, root)
       clip = Clip(path=path, **parse(name))
       records.check_labels(
@@ -267,6 +268,14 @@ def list_folders(
   have = {clip.clip_id for clip in found.clips}
   found.missing = [name for name in expected if name not in have]
   return found
+
+
+def check_name(name: str) -> None:
+  """Raises ClipError for a name that no record can hold: it is not UTF-8."""
+  try:
+    name.encode()
+  except UnicodeEncodeError as error:
+    raise ClipError('the name is not UTF-8: rename it') from error
 
 
 def check_file(path: pathlib.Path, root: pathlib.Path) -> None:

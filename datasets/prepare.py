@@ -80,6 +80,7 @@ def _make_builder(
       f'{data_dir!r} needs a home folder, and there is none: give '
       '--data_dir=FOLDER.'
     )
+  _check_name('data_dir', data_dir)
   if version is not None:
     known = builder_class.versions_of(config)
     if version not in known:
@@ -93,6 +94,16 @@ def _make_builder(
   )
 
 
+def _check_name(flag: str, path: str | pathlib.Path) -> None:
+  """Raises ValueError unless a path is UTF-8, as the writer of shards needs."""
+  try:
+    str(path).encode()
+  except UnicodeEncodeError as error:
+    raise ValueError(
+      f'--{flag}: {str(path)!r} is not UTF-8; rename the folder.'
+    ) from error
+
+
 def _folder(path: str | pathlib.Path) -> pathlib.Path:
   """A folder that the user names, which must be there."""
   folder = pathlib.Path(path).expanduser()
@@ -100,6 +111,7 @@ def _folder(path: str | pathlib.Path) -> pathlib.Path:
     raise FileNotFoundError(
       f'--manual_dir: there is no folder {str(folder)!r}.'
     )
+  _check_name('manual_dir', folder.resolve())
   return folder
 
 

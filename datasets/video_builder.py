@@ -289,8 +289,11 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
 
   def _shard_iterators_per_split(self, dl_manager):
     """Split -> for each shard a function that yields its (id, record) pairs."""
+    decoded = self._decode_manual_dir(dl_manager)
+    # Before the shards take the finished clips: those cannot be had again.
+    self._write_account()
     found = {}
-    for split, clips in self._decode_manual_dir(dl_manager).items():
+    for split, clips in decoded.items():
       # In the order that TFDS would give them, on Beam too.
       hasher = hashing.Hasher(split)
       clips = sorted(clips, key=lambda clip: hasher.hash_key(clip.clip_id))
@@ -332,6 +335,7 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
     if self.use_beam:
       super()._write_shards(dl_manager, download_config)
       self._read_beam_reports()
+      self._write_account()
     else:
       tfds.core.ShardBasedBuilder._download_and_prepare(
         self, dl_manager, download_config
@@ -456,10 +460,13 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
       dl_manager=dl_manager, download_config=download_config
     )
     self._cache().clear()
+    (pathlib.Path(self.data_dir).parent / REPORT_FILE).unlink(missing_ok=True)
+
+  def _write_account(self) -> None:
+    """Writes what the shards are made from, and what was skipped."""
     folder = pathlib.Path(self.data_dir)
     sources.write(folder, self._parts, self._properties)
     self._write_report(folder, self._found)
-    (folder.parent / REPORT_FILE).unlink(missing_ok=True)
 
   def _write_report(
     self, folder: pathlib.Path, found: listing.Listing
@@ -471,7 +478,10 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
       *self._bad,
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    with open(path, 'w', encoding='utf-8', newline='') as file:
+    # A name on a disk need not be UTF-8: its bytes are then told by numbers.
+    with open(
+      path, 'w', encoding='utf-8', errors='backslashreplace', newline=''
+    ) as file:
       writer = csv.writer(file)
       writer.writerow(self.REPORT_COLUMNS)
       for bad in sorted(rows, key=_order):

@@ -63,6 +63,11 @@ def _open(path: pathlib.Path) -> cv2.VideoCapture:
     raise VideoError(f'{path}: there is no such file.')
   if path.stat().st_size == 0:
     raise VideoError(f'{path}: the file has 0 bytes.')
+  try:
+    str(path).encode()
+  except UnicodeEncodeError as error:
+    # OpenCV ends the process.
+    raise VideoError(f'{str(path)!r}: the name is not UTF-8.') from error
   # FFmpeg only: other backends take a name with '%' for a sequence of pictures.
   # OpenCV itself turns frames upright by the container's rotation tag.
   capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)

@@ -649,3 +649,21 @@ def test_a_build_with_the_boxes_of_whole_clips_is_not_one_of_first_frames(
   path.write_text(json.dumps(content))
   with pytest.raises(ValueError, match='boxes None is now .of the train_fra'):
     videos.prepare(data, train_frames=2)
+
+
+def test_a_report_that_cannot_be_written_costs_no_finished_clip(
+  videos, data, monkeypatch
+):
+  with monkeypatch.context() as patch:
+    patch.setattr(video_builder.VideoBuilder, '_write_report', lambda *a: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      videos.prepare(data)
+  made = []
+  real = clip_record.make_clip
+  monkeypatch.setattr(
+    clip_record,
+    'make_clip',
+    lambda clip, **options: made.append(clip) or real(clip, **options),
+  )
+  videos.prepare(data)
+  assert not made and len(labels(data)) == 6

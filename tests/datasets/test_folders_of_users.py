@@ -4,7 +4,10 @@ Each for every dataset, so that a new layout is held to the same.
 """
 
 import dataclasses
+import json
+import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from nasfas_datasets import (
   clip_record,
   fas_builder,
   listing,
+  prepare,
   text_files,
   video_builder,
 )
@@ -25,6 +29,7 @@ from nasfas_datasets.msu_mfsd import layout as msu_mfsd
 from nasfas_datasets.oulu_npu import layout as oulu_npu
 from nasfas_datasets.siw_mv2 import layout as siw_mv2
 from nasfas_jax import records
+from nasfas_jax.preprocessing import video
 
 # Those whose clips have an annotation in a file of its own.
 ANNOTATED = [
@@ -96,6 +101,57 @@ def test_a_link_to_a_disk_that_is_not_there_says_so(tmp_path):
     FileNotFoundError, match='Train_files.* is a link to .*unm'
   ):
     list_clips('oulu_npu', root)
+
+
+def strange(text):
+  """A name that is not UTF-8, as old disks and archives have them."""
+  return os.fsdecode(text.encode('latin-1'))
+
+
+def test_a_name_that_is_not_utf8_is_reported_and_loses_nothing(
+  tmp_path, capsys
+):
+  root = small_trees.make_tree('replay_attack', tmp_path / 'data')
+  folder = root / 'train/real'
+  (folder / strange('Kopie für Anna.mov')).write_bytes(b'x')
+  # Nor is a good name in such a folder a name for a record.
+  (root / 'test/real' / strange('für')).mkdir()
+  source = next((root / 'test/real').glob('*.mov'))
+  shutil.copy(source, root / 'test/real' / strange('für') / source.name)
+  options = {'config': 'small', 'manual_dir': root, 'allow_missing': True}
+  made = prepare.prepare('replay_attack', data_dir=tmp_path / 'out', **options)
+  said = capsys.readouterr().err
+  assert f'and 2 other files, listed in {made / "skipped.csv"}' in said
+  report = (made / 'skipped.csv').read_text(encoding='utf-8')
+  reason = ',the name is not UTF-8: rename it'
+  assert 'train/real/Kopie f\\udcfcr Anna.mov' + reason in report
+  assert report.count(reason) == 2
+  listed = prepare.list_clips('replay_attack', root)
+  assert len(listed['not_understood']) == 2 and json.dumps(listed)
+
+
+@pytest.mark.parametrize('place', ['data_dir', 'manual_dir'])
+def test_a_folder_that_is_not_utf8_is_refused_before_anything_is_read(
+  place, tmp_path
+):
+  root = write_names('replay_attack', tmp_path / strange('für'))
+  folders = {
+    'data_dir': tmp_path / strange('ö'),
+    'manual_dir': root.rename(tmp_path / 'in') if place == 'data_dir' else root,
+  }
+  if place == 'manual_dir':
+    folders['data_dir'] = tmp_path / 'out'
+  with pytest.raises(ValueError, match=rf'--{place}: .* is not UTF-8; rename'):
+    prepare.prepare('replay_attack', allow_missing=True, **folders)
+  assert not folders['data_dir'].exists()
+
+
+def test_a_video_whose_name_is_not_utf8_is_an_error_and_no_crash(tmp_path):
+  path = tmp_path / strange('für.avi')
+  small_trees.write_video(tmp_path / 'x.avi')
+  (tmp_path / 'x.avi').rename(path)
+  with pytest.raises(video.VideoError, match='the name is not UTF-8'):
+    video.sample_frames(path, 8)
 
 
 @pytest.mark.parametrize('name', ANNOTATED)
