@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nasfas_datasets.listing import ClipError, NoFaceError
+from nasfas_datasets.listing import NO_FACE, ClipError, NoFaceError
 from nasfas_jax import records
 from nasfas_jax.preprocessing import crop, face_depth, face_mesh, face_models
 
@@ -35,7 +35,7 @@ def clip_box(
   boxes = np.asarray(boxes, np.float64)
   if not np.all(np.isfinite(boxes), axis=-1).any():
     among = f' among its first {limit}' if limit else ''
-    raise NoFaceError(f'No frame of the clip has a face box{among}.')
+    raise NoFaceError(f'{NO_FACE} box{among}.')
   try:
     box = crop.median_box(boxes)
     frame = np.array([width, height, width, height], np.float64)
@@ -111,6 +111,6 @@ def fill(maps: Sequence[np.ndarray | None]) -> np.ndarray:
   """
   known = [i for i, found in enumerate(maps) if found is not None]
   if not known:
-    raise NoFaceError('No frame of the clip has a face for a depth map.')
+    raise NoFaceError(f'{NO_FACE} for a depth map.')
   distances = np.abs(np.arange(len(maps))[:, None] - np.array(known))
   return np.stack([maps[known[j]] for j in distances.argmin(axis=1)])

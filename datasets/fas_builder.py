@@ -294,8 +294,13 @@ class FasBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     text = self.index_path.read_text(encoding='utf-8')
     return [json.loads(line) for line in text.splitlines()]
 
-  def summary(self) -> list[str]:
-    """What was built and what is to be known of it: lines for the user."""
+  def summary(self, root: pathlib.Path | None = None) -> list[str]:
+    """What was built and what is to be known of it: lines for the user.
+
+    Args:
+      root: the manual folder, if there is one.
+    """
+    del root
     rows = self.rows()
     return [
       f'Built {nuisance.count(rows)} clips in {self.data_dir}',

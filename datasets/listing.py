@@ -21,6 +21,7 @@ from nasfas_jax import records
 
 # The most names that a message lists.
 _NUM_NAMED = 5
+NO_FACE = 'No frame of the clip has a face'
 
 
 class ClipError(ValueError):
@@ -28,7 +29,7 @@ class ClipError(ValueError):
 
 
 class NoFaceError(ClipError):
-  """No frame of a clip has a face."""
+  """No frame of a clip has a face; the message begins with `NO_FACE`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -238,7 +238,7 @@ def prepare(
       shutil.rmtree(folder)
       builder = make()
     _build(builder, root, beam_options if use_beam else None)
-  for line in builder.summary():
+  for line in builder.summary(root):
     progress_lib.say(line)
   return folder
 

@@ -382,11 +382,39 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
     """The number of clips that a stopped build has finished."""
     return len(self._cache())
 
-  def summary(self) -> list[str]:
-    """What was built and what is to be known of it: lines for the user."""
+  def summary(self, root: pathlib.Path | None = None) -> list[str]:
+    """What was built and what is to be known of it: lines for the user.
+
+    Args:
+      root: the manual folder. Without it, clips that an earlier process has
+        decoded are not listed again, and less is told.
+    """
     first, *others = super().summary()
+    if self._found is None and root is None:
+      report = pathlib.Path(self.data_dir) / REPORT_FILE
+      return [first, *others, f'Skipped clips and files are in {report}']
+    if self._found is None:
+      self._recall(root)
     lines = [first, *self._skipped_lines(), *others]
     return lines + self._notes()
+
+  def _recall(self, root: pathlib.Path) -> None:
+    """Takes over what a process found that stopped once the shards were there.
+
+    From the same files: `difference` has compared them.
+    """
+    folder = pathlib.Path(self.data_dir)
+    found = self.find(root)
+    with open(folder / REPORT_FILE, encoding='utf-8', newline='') as file:
+      reasons = {row['path']: row['reason'] for row in csv.DictReader(file)}
+    self._properties = sources.read(folder).properties
+    self._bad = list(found.bad)
+    for clip in found.clips:
+      if clip.clip_id not in self._properties:
+        reason = reasons.get(clip.bad('').name, '')
+        no_face = reason.startswith(listing.NO_FACE)
+        self._bad.append(clip.bad(reason, no_face))
+    self._found = found
 
   def _skipped_lines(self) -> list[str]:
     found = self._found

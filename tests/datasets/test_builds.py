@@ -667,3 +667,46 @@ def test_a_report_that_cannot_be_written_costs_no_finished_clip(
   )
   videos.prepare(data)
   assert not made and len(labels(data)) == 6
+
+
+def test_a_stop_while_the_index_is_written_costs_no_word_of_the_report(
+  tmp_path, data, monkeypatch, capsys
+):
+  videos = Videos(tmp_path / 'mine', 24)
+  (videos.folder / '07.avi').write_text('no video\n' * 99)
+  shutil.copy(videos.folder / '00.avi', videos.folder / '06.avi')
+  # Of one clip the boxes are gone.
+  for column in BOX:
+    videos.rows[9][column] = ''
+  videos.save()
+  real = clip_record.make_clip
+
+  def make_clip(clip, **options):
+    if clip.clip_id == '11':
+      raise listing.NoFaceError(f'{listing.NO_FACE} box.')
+    return real(clip, **options)
+
+  monkeypatch.setattr(clip_record, 'make_clip', make_clip)
+  options = {'max_bad_share': 0.5}
+  shards = videos.prepare(tmp_path / 'whole', **options)
+  expected = capsys.readouterr().err.replace(str(shards), 'SHARDS')
+  assert 'SKIPPED: 3 of 24' in expected and 'the same bytes' in expected
+  assert 'Clips without a face: 1 of' in expected
+
+  def stop(self):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(video_builder.VideoBuilder, '_write_index', stop)
+    with pytest.raises(KeyboardInterrupt):
+      videos.prepare(data, **options)
+  monkeypatch.setattr(clip_record, 'make_clip', lambda *args, **options: 1 / 0)
+  shards = videos.prepare(data, **options)
+  assert capsys.readouterr().err.replace(str(shards), 'SHARDS') == expected
+  assert len(labels(data)) == 21
+  # Without the folder there is the index, and the way to what was skipped.
+  (shards / records.INDEX_FILE).unlink()
+  prepare.prepare('manifest_fas', config='small', data_dir=data)
+  said = capsys.readouterr().err
+  assert 'Built 21' in said
+  assert f'Skipped clips and files are in {shards / "skipped.csv"}' in said
