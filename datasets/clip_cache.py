@@ -159,9 +159,14 @@ def _text(value: object) -> str:
 def status(path: pathlib.Path) -> list[int]:
   """Number, total size and last change of a path's files."""
   inside = sorted(path.iterdir()) if path.is_dir() else [path]
-  statuses = [file.stat() for file in inside]
+  # A hidden link that leads nowhere, as some editors leave, is no frame.
+  statuses = [file.stat() for file in inside if not _is_lost(file)]
   return [
     len(inside),
     sum(status.st_size for status in statuses),
     max((status.st_mtime_ns for status in statuses), default=0),
   ]
+
+
+def _is_lost(path: pathlib.Path) -> bool:
+  return path.name.startswith('.') and not path.exists()

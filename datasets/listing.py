@@ -280,10 +280,14 @@ def check_name(name: str) -> None:
 
 
 def check_file(path: pathlib.Path, root: pathlib.Path) -> None:
-  """Raises ClipError unless a path is a non-empty file inside the root."""
+  """Raises ClipError unless a path is a non-empty file inside the root.
+
+  Of a folder of frames every file is looked at: a frame may be a link too.
+  """
   try:
     inside = is_inside(path, root)
     size = path.stat().st_size
+    linked = _links(path) if path.is_dir() else []
   except (OSError, RuntimeError) as error:
     raise ClipError(f'cannot be read: {error}') from error
   if not inside:
@@ -292,6 +296,19 @@ def check_file(path: pathlib.Path, root: pathlib.Path) -> None:
     )
   if size == 0:
     raise ClipError('the file has 0 bytes')
+  for inner in linked:
+    try:
+      check_file(inner, root)
+    except ClipError as error:
+      raise ClipError(f'{inner.name}: {error}') from error
+
+
+def _links(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The links in a folder, but for those to folders."""
+  with os.scandir(folder) as entries:
+    names = sorted(entry.name for entry in entries if entry.is_symlink())
+  paths = [folder / name for name in names if not name.startswith('.')]
+  return [path for path in paths if not path.is_dir()]
 
 
 def is_inside(path: pathlib.Path, root: pathlib.Path) -> bool:
@@ -321,10 +338,19 @@ def annotation(
   *names: str,
   size: tuple[int, int] | None = None,
 ) -> Boxes | None:
-  """The first existing annotation file, or None; see `Boxes`."""
+  """The first existing annotation file, or None; see `Boxes`.
+
+  Raises:
+    ClipError: if it is a link that leads out of the root, or nowhere.
+  """
   for name in names:
     path = root / name
-    if path.is_file() and is_inside(path, root):
+    if path.is_symlink() and not path.is_dir():
+      try:
+        check_file(path, root)
+      except ClipError as error:
+        raise ClipError(f'its annotation {path.name}: {error}') from error
+    if path.is_file():
       return Boxes(format_, path, size)
   return None
 

@@ -37,6 +37,8 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
     folder, _, clip = name.rpartition('/')
     split = split_of[folder]
     depth = root / DEPTH_FOLDERS[split] / clip
+    if depth.is_dir():
+      listing.check_file(depth, root)
     return {
       **layout.fields(split, clip),
       'boxes': listing.Boxes('frame_folder', root / name),

@@ -20,9 +20,14 @@ _NUMBER = re.compile(r'.*_(\d{1,9})')
 
 
 def numbers(folder: pathlib.Path, suffix: str) -> dict[int, pathlib.Path]:
-  """The files `..._<number><suffix>` of a folder, by ascending number."""
+  """The files `..._<number><suffix>` of a folder, by ascending number.
+
+  Hidden ones do not count: some systems leave `._<name>` beside a file.
+  """
   found = {}
   for path in folder.iterdir():
+    if path.name.startswith('.'):
+      continue
     match = _NUMBER.fullmatch(path.name.removesuffix(suffix))
     if path.name.endswith(suffix) and match:
       found[int(match.group(1))] = path

@@ -10,6 +10,7 @@ from nasfas_datasets import fas_builder, prepare
 from nasfas_datasets.oulu_npu import cdcn_layout
 from nasfas_jax import stored_frames
 from nasfas_jax.data import index, protocols
+from nasfas_jax.preprocessing import frame_folder
 
 WIDTH, HEIGHT = 60, 80
 # Left, top, width, height.
@@ -181,3 +182,28 @@ def test_cdcns_crop_is_stretched(tmp_path):
   x0, y0, x1, y1 = record['face_box']
   assert x1 - x0 == pytest.approx(80 / 1.3, rel=0.03)
   assert y1 - y0 == pytest.approx(80 / 1.3, rel=0.03)
+
+
+@pytest.mark.parametrize('file', ['scene.jpg', 'scene.dat', 'depth1D.jpg'])
+def test_a_file_that_is_a_link_out_of_the_folder_skips_its_clip(file, tmp_path):
+  root = tmp_path / 'oulu'
+  for split, user in FOLDERS:
+    folder, maps = write_clip(root, split, f'1_1_{user}_1')
+  whole = cdcn_layout.list_clips(root)
+  place = maps if file.startswith('depth') else folder
+  path = place / f'1_1_36_1_003_{file}'
+  path.rename(tmp_path / 'store')
+  path.symlink_to(tmp_path / 'store')
+  found = cdcn_layout.list_clips(root)
+  ((name, reason),) = found.skipped
+  assert name == 'Test_images/1_1_36_1'
+  assert reason.startswith(f'{path.name}: a link out of the folder')
+  assert found.clips == whole.clips[:1] + whole.clips[2:]
+
+
+def test_hidden_copies_of_files_are_no_frames(tmp_path):
+  folder, _ = write_clip(tmp_path, 'Test', '1_1_36_1')
+  for name in ('scene.jpg', 'scene.dat'):
+    (folder / f'._1_1_36_1_003_{name}').write_bytes(b'x')
+  found = frame_folder.usable(folder)
+  assert found[3].name == '1_1_36_1_003_scene.jpg' and len(found) == 12

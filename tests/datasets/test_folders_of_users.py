@@ -22,6 +22,7 @@ from nasfas_datasets import (
   fas_builder,
   listing,
   prepare,
+  sources,
   text_files,
   video_builder,
 )
@@ -101,6 +102,65 @@ def test_a_link_to_a_disk_that_is_not_there_says_so(tmp_path):
     FileNotFoundError, match='Train_files.* is a link to .*unm'
   ):
     list_clips('oulu_npu', root)
+
+
+@pytest.mark.parametrize('lost', [False, True])
+@pytest.mark.parametrize('name', ANNOTATED)
+def test_an_annotation_that_is_a_link_out_of_the_folder_is_a_listed_skip(
+  name, lost, tmp_path
+):
+  root = write_names(name, tmp_path / 'data')
+  whole = list_clips(name, root)
+  clip = whole.clips[3]
+  path = clip.boxes.path
+  path.rename(tmp_path / 'store')
+  path.symlink_to(tmp_path / ('gone' if lost else 'store'))
+  found = list_clips(name, root)
+  ((file, reason),) = found.skipped
+  assert clip.path.as_posix().endswith(file)
+  expected = 'cannot be read' if lost else 'a link out of the folder'
+  assert f'its annotation {path.name}: {expected}' in reason
+  assert len(found.clips) == len(whole.clips) - 1
+  # A link to another place in the folder is as good as a file.
+  path.unlink()
+  (tmp_path / 'store').rename(root / 'store')
+  path.symlink_to(root / 'store')
+  found = list_clips(name, root)
+  assert told(found) == told(whole) and found.skipped == whole.skipped
+
+
+@pytest.mark.parametrize('name', ['casia_surf', 'casia_cefa', 'hifimask'])
+def test_a_frame_that_is_a_link_out_of_the_folder_is_a_listed_skip(
+  name, tmp_path
+):
+  root = write_names(name, tmp_path / 'data')
+  whole = list_clips(name, root)
+  clip, other = whole.clips[1:3]
+  frame, lost = min(clip.path.iterdir()), min(other.path.iterdir())
+  frame.rename(tmp_path / 'store')
+  frame.symlink_to(tmp_path / 'store')
+  lost.unlink()
+  lost.symlink_to(tmp_path / 'gone')
+  found = list_clips(name, root)
+  assert len(found.clips) == len(whole.clips) - 2
+  texts = [
+    reason
+    for path in (clip.path, other.path)
+    for file, reason in found.skipped
+    if path.as_posix().endswith(file)
+  ]
+  assert texts[0].startswith(f'{frame.name}: a link out of the folder')
+  assert texts[1].startswith(f'{lost.name}: cannot be read')
+  # A link to another place in the folder is as good as a file, and so is a
+  # hidden one that nobody reads.
+  frame.unlink()
+  (tmp_path / 'store').rename(clip.path.parent / 'store')
+  frame.symlink_to(clip.path.parent / 'store')
+  lost.rename(lost.with_name('.#lost'))
+  lost.write_bytes(b'x')
+  found = list_clips(name, root)
+  assert told(found) == told(whole) and found.skipped == []
+  assert sources.parts(clip, root) and sources.parts(other, root)
 
 
 def strange(text):
