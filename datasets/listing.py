@@ -7,6 +7,7 @@ Listing decodes nothing. Every video dataset has a module `layout` with
 import collections
 import contextlib
 import dataclasses
+import fnmatch
 import hashlib
 import os
 import pathlib
@@ -179,20 +180,62 @@ def files(
   """The files below a folder with one of the suffixes, sorted.
 
   Follows links to folders, which may be on another disk, each folder once.
+  Links that lead nowhere come too, whatever their suffix: behind one may be a
+  folder on a disk that is not there. `make_listing` says so.
+
+  Raises:
+    OSError: if a folder cannot be read; names it.
   """
-  suffixes = tuple(suffixes)
-  seen = set()
-  for parent, folders, names in os.walk(root / folder, followlinks=True):
-    real = os.path.realpath(parent)
+  suffixes, seen = tuple(suffixes), set()
+
+  def walk(folder: str) -> Iterator[pathlib.Path]:
+    real = os.path.realpath(folder)
     if real in seen:
       # A link to a folder above it, or a second link.
-      folders.clear()
-      continue
+      return
     seen.add(real)
-    folders.sort()
-    for name in sorted(names):
-      if name.lower().endswith(suffixes) and not name.startswith('.'):
-        yield pathlib.Path(parent) / name
+    inner = []
+    with os.scandir(folder) as entries:
+      entries = sorted(entries, key=lambda entry: entry.name)
+    for entry in entries:
+      # Of a link that goes round in a circle, `entry.is_dir` is an error.
+      if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
+        inner.append(entry.path)
+      elif not entry.name.startswith('.') and (
+        entry.name.lower().endswith(suffixes) or _is_lost(entry)
+      ):
+        yield pathlib.Path(entry.path)
+    for path in inner:
+      yield from walk(path)
+
+  if (root / folder).is_dir():
+    yield from walk(str(root / folder))
+
+
+def _is_lost(path: os.DirEntry | pathlib.Path) -> bool:
+  """Whether a path is a link to nothing, or to nothing that can be read."""
+  return path.is_symlink() and not os.path.exists(path)
+
+
+def folders(root: pathlib.Path, pattern: str) -> list[pathlib.Path]:
+  """The folders below a root that a pattern such as 'Data/*/color' names.
+
+  Sorted. As `files`, it has links that lead nowhere too.
+
+  Raises:
+    OSError: if a folder cannot be read; names it.
+  """
+  found, lost = [root], []
+  for part in pattern.split('/'):
+    inside = [
+      path
+      for folder in found
+      for path in sorted(folder.iterdir())
+      if fnmatch.fnmatchcase(path.name, part) and not path.name.startswith('.')
+    ]
+    found = [path for path in inside if path.is_dir()]
+    lost += [path for path in inside if _is_lost(path)]
+  return sorted(found + lost)
 
 
 def make_listing(
@@ -284,6 +327,8 @@ def check_file(path: pathlib.Path, root: pathlib.Path) -> None:
 
   Of a folder of frames every file is looked at: a frame may be a link too.
   """
+  if _is_lost(path):
+    raise ClipError('a link to a place that is not there or cannot be read')
   try:
     inside = is_inside(path, root)
     size = path.stat().st_size
@@ -462,10 +507,18 @@ def unlike_published(found: Listing, published: Mapping[str, int]) -> list[str]:
     published: split -> number of clips.
   """
   counts = collections.Counter(clip.split for clip in found.clips)
-  return [
-    f'{counts[split]} clips of {split}; published: {count}'
+  return unlike_counts(
+    (f'clips of {split}', counts[split], count)
     for split, count in published.items()
-    if counts[split] != count
+  )
+
+
+def unlike_counts(counted: Iterable[tuple[str, int, int]]) -> list[str]:
+  """A note for each (what is counted, how many, how many as published)."""
+  return [
+    f'{count} {name}; published: {published}'
+    for name, count, published in counted
+    if count != published
   ]
 
 

@@ -101,8 +101,7 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
   folders = [
     path
     for pattern in ('Ethnicity/*/*/*/color', 'Mask/*/*/*/color')
-    for path in sorted(root.glob(pattern))
-    if path.is_dir()
+    for path in listing.folders(root, pattern)
   ]
   found = listing.make_listing(root, folders, lambda name: parse(root, name))
   listing.check_disjoint(found, 'casia_cefa')

@@ -62,8 +62,7 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
   folders = [
     path
     for split in SPLITS
-    for path in sorted((root / split).glob('*_part/*/*/color'))
-    if path.is_dir()
+    for path in listing.folders(root, f'{split}/*_part/*/*/color')
   ]
   found = listing.make_listing(root, folders, lambda name: parse(root, name))
   listing.check_disjoint(found, 'casia_surf')

@@ -147,12 +147,12 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
   listing.require_folders(root, ['Data', 'protocol'], INSTRUCTIONS)
   root = root.resolve()
   lists, notes = read_lists(root)
-  folders = sorted(path for path in (root / 'Data').iterdir() if path.is_dir())
+  folders = listing.folders(root, 'Data/*')
   found = listing.make_listing(
     root, folders, lambda name: parse(root, name, lists)
   )
   listing.check_disjoint(found, 'hifimask')
-  have = {path.name for path in folders}
+  have = {path.name for path in folders if path.is_dir()}
   found.missing = sorted(f'Data/{clip}' for clip in lists.keys() - have)
   found.notes = notes
   return found

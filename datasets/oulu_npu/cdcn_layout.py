@@ -48,8 +48,7 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
   folders = [
     path
     for folder in FOLDERS.values()
-    for path in sorted((root / folder).iterdir())
-    if path.is_dir() and not path.name.startswith('.')
+    for path in listing.folders(root, f'{folder}/*')
   ]
   found = listing.make_listing(root, folders, parse)
   listing.check_disjoint(found, 'oulu_npu')

@@ -10,6 +10,8 @@ from nasfas_datasets import listing
 
 TYPES = {'1': 'live', '2': 'print', '3': 'replay'}
 LIGHT = {'1': 'controlled', '2': 'adverse'}
+# As published; public lists differ from it by a few clips.
+NUM_CLIPS, NUM_SUBJECTS = 4478, 165
 # SiW has no dev set; these ten training subjects are a common choice.
 DEV_SUBJECTS = frozenset('003 006 007 011 014 016 017 022 028 030'.split())
 GRAMMAR = (
@@ -63,7 +65,7 @@ def parse(root: pathlib.Path, name: str) -> dict[str, object]:
 
 def list_clips(root: pathlib.Path) -> listing.Listing:
   """Lists the folder; see `listing`."""
-  return listing.list_folders(
+  found = listing.list_folders(
     root,
     [f'{s}/{k}' for s in ('Train', 'Test') for k in ('live', 'spoof')],
     ['.mov', '.mp4'],
@@ -71,3 +73,12 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
     instructions=INSTRUCTIONS,
     disjoint='siw',
   )
+  # No list says which clips there are, and not all subjects have all of them.
+  subjects = {clip.subject for clip in found.clips}
+  found.notes = listing.unlike_counts(
+    [
+      ('clips', len(found.clips), NUM_CLIPS),
+      ('subjects', len(subjects), NUM_SUBJECTS),
+    ]
+  )
+  return found

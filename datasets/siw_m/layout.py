@@ -26,6 +26,8 @@ TYPES = {
   'Makeup_Im': ('makeup_impersonation', 'impersonation'),
   'Makeup_Ob': ('makeup_obfuscation', 'obfuscation'),
 }
+# Live clips and attacks, as published; public lists differ by a few.
+PUBLISHED = {'live clips': 660, 'attacks': 968}
 # The folders of the lists of SiW-Mv2, which is a dataset of its own.
 LIST_FOLDERS = ('pro_3_text', 'source_SiW_Mv2/pro_3_text')
 GRAMMAR = f'TYPE_N.mov with TYPE one of {", ".join(TYPES)}'
@@ -91,6 +93,11 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
     'subjects are not in the names: disjoint subjects cannot be checked'
   ]
   live = [clip for clip in found.clips if clip.label]
+  counts = len(live), len(found.clips) - len(live)
+  found.notes += listing.unlike_counts(
+    (name, have, count)
+    for have, (name, count) in zip(counts, PUBLISHED.items(), strict=True)
+  )
   if live and not any(clip.split == 'test' for clip in live):
     found.notes.append('no live clip is for testing: Live/Test is not there')
   return found

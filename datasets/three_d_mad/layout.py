@@ -47,11 +47,10 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
   listing.require_folders(root, ['.'], INSTRUCTIONS)
   root = root.resolve()
   # The .hdf5 comes first; an .avi of the same clip is then skipped.
-  paths = [
-    path
-    for suffix in ('.hdf5', '.avi')
-    for path in listing.files(root, '.', [suffix])
-  ]
+  paths = sorted(
+    listing.files(root, '.', ['.hdf5', '.avi']),
+    key=lambda path: path.suffix.lower() == '.avi',
+  )
   found = listing.make_listing(root, paths, lambda name: parse(root, name))
   if not found.clips:
     raise FileNotFoundError(

@@ -278,7 +278,9 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
   lists, notes = read_lists(root)
   unlisted, paths = 0, []
   for path in listing.files(root, 'Data', SUFFIXES):
-    if path.relative_to(root).as_posix() in lists:
+    listed = path.relative_to(root).as_posix() in lists
+    # A link to a folder that is not there has another suffix.
+    if listed or not path.name.lower().endswith(SUFFIXES):
       paths.append(path)
     else:
       # The archive has every frame, the lists a few of each clip.

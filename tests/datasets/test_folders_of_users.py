@@ -116,9 +116,15 @@ def test_an_annotation_that_is_a_link_out_of_the_folder_is_a_listed_skip(
   path.rename(tmp_path / 'store')
   path.symlink_to(tmp_path / ('gone' if lost else 'store'))
   found = list_clips(name, root)
-  ((file, reason),) = found.skipped
-  assert clip.path.as_posix().endswith(file)
-  expected = 'cannot be read' if lost else 'a link out of the folder'
+  # A lost link beside the videos might have been a folder of clips, too.
+  ((_, reason),) = [
+    (file, reason)
+    for file, reason in found.skipped
+    if clip.path.as_posix().endswith(file)
+  ]
+  expected = 'a link ' + (
+    'to a place that is not there' if lost else 'out of the folder'
+  )
   assert f'its annotation {path.name}: {expected}' in reason
   assert len(found.clips) == len(whole.clips) - 1
   # A link to another place in the folder is as good as a file.
@@ -150,7 +156,7 @@ def test_a_frame_that_is_a_link_out_of_the_folder_is_a_listed_skip(
     if path.as_posix().endswith(file)
   ]
   assert texts[0].startswith(f'{frame.name}: a link out of the folder')
-  assert texts[1].startswith(f'{lost.name}: cannot be read')
+  assert texts[1].startswith(f'{lost.name}: a link to a place that')
   # A link to another place in the folder is as good as a file, and so is a
   # hidden one that nobody reads.
   frame.unlink()
@@ -365,3 +371,86 @@ def test_any_name_is_a_clip_or_a_reason(name):
     for place in rng.integers(len(letters), size=rng.integers(1, 4)):
       letters[place] = chr(known[rng.integers(len(known))])
     parse(layout, ''.join(letters))
+
+
+@pytest.mark.parametrize(
+  ('name', 'notes'),
+  [
+    ('siw', ['clips; published: 4478', 'subjects; published: 165']),
+    ('siw_m', ['live clips; published: 660', 'attacks; published: 968']),
+  ],
+)
+def test_a_part_of_a_dataset_without_lists_is_noted(name, notes, tmp_path):
+  root = write_names(name, tmp_path)
+  found = list_clips(name, root)
+  live = sum(clip.label for clip in found.clips)
+  counts = {
+    'siw': (len(found.clips), len({clip.subject for clip in found.clips})),
+    'siw_m': (live, len(found.clips) - live),
+  }[name]
+  for note, count in zip(notes, counts, strict=True):
+    assert f'{count} {note}' in found.notes
+
+
+def test_the_published_numbers_are_no_note():
+  assert listing.unlike_counts([('clips', 3, 3), ('people', 2, 5)]) == [
+    '2 people; published: 5'
+  ]
+
+
+def without_top(name, root):
+  """A folder below the ones that a dataset must have, that holds clips."""
+  clip = list_clips(name, root).clips[0]
+  folder = clip.path if clip.path.is_dir() else clip.path.parent
+  base = root.resolve()
+  if base in (folder, folder.parent, folder.parent.parent):
+    # All clips of a set are in one folder.
+    return None
+  return folder.parent if clip.path.is_dir() else folder
+
+
+@pytest.mark.parametrize('name', trees.NAMES)
+def test_a_link_to_a_folder_that_is_not_there_is_reported(name, tmp_path):
+  root = write_names(name, tmp_path / 'data')
+  folder = without_top(name, root)
+  if folder is None:
+    folder = list_clips(name, root).clips[0].path.parent / 'more'
+  else:
+    shutil.rmtree(folder)
+  folder.symlink_to(tmp_path / 'unmounted')
+  found = list_clips(name, root)
+  reason = 'a link to a place that is not there or cannot be read'
+  assert [text for _, text in found.skipped].count(reason) == 1
+  assert any(folder.as_posix().endswith(name) for name, _ in found.skipped)
+
+
+@pytest.mark.parametrize('name', trees.NAMES)
+def test_a_folder_that_cannot_be_read_is_an_error_that_names_it(
+  name, tmp_path, monkeypatch
+):
+  root = write_names(name, tmp_path / 'data')
+  clip = list_clips(name, root).clips[0]
+  hidden = (clip.path.parent if clip.path.is_dir() else clip.path).parent
+  real = os.scandir
+
+  # Whoever runs the tests may read everything.
+  def scandir(path='.'):
+    if pathlib.Path(path) == hidden:
+      raise PermissionError(13, 'Permission denied', str(path))
+    return real(path)
+
+  monkeypatch.setattr(os, 'scandir', scandir)
+  monkeypatch.setattr(
+    pathlib.Path,
+    'iterdir',
+    lambda self: [pathlib.Path(entry.path) for entry in scandir(self)],
+  )
+  with pytest.raises(PermissionError, match=str(hidden)):
+    list_clips(name, root)
+
+
+def test_a_link_that_goes_round_in_a_circle_is_reported(tmp_path):
+  root = write_names('siw_m', tmp_path / 'data')
+  (root / 'Live/round').symlink_to(root / 'Live/round')
+  ((name, reason),) = list_clips('siw_m', root).skipped
+  assert name == 'Live/round' and 'a link to a place' in reason
