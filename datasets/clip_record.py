@@ -4,6 +4,7 @@ import functools
 import math
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -187,19 +188,45 @@ def _pictured_depth(clip, view, size) -> np.ndarray:
   return depth
 
 
-def _depth(clip, sampled, view, size, inner, config) -> np.ndarray:
-  """Depth maps [K, 32, 32] that need no mesh."""
-  count = len(sampled.frame_index)
-  if clip.depth is None:
-    # For attacks too: a depth map of live clips only would leak the label.
-    depth = crop.face_ellipse(inner, config.size, records.DEPTH_SIZE)
-  elif clip.depth.is_dir():
+class _Placed(NamedTuple):
+  """Where the face of a frame is, and what of the frame is stored.
+
+  Attributes:
+    box: of the face, float64 [4] in pixels of the frame.
+    view: the region that is stored.
+    size: (width, height) of the frame.
+  """
+
+  box: np.ndarray
+  view: crop.Square | crop.Region
+  size: tuple[int, int]
+
+  def inner(self, size: int) -> np.ndarray:
+    """The box in a stored crop of a size."""
+    return crop.box_in_crop(self.box, self.view, size)
+
+
+def _depth(clip, sampled, places, config) -> np.ndarray:
+  """Depth maps [K, 32, 32] that need no mesh; `places` [K] is `_Placed`."""
+  if clip.depth is not None and clip.depth.is_dir():
     return np.stack(
-      [_given_depth(clip, n, view, size) for n in sampled.frame_index]
+      [
+        _given_depth(clip, number, here.view, here.size)
+        for number, here in zip(sampled.frame_index, places, strict=True)
+      ]
     )
-  else:
-    depth = _pictured_depth(clip, view, size)
-  return np.repeat(depth[None], count, axis=0)
+  maps = {}
+  for here in places:
+    if here.size in maps:
+      continue
+    if clip.depth is None:
+      # For attacks too: a depth map of live clips only would leak the label.
+      maps[here.size] = crop.face_ellipse(
+        here.inner(config.size), config.size, records.DEPTH_SIZE
+      )
+    else:
+      maps[here.size] = _pictured_depth(clip, here.view, here.size)
+  return np.stack([maps[here.size] for here in places])
 
 
 def _properties(clip, sampled, box, size, detected) -> dict[str, object]:
@@ -238,6 +265,9 @@ def make_clip(
 ) -> dict[str, object]:
   """Decodes a clip into a record; decodes twice if faces are to be detected.
 
+  Frames have one size, but for a folder of pictures without a box: there each
+  is taken whole, and the record has the median of their boxes.
+
   Args:
     clip: to decode.
     dataset: name of the dataset.
@@ -260,27 +290,34 @@ def make_clip(
   if config.faces == 'detected':
     find = functools.partial(clip_faces.find_box, face_models)
     detected = np.stack(sample(find).frames)
-  placed = []  # Box, view and frame size, set at the first frame.
+  # Pictures that were cut for each frame have sizes of their own. A box has
+  # its place in frames of one size only, and a video has one size.
+  of_each = clip.path.is_dir() and not clip.has_box and detected is None
+  first = []
 
-  def cut(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+  def cut(frame: np.ndarray):
     size = (frame.shape[1], frame.shape[0])
-    if not placed:
-      placed.extend((*place(clip, detected, config, *size), size))
-    if placed[2] != size:
-      raise listing.ClipError(f'the frame changes from {placed[2]} to {size}')
+    if not first:
+      first.append(_Placed(*place(clip, detected, config, *size), size))
+    (here,) = first
+    if size != here.size:
+      if not of_each:
+        raise listing.ClipError(f'the frame changes from {here.size} to {size}')
+      here = _Placed(*place(clip, None, config, *size), size)
     depth = None
     if meshed:
-      depth = clip_faces.find_depth(face_models, frame, placed[1])
-    return crop.cut(frame, placed[1], config.size, border=border), depth
+      depth = clip_faces.find_depth(face_models, frame, here.view)
+    return crop.cut(frame, here.view, config.size, border=border), depth, here
 
   sampled = sample(cut)
-  pictures, maps = zip(*sampled.frames, strict=True)
-  box, view, size = placed
-  inner = crop.box_in_crop(box, view, config.size)
-  if meshed:
-    depth = clip_faces.fill(maps)
-  else:
-    depth = _depth(clip, sampled, view, size, inner, config)
+  pictures, maps, places = zip(*sampled.frames, strict=True)
+  (here,) = first
+  inner = here.inner(config.size)
+  if len({other.size for other in places}) > 1:
+    inner = crop.median_box([other.inner(config.size) for other in places])
+  depth = (
+    clip_faces.fill(maps) if meshed else _depth(clip, sampled, places, config)
+  )
   record = fas_builder.make_record(
     dataset=dataset,
     frames=[stored_frames.encode(picture) for picture in pictures],
@@ -294,5 +331,7 @@ def make_clip(
       if name != 'dataset'
     },
   )
-  record['properties'] = _properties(clip, sampled, box, size, detected)
+  record['properties'] = _properties(
+    clip, sampled, here.box, here.size, detected
+  )
   return record

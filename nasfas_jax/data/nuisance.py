@@ -4,7 +4,7 @@ The rows of an index hold `properties`, which the builders write:
   box: 'given' (an annotation), 'detected' or 'whole_frame' (there was none).
   framing: larger side of the face box over the smaller side of the frame.
   file_type: suffix of the file, or 'folder'.
-  width, height: of the upright frame.
+  width, height: of the upright frame, the first one if they differ.
   file_frames: frames of the file; claimed_frames: the header's count, if that
     is another.
   file_bytes_per_pixel: size of the file over all pixels of its frames.

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import small_trees
@@ -9,11 +10,13 @@ import small_trees
 from nasfas_datasets import (
   boxes,
   clip_config,
+  clip_faces,
   clip_record,
   listing,
   video_builder,
 )
 from nasfas_datasets.siw import layout as siw
+from nasfas_jax import stored_frames
 
 SMALL = video_builder.CONFIGS[1]
 WIDTH, HEIGHT = 96, 64
@@ -158,3 +161,100 @@ def test_a_build_of_first_frames_knows_whose_boxes_it_has():
   assert first.content()['boxes'] == 'of the train_frames'
   detected = clip_config.with_settings(first, faces='detected')
   assert 'boxes' not in detected.content()
+
+
+def picture_clip(folder, sizes, **changes):
+  """A clip that is a folder of pictures of some (width, height)."""
+  folder.mkdir()
+  rng = np.random.default_rng(0)
+  for number, (width, height) in enumerate(sizes):
+    picture = rng.integers(0, 256, (height, width, 3), np.uint8)
+    assert cv2.imwrite(str(folder / f'{number:04d}.png'), picture)
+  clip = listing.Clip(folder, 'x', '1', 'train', 1, 'live')
+  return dataclasses.replace(clip, **changes)
+
+
+def alone(clip, config):
+  """The records of the frames of a folder, each as a clip of its own."""
+  return [
+    clip_record.make_clip(
+      dataclasses.replace(clip, path=path), dataset='x', config=config
+    )
+    for path in sorted(clip.path.iterdir())
+  ]
+
+
+@pytest.mark.parametrize('border', ['replicate', 'stretch'])
+def test_pictures_of_several_sizes_are_each_taken_whole(border, tmp_path):
+  config = clip_config.with_settings(SMALL, border=border)
+  clip = picture_clip(tmp_path / 'x', [(90, 60), (60, 90), (40, 50), (90, 60)])
+  made = clip_record.make_clip(clip, dataset='x', config=config)
+  each = alone(clip, config)
+  np.testing.assert_array_equal(
+    stored_frames.decode(made['frames']),
+    np.concatenate([stored_frames.decode(one['frames']) for one in each]),
+  )
+  # Depth follows each frame: the face fills its own part of the square.
+  np.testing.assert_array_equal(
+    made['depth'], np.concatenate([one['depth'] for one in each])
+  )
+  assert (made['depth'][0] != made['depth'][1]).any() == (border != 'stretch')
+  # Sides of the boxes in the crop, by hand: 80 / 1.6 for the larger side.
+  widths, heights = (50, 100 / 3, 40, 50), (100 / 3, 50, 50, 100 / 3)
+  if border != 'stretch':
+    x0, y0, x1, y1 = made['face_box']
+    assert x1 - x0 == pytest.approx(np.median(widths))
+    assert y1 - y0 == pytest.approx(np.median(heights))
+  known = made['properties']
+  assert (known['width'], known['height'], known['box']) == (
+    90,
+    60,
+    'whole_frame',
+  )
+
+
+def test_a_depth_picture_is_scaled_to_each_frame(tmp_path):
+  grey = np.zeros((30, 45), np.uint8)
+  grey[8:22, 10:30] = 200
+  cv2.imwrite(str(tmp_path / 'depth.png'), grey)
+  clip = picture_clip(
+    tmp_path / 'x', [(90, 60), (60, 40)], depth=tmp_path / 'depth.png'
+  )
+  made = clip_record.make_clip(clip, dataset='x', config=SMALL)
+  each = alone(clip, SMALL)
+  np.testing.assert_array_equal(
+    made['depth'], np.concatenate([one['depth'] for one in each])
+  )
+  other = picture_clip(
+    tmp_path / 'y', [(90, 60), (60, 60)], depth=tmp_path / 'depth.png'
+  )
+  with pytest.raises(listing.ClipError, match='cover the frame of 60 x 60'):
+    clip_record.make_clip(other, dataset='x', config=SMALL)
+
+
+def test_a_mesh_is_searched_in_each_whole_frame(tmp_path, monkeypatch):
+  sides = []
+
+  def find(models, frame, square):
+    sides.append(square.side)
+    return np.full((32, 32), len(sides), np.uint8)
+
+  monkeypatch.setattr(clip_faces, 'find_depth', find)
+  config = clip_config.with_settings(SMALL, depth='mesh')
+  clip = picture_clip(tmp_path / 'x', [(90, 60), (40, 50)])
+  made = clip_record.make_clip(clip, dataset='x', config=config)
+  assert sides == [90, 50] and made['depth'][:, 0, 0].tolist() == [1, 2]
+
+
+def test_with_a_box_a_change_of_size_is_an_error(tmp_path, monkeypatch):
+  clip = picture_clip(tmp_path / 'x', [(90, 60), (60, 90)])
+  message = r'changes from \(90, 60\) to \(60, 90\)'
+  boxed = dataclasses.replace(clip, box=(10, 10, 40, 40))
+  with pytest.raises(listing.ClipError, match=message):
+    clip_record.make_clip(boxed, dataset='x', config=SMALL)
+  monkeypatch.setattr(
+    clip_faces, 'find_box', lambda *args: np.array([10.0, 10, 40, 40])
+  )
+  config = clip_config.with_settings(SMALL, faces='detected')
+  with pytest.raises(listing.ClipError, match=message):
+    clip_record.make_clip(clip, dataset='x', config=config)

@@ -128,7 +128,7 @@ def test_a_file_that_turns_itself_is_not_turned_twice(monkeypatch):
     )
     clip_record.make_clip(clip, dataset='msu_mfsd', config=config)
     # The whole frame is the crop: the bright rows are where they were put.
-    picture, _ = seen[-1]
+    picture, *_ = seen[-1]
     assert picture[14, 40, 0] == top
 
 
