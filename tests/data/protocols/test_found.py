@@ -103,6 +103,32 @@ def test_no_protocol_changes(all_rows):
     assert described(known[name], all_rows) == expected, name
 
 
+# Protocol -> why one of its domains may have a single class.
+ONE_CLASS = {
+  'siw/3/1': 'the tree of names has prints of session 1 only',
+}
+
+
+def test_no_domain_of_a_training_is_a_class(rows):
+  """A domain of one class among several teaches the label as the domain."""
+  refused, walked = [], 0
+  for name, protocol in protocols.all_protocols().items():
+    if not set(protocol.datasets) <= rows.keys():
+      # Rendered clips and manifests have no tree of names.
+      continue
+    walked += 1
+    classes = {}
+    for dataset in protocol.datasets:
+      for row in filter(protocol.train, rows[dataset]):
+        domain = row[protocol.domain_field]
+        classes.setdefault(domain, set()).add(row['label'])
+    assert classes, name
+    if len(classes) > 1 and any(len(found) < 2 for found in classes.values()):
+      refused.append(name)
+  assert walked > 100
+  assert refused == list(ONE_CLASS)
+
+
 def test_counts_of_the_literature(rows):
   """Those that each folder states."""
   seen = 0
