@@ -52,12 +52,7 @@ def _make_builder(
       raise ValueError(f'Dataset {name!r} is rendered: it has no --workers.')
     for option in ('num_workers', 'allow_missing', 'use_beam'):
       del options[option]
-  names = [c.name for c in builder_class.BUILDER_CONFIGS]
-  if config is not None and config not in names:
-    raise ValueError(
-      f'Unknown config {config!r} of dataset {name!r}; allowed: '
-      f'{", ".join(names) or "none"}.'
-    )
+  names = _check_config(builder_class, config)
   settings = {k: v for k, v in settings.items() if v is not None}
   if settings:
     config = builder_class.BUILDER_CONFIGS[names.index(config) if config else 0]
@@ -92,6 +87,23 @@ def _make_builder(
   return builder_class(
     config=config, data_dir=data_dir, version=version, **options
   )
+
+
+def _check_config(
+  builder_class: type[fas_builder.FasBuilder], config: str | None
+) -> list[str]:
+  """The names of a builder's configs.
+
+  Raises:
+    ValueError: if `config` is neither None nor one of them.
+  """
+  names = [known.name for known in builder_class.BUILDER_CONFIGS]
+  if config is not None and config not in names:
+    raise ValueError(
+      f'Unknown config {config!r} of dataset {builder_class.name!r}; allowed: '
+      f'{", ".join(names) or "none"}.'
+    )
+  return names
 
 
 def _check_name(flag: str, path: str | pathlib.Path) -> None:
@@ -129,12 +141,14 @@ def list_clips(
     JSON content, see `listing.Listing.summary`.
 
   Raises:
-    ValueError: for an unknown dataset, or one that is not a folder of videos.
+    ValueError: for an unknown dataset or config, or a dataset that is not a
+      folder of videos.
     FileNotFoundError: if its folders are missing.
   """
   builder_class = fas_builder.builder_class(name)
   if not issubclass(builder_class, video_builder.VideoBuilder):
     raise ValueError(f'Dataset {name!r} has no folder of videos to list.')
+  _check_config(builder_class, config)
   found = builder_class.list_clips(_folder(manual_dir), config or '')
   return {'dataset': name, **found.summary()}
 

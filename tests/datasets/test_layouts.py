@@ -188,6 +188,16 @@ def test_list_prints_one_json_object(tmp_path):
   assert found['not_understood'][0]['path'] == 'x.hdf5'
 
 
+def test_an_unknown_config_is_refused_by_list_too(tmp_path):
+  root = trees.write(tmp_path, ['01_01_01.hdf5'])
+  for config in (None, 'default', 'small'):
+    assert prepare.list_clips('three_d_mad', root, config)['clips'] == 1
+  with pytest.raises(
+    ValueError, match="'smal' of dataset 'three_d_mad'; allowed: default, small"
+  ):
+    prepare.list_clips('three_d_mad', root, 'smal')
+
+
 def test_a_dataset_without_videos_has_nothing_to_list(tmp_path):
   with pytest.raises(ValueError, match="'synthetic_fas' has no folder"):
     prepare.list_clips('synthetic_fas', tmp_path)
