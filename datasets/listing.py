@@ -13,12 +13,13 @@ import os
 import pathlib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from nasfas_jax import records
+from nasfas_jax.preprocessing import picture_folder
 
 # The most names that a message lists.
 _NUM_NAMED = 5
@@ -437,15 +438,29 @@ def plain_name(name: str) -> str:
   Two subjects with the same plain name are most likely one person.
   """
   folded = unicodedata.normalize('NFKC', name).casefold()
+  kept = ''.join(
+    c if c.isalnum() or _is_mark(c) else ' '
+    for c in unicodedata.normalize('NFKC', folded)
+  )
   words = [
     word.lstrip('0') or '0' if word.isdecimal() else word
-    for word in re.findall(r'\d+|[^\W\d_]+', folded)
+    for word in re.findall(r'\d+|[^\s\d]+', kept)
   ]
   # Two numbers stay apart: 1_12 is not 11_2.
   text = ''
   for word in words:
     text += ' ' + word if text[-1:].isdecimal() and word.isdecimal() else word
   return text or folded
+
+
+def _is_mark(character: str) -> bool:
+  """Whether a character is a mark, as many scripts write vowels.
+
+  But not one that only chooses among the pictures of a letter.
+  """
+  name = unicodedata.name(character, '')
+  is_mark = unicodedata.category(character).startswith('M')
+  return is_mark and not name.startswith('VARIATION SELECTOR')
 
 
 def alike_subjects(clips: Iterable[Clip]) -> list[tuple[str, str]]:
@@ -462,41 +477,55 @@ def alike_subjects(clips: Iterable[Clip]) -> list[tuple[str, str]]:
 
 
 def same_files(clips: Iterable[Clip]) -> list[tuple[Clip, Clip]]:
-  """Pairs of clips whose files hold the same bytes; folders do not count.
+  """Pairs of clips whose files hold the same bytes.
 
-  Reads only files of equal size, and of those only three pieces unless the
-  pieces agree.
+  A folder counts as its pictures in their order, whatever their names. Reads
+  only files of equal sizes, and of those only three pieces, of a folder those
+  of three pictures, unless the pieces agree.
   """
   groups = collections.defaultdict(list)
   for clip in clips:
     with contextlib.suppress(OSError):
-      if clip.path.is_file():
-        groups[clip.path.stat().st_size].append(clip)
+      paths = _content(clip.path)
+      sizes = tuple(path.stat().st_size for path in paths)
+      if sizes:
+        groups[sizes].append((clip, paths))
   for digest in (_pieces, _whole):
     parts = collections.defaultdict(list)
     for key, group in groups.items():
-      for clip in group if len(group) > 1 else ():
+      for clip, paths in group if len(group) > 1 else ():
         with contextlib.suppress(OSError):
-          parts[key, digest(clip.path)].append(clip)
+          parts[key, digest(paths)].append((clip, paths))
     groups = parts
-  return [(group[0], other) for group in groups.values() for other in group[1:]]
+  return [
+    (group[0][0], other) for group in groups.values() for other, _ in group[1:]
+  ]
 
 
-def _pieces(path: pathlib.Path) -> bytes:
-  """A hash of the first, middle and last 64 KiB of a file."""
+def _content(path: pathlib.Path) -> list[pathlib.Path]:
+  """A file, or the pictures of a folder in their order."""
+  return picture_folder.pictures(path) if path.is_dir() else [path]
+
+
+def _pieces(paths: Sequence[pathlib.Path]) -> bytes:
+  """A hash of the first, middle and last 64 KiB of three of the files."""
   found = hashlib.sha256()
   length = 2**16
-  size = path.stat().st_size
-  with open(path, 'rb') as file:
-    for place in (0, size // 2, max(0, size - length)):
-      file.seek(place)
-      found.update(file.read(length))
+  for path in (paths[i] for i in sorted({0, len(paths) // 2, len(paths) - 1})):
+    size = path.stat().st_size
+    with open(path, 'rb') as file:
+      for place in (0, size // 2, max(0, size - length)):
+        file.seek(place)
+        found.update(file.read(length))
   return found.digest()
 
 
-def _whole(path: pathlib.Path) -> bytes:
-  with open(path, 'rb') as file:
-    return hashlib.file_digest(file, 'sha256').digest()
+def _whole(paths: Sequence[pathlib.Path]) -> bytes:
+  found = hashlib.sha256()
+  for path in paths:
+    with open(path, 'rb') as file:
+      found.update(hashlib.file_digest(file, 'sha256').digest())
+  return found.digest()
 
 
 def unlike_published(found: Listing, published: Mapping[str, int]) -> list[str]:

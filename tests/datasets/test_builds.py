@@ -526,6 +526,47 @@ def test_files_of_one_size_are_not_taken_for_the_same(tmp_path):
   ]
 
 
+def test_folders_of_the_same_pictures_are_named(tmp_path, monkeypatch):
+  rng = np.random.default_rng(0)
+  pictures = [rng.bytes(1000) for _ in range(7)]
+  other = bytearray(pictures[1])
+  other[500] ^= 1
+  contents = {
+    'first': pictures,
+    # Between the pictures that are read first.
+    'changed': [pictures[0], bytes(other), *pictures[2:]],
+    'turned': pictures[::-1],
+    'fewer': pictures[:-1],
+    'again': pictures,
+    'still': pictures[:1],
+    'empty': [],
+    'nothing': [],
+  }
+  clips = []
+  for name, files_ in contents.items():
+    folder = tmp_path / name
+    folder.mkdir()
+    for number, content in enumerate(files_):
+      # The same pictures under other names, in the same order.
+      start = 9 if name == 'again' else 0
+      (folder / f'{start + number}.jpg').write_bytes(content)
+    (folder / 'notes.txt').write_text(name)
+    clips.append(listing.Clip(folder, name, 's', 'train', 1, 'live'))
+  (tmp_path / 'x.jpg').write_bytes(pictures[0])
+  clips.append(
+    listing.Clip(tmp_path / 'x.jpg', 'file', 's', 'train', 1, 'live')
+  )
+  assert [(a.clip_id, b.clip_id) for a, b in listing.same_files(clips)] == [
+    ('first', 'again'),
+    ('still', 'file'),
+  ]
+  # Of pictures of other sizes nothing is read.
+  (tmp_path / 'first/3.jpg').write_bytes(b'x')
+  monkeypatch.setattr(listing, '_pieces', lambda paths: 1 / 0)
+  chosen = [clips[0], clips[3], clips[4]]
+  assert listing.same_files(chosen) == []
+
+
 def test_clips_with_wrong_headers_are_built_and_counted(videos, data, capsys):
   for name in ('t_elst.mp4', 't_vfr.mkv'):
     shutil.copy(CASES / name, videos.folder / name)

@@ -286,6 +286,10 @@ def test_utf16_without_a_mark_names_the_file(root):
     ('s7', 'S 007'),
     ('Zoe\u0308', 'Zo\u00eb'),
     ('ａｎｎａ', 'anna'),
+    # One letter, in another picture of it.
+    ('\u8fbb', '\u8fbb\U000e0101'),
+    # One vowel of Devanagari, as one sign and as two.
+    ('\u0958\u093e', '\u0915\u093c\u093e'),
   ],
 )
 def test_one_person_spelled_in_two_ways_in_two_splits(root, first, second):
@@ -298,7 +302,20 @@ def test_one_person_spelled_in_two_ways_in_two_splits(root, first, second):
 
 @pytest.mark.parametrize(
   ('first', 'second'),
-  [('1_12', '11_2'), ('anna', 'hanna'), ('10', '1'), ('0', ''), ('?', '!')],
+  [
+    ('1_12', '11_2'),
+    ('anna', 'hanna'),
+    ('10', '1'),
+    ('0', ''),
+    ('?', '!'),
+    # Vowels that are marks: Devanagari, Bengali, Thai, Tamil, Arabic.
+    ('\u0930\u093e\u092e', '\u0930\u092e\u093e'),
+    ('\u092e\u0940\u0928\u093e', '\u092e\u094b\u0928\u093e'),
+    ('\u0986\u09b2\u09c0', '\u0986\u09b2\u09cb'),
+    ('\u0e21\u0e32\u0e19\u0e35', '\u0e21\u0e32\u0e19\u0e34'),
+    ('\u0bae\u0bbe', '\u0bae\u0bbf'),
+    ('\u0639\u064e\u0644', '\u0639\u0650\u0644'),
+  ],
 )
 def test_names_that_differ_are_two_persons(first, second):
   assert listing.plain_name(first) != listing.plain_name(second)
