@@ -388,6 +388,7 @@ def annotation(
 
   Raises:
     ClipError: if it is a link that leads out of the root, or nowhere.
+    FileNotFoundError: if one of its folders is a link that leads nowhere.
   """
   for name in names:
     path = root / name
@@ -398,7 +399,20 @@ def annotation(
         raise ClipError(f'its annotation {path.name}: {error}') from error
     if path.is_file():
       return Boxes(format_, path, size)
+    _require_targets(path.parent, root)
   return None
+
+
+def _require_targets(folder: pathlib.Path, root: pathlib.Path) -> None:
+  """Raises FileNotFoundError if a folder, or one above it, is a lost link."""
+  for path in (folder, *folder.parents):
+    if path.is_symlink() and not path.is_dir():
+      raise FileNotFoundError(
+        f'{str(path)!r} is a link to {str(path.readlink())!r}, which is not a '
+        'folder here: mount its disk, or renew the link.'
+      )
+    if path == root:
+      return
 
 
 def require_folders(
@@ -408,11 +422,7 @@ def require_folders(
   folders = list(folders)
   absent = [name for name in folders if not (root / name).is_dir()]
   for name in absent:
-    if (root / name).is_symlink():
-      raise FileNotFoundError(
-        f'{str(root / name)!r} is a link to {str((root / name).readlink())!r}, '
-        'which is not a folder here: mount its disk, or renew the link.'
-      )
+    _require_targets(root / name, root)
   if absent:
     found = (
       sorted(path.name for path in root.iterdir()) if root.is_dir() else []

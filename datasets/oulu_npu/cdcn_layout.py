@@ -37,7 +37,7 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
     folder, _, clip = name.rpartition('/')
     split = split_of[folder]
     depth = root / DEPTH_FOLDERS[split] / clip
-    if depth.is_dir():
+    if depth.is_dir() or depth.is_symlink():
       listing.check_file(depth, root)
     return {
       **layout.fields(split, clip),

@@ -1,6 +1,7 @@
 """OULU-NPU as CDCN's preprocessing leaves it, on a small tree."""
 
 import csv
+import shutil
 
 import cv2
 import numpy as np
@@ -199,6 +200,15 @@ def test_a_file_that_is_a_link_out_of_the_folder_skips_its_clip(file, tmp_path):
   assert name == 'Test_images/1_1_36_1'
   assert reason.startswith(f'{path.name}: a link out of the folder')
   assert found.clips == whole.clips[:1] + whole.clips[2:]
+
+
+def test_depth_maps_on_a_disk_that_is_not_there_skip_their_clip(tmp_path):
+  for split, user in FOLDERS:
+    _, maps = write_clip(tmp_path, split, f'1_1_{user}_1')
+  shutil.rmtree(maps)
+  maps.symlink_to(tmp_path / 'unmounted')
+  ((name, reason),) = cdcn_layout.list_clips(tmp_path).skipped
+  assert name == 'Test_images/1_1_36_1' and 'a link to a place' in reason
 
 
 def test_hidden_copies_of_files_are_no_frames(tmp_path):

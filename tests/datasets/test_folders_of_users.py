@@ -104,6 +104,19 @@ def test_a_link_to_a_disk_that_is_not_there_says_so(tmp_path):
     list_clips('oulu_npu', root)
 
 
+@pytest.mark.parametrize('name', ['casia_mfsd', 'replay_attack'])
+def test_boxes_on_a_disk_that_is_not_there_are_not_taken_for_none(
+  name, tmp_path
+):
+  root = write_names(name, tmp_path / 'data')
+  folder = root / 'face-locations'
+  folder.rename(tmp_path / 'gone')
+  assert not any(clip.has_box for clip in list_clips(name, root).clips)
+  folder.symlink_to(tmp_path / 'unmounted')
+  with pytest.raises(FileNotFoundError, match='face-locations.* is a link to'):
+    list_clips(name, root)
+
+
 @pytest.mark.parametrize('lost', [False, True])
 @pytest.mark.parametrize('name', ANNOTATED)
 def test_an_annotation_that_is_a_link_out_of_the_folder_is_a_listed_skip(
