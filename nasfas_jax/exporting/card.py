@@ -62,7 +62,8 @@ def make_card(content: dict[str, Any], names: list[str]) -> str:
     'box in the pictures of step 2, in any unit; 0, 0 if unknown.',
     '- **Output** `score`: float32 [batch]. '
     f'`map`: float32 [batch, {reading["map_size"]}, {reading["map_size"]}].',
-    f'- **Decision**: live if the score is above {threshold["value"]:.6g} '
+    '- **Decision**: live if the score, the mean over the snippets, is above '
+    f'{threshold["value"]:.6g} '
     f'({_plain(threshold["rule"], 400)}).',
     *_warning(threshold['warning']),
     '',
