@@ -195,6 +195,11 @@ class Checkpointer:
     )
 
 
+def has_any(directory: pathlib.Path) -> bool:
+  """Whether a checkpoint folder, see `folder`, holds a finished checkpoint."""
+  return bool(_committed_steps(remote.stored(directory.absolute())))
+
+
 def save_due(step: int, every: int, num_steps: int) -> bool:
   """Whether to save after `step` steps: a multiple of `every`, or the last."""
   return step == num_steps or (every > 0 and step % every == 0)

@@ -402,8 +402,9 @@ def seen_in_training(
       held out.
 
   Returns:
-    'status': 'own' (the run's own protocol), 'unseen', 'seen', or 'unknown'
-    (the run did not record its training values); 'held_out': the fields;
+    'status': 'own' (the run's own protocol, of which it had seen nothing before
+    either), 'unseen', 'seen', or 'unknown' (the run did not record its training
+    values); 'held_out': the fields;
     'shared': field -> the values of the test set that the run was trained on.
   """
   held_out = index.held_out(
@@ -411,7 +412,8 @@ def seen_in_training(
     selection.test,
     protocols.get_protocol(config.protocol).domain_field,
   )
-  known = run_log.read_data(source).get('train_values')
+  data = run_log.read_data(source)
+  known = data.get('train_values')
   if not isinstance(known, dict):
     return {'status': 'unknown', 'held_out': list(held_out), 'shared': {}}
   shared = {
@@ -420,8 +422,9 @@ def seen_in_training(
     if values & set(known.get(field, ()))
   }
   status = 'unseen' if held_out and not shared else 'seen'
+  own = trained_on == config.protocol and not (data.get('before') and shared)
   return {
-    'status': 'own' if trained_on == config.protocol else status,
+    'status': 'own' if own else status,
     'held_out': list(held_out),
     'shared': shared,
   }

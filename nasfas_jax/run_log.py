@@ -148,6 +148,13 @@ def read_data(workdir: pathlib.Path) -> dict[str, object]:
   return content
 
 
+def kept_before(workdir: pathlib.Path) -> dict[str, object] | None:
+  """What a run that has begun says of `start`'s `before`; None before."""
+  if not (workdir / run_config.FILE).is_file():
+    return None
+  return _read_data(workdir).get('before')
+
+
 def _read_data(workdir: pathlib.Path) -> dict[str, object]:
   """As `read_data`, as the file has it."""
   content = run_config.load(workdir / 'data.json')

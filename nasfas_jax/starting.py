@@ -10,7 +10,7 @@ import pathlib
 import jax
 import ml_collections
 
-from nasfas_jax import detector, evaluate, remote, run_config, run_log, settings
+from nasfas_jax import detector, remote, run_config, run_log, settings
 from nasfas_jax.data import index, protocols
 from nasfas_jax.models import genotypes
 
@@ -108,16 +108,6 @@ def variables(
   except (ValueError, FileNotFoundError) as error:
     raise type(error)(f'{FIELD}: {error}') from error
   return found
-
-
-def seen(
-  config: ml_collections.ConfigDict, selection: protocols.Selection
-) -> dict[str, object]:
-  """`evaluate.seen_in_training` of the run in config.train.start_from."""
-  there = _config(config)
-  return evaluate.seen_in_training(
-    _folder(config), there.protocol, config, selection
-  )
 
 
 def _folder(config) -> pathlib.Path:

@@ -20,6 +20,7 @@ from jax.sharding import NamedSharding
 from nasfas_jax import (
   adversarial,
   augment,
+  checkpoints,
   config_checks,
   domain_sets,
   evaluate,
@@ -89,10 +90,13 @@ def train(
   )
   before = None
   if config.train.start_from:
-    starting.check(config, chosen)
+    # A run that has begun does not need the other one any more.
+    before = run_log.kept_before(workdir)
+    if before is None:
+      starting.check(config, chosen)
   selection = settings.selection(config)
   check_clips(config, selection)
-  if config.train.start_from:
+  if config.train.start_from and before is None:
     before = starting.before(config, selection)
   run_log.start(workdir, config, selection, before)
   for line in nuisance.run_lines(
@@ -191,8 +195,11 @@ def fit_and_judge(
   model = settings.network(config, chosen)
   start, told = None, {}
   if config.train.start_from:
-    start = starting.variables(config, chosen, sharding.replicated(mesh))
-    told['seen'] = starting.seen(config, selection)
+    told['seen'] = evaluate.seen_in_training(
+      workdir, config.protocol, config, selection
+    )
+    if not checkpoints.has_any(checkpoints.folder(workdir, 'train')):
+      start = starting.variables(config, chosen, sharding.replicated(mesh))
   state = fit(config, workdir, model, selection, profile, start)
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   # The networks of several seeds may be spread over the devices.
@@ -229,9 +236,7 @@ def fit_and_judge(
 def _start_members(config, workdir, selection, chosen, state, mesh) -> list:
   """Writes the training of each seed into its folder: [(config, folder)]."""
   take = jax.jit(states.member)
-  before = None
-  if config.train.start_from:
-    before = starting.before(config, selection)
+  before = run_log.kept_before(workdir)
   runs = []
   for place, seed in enumerate(settings.seeds(config)):
     one = config.copy_and_resolve_references()

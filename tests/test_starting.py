@@ -11,6 +11,7 @@ from untrained_run import small_genotype
 from nasfas_configs import search as search_config
 from nasfas_configs import train as train_config
 from nasfas_jax import (
+  evaluate,
   files,
   run_log,
   search,
@@ -111,8 +112,12 @@ def test_a_training_goes_on_from_the_run_and_says_so(run, config, tmp_path):
   before = files.read_json(tmp_path / 'new' / 'data.json')['before']
   assert before['run'] == str(run[1])
   assert before['train_subjects'] == run_log.read_data(run[1])['train_subjects']
-  # The same command finds its run again.
-  assert train.train(config, tmp_path / 'new')[7] == results
+  # The same command finds its run again, also without the other one.
+  shutil.copytree(run[1], tmp_path / 'run')
+  config.train.start_from = str(tmp_path / 'run')
+  results = train.train(config, tmp_path / 'again')[7]
+  shutil.rmtree(tmp_path / 'run')
+  assert train.train(config, tmp_path / 'again')[7] == results
 
 
 def test_what_the_run_had_seen_counts_as_seen(run, config, tmp_path):
@@ -143,6 +148,24 @@ def test_what_the_run_had_seen_counts_as_seen(run, config, tmp_path):
   }
   # A resumed run is compared with what it has itself.
   run_log.start(tmp_path / 'new', config, selection, before)
+  assert run_log.kept_before(tmp_path / 'new') == before
+
+
+def test_a_place_that_the_run_knew_is_not_unseen(run, config, tmp_path):
+  selection = settings.selection(config)
+  held_out = evaluate.seen_in_training(
+    run[1], config.protocol, config, selection
+  )
+  assert held_out['status'] == 'own' and held_out['held_out']
+  field = held_out['held_out'][0]
+  place = selection.test[0][field]
+  shutil.copytree(run[1], tmp_path / 'run')
+  data = files.read_json(tmp_path / 'run' / 'data.json')
+  data['train_values'][field] = [place]
+  files.write_json(tmp_path / 'run' / 'data.json', data)
+  config.train.update(start_from=str(tmp_path / 'run'), num_steps=1)
+  found = train.train(config, tmp_path / 'new')[7]['seen']
+  assert found['status'] == 'seen' and found['shared'][field] == [place]
 
 
 @pytest.mark.parametrize('part', ['dev', 'test'])
