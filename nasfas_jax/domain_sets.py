@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
+from nasfas_jax import sharding
 from nasfas_jax.data import balance as balance_lib
 from nasfas_jax.data.index import Row
 
@@ -61,14 +63,20 @@ def clips_per_domain(
   return batch_size // len(names)
 
 
-def sort(batch: Batch) -> Batch:
-  """The batch in the order of its clips' domains; their order stays else."""
+def sort(batch: Batch, mesh: Mesh | None = None) -> Batch:
+  """The batch in the order of its clips' domains; their order stays else.
+
+  Args:
+    batch: arrays [N, ...].
+    mesh: of the devices, see `sharding.divide_clips`.
+  """
   order = jnp.argsort(batch['domain'], stable=True)
-  return jax.tree.map(lambda leaf: leaf[order], batch)
+  ordered = jax.tree.map(lambda leaf: leaf[order], batch)
+  return sharding.divide_clips(ordered, mesh)
 
 
 def hold_out(
-  batch: Batch, held: jax.Array, per_domain: int
+  batch: Batch, held: jax.Array, per_domain: int, mesh: Mesh | None = None
 ) -> tuple[Batch, Batch]:
   """Takes one domain out of a sorted batch.
 
@@ -76,6 +84,7 @@ def hold_out(
     batch: see `sort`.
     held: int scalar, which of its domains.
     per_domain: clips of each domain.
+    mesh: of the devices, see `sharding.divide_clips`.
 
   Returns:
     (the clips of the other domains, the clips of this one).
@@ -90,5 +99,8 @@ def hold_out(
 
   divided = {name: parts(leaf) for name, leaf in batch.items()}
   return tuple(
-    {name: pair[i] for name, pair in divided.items()} for i in range(2)
+    sharding.divide_clips(
+      {name: pair[i] for name, pair in divided.items()}, mesh
+    )
+    for i in range(2)
   )

@@ -16,6 +16,7 @@ The search over tasks has the same form, so the gradients are those of
 """
 
 import jax
+from jax.sharding import Mesh
 
 from nasfas_jax import domain_sets, supervised
 from nasfas_jax.searchers import meta
@@ -31,6 +32,7 @@ def gradients(
   batch: dict[str, jax.Array],
   place: supervised.Place,
   generalising: supervised.Generalising,
+  mesh: Mesh | None = None,
 ) -> tuple[tuple[jax.Array, tuple[dict, dict]], meta.PyTree]:
   """The loss of a step and its gradient with respect to the weights.
 
@@ -41,6 +43,7 @@ def gradients(
     batch: sorted by domain, see `domain_sets.sort`.
     place: its key draws the meta-test domain.
     generalising: `meta`, `inner_lr` and `clips_per_domain` are read.
+    mesh: of the devices, see `sharding.divide_clips`.
 
   Returns:
     ((F, (the running statistics after the meta-train clips, the terms of F and
@@ -53,7 +56,7 @@ def gradients(
     0,
     batch['label'].shape[0] // per_domain,
   )
-  sets = domain_sets.hold_out(batch, held, per_domain)
+  sets = domain_sets.hold_out(batch, held, per_domain, mesh)
   tasks = {
     name: {field: leaf[None] for field, leaf in part.items()}
     for name, part in zip(('support', 'query'), sets, strict=True)

@@ -1,7 +1,7 @@
 """The device mesh and the shardings of arrays on it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -92,6 +92,91 @@ def clip_sharding(mesh: Mesh, by_domain: bool = False) -> NamedSharding:
   """
   between = [None] if by_domain else []
   return NamedSharding(mesh, PartitionSpec('task', *between, 'data'))
+
+
+def on_own_tasks(
+  function: Callable[..., PyTree], mesh: Mesh, num_shared: int = 0
+) -> Callable[..., PyTree]:
+  """The same function, in which each device computes its own tasks alone.
+
+  For what has a `jax.vmap` over tasks whose weights differ. That makes grouped
+  convolutions, and XLA does not divide their groups over devices: every device
+  would compute those of all tasks. Within a task the clips stay divided over
+  the data axis as ever.
+
+  Args:
+    function: of arrays with a leading axis of tasks, which its result has, too.
+      It sees the tasks of one device, and must not mix them with others.
+    mesh: of the devices. With a task axis of length 1 nothing is changed.
+    num_shared: how many of its arguments, the first ones, have no such axis.
+  """
+  if mesh.shape['task'] == 1:
+    return function
+
+  def of_all(*arguments):
+    specs = [PartitionSpec()] * num_shared
+    specs += [PartitionSpec('task')] * (len(arguments) - num_shared)
+    return jax.shard_map(
+      function,
+      mesh=mesh,
+      in_specs=tuple(specs),
+      out_specs=PartitionSpec('task'),
+      axis_names={'task'},
+      # It knows axes that are all manual only, and 'data' stays automatic.
+      check_vma=False,
+    )(*arguments)
+
+  return of_all
+
+
+def vmap_or_loop(
+  function: Callable[..., PyTree], mesh: Mesh | None
+) -> Callable[..., PyTree]:
+  """`jax.vmap`, or a loop where devices divide the clips of what it maps over.
+
+  For what has convolutions in it. Under vmap they, or the gradients of their
+  kernels, become grouped ones, which XLA does not divide over devices.
+
+  Args:
+    function: of arrays without the leading axis that is mapped over.
+    mesh: of the devices; None: there is one.
+  """
+  if mesh is None or mesh.shape['data'] == 1:
+    return jax.vmap(function)
+  # On CPU, convolutions in a loop of XLA are several times slower.
+  on_cpu = mesh.devices.flat[0].platform == 'cpu'
+
+  def of_all(*arguments):
+    return jax.lax.scan(
+      lambda _, one: (None, function(*one)), None, arguments, unroll=on_cpu
+    )[1]
+
+  return of_all
+
+
+def divide_clips(tree: PyTree, mesh: Mesh | None, axis: int = 0) -> PyTree:
+  """Tells the compiler to divide these arrays by their clips.
+
+  After a gather by places that are computed on the device, XLA would rather
+  keep all clips on every device, and compute with all of them there.
+
+  Args:
+    tree: arrays of one task, inside of a jitted function.
+    mesh: of the devices; None: there is one.
+    axis: of the clips, which the data axis of the mesh divides. Arrays whose
+      clips it does not divide stay as they are.
+  """
+  parts = 1 if mesh is None else mesh.shape['data']
+  if parts == 1:
+    return tree
+  by_clip = NamedSharding(mesh, PartitionSpec(*[None] * axis, 'data'))
+
+  def divided(leaf):
+    if leaf.shape[axis] % parts:
+      return leaf
+    return jax.lax.with_sharding_constraint(leaf, by_clip)
+
+  return jax.tree.map(divided, tree)
 
 
 def spread(tree: PyTree, mesh: Mesh) -> PyTree:

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
-from nasfas_jax import adversarial, inputs, losses
+from nasfas_jax import adversarial, inputs, losses, sharding
 from nasfas_jax import mix_style as mix_style_lib
 
 # (params, batch_stats, batch, *model_args, rngs=None) ->
@@ -75,6 +76,7 @@ def network_loss(
   form: inputs.InputForm,
   objective: losses.Objective,
   generalising: Generalising = PLAIN,
+  mesh: Mesh | None = None,
 ) -> NetworkLoss:
   """Makes the loss function of a network or a supernet in training mode.
 
@@ -83,6 +85,7 @@ def network_loss(
     form: of the input.
     objective: see `losses.make_objective`.
     generalising: see `Generalising`; for networks, not for supernets.
+    mesh: of the devices, for the statistics of domains; see `by_domain`.
 
   Returns:
     loss_fn(params, batch_stats, batch, *model_args, rngs=None, place=None) ->
@@ -113,7 +116,7 @@ def network_loss(
       )
 
     if generalising.domain_statistics:
-      apply = by_domain(apply, generalising.clips_per_domain)
+      apply = by_domain(apply, generalising.clips_per_domain, mesh)
     outputs, updates = apply(images)
     loss, terms = objective(outputs, batch)
     if adversary:
@@ -132,22 +135,34 @@ def network_loss(
 
 
 def by_domain(
-  apply: Callable[[jax.Array], tuple[Any, Any]], clips_per_domain: int
+  apply: Callable[[jax.Array], tuple[Any, Any]],
+  clips_per_domain: int,
+  mesh: Mesh | None = None,
 ) -> Callable[[jax.Array], tuple[Any, Any]]:
   """Applies a network to each domain's clips by themselves.
+
+  Where devices divide the clips of a domain, in a loop over the domains; see
+  `sharding.vmap_or_loop`.
 
   Args:
     apply: [n, ...] -> (outputs of each clip, new variables).
     clips_per_domain: n.
+    mesh: of the devices, which divide the clips of each domain if they can; see
+      `sharding.divide_clips`.
 
   Returns:
     [D * n, ...], sorted by domain -> (outputs of each clip, the mean over the
     domains of the new variables).
   """
 
+  if mesh is not None and clips_per_domain % mesh.shape['data']:
+    # The devices then divide the batch as it is sorted, by vmap; in part only.
+    mesh = None
+
   def of_all(x):
     parts = x.reshape(-1, clips_per_domain, *x.shape[1:])
-    outputs, updates = jax.vmap(apply)(parts)
+    parts = sharding.divide_clips(parts, mesh, axis=1)
+    outputs, updates = sharding.vmap_or_loop(apply, mesh)(parts)
     return (
       jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), outputs),
       jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), updates),

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 
 from nasfas_jax import (
   adversarial,
@@ -386,6 +386,8 @@ def make_step(
 
     return jax.vmap(one)(seeds) if seeds.ndim else one(seeds)
 
+  of_state, of_batch = _placement(len(seeds), config.train.batch_size)
+  mesh = of_batch.mesh
   parts = dict(
     prepare=settings.prepare(config, config.network.output_size),
     loss_fn=supervised.network_loss(
@@ -393,9 +395,11 @@ def make_step(
       settings.input_form(config),
       settings.objective(config),
       generalising,
+      mesh,
     ),
     optimizer=optimizer,
     generalising=generalising,
+    mesh=mesh,
   )
 
   def step(state, raw, seed):
@@ -405,8 +409,7 @@ def make_step(
   if len(seeds) == 1:
     first, draws = first.reshape(()), draws.reshape(())
   else:
-    step = jax.vmap(step)
-  of_state, of_batch = _placement(len(seeds), config.train.batch_size)
+    step = sharding.on_own_tasks(sharding.vmap_or_loop(step, mesh), mesh)
   jitted = jax.jit(
     step,
     in_shardings=(of_state, of_batch, of_state),
@@ -503,6 +506,7 @@ def raw_step(
   loss_fn: supervised.NetworkLoss,
   optimizer: optax.GradientTransformation,
   generalising: supervised.Generalising = supervised.PLAIN,
+  mesh: Mesh | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """`train_step` on a raw batch, which it augments first.
 
@@ -514,6 +518,7 @@ def raw_step(
     loss_fn: see `train_step`.
     optimizer: see `train_step`.
     generalising: see `train_step`.
+    mesh: see `train_step`.
   """
   batch = prepare(raw, state.step, seed)
   return train_step(
@@ -523,6 +528,7 @@ def raw_step(
     optimizer=optimizer,
     generalising=generalising,
     seed=seed,
+    mesh=mesh,
   )
 
 
@@ -534,6 +540,7 @@ def train_step(
   optimizer: optax.GradientTransformation,
   generalising: supervised.Generalising = supervised.PLAIN,
   seed: int | jax.Array = 0,
+  mesh: Mesh | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """One training step.
 
@@ -544,6 +551,8 @@ def train_step(
     optimizer: of the weights, and of the terms' parameters.
     generalising: that of the loss.
     seed: of what it draws.
+    mesh: of the devices, if the clips are divided by domain; None: there is
+      one.
 
   Returns:
     (new state, scalars): 'train_loss' and each term of the loss, such as
@@ -556,11 +565,13 @@ def train_step(
       jax.random.fold_in(key, state.step), state.step, state.term_params
     )
   if generalising.clips_per_domain:
-    batch = domain_sets.sort(batch)
+    batch = domain_sets.sort(batch, mesh)
   term_gradients = ()
   if generalising.meta != 'off':
     found, gradients = meta_training.gradients(
-      *(loss_fn, state.params, state.batch_stats, batch, place, generalising)
+      *(loss_fn, state.params, state.batch_stats, batch, place),
+      generalising,
+      mesh,
     )
   elif state.term_params:
     found, (gradients, term_gradients) = jax.value_and_grad(

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import device_work
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -366,3 +367,23 @@ def test_several_seeds_take_it_side_by_side(changes, model, batch):
   )
   assert scalars['train_loss'].shape == (2,)
   assert ('train_meta_test' in scalars) == (generalising.meta != 'off')
+
+
+@pytest.mark.parametrize(
+  'changes', [{'domain_statistics': True}, {'meta': 'first'}]
+)
+def test_the_devices_divide_the_work(changes, model, monkeypatch):
+  device_work.as_on_accelerators(monkeypatch)
+  config = small_config()
+  config.train.batch_size = 8 * len(jax.devices())
+  generalising = supervised.Generalising(
+    inner_lr=0.1, clips_per_domain=4 * len(jax.devices()), **changes
+  )
+
+  def compile_step():
+    make, step, draws, _ = train.make_step(config, model, generalising)
+    raw = device_work.raw_clips(config.train.batch_size, frames=2, size=20)
+    return step.lower(jax.eval_shape(make), raw, draws).compile()
+
+  share = device_work.share(compile_step, monkeypatch)
+  assert share < 1.1 / len(jax.devices())

@@ -3,6 +3,7 @@
 import functools
 import shutil
 
+import device_work
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -325,6 +326,37 @@ def test_what_reads_a_run_names_the_members(together, tmp_path):
   assert loaded.genotype == genotypes.load(workdir / 'genotype.json')
 
 
+def raw_batch(config):
+  """Its shapes."""
+  size = (config.train.batch_size,)
+  if config.train.num_seeds > 1:
+    size = (config.train.num_seeds, *size)
+  return device_work.raw_clips(
+    *size, frames=config.data.num_frames, size=config.data.image_size + 4
+  )
+
+
+@pytest.mark.parametrize('spread', ['networks', 'clips'])
+def test_the_devices_divide_the_work(spread, genotype, tmp_path, monkeypatch):
+  """Networks within a process; the clips of each over several processes."""
+  device_work.as_on_accelerators(monkeypatch)
+  config = small(tmp_path, genotype)
+  network = settings.network(config, genotypes.load(genotype))
+
+  def compile_step():
+    make, step, draws, of_batch = train.make_step(config, network)
+    mesh = of_batch.mesh
+    axis = 'task' if spread == 'networks' else 'data'
+    assert mesh.shape[axis] == mesh.size
+    lowered = step.lower(jax.eval_shape(make), raw_batch(config), draws)
+    return lowered.compile()
+
+  if spread == 'clips':
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  share = device_work.share(compile_step, monkeypatch)
+  assert share < 1.1 / len(jax.devices())
+
+
 @pytest.mark.parametrize('num_seeds', [1, 2])
 def test_a_program_is_that_of_every_seed(num_seeds, genotype, tmp_path):
   """So the cache of compiled programs has it: the text is what it looks up."""
@@ -335,17 +367,7 @@ def test_a_program_is_that_of_every_seed(num_seeds, genotype, tmp_path):
     )
     network = settings.network(config, genotypes.load(genotype))
     make, step, draws, _ = train.make_step(config, network)
-    size = (num_seeds,) * (num_seeds > 1) + (config.train.batch_size,)
-    side = config.data.image_size + 4
-    raw = {
-      'frames': np.zeros((*size, 2, side, side, 3), np.uint8),
-      'frame_size': np.full((*size, 2), side, np.int32),
-      'depth': np.zeros((*size, 8, 8), np.uint8),
-      'has_depth': np.ones(size, bool),
-      'face_box': np.zeros((*size, 4), np.float32),
-      'place': np.zeros(size, np.int32),
-      'label': np.zeros(size, np.int32),
-    }
+    raw = raw_batch(config)
     state = jax.eval_shape(make)
     return make.func.lower(*make.args).as_text(), step.lower(
       state, raw, draws

@@ -97,3 +97,81 @@ def test_a_process_needs_the_clips_of_its_own_devices_only():
 def test_the_parts_of_one_process_are_the_whole():
   parts = (np.arange(3), np.zeros((3, 2)))
   assert sharding.gather(parts) is parts
+
+
+def of_network(kernel, images):
+  """The loss of a network of one convolution, and its gradient."""
+
+  def loss(kernel):
+    y = jax.lax.conv_general_dilated(
+      *(images, kernel, (1, 1), 'SAME'),
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+    return jnp.mean(jnp.square(y))
+
+  return jax.value_and_grad(loss)(kernel)
+
+
+def compare_with_one_device(function, mesh, shardings, arrays):
+  """Checks that each device has its part of the operations, and their sum."""
+  placed = [
+    jax.device_put(array, of)
+    for array, of in zip(arrays, shardings, strict=True)
+  ]
+  compiled = jax.jit(function).lower(*placed).compile()
+  alone = jax.jit(jax.vmap(of_network)).lower(*arrays).compile()
+  share, whole = (c.cost_analysis()['flops'] for c in (compiled, alone))
+  assert share < 1.1 * whole / mesh.size
+  assert 'all-gather' not in compiled.as_text()
+  for found, expected in zip(
+    jax.tree.leaves(compiled(*placed)),
+    jax.tree.leaves(alone(*arrays)),
+    strict=True,
+  ):
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope='module')
+def networks():
+  """(kernels of as many networks as there are devices, images of each)."""
+  number = len(jax.devices())
+  rng = np.random.default_rng(0)
+  shapes = (number, 3, 3, 4, 5), (number, 2 * number, 6, 6, 4)
+  return [np.float32(rng.normal(size=shape)) for shape in shapes]
+
+
+def test_a_device_computes_its_own_tasks_alone(networks):
+  mesh = sharding.make_mesh(len(jax.devices()))
+  compare_with_one_device(
+    sharding.on_own_tasks(jax.vmap(of_network), mesh),
+    mesh,
+    [sharding.task_sharding(mesh), sharding.clip_sharding(mesh)],
+    networks,
+  )
+
+
+def test_devices_divide_the_clips_of_every_network(networks):
+  mesh = sharding.make_mesh()
+  compare_with_one_device(
+    sharding.vmap_or_loop(of_network, mesh),
+    mesh,
+    [sharding.replicated(mesh), sharding.clip_sharding(mesh)],
+    networks,
+  )
+
+
+def test_one_device_runs_the_same_function():
+  mesh = sharding.one_device()
+  assert sharding.on_own_tasks(of_network, mesh) is of_network
+  leaf = jnp.zeros(3)
+  assert sharding.divide_clips(leaf, mesh) is leaf
+  assert sharding.divide_clips(leaf, None) is leaf
+
+
+def test_clips_that_devices_do_not_divide_stay_as_they_are():
+  mesh = sharding.make_mesh()
+  number = mesh.size
+  tree = {'few': jnp.zeros((2, number + 1)), 'many': jnp.zeros((2, number))}
+  divided = jax.jit(lambda tree: sharding.divide_clips(tree, mesh, 1))(tree)
+  assert divided['few'].sharding.is_fully_replicated
+  assert divided['many'].sharding.shard_shape((2, number)) == (2, 1)

@@ -149,7 +149,7 @@ def search_over_tasks(
       making = pool.submit(making.compile)
       if search.second_order:
         step = jax.jit(
-          functools.partial(meta_step.meta_step, **parts),
+          functools.partial(meta_step.meta_step, **parts, mesh=mesh),
           in_shardings=(shardings, clips),
           out_shardings=(shardings, sharding.replicated(mesh)),
           donate_argnums=0,

@@ -13,6 +13,7 @@ of those after each inner step (see `meta.loss_weights`).
 
 import concurrent.futures
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -64,7 +65,10 @@ class MetaSettings:
 
 
 def loss_of(
-  state: SearchState, loss_fn: SupernetLoss, by_domain: bool
+  state: SearchState,
+  loss_fn: SupernetLoss,
+  by_domain: bool,
+  mesh: Mesh | None = None,
 ) -> meta.LossFn:
   """The supernet's loss in the form that `meta` takes.
 
@@ -75,13 +79,15 @@ def loss_of(
       are normalised by their own batch statistics (as in domain-specific batch
       normalization, Chang et al., CVPR 2019). The new running statistics are
       the mean over the domains.
+    mesh: of the devices, see `sharding.vmap_or_loop`.
   """
 
   def of_batch(params, arch, batch):
     return loss_fn(params, arch, batch, state, 0)
 
   def mean_over_domains(params, arch, batch):
-    found = jax.vmap(lambda part: of_batch(params, arch, part))(batch)
+    of_domain = functools.partial(of_batch, params, arch)
+    found = sharding.vmap_or_loop(of_domain, mesh)(batch)
     return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), found)
 
   return mean_over_domains if by_domain else of_batch
@@ -112,6 +118,7 @@ def meta_step(
   loss_fn: SupernetLoss,
   search: SearchSettings,
   settings: MetaSettings,
+  mesh: Mesh | None = None,
 ) -> tuple[SearchState, dict[str, jax.Array]]:
   """One step on one episode, as one function.
 
@@ -121,22 +128,45 @@ def meta_step(
     loss_fn: see `supernet_program.supernet_loss`.
     search: the settings that all searches share.
     settings: of the search over tasks.
+    mesh: of the devices; None: there is one.
 
   Returns:
     See `update`.
   """
-  means, gradients = meta.meta_gradients(
-    loss_of(state, loss_fn, settings.domain_statistics),
-    state.params,
-    state.arch,
-    inner_lrs(state, settings),
-    tasks,
-    num_steps=settings.inner_steps,
-    first_order=not search.second_order,
-    support_weight=1.0,
-    step_weights=step_weights(state, settings),
-  )
+
+  def found(state, tasks):
+    return meta.meta_gradients(
+      loss_of(state, loss_fn, settings.domain_statistics, mesh),
+      state.params,
+      state.arch,
+      inner_lrs(state, settings),
+      tasks,
+      num_steps=settings.inner_steps,
+      first_order=not search.second_order,
+      support_weight=1.0,
+      step_weights=step_weights(state, settings),
+    )
+
+  if mesh is not None and mesh.shape['task'] > 1:
+    found = _mean_of_devices(found, mesh)
+  means, gradients = found(state, tasks)
   return update(state, means, gradients, search, settings)
+
+
+def _mean_of_devices(found, mesh):
+  """Takes means over tasks on each device, then those of all devices.
+
+  Each has equally many tasks.
+  """
+
+  def of_own(state, tasks):
+    return jax.tree.map(lambda leaf: leaf[None], found(state, tasks))
+
+  def of_all(state, tasks):
+    parts = sharding.on_own_tasks(of_own, mesh, num_shared=1)(state, tasks)
+    return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), parts)
+
+  return of_all
 
 
 def update(
@@ -362,7 +392,7 @@ def first_order_pieces(
   clips = sharding.clip_sharding(mesh, settings.domain_statistics)
 
   def gradients(state, adapted, batches):
-    of_batch = loss_of(state, loss_fn, settings.domain_statistics)
+    of_batch = loss_of(state, loss_fn, settings.domain_statistics, mesh)
     return meta.set_gradients(of_batch, adapted, state.arch, batches)
 
   def finish(state, inner, query):
@@ -381,7 +411,7 @@ def first_order_pieces(
       out_shardings=by_task,
     ),
     gradients=jax.jit(
-      gradients,
+      sharding.on_own_tasks(gradients, mesh, num_shared=1),
       in_shardings=(shardings, by_task, clips),
       out_shardings=by_task,
     ),

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import types
 
+import device_work
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -128,6 +129,34 @@ def test_the_devices_give_the_numbers_of_one(one_device):
   assert mesh.shape == {'task': 2, 'data': len(jax.devices()) // 2}
   meta = dataclasses.replace(meta, shard_optimizer=True)
   assert_same_steps(two_steps(parts, meta, tasks, mesh), expected)
+
+
+@pytest.mark.parametrize('second_order', [False, True])
+def test_the_devices_divide_the_tasks(second_order, one_device, monkeypatch):
+  device_work.as_on_accelerators(monkeypatch)
+  # One device, too, gets one program for all tasks.
+  monkeypatch.setattr(meta_step, 'tasks_at_once', lambda number, mesh: number)
+  tasks, parts, meta, _ = one_device
+  search = dataclasses.replace(parts.search, second_order=second_order)
+  options = {'loss_fn': parts.loss_fn, 'search': search, 'settings': meta}
+
+  def compile_step():
+    mesh = sharding.make_mesh(2)
+    replicated = sharding.replicated(mesh)
+    if not second_order:
+      shardings = jax.tree.map(lambda _: replicated, parts.state)
+      pieces = meta_step.first_order_pieces(
+        **options, mesh=mesh, shardings=shardings
+      )
+      return pieces.lower(parts.state, tasks['support']).compile()
+    step = jax.jit(
+      functools.partial(meta_step.meta_step, **options, mesh=mesh),
+      in_shardings=(replicated, sharding.clip_sharding(mesh)),
+    )
+    return step.lower(parts.state, tasks).compile()
+
+  share = device_work.share(compile_step, monkeypatch)
+  assert share < 1.1 / len(jax.devices())
 
 
 def by_domain(tasks):
