@@ -233,6 +233,11 @@ def is_finished(job: Job, folder: pathlib.Path) -> bool:
   return True
 
 
+# Fields that a run records as it settled them: 'auto', and what a genotype
+# chose.
+_SETTLED = ('dtype', 'input.fusion')
+
+
 def _check_defaults(job: Job, workdir: pathlib.Path) -> None:
   """Refuses a finished run whose defaults are not those of its config now.
 
@@ -249,7 +254,7 @@ def _check_defaults(job: Job, workdir: pathlib.Path) -> None:
     f'config.{field}: {then[field]!r} there, {value!r} now'
     for field, value in _defaults(name).items()
     if field not in given
-    and field not in run_config.FREE_FIELDS
+    and field not in (*run_config.FREE_FIELDS, *_SETTLED)
     # A field that is newer than the run had its default there.
     and then.get(field, value) != value
   ]:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from nasfas_jax import files, run_config
+from nasfas_jax import files, run_config, settings
 from nasfas_jax.study import jobs
 
 
@@ -42,7 +42,12 @@ def test_what_is_finished_is_not_run_again(monkeypatch, tmp_path):
 def test_a_finished_run_of_other_defaults_is_refused(config, tmp_path):
   arguments = (f'--config={config}', '--config.train.num_steps=7')
   job = jobs.Job('one', arguments, (('config.genotype', 'g.json'),))
-  content = run_config.by_name(config).to_dict()
+  default = run_config.by_name(config)
+  # As a run writes it.
+  content = settings.settle_dtype(default, tmp_path / 'one').to_dict()
+  assert content['dtype'] != default.dtype
+  # A genotype of the wide space may have chosen it.
+  content['input']['fusion'] = 'static'
   # What the arguments set, and what only makes a run faster, may be anything.
   content['train']['num_steps'] = 7
   content['genotype'] = str(tmp_path / 'g.json')
