@@ -128,8 +128,9 @@ def evaluate(
   _check_subjects(source, selection, merged.protocol)
   merged.threshold = choose_rule(merged, trained.threshold, selection)
   run_log.start(workdir, merged, selection)
+  data = run_log.read_data(source)
   for line in nuisance.other_box_lines(
-    run_log.read_data(source).get('boxes', {}),
+    data.get('boxes', {}),
     {selection.dev_source: selection.dev, 'test': selection.test},
   ):
     progress.say(line)
@@ -139,7 +140,7 @@ def evaluate(
   threshold = (
     run_threshold(source, adapted) if merged.threshold == RUN else None
   )
-  subjects = frozenset(run_log.read_data(source)['train_subjects'])
+  subjects = frozenset(data['train_subjects'])
   made = Trained(variables, step, trained.protocol, threshold, subjects)
   judge(
     merged,

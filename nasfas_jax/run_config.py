@@ -92,11 +92,8 @@ def by_name(text: str) -> ml_collections.ConfigDict:
   Raises:
     ValueError: for an unknown name or variant.
   """
+  locate(text)
   name, _, variants = text.partition(':')
-  if name not in names():
-    raise ValueError(
-      f'Unknown config {name!r}; known by name: {", ".join(names())}.'
-    )
   module = importlib.import_module(f'{default.__package__}.{name}')
   return module.get_config(*([variants] if variants else []))
 
