@@ -1,6 +1,7 @@
 """The experiment 'compare', small, and its parts."""
 
 import dataclasses
+import functools
 import json
 import shutil
 
@@ -13,7 +14,8 @@ torch = pytest.importorskip('torch')
 from public_layout import PublicCDCN, PublicCDCNpp
 from small_compare import nothing, small_config
 
-from nasfas_jax import checkpoints, compare, evaluate, files
+from nasfas_configs import train as train_config
+from nasfas_jax import checkpoints, compare, evaluate, files, train
 from nasfas_jax.comparison import page, parity, source, speed
 
 
@@ -233,6 +235,28 @@ def test_a_comparison_holds_within_every_limit_and_for_a_map_that_lives():
   for gap, held in ((5e-4, True), (2e-3, False)):
     found['gradients'] = {'max': gap, 'whole': gap}
     assert compare.holds({'supernet': found}) == {'supernet': held}
+
+
+def test_a_training_starts_from_converted_weights(compared, tmp_path):
+  workdir, _ = compared
+  there = evaluate.read_run_config(workdir)
+  config = train_config.get_config('debug')
+  for name in ('data', 'network', 'input', 'model', 'protocol'):
+    config[name] = there[name]
+  config.train.update(start_from=str(workdir), num_steps=1, warmup_steps=0)
+  # Too small a step to move a weight.
+  config.train.update(learning_rate=1e-30, weight_decay=0.0)
+  config.evaluate.update(num_samples=0, bootstrap_samples=5)
+  train.train(config, tmp_path / 'run')
+  _, loaded = compare.load(there)
+  found, _ = checkpoints.restore_variables(
+    checkpoints.folder(tmp_path / 'run', 'train'), loaded.variables
+  )
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-29),
+    found['params'],
+    loaded.variables['params'],
+  )
 
 
 def test_other_weights_under_the_same_name_are_refused(compared, tmp_path):
