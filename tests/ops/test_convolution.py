@@ -1,5 +1,7 @@
 """The closed family of CPU convolutions against XLA's own, in float64."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,6 +97,44 @@ def test_every_order_equals_the_library(case, min_rows, dilation, monkeypatch):
     expected,
     scale,
   )
+
+
+@pytest.mark.parametrize('tasks', [False, True])
+@pytest.mark.parametrize('dilation', [1, 2])
+def test_the_form_of_a_gpu_equals_the_library(tasks, dilation):
+  # What is lowered for a GPU, run here. Channels of no multiple of two float64,
+  # so that all of them are filled up.
+  ins, outs = 5, 3
+  lead = (TASKS,) if tasks else ()
+  with jax.enable_x64(True):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(*lead, 2, 5, 6, ins)))
+    kernel = jnp.asarray(rng.normal(size=(*lead, 3, 3, ins, outs)))
+    g = jnp.asarray(rng.normal(size=(*lead, 2, 5, 6, outs)))
+
+    def of_one(x, kernel, g):
+      y, back = jax.vjp(lambda x, k: reference(x, k, dilation), x, kernel)
+      return y, *back(g)
+
+    expected = (jax.vmap(of_one) if tasks else of_one)(x, kernel, g)
+    factors = {
+      'conv': (x, kernel),
+      'input_gradient': (g, kernel),
+      'kernel_gradient': (x, g),
+    }
+    for (kind, given), wanted in zip(factors.items(), expected, strict=True):
+      fields = {
+        'kind': kind,
+        'mapped': ((True, True),) if tasks else (),
+        'dilation': dilation,
+        'window': (3, 3),
+      }
+      found = convolution._lower_cuda(*given, **fields)
+      assert found.shape == wanted.shape
+      np.testing.assert_allclose(found, wanted, atol=1e-11)
+      # Not the library's own form after all.
+      form = functools.partial(convolution._lower_cuda, **fields)
+      assert ' pad[' in str(jax.make_jaxpr(form)(*given))
 
 
 def test_a_window_that_is_not_square_keeps_its_shape():

@@ -68,7 +68,7 @@ def test_accelerators_get_the_plain_program(platform, shape, window, features):
 
 @pytest.mark.parametrize('platform', ACCELERATORS)
 def test_a_kernel_for_each_task_is_one_grouped_convolution(platform):
-  x, kernels = jnp.ones((3, 2, 8, 8, 4)), jnp.ones((3, 3, 3, 4, 5))
+  x, kernels = jnp.ones((3, 2, 8, 8, 4)), jnp.ones((3, 3, 3, 4, 8))
   for ours, theirs in zip(
     gradients(convolution.convolve), gradients(plain), strict=True
   ):
@@ -77,6 +77,48 @@ def test_a_kernel_for_each_task_is_one_grouped_convolution(platform):
       for one in (ours, theirs)
     )
     assert found == expected
+
+
+@pytest.mark.parametrize(
+  ('dtype', 'channels', 'widened'),
+  [
+    (jnp.bfloat16, (153, 204), (160, 208)),
+    (jnp.float32, (153, 204), (156, 204)),
+    # Fewer than the matrix units take at a time, and what they take as it is.
+    (jnp.bfloat16, (3, 64), (3, 64)),
+    (jnp.float32, (2, 1), (2, 1)),
+    (jnp.bfloat16, (8, 9), (8, 16)),
+  ],
+)
+@pytest.mark.parametrize('platform', ACCELERATORS)
+def test_a_gpu_gets_channels_that_fill_its_matrix_units(
+  platform, dtype, channels, widened
+):
+  ins, outs = channels
+  x, kernel = (
+    jnp.ones((2, 8, 8, ins), dtype),
+    jnp.ones((3, 3, ins, outs), dtype),
+  )
+  of_step = gradients(convolution.convolve)[1]
+  lowered = lower(of_step, kernel, x, platform=platform)
+  wide = widened if platform == 'cuda' else channels
+  word = 'bf16' if dtype == jnp.bfloat16 else 'f32'
+  shapes = {
+    tuple(re.findall(r'tensor<([0-9x]*)x' + word, line))
+    for line in convolutions(lowered)
+  }
+  ins, outs = wide
+  image = {size: f'2x8x8x{size}' for size in wide}
+  kernels = f'3x3x{ins}x{outs}'
+  assert shapes == {
+    (image[ins], kernels, image[outs]),
+    (image[outs], kernels, image[ins]),
+    (image[ins], image[outs], kernels),
+  }
+  assert [a.shape for a in jax.tree.leaves(lowered.out_info)] == [
+    kernel.shape,
+    x.shape,
+  ]
 
 
 def test_the_cpu_gets_its_own_forms():
