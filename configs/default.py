@@ -167,7 +167,10 @@ def get_config() -> ml_collections.ConfigDict:
       'partial_channels': 4,
       'edge_normalization': True,
       'node_attention': True,
+      # Recompute activations in the backward pass: less memory, more time.
       'remat': False,
+      # With remat: the results of convolutions, too.
+      'remat_convolutions': False,
       # Compute the edges that leave a node in a loop: on an accelerator the
       # step compiles in a fraction of the time. Slower on CPU.
       'edge_loop': False,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from nasfas_jax.models import genotypes, operations
 from nasfas_jax.models.mixed_edges import (
   OutgoingEdges,
+  keep_convolutions,
   scalars,
   total,
   weighted,
@@ -36,6 +37,8 @@ class SearchCell(nn.Module):
     remat: recompute the mixed operations in the backward pass, the outgoing
       edges of one node at a time. They take nearly all of a search's memory. On
       CPU remat saved nothing, see benchmarks/README.md.
+    remat_convolutions: with `remat`: recompute the convolutions, too, which
+      takes the least memory. Else their results are kept.
     edge_loop: compute the outgoing edges of a node in a loop, see
       `OutgoingEdges`; with remat, one edge at a time is recomputed.
     dtype: of the computation.
@@ -46,6 +49,7 @@ class SearchCell(nn.Module):
   theta: float = 0.7
   partial_channels: int = 1
   remat: bool = False
+  remat_convolutions: bool = False
   edge_loop: bool = False
   dtype: Any = jnp.float32
 
@@ -97,8 +101,13 @@ class SearchCell(nn.Module):
     entering = {target: [] for target in range(1, self.num_nodes + 1)}
     outputs = []
     edges_class = OutgoingEdges
-    if self.remat:
-      edges_class = nn.remat(OutgoingEdges, static_argnums=(3,))
+    # A loop that keeps convolutions has nothing else of size.
+    if self.remat and not (self.edge_loop and not self.remat_convolutions):
+      edges_class = nn.remat(
+        OutgoingEdges,
+        static_argnums=(3,),
+        policy=None if self.remat_convolutions else keep_convolutions,
+      )
     for source in range(self.num_nodes):
       targets = tuple(range(source + 1, self.num_nodes + 1))
       rows = jnp.concatenate([op_rows[places[source, t]] for t in targets])
@@ -108,6 +117,7 @@ class SearchCell(nn.Module):
         self.theta,
         self.edge_loop,
         self.remat,
+        self.remat_convolutions,
         self.dtype,
         name=f'from_{source}',
       )(state[..., :kept], rows, train)

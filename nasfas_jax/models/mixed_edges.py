@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from nasfas_jax.models import operations
 from nasfas_jax.models.layers import (
@@ -69,6 +70,16 @@ def weighted(weight: jax.Array, x: jax.Array) -> jax.Array:
     x: features.
   """
   return (weight * x.astype(weight.dtype)).astype(x.dtype)
+
+
+# The name of a wide convolution's result, for `keep_convolutions`.
+_WIDE = 'wide convolution'
+
+
+def keep_convolutions(*args, **kwargs):
+  """A policy of `jax.checkpoint`: only what is no convolution is remade."""
+  policy = jax.checkpoint_policies.save_only_these_names(_WIDE)
+  return policy(*args, **kwargs)
 
 
 class _Norm:
@@ -164,6 +175,7 @@ class OutgoingEdges(nn.Module):
     theta: strength of the central difference.
     loop: compute the edges in a loop.
     remat: with `loop`: recompute an edge's activations in the backward pass.
+    remat_convolutions: with `remat`: the results of convolutions, too.
     dtype: of the computation.
   """
 
@@ -172,6 +184,7 @@ class OutgoingEdges(nn.Module):
   theta: float = 0.7
   loop: bool = False
   remat: bool = False
+  remat_convolutions: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -273,12 +286,13 @@ class OutgoingEdges(nn.Module):
 
   def _wide(self, x, kernels, dilation=1):
     """One CDC of x with kernels [k, k, C, ...]; the last axes are features."""
-    return central_difference.central_difference_conv(
+    y = central_difference.central_difference_conv(
       x,
       kernels.reshape(*kernels.shape[:3], -1),
       theta=self.theta,
       dilation=dilation,
     )
+    return checkpoint_name(y, _WIDE)
 
   def _mix(self, y, weights):
     """Sums y [N, H, W, len(weights) * C] over the operations."""
@@ -436,7 +450,9 @@ class OutgoingEdges(nn.Module):
       _joined_rows(segments, norms),
     )
     if self.remat:
-      edge = jax.checkpoint(edge)
+      edge = jax.checkpoint(
+        edge, policy=None if self.remat_convolutions else keep_convolutions
+      )
     if edges == 1:
       alone = edge(jax.tree.map(lambda a: a[0], inputs))
       mixed, statistics = jax.tree.map(lambda a: a[None], alone)

@@ -32,6 +32,7 @@ class Supernet(nn.Module):
     edge_normalization: weight the edges by their softmax; else by 1.
     node_attention: weight the nodes by their softmax; else equally.
     remat: see `SearchCell`.
+    remat_convolutions: see `SearchCell`.
     edge_loop: see `SearchCell`.
     temperature: of the operations' softmax.
     two_stream: see `backbone.predict_map`.
@@ -50,6 +51,7 @@ class Supernet(nn.Module):
   edge_normalization: bool = True
   node_attention: bool = True
   remat: bool = False
+  remat_convolutions: bool = False
   edge_loop: bool = False
   temperature: float = 1.0
   two_stream: bool = False
@@ -90,6 +92,7 @@ class Supernet(nn.Module):
           theta,
           self.partial_channels,
           self.remat,
+          self.remat_convolutions,
           self.edge_loop,
           self.dtype,
           name=f'{prefix}{name}_{i}',

@@ -155,7 +155,11 @@ def test_mixed_operations_equal_each_operation_by_itself(
 
 @pytest.mark.parametrize(
   ('space', 'block_channels', 'remat'),
-  [('cdcnpp', 10, True), ('nasfas', 64, False)],
+  [
+    ('cdcnpp', 10, {'remat': True, 'remat_convolutions': True}),
+    ('cdcnpp', 10, {'remat': True}),
+    ('nasfas', 64, {}),
+  ],
 )
 def test_a_loop_over_the_edges_changes_no_value(
   space, block_channels, remat, key, monkeypatch
@@ -164,8 +168,8 @@ def test_a_loop_over_the_edges_changes_no_value(
   x = jax.random.normal(key, (2, 4, 4, 5))
   weights = jax.random.uniform(key, (2, len(get_space(space).operations)))
   together, looped = (
-    mixed_edges.OutgoingEdges((2, 3), space, loop=loop, remat=loop and remat)
-    for loop in (False, True)
+    mixed_edges.OutgoingEdges((2, 3), space, **fields)
+    for fields in ({}, {'loop': True, **remat})
   )
   shapes = [
     jax.eval_shape(functools.partial(edges.init, train=True), key, x, weights)
