@@ -37,6 +37,8 @@ COMMANDS = {
   OURS: 'benchmarks.accelerator_steps',
   THEIRS: 'benchmarks.accelerator_twins',
 }
+# XLA takes its first guess of every algorithm.
+UNTRIED = '--xla_gpu_autotune_level=0'
 # Sizes of configs/search.py, with the clips of a step.
 SIZES = {
   'paper': {'side': 8192, 'large': 32, 'small': (1, 12), 'search': 12},
@@ -54,6 +56,7 @@ class Section:
     request: for the process that runs it.
     compared: name of our section that PyTorch's is set against.
     least: seconds that must be left when it begins.
+    flags: for XLA_FLAGS, which a process reads once.
   """
 
   name: str
@@ -61,6 +64,7 @@ class Section:
   request: dict
   compared: str = ''
   least: float = LEAST_SECONDS
+  flags: str = ''
 
 
 def sections(size: str) -> list[Section]:
@@ -73,15 +77,19 @@ def sections(size: str) -> list[Section]:
   of_one, of_twelve = clips['small']
   large = clips['large']
 
-  def ours(kind, batch, form, **more):
-    name = _title(kind, batch, form)
-    if more:
-      settings = ', '.join(f'{k}={v}' for k, v in more['supernet'].items())
-      name = f'{name}, {settings}'
+  def ours(kind, batch, form, flags='', **supernet):
+    words = [f'{name}={value}' for name, value in supernet.items()]
+    words += [flags.removeprefix('--')] if flags else []
     request = {'kind': kind, 'size': size, 'batch': batch, 'form': form}
-    searches = kind in ('search', 'meta')
-    least = LEAST_TO_SEARCH if searches else LEAST_SECONDS
-    return Section(name, OURS, {**request, **more}, least=least)
+    if supernet:
+      request['supernet'] = supernet
+    return Section(
+      ', '.join([_title(kind, batch, form), *words]),
+      OURS,
+      request,
+      least=LEAST_TO_SEARCH if kind in ('search', 'meta') else LEAST_SECONDS,
+      flags=flags,
+    )
 
   def theirs(kind, batch, form, compiled):
     title = _title(kind, batch, form)
@@ -101,6 +109,7 @@ def sections(size: str) -> list[Section]:
     ours('training', large, fast),
     ours('inference', large, fast),
     ours('search', searched, fast),
+    ours('training', large, fast, UNTRIED),
     theirs('training', large, fast, False),
     theirs('search', searched, fast, False),
     theirs('training', large, fast, True),
@@ -117,13 +126,10 @@ def sections(size: str) -> list[Section]:
     theirs('inference', of_one, fast, False),
     theirs('training', of_twelve, fast, False),
     ours('inference', large, precise),
-    ours('search', searched, fast, supernet={'remat': False}),
-    ours(
-      'search',
-      searched,
-      fast,
-      supernet={'remat': False, 'edge_loop': False},
-    ),
+    ours('search', searched, fast, UNTRIED),
+    ours('meta', 0, fast, UNTRIED),
+    ours('search', searched, fast, remat_convolutions=True),
+    ours('search', searched, fast, edge_loop=False),
     ours('meta', 0, precise),
     ours('inference', of_one, precise),
     ours('training', of_twelve, precise),
@@ -158,7 +164,7 @@ def derived(found: dict[str, dict], listed: Sequence[Section]) -> dict:
   rates = found.get('matrix rate', {})
   shares, ratios, metas = {}, {}, {}
   plain = {
-    section.request['form']: found[section.name]
+    (section.request['form'], section.flags): found[section.name]
     for section in reversed(listed)
     if section.request['kind'] == 'search'
     and section.of == OURS
@@ -174,7 +180,7 @@ def derived(found: dict[str, dict], listed: Sequence[Section]) -> dict:
     ours = found.get(section.compared, {})
     if 'ms' in ours:
       ratios[section.name] = figures['ms'] / ours['ms']
-    beside = plain.get(section.request['form'])
+    beside = plain.get((section.request['form'], section.flags))
     if section.request['kind'] == 'meta' and beside:
       metas[section.name] = (figures['ms'] / figures['clips']) / (
         beside['ms'] / beside['clips']
@@ -188,7 +194,7 @@ def derived(found: dict[str, dict], listed: Sequence[Section]) -> dict:
 
 def run(
   listed: Sequence[Section],
-  start: Callable[[str], serving.Server],
+  start: Callable[[str, str], serving.Server],
   keep: Callable[[dict], None],
   *,
   budget: float,
@@ -199,11 +205,11 @@ def run(
 
   Args:
     listed: the sections.
-    start: starts the process of `OURS` or of `THEIRS`.
+    start: starts the process of `OURS` or of `THEIRS`, with flags of XLA.
     keep: is given all results after every section.
     budget: seconds for all of them.
     missing: whose sections are skipped.
-    server: a process of `OURS` that runs already; is ended here.
+    server: a process of `OURS` without flags that runs already; is ended here.
 
   Returns:
     Name -> figures, with 'status': 'done', 'failed', 'out of time' or
@@ -212,7 +218,7 @@ def run(
   """
   found = {}
   began = time.monotonic()
-  of = OURS
+  runs = OURS, ''
   try:
     for section in listed:
       left = budget - (time.monotonic() - began)
@@ -222,11 +228,12 @@ def run(
       elif left < section.least:
         figures = {'status': 'out of time', 'reason': 'not begun'}
       else:
-        if server is None or of != section.of:
+        if server is None or runs != (section.of, section.flags):
           # Only the end of a process gives all its memory back.
           if server is not None:
             server.__exit__()
-          server, of = start(section.of), section.of
+          runs = section.of, section.flags
+          server = start(*runs)
         try:
           figures = server.ask(section.request, min(left, SECTION_SECONDS))
           figures['status'] = 'done'
@@ -266,15 +273,17 @@ _MEMORY = {
 }
 
 
-def starter(cache: str) -> Callable[[str], serving.Server]:
+def starter(cache: str) -> Callable[[str, str], serving.Server]:
   """Makes the `start` of `run`.
 
   Args:
     cache: folder of the compilation cache, the same for all processes.
   """
 
-  def start(of: str) -> serving.Server:
+  def start(of: str, flags: str) -> serving.Server:
     environ = dict(os.environ)
+    if flags:
+      environ['XLA_FLAGS'] = f'{environ.get("XLA_FLAGS", "")} {flags}'.strip()
     arguments = []
     if of == THEIRS:
       # JAX only tells sizes there.
@@ -297,7 +306,7 @@ def measure(path: str, budget: float, only: Sequence[str]) -> None:
     prefix='xla_', ignore_cleanup_errors=True
   ) as cache:
     start = starter(cache)
-    server = start(OURS)
+    server = start(OURS, '')
     try:
       device = server.ask({'kind': 'device'}, budget)
     except BaseException:

@@ -60,8 +60,8 @@ def test_a_section_that_fails_costs_itself_only():
     accelerator.Section('d', accelerator.THEIRS, {'kind': 'c'}),
   ]
 
-  def start(of):
-    log.append(f'start {of}')
+  def start(of, flags):
+    log.append(f'start {of} {flags}'.strip())
     return Scripted(answers, log)
 
   found = accelerator.run(
@@ -102,7 +102,7 @@ def test_nothing_is_begun_without_time():
   ):
     found = accelerator.run(
       listed,
-      lambda of: Scripted({'b': {}}, log),
+      lambda of, flags: Scripted({'b': {}}, log),
       lambda found: None,
       budget=budget,
     )
@@ -155,13 +155,30 @@ def test_one_process_of_ours_has_the_memory_of_a_gpu(monkeypatch):
   for name in accelerator._MEMORY:
     monkeypatch.delenv(name, raising=False)
   start = accelerator.starter('folder')
-  start(accelerator.OURS)
-  start(accelerator.THEIRS)
+  start(accelerator.OURS, '')
+  start(accelerator.THEIRS, '')
   monkeypatch.setenv('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
-  start(accelerator.OURS)
+  monkeypatch.setenv('XLA_FLAGS', '--a=1')
+  start(accelerator.OURS, '--b=2')
   shares = [e.get('XLA_CLIENT_MEM_FRACTION') for e in started]
   assert shares == ['0.9', None, None]
   assert started[1]['JAX_PLATFORMS'] == 'cpu'
+  assert started[2]['XLA_FLAGS'] == '--a=1 --b=2'
+
+
+def test_flags_are_given_to_a_process_of_their_own():
+  log = []
+
+  def start(*runs):
+    log.append(runs)
+    return Scripted({'a': {}}, [])
+
+  listed = [
+    accelerator.Section(str(i), accelerator.OURS, {'kind': 'a'}, flags=flags)
+    for i, flags in enumerate(('', '', '--b=2', '--b=2', ''))
+  ]
+  accelerator.run(listed, start, lambda found: None, budget=100)
+  assert log == [('jax', ''), ('jax', '--b=2'), ('jax', '')]
 
 
 def test_a_process_answers_fails_and_hangs():
