@@ -77,9 +77,9 @@ def sections(size: str) -> list[Section]:
   of_one, of_twelve = clips['small']
   large = clips['large']
 
-  def ours(kind, batch, form, flags='', **supernet):
+  def ours(kind, batch, form, xla_flags='', **supernet):
     words = [f'{name}={value}' for name, value in supernet.items()]
-    words += [flags.removeprefix('--')] if flags else []
+    words += [xla_flags.removeprefix('--')] if xla_flags else []
     request = {'kind': kind, 'size': size, 'batch': batch, 'form': form}
     if supernet:
       request['supernet'] = supernet
@@ -88,7 +88,7 @@ def sections(size: str) -> list[Section]:
       OURS,
       request,
       least=LEAST_TO_SEARCH if kind in ('search', 'meta') else LEAST_SECONDS,
-      flags=flags,
+      flags=xla_flags,
     )
 
   def theirs(kind, batch, form, compiled):

@@ -177,7 +177,8 @@ def _program_gib(compiled) -> float | None:
   ) / 2**30
 
 
-def _config(request: dict, variants: str = ''):
+def config_of(request: dict, variants: str = ''):
+  """The config of a section: size, form and settings of the supernet."""
   config = search_config.get_config(
     ','.join(part for part in (request['size'], variants) if part)
   )
@@ -195,7 +196,7 @@ def _gflop(case: lowered.Case) -> float:
 def inference(request: dict) -> Step:
   """CDCN++ on fused images."""
   batch = request['batch']
-  case = lowered.inference(_config(request), batch)
+  case = lowered.inference(config_of(request), batch)
   function = jax.jit(case.function)
   return Step(
     lambda: function.lower(*case.args).compile(),
@@ -209,7 +210,7 @@ def inference(request: dict) -> Step:
 def training(request: dict) -> Step:
   """The training step of CDCN++, fusion of the frames included."""
   batch = request['batch']
-  case = lowered.training(_config(request), batch)
+  case = lowered.training(config_of(request), batch)
   function = jax.jit(case.function, donate_argnums=0)
 
   def start(compiled):
@@ -227,7 +228,7 @@ def training(request: dict) -> Step:
 
 def augmentation(request: dict) -> Step:
   """From stored pictures to a training batch; a training step begins so."""
-  config = _config(request)
+  config = config_of(request)
   batch, side = request['batch'], config.data.image_size
   prepare = settings.prepare(config, config.network.output_size)
   rng = np.random.default_rng(0)
@@ -256,7 +257,7 @@ def augmentation(request: dict) -> Step:
 def search(request: dict) -> Step:
   """Both steps of the plain search, side by side compiled as a search does."""
   batch = request['batch']
-  config = _config(request, 'plain')
+  config = config_of(request, 'plain')
   parts = meta.make_parts(config)
   weight_fn, arch_fn = bilevel.jit_steps(
     parts.loss_fn, parts.search, sharding.one_device()
@@ -289,7 +290,7 @@ def search(request: dict) -> Step:
 
 def meta_search(request: dict) -> Step:
   """The first-order step over tasks."""
-  config = _config(request, 'domain')
+  config = config_of(request, 'domain')
   parts = meta.make_parts(config)
   fields = parts.meta
   state_shapes = jax.eval_shape(meta.initial(config, parts))
