@@ -266,9 +266,10 @@ def search(request: dict) -> Step:
 
   def compile_both():
     state, clips = args
-    both = [weight_fn.lower(state, clips), arch_fn.lower(state, clips, clips)]
     with concurrent.futures.ThreadPoolExecutor() as pool:
-      return list(pool.map(lambda step: step.compile(), both))
+      weights = pool.submit(weight_fn.lower(state, clips).compile)
+      arch = pool.submit(arch_fn.lower(state, clips, clips).compile)
+    return [weights.result(), arch.result()]
 
   def start(compiled):
     weights, arch = compiled

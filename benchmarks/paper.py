@@ -35,15 +35,11 @@ def _gib(compiled) -> float:
 def _compile(lower: dict) -> tuple[dict, float]:
   """Lowers and compiles side by side, as the search does."""
   start = time.perf_counter()
-  lowered = {name: function() for name, function in lower.items()}
   with concurrent.futures.ThreadPoolExecutor() as pool:
-    compiled = dict(
-      zip(
-        lowered,
-        pool.map(lambda step: step.compile(), lowered.values()),
-        strict=True,
-      )
-    )
+    compiling = {
+      name: pool.submit(function().compile) for name, function in lower.items()
+    }
+  compiled = {name: step.result() for name, step in compiling.items()}
   return compiled, time.perf_counter() - start
 
 

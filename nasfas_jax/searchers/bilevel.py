@@ -216,13 +216,15 @@ def _compile(state, batch, *, prepare, loss_fn, settings, mesh):
     jax.eval_shape(prepare, batch[name], state.step, settings.seed)
     for name in ('weights', 'arch')
   )
-  lowered = [weight_fn.lower(state, weights)]
-  if settings.warmup_steps < settings.num_steps:
-    lowered.append(arch_fn.lower(state, weights, arch))
-  # XLA releases Python's lock while it compiles: one core for each step.
+  # XLA releases Python's lock while it compiles: one step compiles while the
+  # other is traced.
   with concurrent.futures.ThreadPoolExecutor() as pool:
-    compiled = list(pool.map(lambda step: step.compile(), lowered))
-  on_weights, on_arch = compiled[0], compiled[-1]
+    lowered = weight_fn.lower(state, weights)
+    compiling = [pool.submit(lowered.compile)]
+    if settings.warmup_steps < settings.num_steps:
+      lowered = arch_fn.lower(state, weights, arch)
+      compiling.append(pool.submit(lowered.compile))
+  on_weights, on_arch = compiling[0].result(), compiling[-1].result()
 
   def step(state, batch):
     scalars = {}

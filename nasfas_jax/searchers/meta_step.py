@@ -285,35 +285,36 @@ def compile_first_order(
     shardings=shardings,
   )
   at_once = tasks_at_once(settings.num_tasks, mesh)
-  lowered = {}
   sizes = {name: tasks[name]['label'].shape for name in ('support', 'query')}
-  for name, size in sizes.items():
-    if size not in lowered:
-      lowered[size] = pieces.lower(state, tasks[name])
-  # The shapes of the gradients of all tasks.
-  found = {
-    name: [lowered[size].out_info] * (settings.num_tasks // at_once)
-    for name, size in sizes.items()
-  }
   query_losses = settings.inner_steps if settings.anneal_steps else 1
-  lowered['spread'] = pieces.spread.lower(state)
-  lowered['descend'] = pieces.descend.lower(
-    state, jax.eval_shape(pieces.spread, state), found['support'][0].params
-  )
-  lowered['finish'] = pieces.finish.lower(
-    state,
-    [found['support']] * settings.inner_steps,
-    [found['query']] * query_losses,
-  )
-  # XLA releases Python's lock while it compiles.
+  compiling = {}
+  # XLA releases Python's lock while it compiles: one piece compiles while another
+  # is traced.
   with concurrent.futures.ThreadPoolExecutor() as pool:
-    compiled = dict(
-      zip(
-        lowered,
-        pool.map(lambda piece: piece.compile(), lowered.values()),
-        strict=True,
-      )
+
+    def begin(name, lowered):
+      compiling[name] = pool.submit(lowered.compile)
+      return lowered.out_info
+
+    shapes = {}
+    for name, size in sizes.items():
+      if size not in shapes:
+        shapes[size] = begin(size, pieces.lower(state, tasks[name]))
+    # The shapes of the gradients of all tasks.
+    found = {
+      name: [shapes[size]] * (settings.num_tasks // at_once)
+      for name, size in sizes.items()
+    }
+    begin('spread', pieces.spread.lower(state))
+    weights = jax.eval_shape(pieces.spread, state)
+    gradient = found['support'][0].params
+    begin('descend', pieces.descend.lower(state, weights, gradient))
+    sets = (
+      [found['support']] * settings.inner_steps,
+      [found['query']] * query_losses,
     )
+    begin('finish', pieces.finish.lower(state, *sets))
+  compiled = {name: piece.result() for name, piece in compiling.items()}
   gradients = {name: compiled[size] for name, size in sizes.items()}
 
   def step(state, tasks):
