@@ -288,7 +288,7 @@ def compile_first_order(
   sizes = {name: tasks[name]['label'].shape for name in ('support', 'query')}
   query_losses = settings.inner_steps if settings.anneal_steps else 1
   compiling = {}
-  # XLA releases Python's lock while it compiles: one piece compiles while another
+  # XLA releases Python's lock while it compiles: a piece compiles while another
   # is traced.
   with concurrent.futures.ThreadPoolExecutor() as pool:
 
