@@ -3,9 +3,10 @@
 python -m benchmarks.compiled [--json=FILE] [--only=WORD ...]
 
 XLA compiles for a described GPU without one; `pip install -e '.[cuda]'` brings
-its compiler to any Linux machine. Told are, of each program: seconds to compile
-with the first guess of every algorithm, since there is no card to try them on,
-and GiB of arguments and of temporaries, without the workspaces of cuDNN.
+its compiler to any Linux machine. It says of each program how many seconds it
+took to compile (with the first guess of every algorithm, since there is no card
+to try them on), and the GiB of its arguments and temporaries, without the
+workspaces of cuDNN.
 """
 
 import os
@@ -69,33 +70,42 @@ def programs() -> dict[str, tuple[str, dict, str, int]]:
       found[f'{step}, batch {batch}, {form}'] = (form, {}, step, batch)
     for supernet in ({}, {'remat_convolutions': True}):
       words = [f'{name}={value}' for name, value in supernet.items()]
-      for step in ('weight step', 'architecture step'):
-        name = ', '.join([f'{step}, batch 12, {form}', *words])
-        found[name] = form, supernet, step, 12
+      for step, batch in (
+        ('weight step', 12),
+        ('architecture step', 12),
+        # Of a first-order step over tasks.
+        ('gradient of 4 sets', 4),
+      ):
+        name = ', '.join([f'{step}, batch {batch}, {form}', *words])
+        found[name] = form, supernet, step, batch
   return found
 
 
 def measure(sharding, form: str, supernet: dict, step: str, batch: int):
   """Compiles one program and says what it takes."""
+  variants = {'weight step': 'plain', 'architecture step': 'plain'}
+  variants['gradient of 4 sets'] = 'domain'
   config = accelerator_steps.config_of(
     {'size': 'paper', 'form': form, 'supernet': supernet},
-    'plain' if step.endswith(' step') else '',
+    variants.get(step, ''),
   )
   with jax.default_matmul_precision(accelerator_steps.FORMS[form][1]):
     if step.endswith(' step'):
       case = lowered.search_steps(config, batch)[step]
+    elif step in variants:
+      case = lowered.set_gradients(config)
     else:
       case = getattr(lowered, step)(config, batch)
     args = jax.tree.map(
       lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding),
       case.args,
     )
-    # A training gives its state away.
-    donated = () if step == 'inference' else 0
+    # A step gives its state away.
+    donated = 0 if step == 'training' or step.endswith(' step') else ()
     begun = time.perf_counter()
-    traced = jax.jit(case.function, donate_argnums=donated).lower(*args)
+    program = jax.jit(case.function, donate_argnums=donated).lower(*args)
     lowered_at = time.perf_counter()
-    memory = traced.compile().memory_analysis()
+    memory = program.compile().memory_analysis()
   return {
     'lower_seconds': lowered_at - begun,
     'compile_seconds': time.perf_counter() - lowered_at,
@@ -115,10 +125,17 @@ def main(argv) -> None:
     topologies.make_mesh(topology, (1,), ('batch',)),
     jax.sharding.PartitionSpec(),
   )
+  chosen = {
+    name: fields
+    for name, fields in programs().items()
+    if not _ONLY.value or any(word in name for word in _ONLY.value)
+  }
+  if not chosen:
+    raise app.UsageError(
+      f'--only={_ONLY.value}; allowed: words of {", ".join(programs())}.'
+    )
   found = {}
-  for name, fields in programs().items():
-    if _ONLY.value and not any(word in name for word in _ONLY.value):
-      continue
+  for name, fields in chosen.items():
     found[name] = measure(sharding, *fields)
     text = ', '.join(f'{key} {value:.2f}' for key, value in found[name].items())
     print(f'{name}: {text}', flush=True)

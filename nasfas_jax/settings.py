@@ -169,8 +169,17 @@ def follow(config: Config, chosen: str | genotypes.Genotype) -> Config:
 
 
 def supernet(config: Config) -> Supernet:
-  """Builds the supernet of config.supernet."""
+  """Builds the supernet of config.supernet.
+
+  Raises:
+    ValueError: for remat_convolutions without remat.
+  """
   fields = dict(config.supernet)
+  if fields['remat_convolutions'] and not fields['remat']:
+    raise ValueError(
+      'config.supernet.remat_convolutions is True; allowed with '
+      'config.supernet.remat=True only.'
+    )
   fields['stem_features'] = tuple(fields['stem_features'])
   fields['dtype'] = jnp.dtype(compute_dtype(config))
   return Supernet(

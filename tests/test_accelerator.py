@@ -110,15 +110,17 @@ def test_nothing_is_begun_without_time():
 
 
 def test_shares_and_ratios_by_hand():
-  def section(name, kind, of=accelerator.OURS, compared=''):
+  def section(name, kind, of=accelerator.OURS, compared='', flags=''):
     request = {'form': 'bfloat16', 'kind': kind}
-    return accelerator.Section(name, of, request, compared)
+    return accelerator.Section(name, of, request, compared, flags=flags)
 
   listed = [
     section('ours', 'training'),
     section('plain', 'search'),
-    section('plain, without remat', 'search'),
+    section('plain, full remat', 'search'),
     section('tasks', 'meta'),
+    section('plain, flags', 'search', flags='--b=2'),
+    section('tasks, flags', 'meta', flags='--b=2'),
     section('crops', 'augmentation'),
     section('x', 'training', accelerator.THEIRS, 'ours'),
     section('y', 'training', accelerator.THEIRS, 'ours'),
@@ -128,8 +130,10 @@ def test_shares_and_ratios_by_hand():
     # 1,000 GFLOP in 4 ms are 250 TFLOP/s.
     'ours': {'ms': 4.0, 'gflop': 1000.0, 'clips': 8},
     'plain': {'ms': 20.0, 'gflop': 1000.0, 'clips': 10},
-    'plain, without remat': {'ms': 10.0, 'gflop': 1000.0, 'clips': 10},
+    'plain, full remat': {'ms': 10.0, 'gflop': 1000.0, 'clips': 10},
     'tasks': {'ms': 60.0, 'gflop': 3000.0, 'clips': 20, 'status': 'failed'},
+    'plain, flags': {'ms': 40.0, 'gflop': 1000.0, 'clips': 10},
+    'tasks, flags': {'ms': 60.0, 'gflop': 3000.0, 'clips': 20},
     'crops': {'ms': 1.0, 'gflop': 0.0, 'clips': 8},
     'x': {'ms': 10.0},
     'y': {'status': 'failed'},
@@ -138,20 +142,26 @@ def test_shares_and_ratios_by_hand():
     'share_of_matrix_rate': {
       'ours': 0.5,
       'plain': 0.1,
-      'plain, without remat': 0.2,
+      'plain, full remat': 0.2,
       'tasks': 0.1,
+      'plain, flags': 0.05,
+      'tasks, flags': 0.1,
     },
     'pytorch_over_ours': {'x': 2.5},
-    # 3 ms a clip against 2 ms.
-    'meta_over_plain': {'tasks': 1.5},
+    # 3 ms a clip against 2 ms; with the flags against 4.
+    'meta_over_plain': {'tasks': 1.5, 'tasks, flags': 0.75},
   }
 
 
 def test_one_process_of_ours_has_the_memory_of_a_gpu(monkeypatch):
   started = []
-  monkeypatch.setattr(
-    serving, 'Server', lambda command, environ: started.append(environ)
-  )
+  caches = []
+
+  def server(command, environ):
+    started.append(environ)
+    caches.append(command[2:])
+
+  monkeypatch.setattr(serving, 'Server', server)
   for name in accelerator._MEMORY:
     monkeypatch.delenv(name, raising=False)
   start = accelerator.starter('folder')
@@ -164,6 +174,8 @@ def test_one_process_of_ours_has_the_memory_of_a_gpu(monkeypatch):
   assert shares == ['0.9', None, None]
   assert started[1]['JAX_PLATFORMS'] == 'cpu'
   assert started[2]['XLA_FLAGS'] == '--a=1 --b=2'
+  # What one has tried is not found by one that is not to try.
+  assert caches == [['folder/default'], [], ['folder/b=2']]
 
 
 def test_flags_are_given_to_a_process_of_their_own():

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from nasfas_jax.models import genotypes, operations
 from nasfas_jax.models.mixed_edges import (
   OutgoingEdges,
-  keep_convolutions,
+  remat_policy,
   scalars,
   total,
   weighted,
@@ -34,13 +34,14 @@ class SearchCell(nn.Module):
     partial_channels: only the first 1 / partial_channels of the channels pass
       through the mixed operations; the others bypass them, and then all are
       shuffled (PC-DARTS, arXiv 1907.05737).
-    remat: recompute the mixed operations in the backward pass, the outgoing
-      edges of one node at a time. They take nearly all of a search's memory. On
-      CPU remat saved nothing, see benchmarks/README.md.
+    remat: recompute the mixed operations in the backward pass, all but the
+      results of convolutions: the outgoing edges of one node at a time, or with
+      `edge_loop` one edge. They take nearly all of a search's memory. On CPU
+      remat saved nothing, see benchmarks/README.md.
     remat_convolutions: with `remat`: recompute the convolutions, too, which
-      takes the least memory. Else their results are kept.
+      takes the least memory.
     edge_loop: compute the outgoing edges of a node in a loop, see
-      `OutgoingEdges`; with remat, one edge at a time is recomputed.
+      `OutgoingEdges`.
     dtype: of the computation.
   """
 
@@ -101,12 +102,11 @@ class SearchCell(nn.Module):
     entering = {target: [] for target in range(1, self.num_nodes + 1)}
     outputs = []
     edges_class = OutgoingEdges
-    # A loop that keeps convolutions has nothing else of size.
-    if self.remat and not (self.edge_loop and not self.remat_convolutions):
+    if self.remat:
       edges_class = nn.remat(
         OutgoingEdges,
         static_argnums=(3,),
-        policy=None if self.remat_convolutions else keep_convolutions,
+        policy=remat_policy(self.remat_convolutions),
       )
     for source in range(self.num_nodes):
       targets = tuple(range(source + 1, self.num_nodes + 1))

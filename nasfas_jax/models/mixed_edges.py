@@ -9,7 +9,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 
 from nasfas_jax.models import operations
 from nasfas_jax.models.layers import (
@@ -19,7 +18,16 @@ from nasfas_jax.models.layers import (
   normalize,
 )
 from nasfas_jax.models.search_spaces import block_bounds, get_space
-from nasfas_jax.ops import central_difference
+from nasfas_jax.ops import central_difference, convolution
+
+
+def remat_policy(convolutions: bool):
+  """What `jax.checkpoint` keeps; None is nothing.
+
+  Args:
+    convolutions: compute convolutions again, too.
+  """
+  return None if convolutions else convolution.KEEP_RESULTS
 
 
 def block_diagonal(kernels: Sequence[jax.Array]) -> jax.Array:
@@ -70,16 +78,6 @@ def weighted(weight: jax.Array, x: jax.Array) -> jax.Array:
     x: features.
   """
   return (weight * x.astype(weight.dtype)).astype(x.dtype)
-
-
-# The name of a wide convolution's result, for `keep_convolutions`.
-_WIDE = 'wide convolution'
-
-
-def keep_convolutions(*args, **kwargs):
-  """A policy of `jax.checkpoint`: only what is no convolution is remade."""
-  policy = jax.checkpoint_policies.save_only_these_names(_WIDE)
-  return policy(*args, **kwargs)
 
 
 class _Norm:
@@ -166,8 +164,8 @@ class OutgoingEdges(nn.Module):
 
   With `loop`, the convolutions of one edge are computed together, edge after
   edge in a loop. A program then holds them once per node, and with `remat` a
-  step holds the activations of one edge at a time. Parameters and result are
-  the same.
+  step holds what is computed again of one edge at a time. Parameters and result
+  are the same.
 
   Attributes:
     targets: the nodes that the edges enter.
@@ -286,13 +284,12 @@ class OutgoingEdges(nn.Module):
 
   def _wide(self, x, kernels, dilation=1):
     """One CDC of x with kernels [k, k, C, ...]; the last axes are features."""
-    y = central_difference.central_difference_conv(
+    return central_difference.central_difference_conv(
       x,
       kernels.reshape(*kernels.shape[:3], -1),
       theta=self.theta,
       dilation=dilation,
     )
-    return checkpoint_name(y, _WIDE)
 
   def _mix(self, y, weights):
     """Sums y [N, H, W, len(weights) * C] over the operations."""
@@ -450,9 +447,7 @@ class OutgoingEdges(nn.Module):
       _joined_rows(segments, norms),
     )
     if self.remat:
-      edge = jax.checkpoint(
-        edge, policy=None if self.remat_convolutions else keep_convolutions
-      )
+      edge = jax.checkpoint(edge, policy=remat_policy(self.remat_convolutions))
     if edges == 1:
       alone = edge(jax.tree.map(lambda a: a[0], inputs))
       mixed, statistics = jax.tree.map(lambda a: a[None], alone)

@@ -17,6 +17,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 from jax.extend import core
 from jax.interpreters import batching, mlir
 
@@ -26,6 +27,10 @@ from nasfas_jax.ops.cpu import strips
 # 'one_by_one' applies a batch of kernels one after another.
 # `python -m benchmarks.run --only=cpu_forms` measures what each of them gains.
 CPU_FORMS = frozenset(('strips', 'one_by_one'))
+# A policy of `jax.checkpoint`: results of convolutions are kept, and the rest
+# is computed again in the backward pass.
+_RESULT = 'convolution'
+KEEP_RESULTS = jax.checkpoint_policies.save_only_these_names(_RESULT)
 
 
 def convolve(
@@ -51,8 +56,11 @@ def convolve(
     not in forward mode.
   """
   if strides == groups == 1:
-    return _conv(x, kernel, dilation)
-  return _library(x, kernel, dilation=dilation, strides=strides, groups=groups)
+    y = _conv(x, kernel, dilation)
+  else:
+    fields = {'dilation': dilation, 'strides': strides, 'groups': groups}
+    y = _library(x, kernel, **fields)
+  return checkpoint_name(y, _RESULT)
 
 
 def _library(x, kernel, *, dilation, strides=1, groups=1):
@@ -161,14 +169,15 @@ def _lower_cpu(first, second, *, kind, mapped, **static):
 # not fill them, cuDNN copies inputs and results of a convolution to and from
 # wider buffers. That took 13 of the 45 ms of a training step of CDCN++ on an
 # H100: its cells have 153, 179 and 204 channels inside. XLA puts zeros there
-# while it computes the input.
+# while it computes the input. Convolutions with a stride or groups, such as
+# depthwise ones, stay as they are.
 CHANNEL_BYTES = 16
 
 
 def _widen(array, axes):
   """Zeros behind the last `axes` axes, of channels, see `CHANNEL_BYTES`."""
   multiple = CHANNEL_BYTES // array.dtype.itemsize
-  # Of less than one multiple, other kernels are faster.
+  # Fewer than one multiple are left as they are; more was not tried.
   gaps = [
     -size % multiple if size > multiple else 0
     for size in array.shape[array.ndim - axes :]

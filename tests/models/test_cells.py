@@ -10,6 +10,7 @@ from jitted import apply
 
 from nasfas_jax.models import (
   cells,
+  cost,
   layers,
   mixed_edges,
   operations,
@@ -458,3 +459,42 @@ def test_middle_features_of_128(ratio, features):
 
 def test_edges_of_four_nodes():
   assert len(cell_edges(4)) == num_edges(4) == 10
+
+
+@pytest.mark.parametrize('loop', [False, True])
+@pytest.mark.parametrize('space', ['cdcnpp', 'nasfas'])
+def test_remat_computes_no_convolution_twice_unless_told(space, loop):
+  x = jnp.ones((2, 8, 8, 8))
+  nodes = 2
+  edges = len(cell_edges(nodes))
+  weights = (
+    jnp.ones((edges, len(get_space(space).operations))),
+    jnp.ones(edges),
+    jnp.ones(nodes),
+  )
+  macs, kept = [], []
+  # Nothing, all but the convolutions, and all is computed again.
+  for remat in (
+    {},
+    {'remat': True},
+    {'remat': True, 'remat_convolutions': True},
+  ):
+    cell = cells.SearchCell(space, nodes, edge_loop=loop, **remat)
+    shapes = jax.eval_shape(
+      lambda x, cell=cell: cell.init(jax.random.key(0), x, *weights, True), x
+    )
+    variables = jax.tree.map(lambda a: jnp.zeros(a.shape), shapes)
+    params = variables['params']
+
+    def loss(params, x, cell=cell, variables=variables):
+      full = {**variables, 'params': params}
+      y, _ = cell.apply(full, x, *weights, True, mutable=['batch_stats'])
+      return jnp.sum(jnp.tanh(y))
+
+    macs.append(cost.count_macs(jax.grad(loss), params, x))
+    held = jax.eval_shape(
+      lambda params, loss=loss: jax.vjp(loss, params, x)[1], params
+    )
+    kept.append(sum(leaf.size for leaf in jax.tree.leaves(held)))
+  assert macs[0] == macs[1] < macs[2]
+  assert 2 * kept[2] < kept[1] < kept[0] / 2, kept

@@ -99,42 +99,55 @@ def test_every_order_equals_the_library(case, min_rows, dilation, monkeypatch):
   )
 
 
-@pytest.mark.parametrize('tasks', [False, True])
+@pytest.mark.parametrize(
+  'mapped', [(), ((True, True),), ((True, False),), ((False, True),)]
+)
 @pytest.mark.parametrize('dilation', [1, 2])
-def test_the_form_of_a_gpu_equals_the_library(tasks, dilation):
+def test_the_form_of_a_gpu_equals_the_library(mapped, dilation):
   # What is lowered for a GPU, run here. Channels of no multiple of two float64,
   # so that all of them are filled up.
   ins, outs = 5, 3
-  lead = (TASKS,) if tasks else ()
+  image, kernel = (2, 5, 6), (3, 3)
+  factors = {
+    'conv': (reference, (*image, ins), (*kernel, ins, outs)),
+    'input_gradient': (input_gradient, (*image, outs), (*kernel, ins, outs)),
+    'kernel_gradient': (kernel_gradient, (*image, ins), (*image, outs)),
+  }
+  fields = {'mapped': mapped, 'dilation': dilation, 'window': kernel}
   with jax.enable_x64(True):
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(*lead, 2, 5, 6, ins)))
-    kernel = jnp.asarray(rng.normal(size=(*lead, 3, 3, ins, outs)))
-    g = jnp.asarray(rng.normal(size=(*lead, 2, 5, 6, outs)))
-
-    def of_one(x, kernel, g):
-      y, back = jax.vjp(lambda x, k: reference(x, k, dilation), x, kernel)
-      return y, *back(g)
-
-    expected = (jax.vmap(of_one) if tasks else of_one)(x, kernel, g)
-    factors = {
-      'conv': (x, kernel),
-      'input_gradient': (g, kernel),
-      'kernel_gradient': (x, g),
-    }
-    for (kind, given), wanted in zip(factors.items(), expected, strict=True):
-      fields = {
-        'kind': kind,
-        'mapped': ((True, True),) if tasks else (),
-        'dilation': dilation,
-        'window': (3, 3),
-      }
-      found = convolution._lower_cuda(*given, **fields)
+    for kind, (by_library, *shapes) in factors.items():
+      has = mapped[0] if mapped else (False, False)
+      given = [
+        jnp.asarray(rng.normal(size=((TASKS,) if of else ()) + shape))
+        for of, shape in zip(has, shapes, strict=True)
+      ]
+      expected = functools.partial(by_library, dilation=dilation)
+      if mapped:
+        expected = jax.vmap(expected, [0 if of else None for of in has])
+      form = functools.partial(convolution._lower_cuda, kind=kind, **fields)
+      found = form(*given)
+      wanted = expected(*given)
       assert found.shape == wanted.shape
       np.testing.assert_allclose(found, wanted, atol=1e-11)
       # Not the library's own form after all.
-      form = functools.partial(convolution._lower_cuda, **fields)
       assert ' pad[' in str(jax.make_jaxpr(form)(*given))
+
+
+def input_gradient(g, kernel, dilation):
+  shape = (*g.shape[:3], kernel.shape[2])
+  _, back = jax.vjp(
+    lambda x: reference(x, kernel, dilation), jnp.zeros(shape, g.dtype)
+  )
+  return back(g)[0]
+
+
+def kernel_gradient(x, g, dilation):
+  shape = (3, 3, x.shape[-1], g.shape[-1])
+  _, back = jax.vjp(
+    lambda kernel: reference(x, kernel, dilation), jnp.zeros(shape, g.dtype)
+  )
+  return back(g)[0]
 
 
 def test_a_window_that_is_not_square_keeps_its_shape():

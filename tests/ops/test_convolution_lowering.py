@@ -115,9 +115,12 @@ def test_a_gpu_gets_channels_that_fill_its_matrix_units(
     (image[outs], kernels, image[ins]),
     (image[ins], image[outs], kernels),
   }
-  assert [a.shape for a in jax.tree.leaves(lowered.out_info)] == [
-    kernel.shape,
-    x.shape,
+  # What leaves the program has the channels of the kernel and of the input.
+  (results,) = re.findall(r'@main\(.*?\) -> \((.*)\) \{', lowered.as_text())
+  ins, outs = channels
+  assert re.findall(r'tensor<([0-9x]*)x' + word, results) == [
+    f'3x3x{ins}x{outs}',
+    f'2x8x8x{ins}',
   ]
 
 
@@ -178,17 +181,19 @@ def test_an_empty_batch_has_an_empty_result_and_no_gradient(window, features):
   assert of_x.shape == x.shape
 
 
-@pytest.mark.parametrize(('window', 'features'), [(3, 4), (7, 1)])
-def test_one_export_serves_every_batch_size_and_platform(window, features):
+@pytest.mark.parametrize(
+  ('window', 'ins', 'features'), [(3, 2, 4), (7, 2, 1), (3, 5, 6)]
+)
+def test_one_export_serves_every_batch_size_and_platform(window, ins, features):
   rng = np.random.default_rng(0)
-  kernel = jnp.asarray(rng.normal(size=(window, window, 2, features)), 'f')
+  kernel = jnp.asarray(rng.normal(size=(window, window, ins, features)), 'f')
   _, gradient = gradients(convolution.convolve)
-  shape = jax.export.symbolic_shape('b, 16, 16, 2')
+  shape = jax.export.symbolic_shape(f'b, 16, 16, {ins}')
   exported = jax.export.export(
     jax.jit(gradient), platforms=('cpu', 'cuda', 'tpu')
   )(kernel, jax.ShapeDtypeStruct(shape, jnp.float32))
   for number in (1, 3):
-    x = jnp.asarray(rng.normal(size=(number, 16, 16, 2)), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(number, 16, 16, ins)), jnp.float32)
     for found, expected in zip(
       exported.call(kernel, x), gradient(kernel, x), strict=True
     ):
