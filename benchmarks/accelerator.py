@@ -281,13 +281,15 @@ def starter(cache: str) -> Callable[[str, str], serving.Server]:
     cache: folder of the compilation caches, one for each set of flags.
   """
 
-  def start(of: str, flags: str) -> serving.Server:
+  def start(of: str, xla_flags: str) -> serving.Server:
     environ = dict(os.environ)
-    if flags:
-      environ['XLA_FLAGS'] = f'{environ.get("XLA_FLAGS", "")} {flags}'.strip()
+    if xla_flags:
+      environ['XLA_FLAGS'] = (
+        f'{environ.get("XLA_FLAGS", "")} {xla_flags}'.strip()
+      )
     arguments = []
     # A cache may hold choices of algorithms: not for those without.
-    place = os.path.join(cache, flags.strip('-') or 'default')
+    place = os.path.join(cache, xla_flags.strip('-') or 'default')
     if of == THEIRS:
       # JAX only tells sizes there.
       environ['JAX_PLATFORMS'] = 'cpu'
