@@ -6,7 +6,6 @@ python -m benchmarks.accelerator_steps CACHE
   other end.
 """
 
-import concurrent.futures
 import functools
 import gc
 import statistics
@@ -177,8 +176,7 @@ def _program_gib(compiled) -> float | None:
   ) / 2**30
 
 
-def config_of(request: dict, variants: str = ''):
-  """The config of a section: size, form and settings of the supernet."""
+def _config(request: dict, variants: str = ''):
   config = search_config.get_config(
     ','.join(part for part in (request['size'], variants) if part)
   )
@@ -196,7 +194,7 @@ def _gflop(case: lowered.Case) -> float:
 def inference(request: dict) -> Step:
   """CDCN++ on fused images."""
   batch = request['batch']
-  case = lowered.inference(config_of(request), batch)
+  case = lowered.inference(_config(request), batch)
   function = jax.jit(case.function)
   return Step(
     lambda: function.lower(*case.args).compile(),
@@ -210,7 +208,7 @@ def inference(request: dict) -> Step:
 def training(request: dict) -> Step:
   """The training step of CDCN++, fusion of the frames included."""
   batch = request['batch']
-  case = lowered.training(config_of(request), batch)
+  case = lowered.training(_config(request), batch)
   function = jax.jit(case.function, donate_argnums=0)
 
   def start(compiled):
@@ -228,7 +226,7 @@ def training(request: dict) -> Step:
 
 def augmentation(request: dict) -> Step:
   """From stored pictures to a training batch; a training step begins so."""
-  config = config_of(request)
+  config = _config(request)
   batch, side = request['batch'], config.data.image_size
   prepare = settings.prepare(config, config.network.output_size)
   rng = np.random.default_rng(0)
@@ -257,7 +255,7 @@ def augmentation(request: dict) -> Step:
 def search(request: dict) -> Step:
   """Both steps of the plain search, side by side compiled as a search does."""
   batch = request['batch']
-  config = config_of(request, 'plain')
+  config = _config(request, 'plain')
   parts = meta.make_parts(config)
   weight_fn, arch_fn = bilevel.jit_steps(
     parts.loss_fn, parts.search, sharding.one_device()
@@ -266,10 +264,10 @@ def search(request: dict) -> Step:
 
   def compile_both():
     state, clips = args
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-      weights = pool.submit(weight_fn.lower(state, clips).compile)
-      arch = pool.submit(arch_fn.lower(state, clips, clips).compile)
-    return [weights.result(), arch.result()]
+    return bilevel.compile_side_by_side(
+      lambda: weight_fn.lower(state, clips),
+      lambda: arch_fn.lower(state, clips, clips),
+    )
 
   def start(compiled):
     weights, arch = compiled
@@ -291,7 +289,7 @@ def search(request: dict) -> Step:
 
 def meta_search(request: dict) -> Step:
   """The first-order step over tasks."""
-  config = config_of(request, 'domain')
+  config = _config(request, 'domain')
   parts = meta.make_parts(config)
   fields = parts.meta
   state_shapes = jax.eval_shape(meta.initial(config, parts))

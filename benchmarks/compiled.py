@@ -62,48 +62,43 @@ gpu_device_info {
 """
 
 
-def programs() -> dict[str, tuple[str, dict, str, int]]:
-  """Name -> (form, settings of the supernet, step, clips of it)."""
+def programs() -> dict[str, tuple[str, lowered.Case]]:
+  """Name -> (form, what is compiled), in the order of `lowered.cases`."""
   found = {}
-  for form in ('bfloat16', 'tensorfloat32'):
-    for step, batch in (('inference', 32), ('training', 32)):
-      found[f'{step}, batch {batch}, {form}'] = (form, {}, step, batch)
-    for supernet in ({}, {'remat_convolutions': True}):
-      words = [f'{name}={value}' for name, value in supernet.items()]
-      for step, batch in (
-        ('weight step', 12),
-        ('architecture step', 12),
-        # Of a first-order step over tasks.
-        ('gradient of 4 sets', 4),
-      ):
-        name = ', '.join([f'{step}, batch {batch}, {form}', *words])
-        found[name] = form, supernet, step, batch
+  for form, (dtype, _) in accelerator_steps.FORMS.items():
+    if form == 'float32':
+      continue
+    for full in (False, True):
+
+      def change(config, dtype=dtype, full=full):
+        config.dtype = dtype
+        config.supernet.remat_convolutions = full
+
+      for name, case in lowered.cases('paper', change).items():
+        if not full:
+          found[f'{name}, {form}'] = form, case
+        elif not name.startswith('CDCN++'):
+          found[f'{name}, {form}, remat_convolutions=True'] = form, case
   return found
 
 
-def measure(sharding, form: str, supernet: dict, step: str, batch: int):
-  """Compiles one program and says what it takes."""
-  variants = {'weight step': 'plain', 'architecture step': 'plain'}
-  variants['gradient of 4 sets'] = 'domain'
-  config = accelerator_steps.config_of(
-    {'size': 'paper', 'form': form, 'supernet': supernet},
-    variants.get(step, ''),
+def measure(sharding, form: str, case: lowered.Case, donate: bool) -> dict:
+  """Compiles one program and says what it takes.
+
+  Args:
+    sharding: of all arguments, on the described card.
+    form: a key of `accelerator_steps.FORMS`.
+    case: the program.
+    donate: whether it gives its first argument away.
+  """
+  args = jax.tree.map(
+    lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding),
+    case.args,
   )
+  function = jax.jit(case.function, donate_argnums=0 if donate else ())
   with jax.default_matmul_precision(accelerator_steps.FORMS[form][1]):
-    if step.endswith(' step'):
-      case = lowered.search_steps(config, batch)[step]
-    elif step in variants:
-      case = lowered.set_gradients(config)
-    else:
-      case = getattr(lowered, step)(config, batch)
-    args = jax.tree.map(
-      lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding),
-      case.args,
-    )
-    # A step gives its state away.
-    donated = 0 if step == 'training' or step.endswith(' step') else ()
     begun = time.perf_counter()
-    program = jax.jit(case.function, donate_argnums=donated).lower(*args)
+    program = function.lower(*args)
     lowered_at = time.perf_counter()
     memory = program.compile().memory_analysis()
   return {
@@ -125,18 +120,20 @@ def main(argv) -> None:
     topologies.make_mesh(topology, (1,), ('batch',)),
     jax.sharding.PartitionSpec(),
   )
+  known = programs()
   chosen = {
-    name: fields
-    for name, fields in programs().items()
+    name: program
+    for name, program in known.items()
     if not _ONLY.value or any(word in name for word in _ONLY.value)
   }
   if not chosen:
     raise app.UsageError(
-      f'--only={_ONLY.value}; allowed: words of {", ".join(programs())}.'
+      f'--only={_ONLY.value}; allowed: words of {"; ".join(known)}.'
     )
   found = {}
-  for name, fields in chosen.items():
-    found[name] = measure(sharding, *fields)
+  for name, (form, case) in chosen.items():
+    # A step gives its state away.
+    found[name] = measure(sharding, form, case, ' step' in name)
     text = ', '.join(f'{key} {value:.2f}' for key, value in found[name].items())
     print(f'{name}: {text}', flush=True)
     if _JSON.value:

@@ -236,11 +236,21 @@ def set_gradients(config: ml_collections.ConfigDict) -> Case:
   return Case(gradients, state, adapted, batches)
 
 
-def cases(variant: str) -> dict[str, Case]:
-  """The steps of a size of `configs/search.py`, by name."""
+def cases(
+  variant: str,
+  change: Callable[[ml_collections.ConfigDict], None] = lambda config: None,
+) -> dict[str, Case]:
+  """The steps of a size of `configs/search.py`, by name.
+
+  Args:
+    variant: of the config.
+    change: changes the configs in place.
+  """
   config = search_config.get_config(variant)
-  plain = config.search.batch_size
   tasks = search_config.get_config(f'{variant},domain'.strip(','))
+  for one in (config, tasks):
+    change(one)
+  plain = config.search.batch_size
   return {
     'CDCN++ inference, batch 32': inference(config, 32),
     'CDCN++ training step, batch 32': training(config, 32),

@@ -177,8 +177,7 @@ def supernet(config: Config) -> Supernet:
   fields = dict(config.supernet)
   if fields['remat_convolutions'] and not fields['remat']:
     raise ValueError(
-      'config.supernet.remat_convolutions is True; allowed with '
-      'config.supernet.remat=True only.'
+      'remat_convolutions is True; allowed with remat=True only.'
     )
   fields['stem_features'] = tuple(fields['stem_features'])
   fields['dtype'] = jnp.dtype(compute_dtype(config))

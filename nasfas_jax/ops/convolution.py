@@ -55,11 +55,11 @@ def convolve(
     Differentiable in reverse mode, to any order; with stride and groups of 1
     not in forward mode.
   """
-  if strides == groups == 1:
-    y = _conv(x, kernel, dilation)
-  else:
-    fields = {'dilation': dilation, 'strides': strides, 'groups': groups}
-    y = _library(x, kernel, **fields)
+  y = (
+    _conv(x, kernel, dilation)
+    if strides == groups == 1
+    else _library(x, kernel, dilation=dilation, strides=strides, groups=groups)
+  )
   return checkpoint_name(y, _RESULT)
 
 

@@ -208,23 +208,37 @@ def plain_search(
   )
 
 
+def compile_side_by_side(
+  *lower: Callable[[], jax.stages.Lowered],
+) -> list[jax.stages.Compiled]:
+  """Compiles programs while the next ones are traced.
+
+  XLA releases Python's lock while it compiles.
+
+  Args:
+    *lower: each traces and lowers a program.
+
+  Returns:
+    The compiled programs, in their order.
+  """
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    compiling = [pool.submit(make().compile) for make in lower]
+  return [program.result() for program in compiling]
+
+
 def _compile(state, batch, *, prepare, loss_fn, settings, mesh):
-  """Compiles both steps in parallel and returns them as one."""
+  """Compiles both steps side by side and returns them as one."""
   prepare = supernet_program.jit_prepare(prepare, sharding.batch_sharding(mesh))
   weight_fn, arch_fn = jit_steps(loss_fn, settings, mesh)
   weights, arch = (
     jax.eval_shape(prepare, batch[name], state.step, settings.seed)
     for name in ('weights', 'arch')
   )
-  # XLA releases Python's lock while it compiles: one step compiles while the
-  # other is traced.
-  with concurrent.futures.ThreadPoolExecutor() as pool:
-    lowered = weight_fn.lower(state, weights)
-    compiling = [pool.submit(lowered.compile)]
-    if settings.warmup_steps < settings.num_steps:
-      lowered = arch_fn.lower(state, weights, arch)
-      compiling.append(pool.submit(lowered.compile))
-  on_weights, on_arch = compiling[0].result(), compiling[-1].result()
+  lower = [lambda: weight_fn.lower(state, weights)]
+  if settings.warmup_steps < settings.num_steps:
+    lower.append(lambda: arch_fn.lower(state, weights, arch))
+  compiled = compile_side_by_side(*lower)
+  on_weights, on_arch = compiled[0], compiled[-1]
 
   def step(state, batch):
     scalars = {}

@@ -195,7 +195,7 @@ def test_gumbel_draws_are_new_at_each_step_and_the_same_for_a_seed():
 @pytest.mark.parametrize('edge_loop', [False, True])
 def test_remat_changes_no_value_and_holds_less_memory(edge_loop):
   mesh = sharding.make_mesh()
-  found, held = [], []
+  found, held, temporaries = [], [], []
   # Nothing, all but the convolutions, and all is computed again.
   for remat, of_convolutions in ((False, False), (True, False), (True, True)):
     config = small_config(hold_out='none')
@@ -217,7 +217,9 @@ def test_remat_changes_no_value_and_holds_less_memory(edge_loop):
     kept = jax.tree.leaves(jax.eval_shape(residuals, state, batch))
     held.append(sum(leaf.size * leaf.dtype.itemsize for leaf in kept))
     weight_fn, _ = bilevel.jit_steps(parts.loss_fn, parts.search, mesh)
-    found.append(weight_fn(state, batch))
+    step = weight_fn.lower(state, batch).compile()
+    temporaries.append(step.memory_analysis().temp_size_in_bytes)
+    found.append(step(state, batch))
   first, loss = found[0]
   for second, other in found[1:]:
     np.testing.assert_allclose(loss, other, rtol=1e-5)
@@ -227,3 +229,4 @@ def test_remat_changes_no_value_and_holds_less_memory(edge_loop):
       second.params,
     )
   assert 1.2 * held[2] < held[1] < held[0] / 1.2, held
+  assert max(temporaries[1:]) < temporaries[0], temporaries
