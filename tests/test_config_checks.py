@@ -240,10 +240,8 @@ def test_the_weights_of_the_loss_refuse_what_is_absurd():
 def test_convolutions_are_computed_again_with_the_rest_only():
   config = search_config.get_config()
   config.supernet.remat_convolutions = True
-  with pytest.raises(
-    ValueError,
-    match='config.supernet: remat_convolutions is True; allowed with remat=True',
-  ):
+  wrong = 'config.supernet: remat_convolutions is True; allowed with remat='
+  with pytest.raises(ValueError, match=wrong):
     search.check(config)
   config.supernet.remat = True
   search.check(config)
