@@ -22,12 +22,25 @@ from nasfas_jax.ops import central_difference, convolution
 
 
 def remat_policy(convolutions: bool):
-  """What `jax.checkpoint` keeps; None is nothing.
+  """What `jax.checkpoint` keeps: sums over pictures and places.
+
+  They are the statistics of normalizations: small, and each is a read of all
+  features.
 
   Args:
-    convolutions: compute convolutions again, too.
+    convolutions: compute convolutions again; else their results are kept, too.
   """
-  return None if convolutions else convolution.KEEP_RESULTS
+
+  def is_kept(primitive, *operands, **params) -> bool:
+    if primitive is jax.lax.reduce_sum_p:
+      # Counted from the end: vmap puts more axes in front.
+      first = operands[0].ndim - 4
+      return params['axes'] == (first, first + 1, first + 2)
+    return not convolutions and convolution.KEEP_RESULTS(
+      primitive, *operands, **params
+    )
+
+  return is_kept
 
 
 def block_diagonal(kernels: Sequence[jax.Array]) -> jax.Array:

@@ -463,7 +463,7 @@ def test_edges_of_four_nodes():
 
 @pytest.mark.parametrize('loop', [False, True])
 @pytest.mark.parametrize('space', ['cdcnpp', 'nasfas'])
-def test_remat_computes_no_convolution_twice_unless_told(space, loop):
+def test_remat_computes_what_it_keeps_once(space, loop):
   x = jnp.ones((2, 8, 8, 8))
   nodes = 2
   edges = len(cell_edges(nodes))
@@ -472,8 +472,9 @@ def test_remat_computes_no_convolution_twice_unless_told(space, loop):
     jnp.ones(edges),
     jnp.ones(nodes),
   )
-  macs, kept = [], []
-  # Nothing, all but the convolutions, and all is computed again.
+  macs, sums, kept = [], [], []
+  # Nothing, all but the convolutions, and those, too, are computed again; the
+  # sums of normalizations never.
   for remat in (
     {},
     {'remat': True},
@@ -492,9 +493,12 @@ def test_remat_computes_no_convolution_twice_unless_told(space, loop):
       return jnp.sum(jnp.tanh(y))
 
     macs.append(cost.count_macs(jax.grad(loss), params, x))
+    program = jax.jit(jax.grad(loss)).lower(params, x).as_text()
+    sums.append(program.count('across dimensions = [0, 1, 2]'))
     held = jax.eval_shape(
       lambda params, loss=loss: jax.vjp(loss, params, x)[1], params
     )
     kept.append(sum(leaf.size for leaf in jax.tree.leaves(held)))
   assert macs[0] == macs[1] < macs[2]
+  assert sums[0] == sums[1] == sums[2] > 0
   assert 2 * kept[2] < kept[1] < kept[0] / 2, kept
