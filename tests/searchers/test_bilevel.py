@@ -229,4 +229,6 @@ def test_remat_changes_no_value_and_holds_less_memory(edge_loop):
       second.params,
     )
   assert 1.2 * held[2] < held[1] < held[0] / 1.2, held
-  assert max(temporaries[1:]) < temporaries[0], temporaries
+  # Without the loop XLA's CPU compiler computes again too early to gain.
+  if edge_loop:
+    assert max(temporaries[1:]) < temporaries[0], temporaries
