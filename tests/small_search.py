@@ -60,7 +60,7 @@ def make_parts(config) -> Parts:
     model, settings.input_form(config), settings.objective(config), shared
   )
   # A step calls it often; traced once.
-  loss_fn = jax.jit(loss_fn, static_argnames='purpose')
+  loss_fn = jax.jit(loss_fn)
   rates = {}
   if config.search.hold_out != 'none' and config.meta.learn_inner_lr:
     meta = settings.meta(config)

@@ -32,6 +32,17 @@ from nasfas_jax.searchers.supernet_program import (
 from nasfas_jax.states import SearchState
 
 
+# One is kept: that of the search whose steps are traced.
+@functools.lru_cache(maxsize=1)
+def _gradients(loss_fn: SupernetLoss) -> Callable:
+  """((loss, new batch statistics), gradients by weights and architecture).
+
+  Both steps call the same jitted function, so that it is traced once. What a
+  step does not use is left out of its program.
+  """
+  return jax.jit(jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True))
+
+
 def weight_step(
   state: SearchState,
   batch: dict[str, jax.Array],
@@ -50,7 +61,7 @@ def weight_step(
   Returns:
     (new state, loss before the update).
   """
-  (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+  (loss, batch_stats), (gradients, _) = _gradients(loss_fn)(
     state.params, state.arch, batch, state, 0
   )
   updates, opt_state = settings.weights.optimizer().update(
@@ -87,17 +98,20 @@ def arch_step(
     belong to the weights and stay as they are.
   """
 
-  def loss_of(arch):
-    params = state.params
-    if settings.second_order:
-      gradients = jax.grad(loss_fn, has_aux=True)(
-        params, arch, weight_batch, state, 1
-      )[0]
-      rate = settings.weights.rate()(state.step)
-      params = jax.tree.map(lambda p, g: p - rate * g, params, gradients)
+  def unrolled(arch):
+    _, (gradients, _) = _gradients(loss_fn)(
+      state.params, arch, weight_batch, state, 1
+    )
+    rate = settings.weights.rate()(state.step)
+    params = jax.tree.map(lambda p, g: p - rate * g, state.params, gradients)
     return loss_fn(params, arch, arch_batch, state, 1)[0]
 
-  loss, gradients = jax.value_and_grad(loss_of)(state.arch)
+  if settings.second_order:
+    loss, gradients = jax.value_and_grad(unrolled)(state.arch)
+  else:
+    (loss, _), (_, gradients) = _gradients(loss_fn)(
+      state.params, state.arch, arch_batch, state, 1
+    )
   updates, opt_state = settings.arch.optimizer().update(
     gradients, state.arch_opt_state, state.arch
   )

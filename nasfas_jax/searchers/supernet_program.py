@@ -32,7 +32,8 @@ from nasfas_jax.states import SearchState
 
 PyTree = Any
 # (params, arch, batch, state, purpose) -> (loss, new batch statistics).
-# `purpose` is an integer that separates the random draws within one step.
+# `purpose` is an integer that separates the random draws within one step; it
+# may be traced.
 SupernetLoss = Callable[..., tuple[jax.Array, PyTree]]
 
 

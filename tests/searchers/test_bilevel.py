@@ -192,6 +192,24 @@ def test_gumbel_draws_are_new_at_each_step_and_the_same_for_a_seed():
   assert float(loss) != float(later)
 
 
+def test_both_steps_trace_the_loss_once():
+  at = setting()
+  traced = []
+
+  def loss_fn(*args):
+    traced.append(1)
+    return at.loss_fn(*args)
+
+  steps = bilevel.jit_steps(loss_fn, at.search, sharding.make_mesh())
+  state = at.state.replace(
+    weight_opt_state=at.search.weights.optimizer().init(at.state.params),
+    arch_opt_state=at.search.arch.optimizer().init(at.state.arch),
+  )
+  for step, batches in zip(steps, (1, 2), strict=True):
+    step.lower(state, *[at.first] * batches)
+  assert len(traced) == 1
+
+
 @pytest.mark.parametrize('edge_loop', [False, True])
 def test_remat_changes_no_value_and_holds_less_memory(edge_loop):
   mesh = sharding.make_mesh()
