@@ -22,7 +22,6 @@ from nasfas_datasets.synthetic_fas.v2 import plan
 from nasfas_jax import files, score_table
 from nasfas_jax.data import index
 from nasfas_jax.study import jobs, markdown
-from nasfas_jax.study import statistics as study_statistics
 
 _WORKDIR = flags.DEFINE_string('workdir', 'runs/table', 'Folder of the runs.')
 _SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds.')
@@ -117,12 +116,6 @@ def spread(values: list[float]) -> str:
   return f'{mean:.3f} ± {deviation:.3f} ({each})'
 
 
-def apart(values: list[float], others: list[float]) -> str:
-  """Mean of values - others, paired by seed, with Student's 95 % interval."""
-  gaps = np.subtract(values, others)
-  return markdown.interval(*study_statistics.student_interval(gaps))
-
-
 def main(argv) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'Unknown arguments: {argv[1:]}')
@@ -178,12 +171,12 @@ def main(argv) -> None:
   print("\nDifferences, paired by seed, with Student's 95 % interval:")
   for title in ROWS.values():
     row = table[title]
-    gap = apart(row['test_hter'], row['dev EER'])
+    gap = markdown.paired(np.subtract(row['test_hter'], row['dev EER']))
     print(f'  {title}: test HTER less dev EER {gap}')
   first, *rest = (table[title] for title in ROWS.values())
   for title, row in zip(list(ROWS.values())[1:], rest, strict=True):
     found = ', '.join(
-      f'{name} {apart(row[key], first[key])}'
+      f'{name} {markdown.paired(np.subtract(row[key], first[key]))}'
       for name, key in (('HTER', 'test_hter'), ('AUC', 'test_auc'))
     )
     print(f'  {title} less {ROWS["searched"]}: {found}')

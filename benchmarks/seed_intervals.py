@@ -17,7 +17,7 @@ from absl import app, flags
 from scipy import stats
 
 from nasfas_jax import files
-from nasfas_jax.study import contest, markdown, statistics
+from nasfas_jax.study import contest, markdown
 
 _SKIP = flags.DEFINE_integer('skip', 0, 'Seeds to leave out.', lower_bound=0)
 
@@ -27,9 +27,7 @@ def interval(first, second) -> str:
   gaps = np.subtract(second, first)[_SKIP.value :]
   if not len(gaps):
     return 'of no seed'
-  if len(gaps) < 2:
-    return f'{gaps.mean():+.3f}, of one seed'
-  return markdown.interval(*statistics.student_interval(gaps))
+  return markdown.paired(gaps)
 
 
 def interval_apart(first: dict, second: dict) -> str:

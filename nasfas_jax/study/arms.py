@@ -263,22 +263,24 @@ def compare(
       }
     shared = [s for s in of['seeds'] if s in found[PLAIN]['seeds']]
     if arm != PLAIN and shared:
-      row['difference'] = {
-        name: dict(
-          zip(
-            ('mean', 'low', 'high'),
-            _difference(plan, stage, found[PLAIN], of, shared, name),
-            strict=True,
-          )
-        )
+      differences = {
+        name: _difference(plan, stage, found[PLAIN], of, shared, name)
         for name in FIGURES
       }
+      if None not in differences.values():
+        row['difference'] = {
+          name: dict(zip(('mean', 'low', 'high'), difference, strict=True))
+          for name, difference in differences.items()
+        }
     rows[arm] = row
   return rows
 
 
 def _difference(plan, stage, plain, other, shared, name):
-  """(mean, low, high) of other - plain, over the seeds that both have."""
+  """(mean, low, high) of other - plain, over the seeds that both have.
+
+  None on seen rooms, where the seeds are all there is, if they have one.
+  """
 
   def of(rows, field):
     return [rows[field][rows['seeds'].index(seed)] for seed in shared]

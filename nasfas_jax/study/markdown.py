@@ -1,7 +1,11 @@
 """The figures of a study as a page of Markdown."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from nasfas_jax.study import statistics as study_statistics
 
 
 def cell(value: Mapping, form: str = '.3f') -> str:
@@ -20,6 +24,14 @@ def cell(value: Mapping, form: str = '.3f') -> str:
 def interval(mean: float, low: float, high: float) -> str:
   """A difference and the bounds of its interval."""
   return f'{mean:+.3f} [{low:+.3f}, {high:+.3f}]'
+
+
+def paired(gaps: Sequence[float]) -> str:
+  """The mean of differences by seed, with Student's 95 % interval."""
+  found = study_statistics.student_interval(gaps)
+  if found is None:
+    return f'{np.mean(gaps):+.3f}, of one seed'
+  return interval(*found)
 
 
 def difference(value: Mapping | None, missing: str = '') -> str:

@@ -159,13 +159,15 @@ def half_total_error(
   return (shares[0] + shares[1]) / 2
 
 
-def student_interval(values: Sequence[float]) -> tuple[float, float, float]:
-  """(mean, lower, upper bound of Student's 95 %); of one value, it thrice."""
+def student_interval(
+  values: Sequence[float],
+) -> tuple[float, float, float] | None:
+  """(mean, lower, upper bound of Student's 95 %); None of fewer than two."""
   values = np.asarray(values, np.float64)
+  if len(values) < 2:
+    return None
   mean = float(values.mean())
-  half = 0.0
-  if len(values) > 1:
-    half = half_width([(np.var(values, ddof=1) / len(values), len(values) - 1)])
+  half = half_width([(np.var(values, ddof=1) / len(values), len(values) - 1)])
   return mean, mean - half, mean + half
 
 

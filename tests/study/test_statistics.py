@@ -6,7 +6,7 @@ from scipy import stats
 
 from benchmarks import seed_intervals
 from nasfas_jax import metrics
-from nasfas_jax.study import statistics
+from nasfas_jax.study import markdown, statistics
 from nasfas_jax.study.statistics import Scores
 
 
@@ -60,6 +60,16 @@ def test_interval_of_seeds_is_students_and_that_of_subjects_is_added():
     2 * stats.t.ppf(0.975, 6.8342), rel=1e-4
   )
   assert statistics.half_width([(0.0, 4), (0.0, 3)]) == 0.0
+
+
+def test_one_difference_has_no_interval_of_seeds():
+  assert statistics.student_interval([0.5]) is None
+  assert markdown.paired([0.5]) == '+0.500, of one seed'
+  # Student's quantile for one degree of freedom is 12.706.
+  mean, low, high = statistics.student_interval([1.0, 3.0])
+  assert (mean, high - mean, mean - low) == pytest.approx(
+    (2.0, 12.706, 12.706), rel=1e-4
+  )
 
 
 def test_one_seed_gives_the_interval_of_its_test_set():
