@@ -4,8 +4,9 @@ Every arm is a change of the plain training. All arms are first compared where
 none of the unseen rooms plays a part: on the dev subjects of the seen rooms
 ('fit'), or on a seen room that each seed leaves out ('generalise'). There the
 best after the first seeds may go on alone. The arm with the lowest mean HTER,
-the winner, and the plain training are then judged once on the unseen rooms. A
-run is named choose/ARM/seedN or final/ARM/seedN.
+the winner, and the plain training are then judged once on the unseen rooms, and
+with 'generalise' on attack types, of which each seed leaves one out. A run is
+named choose/ARM/seedN, final/ARM/seedN or types/ARM/seedN.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ from nasfas_jax.study.jobs import Job
 from nasfas_jax.study.plan import to_flags
 
 PLAIN = 'plain'
-CHOOSE, FINAL = 'choose', 'final'
+STAGES = CHOOSE, FINAL, TYPES = 'choose', 'final', 'types'
 # Figure -> its name on the page; lower is better for the first.
 FIGURES = {'hter': 'HTER', 'auc': 'AUC'}
 MAIN = 'hter'
@@ -83,10 +84,14 @@ class Plan:
     choose_on: protocols of the seen rooms; the seeds take turns.
     choose_fields: of the trainings on those.
     final: the protocol of the unseen rooms.
+    types: protocols of unseen attack types; the seeds take turns. With none
+      there is no such stage.
+    types_fields: of the trainings on those.
     fields: of every run that are not the default, path -> value.
     config: every field of the plain training, as a report says it.
-    earlier: arm -> seed -> `FIGURES` of trainings in the stage that chooses,
-      from the report of another workdir.
+    earlier: stage -> arm -> its row in the report of another workdir, see
+      `compare`. Those trainings are not run again; of the final stage only if
+      all are there, since its intervals need the scores of each.
     num_samples: of the bootstrap.
   """
 
@@ -98,9 +103,11 @@ class Plan:
   choose_on: Sequence[str]
   choose_fields: Mapping[str, Any]
   final: str
+  types: Sequence[str]
+  types_fields: Mapping[str, Any]
   fields: Mapping[str, Any]
   config: Mapping[str, Any]
-  earlier: Mapping[str, Mapping[int, Mapping[str, float]]]
+  earlier: Mapping[str, Mapping[str, Mapping[str, Any]]]
   num_samples: int
 
   @property
@@ -127,6 +134,28 @@ def _source(plan: Plan, stage: str, arm: str, seed: int) -> str:
   return '' if source == run_name(stage, arm, seed) else source
 
 
+def _earlier_figures(
+  plan: Plan, stage: str, arm: str, seed: int
+) -> dict[str, float] | None:
+  """What an earlier report says of a run, by name; None: nothing."""
+  row = plan.earlier.get(stage, {}).get(arm)
+  if stage == FINAL or not row or seed not in row['seeds']:
+    return None
+  place = row['seeds'].index(seed)
+  return {name: row[name]['values'][place] for name in FIGURES}
+
+
+def _earlier_final(plan: Plan, winner: str | None) -> Mapping | None:
+  """The final stage of an earlier report; None if it is not whole."""
+  rows = plan.earlier.get(FINAL, {})
+  wanted = {PLAIN, winner}
+  if set(rows) != wanted or any(
+    set(rows[arm]['seeds']) != set(plan.seeds) for arm in wanted
+  ):
+    return None
+  return rows
+
+
 def jobs_of(
   plan: Plan,
   stage: str,
@@ -140,7 +169,7 @@ def jobs_of(
 
   Args:
     plan: what is trained.
-    stage: `CHOOSE` or `FINAL`.
+    stage: `CHOOSE`, `FINAL` or `TYPES`.
     arms: those that take part.
     seeds: some of the plan's; None: all.
   """
@@ -148,14 +177,14 @@ def jobs_of(
   for place, seed in enumerate(plan.seeds):
     if seeds is not None and seed not in seeds:
       continue
-    protocol, more = plan.final, {}
-    if stage == CHOOSE:
-      protocol = plan.choose_on[place % len(plan.choose_on)]
-      more = plan.choose_fields
+    on, more = {
+      CHOOSE: (plan.choose_on, plan.choose_fields),
+      FINAL: ((plan.final,), {}),
+      TYPES: (plan.types, plan.types_fields),
+    }[stage]
+    protocol = on[place % len(on)]
     new = [
-      arm
-      for arm in arms
-      if stage != CHOOSE or seed not in plan.earlier.get(arm, {})
+      arm for arm in arms if _earlier_figures(plan, stage, arm, seed) is None
     ]
     sources = {_source(plan, stage, arm, seed) for arm in new}
     for arm in arms:
@@ -194,9 +223,7 @@ def read(
       if name in finished:
         results = files.read_json(workdir / name / 'results.json')
         figures = results['splits'][split]
-      elif stage == CHOOSE and seed in plan.earlier.get(arm, {}):
-        figures = plan.earlier[arm][seed]
-      else:
+      elif not (figures := _earlier_figures(plan, stage, arm, seed)):
         continue
       rows['seeds'].append(seed)
       for figure in FIGURES:
@@ -245,8 +272,8 @@ def compare(
   """Each arm's figures, and its differences from the plain one.
 
   Differences are paired by seed. In the final stage the interval knows the luck
-  of seeds and of subjects. In the stage that chooses, it is that over seeds:
-  where every seed tests another room, their spread has both.
+  of seeds and of subjects. In the others it is that over seeds: where every
+  seed tests another room or type, their spread has both.
   """
   rows = {}
   for arm, of in found.items():
@@ -279,13 +306,13 @@ def compare(
 def _difference(plan, stage, plain, other, shared, name):
   """(mean, low, high) of other - plain, over the seeds that both have.
 
-  None on seen rooms, where the seeds are all there is, if they have one.
+  None of one seed, where the interval is that over seeds.
   """
 
   def of(rows, field):
     return [rows[field][rows['seeds'].index(seed)] for seed in shared]
 
-  if stage == CHOOSE:
+  if stage != FINAL:
     return statistics.student_interval(
       np.subtract(of(other, name), of(plain, name))
     )
@@ -300,16 +327,38 @@ def _difference(plan, stage, plain, other, shared, name):
   )
 
 
-def verdict(winner: str | None, final: Mapping[str, Mapping]) -> str:
-  """What the final stage says of the goals, in a few sentences."""
+def verdict(
+  winner: str | None,
+  final: Mapping[str, Mapping],
+  types: Mapping[str, Mapping] | None = None,
+) -> str:
+  """What the final stage says of the goals, in a few sentences.
+
+  Args:
+    winner: see `choose`.
+    final: see `compare`.
+    types: the same of the stage `TYPES`; None: there is no such stage.
+  """
   if winner is None:
     return 'Not known: the arms are not all trained.'
   if winner == PLAIN:
     return 'No arm has a lower mean HTER on the seen rooms than plain training.'
   if winner not in final or 'difference' not in final[winner]:
     return f'Chosen on seen rooms: {winner}. Not run on unseen ones yet.'
-  own, plain = (final[arm]['hter']['mean'] for arm in (winner, PLAIN))
-  apart = final[winner]['difference']['hter']
+  text = (
+    f'{winner}, chosen on seen rooms, {_against_plain(winner, final, "rooms")}'
+  )
+  if types is None:
+    return text
+  if 'difference' not in types.get(winner, {}):
+    return f'{text} Not run on unseen attack types yet.'
+  return f'{text} It {_against_plain(winner, types, "attack types")}'
+
+
+def _against_plain(winner, rows, unseen):
+  """What a stage says of the goals; `unseen` is what it holds out."""
+  own, plain = (rows[arm]['hter']['mean'] for arm in (winner, PLAIN))
+  apart = rows[winner]['difference']['hter']
   share = own / plain if plain else 1.0
   goals = {
     f'at most {GOAL_HTER}': own <= GOAL_HTER,
@@ -320,8 +369,8 @@ def verdict(winner: str | None, final: Mapping[str, Mapping]) -> str:
     f'{name}: {"reached" if met else "missed"}' for name, met in goals.items()
   )
   return (
-    f'{winner}, chosen on seen rooms, has an HTER of {own:.3f} on unseen ones, '
-    f'plain training {plain:.3f}: {markdown.difference(apart)}. Goals: {ends}.'
+    f'has an HTER of {own:.3f} on unseen {unseen}, plain training {plain:.3f}: '
+    f'{markdown.difference(apart)}. Goals: {ends}.'
   )
 
 
@@ -335,6 +384,16 @@ def _halving(plan: Plan) -> str:
   )
 
 
+def _on_types(plan: Plan) -> str:
+  """Where else the winner is judged, in words."""
+  if not plan.types:
+    return ''
+  return (
+    ', and on attack types that training has not met, one for each seed: '
+    + ', '.join(f'`{name}`' for name in plan.types)
+  )
+
+
 def page(plan: Plan, content: Mapping) -> str:
   """The page, as Markdown: one chart, one table."""
   question = QUESTIONS[plan.question]
@@ -343,7 +402,7 @@ def page(plan: Plan, content: Mapping) -> str:
     '',
     f'{len(plan.arms)} arms, {len(plan.seeds)} seeds of each, compared by '
     f'their mean HTER on {question.where}. {_halving(plan)}The best arm and '
-    f'plain training are then judged on `{plan.final}`.',
+    f'plain training are then judged on `{plan.final}`{_on_types(plan)}.',
     '',
     f'**{content["verdict"]}**',
     '',
@@ -359,8 +418,11 @@ def page(plan: Plan, content: Mapping) -> str:
     'plain |',
     '|---|---|---|---|---|---|',
   ]
-  for stage, title in ((CHOOSE, 'seen rooms'), (FINAL, 'unseen rooms')):
-    for arm, row in content[stage].items():
+  for stage, title in (
+    *((CHOOSE, 'seen rooms'), (FINAL, 'unseen rooms')),
+    (TYPES, 'unseen types'),
+  ):
+    for arm, row in content.get(stage, {}).items():
       cells = [f'{arm}, {title}', str(len(row['seeds']))]
       for name in FIGURES:
         cells.append(markdown.cell(row[name]))
@@ -380,8 +442,12 @@ def page(plan: Plan, content: Mapping) -> str:
 
 def chart(plan: Plan, content: Mapping) -> str:
   """HTER of every arm, its seeds and their mean, as SVG text."""
-  stages = {CHOOSE: QUESTIONS[plan.question].where, FINAL: plan.final}
-  drawn = {name: rows for name in stages if (rows := content[name])}
+  stages = {
+    CHOOSE: QUESTIONS[plan.question].where,
+    FINAL: plan.final,
+    TYPES: 'unseen attack types',
+  }
+  drawn = {name: rows for name in stages if (rows := content.get(name))}
   longest = max(map(len, drawn.values()))
   with charts.svg_figure(8.0, 0.9 + 0.25 * longest) as (figure, file):
     panels = figure.subplots(1, len(drawn), squeeze=False)[0]
@@ -400,7 +466,7 @@ def chart(plan: Plan, content: Mapping) -> str:
 
 
 def waves(plan: Plan, workdir: pathlib.Path) -> Iterator[list[Job]]:
-  """The runs of both stages, each list to be run before the next is asked for.
+  """The runs of all stages, each list to be run before the next is asked for.
 
   What is chosen is read from the finished runs in the workdir.
   """
@@ -417,29 +483,26 @@ def waves(plan: Plan, workdir: pathlib.Path) -> Iterator[list[Job]]:
   winner = choose(plan, read(plan, workdir, CHOOSE, done))
   if winner:
     both = tuple(dict.fromkeys((PLAIN, winner)))
-    yield from jobs_of(plan, FINAL, both)
+    if not _earlier_final(plan, winner):
+      yield from jobs_of(plan, FINAL, both)
+    if plan.types and winner != PLAIN:
+      yield from jobs_of(plan, TYPES, both)
 
 
 def settings(plan: Plan) -> dict[str, Any]:
-  """What a report says of the trainings of the stage that chooses."""
-  return {
+  """What a report says of the trainings, as another one must have it."""
+  found = {
     'arms': {name: dict(fields) for name, fields in plan.arms.items()},
     'config': dict(plan.config),
     'choose_config': dict(plan.choose_fields),
     'choose_on': list(plan.choose_on),
     'choose_by': plan.choose_by,
+    'final_on': plan.final,
   }
-
-
-def figures_of(content: Mapping) -> dict[str, dict[int, dict[str, float]]]:
-  """`Plan.earlier` of a report's content."""
-  return {
-    arm: {
-      seed: {name: row[name]['values'][place] for name in FIGURES}
-      for place, seed in enumerate(row['seeds'])
-    }
-    for arm, row in content[CHOOSE].items()
-  }
+  if plan.types:
+    found['types_on'] = list(plan.types)
+    found['types_config'] = dict(plan.types_fields)
+  return found
 
 
 def report(
@@ -447,20 +510,22 @@ def report(
 ) -> pathlib.Path:
   """Writes the report on the finished runs; returns the page's path."""
   folder = workdir / 'report'
-  chosen, final = (
-    read(plan, workdir, name, finished) for name in (CHOOSE, FINAL)
-  )
-  winner = choose(plan, chosen)
+
+  def rows(stage):
+    return compare(plan, stage, read(plan, workdir, stage, finished))
+
+  winner = choose(plan, read(plan, workdir, CHOOSE, finished))
   content = {
     **settings(plan),
-    'final_on': plan.final,
     'first_seeds': plan.first_seeds,
     'keep': plan.keep,
     'winner': winner,
-    CHOOSE: compare(plan, CHOOSE, chosen),
-    FINAL: compare(plan, FINAL, final),
+    CHOOSE: rows(CHOOSE),
+    FINAL: _earlier_final(plan, winner) or rows(FINAL),
   }
-  content['verdict'] = verdict(winner, content[FINAL])
+  if plan.types:
+    content[TYPES] = rows(TYPES)
+  content['verdict'] = verdict(winner, content[FINAL], content.get(TYPES))
   files.write_json(folder / f'{plan.question}.json', content)
   if content[CHOOSE]:
     files.write_whole(folder / f'{plan.question}.svg', chart(plan, content))

@@ -182,6 +182,7 @@ def _earlier_report(
   field: str,
   path: str,
   wanted: Mapping[str, object],
+  newer: Sequence[str] = (),
 ) -> dict:
   """The content of a report that has to be of the trainings of this one.
 
@@ -190,6 +191,7 @@ def _earlier_report(
     field: of it that names the JSON file, for messages.
     path: of that file.
     wanted: key of the content -> its value here.
+    newer: keys that a report may lack; it has nothing of what they are about.
 
   Raises:
     ValueError: names what differs.
@@ -204,6 +206,8 @@ def _earlier_report(
     if now == then:
       continue
     if key not in content:
+      if key in newer:
+        continue
       raise ValueError(
         f'config.{field}: {path!r} has no {key!r}: it is no such report, or '
         'one of an older version.'
@@ -467,7 +471,7 @@ def read_ceiling(config: ml_collections.ConfigDict) -> ceiling.Plan:
 
 
 def _check_arms(config: ml_collections.ConfigDict) -> None:
-  """Checks every arm in both stages: each is a change of this config."""
+  """Checks every arm in every stage: each is a change of this config."""
   name = f'config.study.{config.study.question}'
   fields = config.study[config.study.question]
   if not fields.seeds or not fields.choose_on:
@@ -485,10 +489,10 @@ def _check_arms(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       f'{name}.arms needs an arm {arms.PLAIN!r} that changes nothing.'
     )
-  for protocol in (planned.final, *planned.choose_on):
+  for protocol in (planned.final, *planned.choose_on, *planned.types):
     protocols.get_protocol(protocol)
   for arm, changes in planned.arms.items():
-    for stage in ({}, planned.choose_fields):
+    for stage in ({}, planned.choose_fields, planned.types_fields):
       with _changed(config, f'{planned.question}.arms.{arm}') as one:
         one.update_from_flattened_dict({**stage, **changes})
         one.unlock()
@@ -527,6 +531,8 @@ def read_arms(config: ml_collections.ConfigDict) -> arms.Plan:
     choose_on=fields.choose_on,
     choose_fields=run_config.flatten(fields.get('choose_settings', {})),
     final=config.protocol,
+    types=fields.get('types', ()),
+    types_fields=run_config.flatten(fields.get('types_settings', {})),
     fields=changed_fields(config),
     config=_figure_fields(config),
     earlier={},
@@ -534,8 +540,12 @@ def read_arms(config: ml_collections.ConfigDict) -> arms.Plan:
   )
   if path := fields.get('earlier', ''):
     field = f'study.{planned.question}.earlier'
-    content = _earlier_report(config, field, path, arms.settings(planned))
-    planned = dataclasses.replace(planned, earlier=arms.figures_of(content))
+    content = _earlier_report(
+      *(config, field, path, arms.settings(planned)),
+      newer=('types_on', 'types_config'),
+    )
+    earlier = {stage: content.get(stage, {}) for stage in arms.STAGES}
+    planned = dataclasses.replace(planned, earlier=earlier)
   return planned
 
 

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from nasfas_configs import study as study_config
+from nasfas_datasets.synthetic_fas.v2 import plan
 from nasfas_jax import files, run_config, score_table
 from nasfas_jax.data import protocols
 from nasfas_jax.study import arms, experiment, jobs, statistics
@@ -43,7 +44,8 @@ def test_the_shipped_questions_pass_and_their_arguments_are_fields(
   experiment.check(config)
   fields = run_config.flatten(config)
   planned = experiment.read_arms(config)
-  for stage in (arms.CHOOSE, arms.FINAL):
+  assert bool(planned.types) == variants.startswith('generalise')
+  for stage in arms.STAGES[: 3 if planned.types else 2]:
     trained, evaluated = arms.jobs_of(planned, stage, list(planned.arms))
     if variants.startswith('fit') and stage == arms.FINAL:
       # Those that are trained already.
@@ -120,6 +122,27 @@ def test_the_seeds_take_turns_among_the_rooms_and_arms_are_their_fields(config):
   ]
   assert '--config.protocol=synthetic_fas/unseen_rooms' in final[0].arguments
   assert not any('batch_size' in argument for argument in final[0].arguments)
+
+
+def test_the_seeds_take_turns_among_all_attack_types():
+  config = study_config.get_config('generalise')
+  planned = experiment.read_arms(config)
+  trained, _ = arms.jobs_of(planned, arms.TYPES, ['plain', 'mix_style'])
+  assert len(trained) == 20
+  assert {
+    *('--config.train.batch_size=24', '--config.train.num_steps=800'),
+  } <= set(trained[0].arguments)
+  left_out = [
+    argument.rpartition('/')[2]
+    for job in trained
+    for argument in job.arguments
+    if argument.startswith('--config.protocol=')
+  ]
+  assert {left_out.count(attack) for attack in plan.ATTACKS} == {4}
+  # As many clips as in the default; each room and class once in a batch.
+  default = study_config.get_config('generalise').train
+  assert 24 * 800 == default.batch_size * default.num_steps
+  assert plan.SIZES['default'].rooms * 2 == 24
 
 
 def test_what_is_chosen_on_dev_is_trained_once():
@@ -274,8 +297,8 @@ def test_the_winner_on_seen_rooms_is_run_on_unseen_ones(
 
   found = write_stage(planned, tmp_path, arms.CHOOSE, names)
   experiment.study(config, tmp_path)
-  # The final runs are now asked for.
-  assert '12 of 18 runs are finished' in capsys.readouterr().err
+  # The final runs and those on attack types are now asked for.
+  assert '12 of 24 runs are finished' in capsys.readouterr().err
   content = files.read_json(tmp_path / 'report' / 'generalise.json')
   assert content['winner'] == 'mix_style'
   apart = np.subtract(found['mix_style'], found['plain'])
@@ -293,7 +316,7 @@ def test_the_winner_on_seen_rooms_is_run_on_unseen_ones(
 
   found = write_stage(planned, tmp_path, arms.FINAL, ['plain', 'mix_style'])
   experiment.study(config, tmp_path)
-  assert '18 of 18 runs are finished' in capsys.readouterr().err
+  assert '18 of 24 runs are finished' in capsys.readouterr().err
   content = files.read_json(tmp_path / 'report' / 'generalise.json')
   apart = content['final']['mix_style']['difference']['hter']
   assert apart['mean'] == pytest.approx(
@@ -304,13 +327,47 @@ def test_the_winner_on_seen_rooms_is_run_on_unseen_ones(
     'a quarter below plain training: reached; an interval off zero: reached'
     in content['verdict']
   )
+  assert content['verdict'].endswith('Not run on unseen attack types yet.')
+  rooms = content['final']
+
+  found = write_stage(planned, tmp_path, arms.TYPES, ['plain', 'mix_style'])
+  experiment.study(config, tmp_path)
+  assert '24 of 24 runs are finished' in capsys.readouterr().err
+  content = files.read_json(tmp_path / 'report' / 'generalise.json')
+  apart = np.subtract(found['mix_style'], found['plain'])
+  gap = content['types']['mix_style']['difference']['hter']
+  half = stats.t.ppf(0.975, 2) * apart.std(ddof=1) / 3**0.5
+  assert (gap['low'], gap['high']) == pytest.approx(
+    (apart.mean() - half, apart.mean() + half)
+  )
+  plain, mixed = (np.mean(found[arm]) for arm in ('plain', 'mix_style'))
+  assert (
+    f'It has an HTER of {mixed:.3f} on unseen attack types, plain training '
+    f'{plain:.3f}: ' in content['verdict']
+  )
   page = (tmp_path / 'report' / 'generalise.md').read_text()
   assert content['verdict'] in page and '(generalise.svg)' in page
   drawn = ElementTree.parse(tmp_path / 'report' / 'generalise.svg')
-  # Both stages, of each the arms that were trained.
+  # All stages, of each the arms that were trained.
   ids = [part.get('id') or '' for part in drawn.iter()]
-  assert [i for i in ids if i.startswith('axes_')] == ['axes_1', 'axes_2']
+  axes = [i for i in ids if i.startswith('axes_')]
+  assert axes == ['axes_1', 'axes_2', 'axes_3']
   assert '| mix_style, unseen rooms | 3 | ' in page
+  assert '| mix_style, unseen types | 3 | ' in page
+
+  # The report is all that another workdir needs.
+  report = tmp_path / 'report' / 'generalise.json'
+  config.study.generalise.earlier = str(report)
+  experiment.study(config, tmp_path / 'again')
+  assert '0 of 0 runs are finished' in capsys.readouterr().err
+  again = tmp_path / 'again' / 'report' / 'generalise.json'
+  assert files.read_json(again) == content
+  # Of a final stage that is not whole nothing is taken, since its intervals
+  # need the scores.
+  rooms['plain']['seeds'] = [0, 1]
+  files.write_json(report, {**content, 'final': rooms})
+  experiment.study(config, tmp_path / 'part')
+  assert '0 of 6 runs are finished' in capsys.readouterr().err
 
 
 def test_after_the_first_seeds_the_best_go_on_with_plain_training(
@@ -378,8 +435,8 @@ def test_what_an_earlier_report_knows_is_not_trained_again(
     _, arm, seed = job.name.split('/')
     write(tmp_path / 'now', job, int(seed[-1]), SKILLS[arm])
   experiment.study(config, tmp_path / 'now')
-  # Both stages are known; the final one is never taken from a report.
-  assert '3 of 9 runs are finished' in capsys.readouterr().err
+  # The first stage is known now.
+  assert '3 of 15 runs are finished' in capsys.readouterr().err
   now = files.read_json(tmp_path / 'now' / 'report' / 'generalise.json')
   assert now['winner'] == 'mix_style' and then['winner'] is None
   assert now['choose']['mix_style'] == then['choose']['mix_style']
@@ -402,6 +459,10 @@ def test_what_an_earlier_report_knows_is_not_trained_again(
       {'study.generalise.choose_settings.train.batch_size': 21},
       'as choose_config, train.batch_size 14; .*, 21',
     ),
+    (
+      {'study.generalise.types_settings.train.batch_size': 12},
+      'as types_config, train.batch_size 24; .*, 12',
+    ),
   ],
 )
 def test_an_earlier_report_of_other_trainings_is_refused(
@@ -420,6 +481,8 @@ def test_a_field_that_an_earlier_report_lacks_had_its_default(config, tmp_path):
   path = tmp_path / 'report' / 'generalise.json'
   content = files.read_json(path)
   del content['config']['train.gradient_clip']
+  # It is older than the stage of the attack types.
+  del content['types_on'], content['types_config'], content['types']
   files.write_json(path, content)
   config.study.generalise.earlier = str(path)
   experiment.check(config)
