@@ -107,7 +107,7 @@ def _inside(operation) -> Iterator:
 
 def convolution_bytes(function: Callable, *args) -> int:
   """What the convolutions of a function read and write, were nothing fused."""
-  return _bytes(jax.make_jaxpr(function)(*args).jaxpr)
+  return _bytes(cost.needed_jaxpr(function, *args))
 
 
 def _bytes(jaxpr: core.Jaxpr) -> int:
@@ -206,14 +206,10 @@ def search_steps(
   parts = meta.make_parts(config)
   state = jax.eval_shape(meta.initial(config, parts))
   batch = meta.make_batch(config, batch_size)
-  fields = {'loss_fn': parts.loss_fn, 'settings': parts.search}
+  on_weights, on_arch = bilevel.make_steps(parts.loss_fn, parts.search)
   return {
-    'weight step': Case(
-      functools.partial(bilevel.weight_step, **fields), state, batch
-    ),
-    'architecture step': Case(
-      functools.partial(bilevel.arch_step, **fields), state, batch, batch
-    ),
+    'weight step': Case(on_weights, state, batch),
+    'architecture step': Case(on_arch, state, batch, batch),
   }
 
 

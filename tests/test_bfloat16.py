@@ -1,6 +1,5 @@
 """Training with bfloat16 compute against float32; which of them a run takes."""
 
-import functools
 import json
 
 import jax
@@ -53,9 +52,7 @@ def train_supernet(dtype):
   config = small_config(hold_out='none', num_steps=STEPS)
   config.dtype = dtype
   parts = make_parts(config)
-  step = functools.partial(
-    bilevel.weight_step, loss_fn=parts.loss_fn, settings=parts.search
-  )
+  step, _ = bilevel.make_steps(parts.loss_fn, parts.search)
   return losses_of(step, parts.state, make_batch(0))
 
 

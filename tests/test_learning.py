@@ -74,11 +74,8 @@ def test_a_search_learns():
     hold_out='none', num_steps=STEPS, warmup_steps=0, weight_learning_rate=1e-2
   )
   parts = make_parts(config)
-  weight_step, arch_step = (
-    jax.jit(
-      functools.partial(step, loss_fn=parts.loss_fn, settings=parts.search)
-    )
-    for step in (bilevel.weight_step, bilevel.arch_step)
+  weight_step, arch_step = map(
+    jax.jit, bilevel.make_steps(parts.loss_fn, parts.search)
   )
   state, train_losses, val_losses = parts.state, [], []
   for number in range(STEPS):

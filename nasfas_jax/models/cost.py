@@ -7,6 +7,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 from jax.extend import core
+from jax.interpreters import partial_eval
 
 from nasfas_jax.ops import convolution
 
@@ -24,7 +25,7 @@ def count_macs(function: Callable, *args) -> int:
   Nothing is computed. As usual, element-wise operations are not counted. A
   convolution is counted by its definition, in whatever form it is lowered, and
   the body of a `jax.lax.scan` as often as it runs. What is computed again in a
-  backward pass is counted again.
+  backward pass is counted again, and what no result needs is not.
 
   Args:
     function: of arrays.
@@ -33,7 +34,16 @@ def count_macs(function: Callable, *args) -> int:
   Returns:
     The count for these arguments, for their whole batch.
   """
-  return _count(jax.make_jaxpr(function)(*args).jaxpr)
+  return _count(needed_jaxpr(function, *args))
+
+
+def needed_jaxpr(function: Callable, *args) -> core.Jaxpr:
+  """What is computed for a function's results, at any depth.
+
+  A trace alone has more: a gradient of which a part is used has the rest, too.
+  """
+  whole = jax.make_jaxpr(function)(*args).jaxpr
+  return partial_eval.dce_jaxpr(whole, [True] * len(whole.outvars))[0]
 
 
 def of_network(model: nn.Module, example: jax.ShapeDtypeStruct) -> Cost:

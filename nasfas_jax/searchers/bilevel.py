@@ -15,6 +15,7 @@ updates are made by Adam.
 import concurrent.futures
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import optax
@@ -31,23 +32,16 @@ from nasfas_jax.searchers.supernet_program import (
 )
 from nasfas_jax.states import SearchState
 
-
-# One is kept: that of the search whose steps are traced.
-@functools.lru_cache(maxsize=1)
-def _gradients(loss_fn: SupernetLoss) -> Callable:
-  """((loss, new batch statistics), gradients by weights and architecture).
-
-  Both steps call the same jitted function, so that it is traced once. What a
-  step does not use is left out of its program.
-  """
-  return jax.jit(jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True))
+# Of the arguments of a `SupernetLoss`: ((loss, new batch statistics), (gradient
+# by the weights, gradient by the architecture)).
+Gradients = Callable[..., tuple[tuple[jax.Array, Any], tuple[Any, Any]]]
 
 
 def weight_step(
   state: SearchState,
   batch: dict[str, jax.Array],
   *,
-  loss_fn: SupernetLoss,
+  gradients_fn: Gradients,
   settings: SearchSettings,
 ) -> tuple[SearchState, jax.Array]:
   """Updates the weights on a batch of the first half.
@@ -55,13 +49,13 @@ def weight_step(
   Args:
     state: before the step.
     batch: of the first half.
-    loss_fn: see `supernet_program.supernet_loss`.
+    gradients_fn: of the loss, see `make_steps`.
     settings: of the search.
 
   Returns:
     (new state, loss before the update).
   """
-  (loss, batch_stats), (gradients, _) = _gradients(loss_fn)(
+  (loss, batch_stats), (gradients, _) = gradients_fn(
     state.params, state.arch, batch, state, 0
   )
   updates, opt_state = settings.weights.optimizer().update(
@@ -82,6 +76,7 @@ def arch_step(
   arch_batch: dict[str, jax.Array],
   *,
   loss_fn: SupernetLoss,
+  gradients_fn: Gradients,
   settings: SearchSettings,
 ) -> tuple[SearchState, jax.Array]:
   """Updates the architecture on a batch of the second half.
@@ -90,7 +85,8 @@ def arch_step(
     state: before the step.
     weight_batch: of the first half; used by second order only.
     arch_batch: of the second half.
-    loss_fn: see `supernet_program.supernet_loss`.
+    loss_fn: see `supernet_program.supernet_loss`; used by second order only.
+    gradients_fn: of the loss, see `make_steps`.
     settings: of the search.
 
   Returns:
@@ -99,9 +95,7 @@ def arch_step(
   """
 
   def unrolled(arch):
-    _, (gradients, _) = _gradients(loss_fn)(
-      state.params, arch, weight_batch, state, 1
-    )
+    _, (gradients, _) = gradients_fn(state.params, arch, weight_batch, state, 1)
     rate = settings.weights.rate()(state.step)
     params = jax.tree.map(lambda p, g: p - rate * g, state.params, gradients)
     return loss_fn(params, arch, arch_batch, state, 1)[0]
@@ -109,7 +103,7 @@ def arch_step(
   if settings.second_order:
     loss, gradients = jax.value_and_grad(unrolled)(state.arch)
   else:
-    (loss, _), (_, gradients) = _gradients(loss_fn)(
+    (loss, _), (_, gradients) = gradients_fn(
       state.params, state.arch, arch_batch, state, 1
     )
   updates, opt_state = settings.arch.optimizer().update(
@@ -121,25 +115,44 @@ def arch_step(
   return state, loss
 
 
-def jit_steps(
-  loss_fn: SupernetLoss, settings: SearchSettings, mesh: Mesh
+def make_steps(
+  loss_fn: SupernetLoss, settings: SearchSettings
 ) -> tuple[Callable, Callable]:
-  """Jits the two steps; both donate the state.
+  """The two steps of a search, not jitted.
+
+  In first order they call the same jitted function for their gradients, so that
+  a loss is traced once for both. What a step does not use is left out of its
+  program.
 
   Returns:
     (weight step, architecture step), with the arguments (state, batch) and
     (state, batch of the first half, batch of the second half).
   """
+  gradients_fn = jax.jit(
+    jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)
+  )
+  shared = {'gradients_fn': gradients_fn, 'settings': settings}
+  return (
+    functools.partial(weight_step, **shared),
+    functools.partial(arch_step, loss_fn=loss_fn, **shared),
+  )
+
+
+def jit_steps(
+  loss_fn: SupernetLoss, settings: SearchSettings, mesh: Mesh
+) -> tuple[Callable, Callable]:
+  """Jits the two steps of `make_steps`; both donate the state."""
   replicated = sharding.replicated(mesh)
   sharded = sharding.batch_sharding(mesh)
+  steps = make_steps(loss_fn, settings)
   return tuple(
     jax.jit(
-      functools.partial(step, loss_fn=loss_fn, settings=settings),
+      step,
       in_shardings=(replicated, *[sharded] * number),
       out_shardings=replicated,
       donate_argnums=0,
     )
-    for step, number in ((weight_step, 1), (arch_step, 2))
+    for step, number in zip(steps, (1, 2), strict=True)
   )
 
 

@@ -47,13 +47,11 @@ class Setting:
     # The rate as an argument: one program for every rate.
     @jax.jit
     def step(state, first, second, rate):
-      return bilevel.arch_step(
-        *(state, first, second),
-        loss_fn=self.loss_fn,
-        settings=dataclasses.replace(
-          self.search, weights=Plain(rate), arch=Plain()
-        ),
+      settings = dataclasses.replace(
+        self.search, weights=Plain(rate), arch=Plain()
       )
+      _, arch_step = bilevel.make_steps(self.loss_fn, settings)
+      return arch_step(state, first, second)
 
     return step
 
@@ -61,11 +59,8 @@ class Setting:
     return self._arch_step(self.state, self.first, self.second, rate)
 
   def weight_step(self):
-    step = functools.partial(
-      bilevel.weight_step,
-      loss_fn=self.loss_fn,
-      settings=dataclasses.replace(self.search, weights=Plain()),
-    )
+    settings = dataclasses.replace(self.search, weights=Plain())
+    step, _ = bilevel.make_steps(self.loss_fn, settings)
     return jax.jit(step)(self.state, self.first)
 
 
@@ -192,7 +187,7 @@ def test_gumbel_draws_are_new_at_each_step_and_the_same_for_a_seed():
   assert float(loss) != float(later)
 
 
-def test_both_steps_trace_the_loss_once():
+def test_both_steps_of_first_order_trace_the_loss_once():
   at = setting()
   traced = []
 
@@ -214,7 +209,8 @@ def test_both_steps_trace_the_loss_once():
 def test_remat_changes_no_value_and_holds_less_memory(edge_loop):
   mesh = sharding.make_mesh()
   found, held, temporaries = [], [], []
-  # Nothing, all but the convolutions, and all is computed again.
+  # Nothing is computed again, then all but convolutions and statistics, then
+  # all but statistics.
   for remat, of_convolutions in ((False, False), (True, False), (True, True)):
     config = small_config(hold_out='none')
     config.supernet.update(
