@@ -169,7 +169,7 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
       # 'worth': are searched networks better than others? 'ceiling': what could
       # a search gain at most? 'search': which search gains how much of it?
       # 'fit': which settings err least on new subjects in the seen rooms?
-      # 'generalise': which training helps in unseen rooms?
+      # 'generalise': which training helps in unseen rooms and on unseen types?
       'question': 'worth',
       # Runs at the same time, which divide the CPUs among them. 0 starts none
       # and reports the finished ones.
@@ -206,7 +206,8 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
         'choose_on': tuple(f'{name}/seen_room/room0{i}' for i in range(8)),
         'choose_settings': {'train': {'batch_size': 14}},
         # The winner is judged on these, too; the seeds take turns. All twelve
-        # rooms are trained on, and the clips are as many as in the default.
+        # rooms are trained on. The clips are as many as in the default; these
+        # settings go before those of config.train.
         'types': tuple(f'{name}/type/{attack}' for attack in ATTACKS),
         'types_settings': {'train': {'batch_size': 24, 'num_steps': 800}},
         'bootstrap_samples': 1000,

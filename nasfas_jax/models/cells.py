@@ -37,8 +37,8 @@ class SearchCell(nn.Module):
     remat: recompute the mixed operations in the backward pass, all but the
       results of convolutions and the statistics of normalizations: the outgoing
       edges of one node at a time, or with `edge_loop` one edge. They take
-      nearly all of a search's memory. On CPU remat saved nothing, see
-      benchmarks/README.md.
+      nearly all of a search's memory. Without `edge_loop` remat saved nothing
+      on CPU, see benchmarks/README.md.
     remat_convolutions: with `remat`: recompute the convolutions, too, which
       takes the least memory.
     edge_loop: compute the outgoing edges of a node in a loop, see

@@ -3,7 +3,7 @@
 import collections
 import functools
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -21,11 +21,11 @@ from nasfas_jax.models.search_spaces import block_bounds, get_space
 from nasfas_jax.ops import central_difference, convolution
 
 
-def remat_policy(convolutions: bool):
+def remat_policy(convolutions: bool) -> Callable[..., bool]:
   """What `jax.checkpoint` keeps: sums over pictures and places.
 
-  They are the statistics of normalizations: small, and each is a read of all
-  features.
+  They are nearly all statistics of normalizations: small, and each is a read of
+  all features.
 
   Args:
     convolutions: compute convolutions again; else their results are kept, too.
@@ -33,7 +33,8 @@ def remat_policy(convolutions: bool):
 
   def is_kept(primitive, *operands, **params) -> bool:
     if primitive is jax.lax.reduce_sum_p:
-      # Counted from the end: vmap puts more axes in front.
+      # Counted from the end: vmap puts more axes in front, of convolutions'
+      # results, too (`convolution._map`).
       first = operands[0].ndim - 4
       return params['axes'] == (first, first + 1, first + 2)
     return not convolutions and convolution.KEEP_RESULTS(

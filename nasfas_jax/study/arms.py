@@ -24,17 +24,29 @@ from nasfas_jax.study.plan import to_flags
 
 PLAIN = 'plain'
 STAGES = CHOOSE, FINAL, TYPES = 'choose', 'final', 'types'
+# Stage -> where its figures come from, on the page.
+TITLES = {
+  CHOOSE: 'seen rooms',
+  FINAL: 'unseen rooms',
+  TYPES: 'unseen attack types',
+}
 # Figure -> its name on the page; lower is better for the first.
 FIGURES = {'hter': 'HTER', 'auc': 'AUC'}
 MAIN = 'hter'
 # The split whose clips set the threshold. Its HTER is the EER.
 DEV = 'dev'
-# The goals of the final stage.
+# The goals where plain training has not been: on unseen rooms and types.
 GOAL_HTER, GOAL_SHARE = 0.15, 0.75
 # Fields of an evaluation, which change no training.
 EVALUATION = 'evaluate.'
 # What an evaluation of a run takes from its own config; the rest is the run's.
 READ = ('data.data_dir', 'data.builder_config', 'threshold_source', EVALUATION)
+
+
+_NOTE_ON_TYPES = (
+  ' On unseen attack types the seeds of a type are averaged first, and the '
+  'interval is that over types; the live clips are the same for all.'
+)
 
 
 class Question(NamedTuple):
@@ -66,7 +78,7 @@ QUESTIONS = {
     'Which training generalises',
     'test',
     'a seen room that each seed leaves out',
-    'On seen rooms every seed tests another room.',
+    'On seen rooms the seeds take turns among the rooms.',
   ),
 }
 
@@ -84,8 +96,8 @@ class Plan:
     choose_on: protocols of the seen rooms; the seeds take turns.
     choose_fields: of the trainings on those.
     final: the protocol of the unseen rooms.
-    types: protocols of unseen attack types; the seeds take turns. With none
-      there is no such stage.
+    types: protocols of unseen attack types; the seeds take turns. With none,
+      or if plain training wins, there is no such stage.
     types_fields: of the trainings on those.
     fields: of every run that are not the default, path -> value.
     config: every field of the plain training, as a report says it.
@@ -129,7 +141,7 @@ def _is_trained(fields: Mapping[str, Any]) -> bool:
 def _source(plan: Plan, stage: str, arm: str, seed: int) -> str:
   """The run whose network a run evaluates; '' if it trains its own."""
   trained_as = arm if _is_trained(plan.arms[arm]) else PLAIN
-  trained_in = CHOOSE if plan.choose_by == DEV else stage
+  trained_in = CHOOSE if plan.choose_by == DEV and stage == FINAL else stage
   source = run_name(trained_in, trained_as, seed)
   return '' if source == run_name(stage, arm, seed) else source
 
@@ -174,7 +186,7 @@ def jobs_of(
     seeds: some of the plan's; None: all.
   """
   waves = [[], []]
-  for place, seed in enumerate(plan.seeds):
+  for seed in plan.seeds:
     if seeds is not None and seed not in seeds:
       continue
     on, more = {
@@ -182,7 +194,8 @@ def jobs_of(
       FINAL: ((plan.final,), {}),
       TYPES: (plan.types, plan.types_fields),
     }[stage]
-    protocol = on[place % len(on)]
+    # By the seed alone, so that an earlier report's seed means the same.
+    protocol = on[seed % len(on)]
     new = [
       arm for arm in arms if _earlier_figures(plan, stage, arm, seed) is None
     ]
@@ -272,8 +285,9 @@ def compare(
   """Each arm's figures, and its differences from the plain one.
 
   Differences are paired by seed. In the final stage the interval knows the luck
-  of seeds and of subjects. In the others it is that over seeds: where every
-  seed tests another room or type, their spread has both.
+  of seeds and of subjects. In the stage that chooses it is that over seeds,
+  where they test other rooms also of subjects. Of attack types it is that over
+  types, whose seeds are averaged first; the live clips are the same for all.
   """
   rows = {}
   for arm, of in found.items():
@@ -290,52 +304,55 @@ def compare(
       }
     shared = [s for s in of['seeds'] if s in found[PLAIN]['seeds']]
     if arm != PLAIN and shared:
-      differences = {
+      row['difference'] = {
         name: _difference(plan, stage, found[PLAIN], of, shared, name)
         for name in FIGURES
       }
-      if None not in differences.values():
-        row['difference'] = {
-          name: dict(zip(('mean', 'low', 'high'), difference, strict=True))
-          for name, difference in differences.items()
-        }
     rows[arm] = row
   return rows
 
 
 def _difference(plan, stage, plain, other, shared, name):
-  """(mean, low, high) of other - plain, over the seeds that both have.
+  """Of other - plain, over the seeds that both have: 'mean', 'low', 'high'.
 
-  None of one seed, where the interval is that over seeds.
+  The bounds are None where there is but one value to take a spread of.
   """
 
   def of(rows, field):
     return [rows[field][rows['seeds'].index(seed)] for seed in shared]
 
-  if stage != FINAL:
-    return statistics.student_interval(
-      np.subtract(of(other, name), of(plain, name))
+  if stage == FINAL:
+    scores = (
+      [statistics.read_scores(path) for path in of(rows, 'scores')]
+      for rows in (plain, other)
     )
-  thresholds = (of(plain, 'threshold'), of(other, 'threshold'))
-  return statistics.paired_difference(
-    *(
-      [statistics.read_scores(p) for p in of(r, 'scores')]
-      for r in (plain, other)
-    ),
-    num_samples=plan.num_samples,
-    thresholds=thresholds if name == 'hter' else None,
-  )
+    thresholds = of(plain, 'threshold'), of(other, 'threshold')
+    found = statistics.paired_difference(
+      *scores,
+      num_samples=plan.num_samples,
+      thresholds=thresholds if name == 'hter' else None,
+    )
+  else:
+    gaps = np.subtract(of(other, name), of(plain, name))
+    if stage == TYPES:
+      turn = np.array(shared) % len(plan.types)
+      gaps = [gaps[turn == number].mean() for number in np.unique(turn)]
+    found = statistics.student_interval(gaps) or (np.mean(gaps), None, None)
+  mean, low, high = found
+  return {'mean': float(mean), 'low': low, 'high': high}
 
 
 def verdict(
   winner: str | None,
+  num_seeds: int,
   final: Mapping[str, Mapping],
   types: Mapping[str, Mapping] | None = None,
 ) -> str:
-  """What the final stage says of the goals, in a few sentences.
+  """What the stages after the choice say of the goals, in a few sentences.
 
   Args:
     winner: see `choose`.
+    num_seeds: of a whole stage.
     final: see `compare`.
     types: the same of the stage `TYPES`; None: there is no such stage.
   """
@@ -343,33 +360,31 @@ def verdict(
     return 'Not known: the arms are not all trained.'
   if winner == PLAIN:
     return 'No arm has a lower mean HTER on the seen rooms than plain training.'
-  if winner not in final or 'difference' not in final[winner]:
-    return f'Chosen on seen rooms: {winner}. Not run on unseen ones yet.'
-  text = (
-    f'{winner}, chosen on seen rooms, {_against_plain(winner, final, "rooms")}'
-  )
-  if types is None:
-    return text
-  if 'difference' not in types.get(winner, {}):
-    return f'{text} Not run on unseen attack types yet.'
-  return f'{text} It {_against_plain(winner, types, "attack types")}'
+  text = _against_plain(FINAL, winner, final, num_seeds)
+  if types is not None:
+    text += f' {_against_plain(TYPES, winner, types, num_seeds)}'
+  return f'Chosen on seen rooms: {winner}. {text}'
 
 
-def _against_plain(winner, rows, unseen):
-  """What a stage says of the goals; `unseen` is what it holds out."""
-  own, plain = (rows[arm]['hter']['mean'] for arm in (winner, PLAIN))
+def _against_plain(stage, winner, rows, num_seeds):
+  """What a stage says of the goals, once it is whole."""
+  both = [rows.get(arm, {'seeds': ()}) for arm in (winner, PLAIN)]
+  where = TITLES[stage]
+  if any(len(row['seeds']) < num_seeds for row in both):
+    done = min(len(row['seeds']) for row in both)
+    return f'On {where} {done} of {num_seeds} seeds are done.'
+  own, plain = (row['hter']['mean'] for row in both)
   apart = rows[winner]['difference']['hter']
-  share = own / plain if plain else 1.0
   goals = {
     f'at most {GOAL_HTER}': own <= GOAL_HTER,
-    'a quarter below plain training': share <= GOAL_SHARE,
-    'an interval off zero': apart['high'] < 0,
+    'a quarter below plain training': own <= GOAL_SHARE * plain,
+    'an interval off zero': apart['high'] is not None and apart['high'] < 0,
   }
   ends = '; '.join(
     f'{name}: {"reached" if met else "missed"}' for name, met in goals.items()
   )
   return (
-    f'has an HTER of {own:.3f} on unseen {unseen}, plain training {plain:.3f}: '
+    f'On {where} it has an HTER of {own:.3f}, plain training {plain:.3f}: '
     f'{markdown.difference(apart)}. Goals: {ends}.'
   )
 
@@ -385,12 +400,13 @@ def _halving(plan: Plan) -> str:
 
 
 def _on_types(plan: Plan) -> str:
-  """Where else the winner is judged, in words."""
+  """Where else a winner is judged, in words."""
   if not plan.types:
     return ''
+  types = ', '.join(f'`{name}`' for name in plan.types)
   return (
-    ', and on attack types that training has not met, one for each seed: '
-    + ', '.join(f'`{name}`' for name in plan.types)
+    ' If it is not plain training itself, both are also judged on attack types '
+    f'that training has not met, of which the seeds take turns: {types}.'
   )
 
 
@@ -402,7 +418,7 @@ def page(plan: Plan, content: Mapping) -> str:
     '',
     f'{len(plan.arms)} arms, {len(plan.seeds)} seeds of each, compared by '
     f'their mean HTER on {question.where}. {_halving(plan)}The best arm and '
-    f'plain training are then judged on `{plan.final}`{_on_types(plan)}.',
+    f'plain training are then judged on `{plan.final}`.{_on_types(plan)}',
     '',
     f'**{content["verdict"]}**',
     '',
@@ -418,10 +434,7 @@ def page(plan: Plan, content: Mapping) -> str:
     'plain |',
     '|---|---|---|---|---|---|',
   ]
-  for stage, title in (
-    *((CHOOSE, 'seen rooms'), (FINAL, 'unseen rooms')),
-    (TYPES, 'unseen types'),
-  ):
+  for stage, title in TITLES.items():
     for arm, row in content.get(stage, {}).items():
       cells = [f'{arm}, {title}', str(len(row['seeds']))]
       for name in FIGURES:
@@ -433,8 +446,9 @@ def page(plan: Plan, content: Mapping) -> str:
     '',
     'Mean ± standard deviation over seeds. Differences are paired by seed, '
     "with Student's 95 % interval, on unseen rooms also for the luck of the "
-    f'subjects. {question.note} None is corrected for the number of arms. '
-    f'All figures are in {plan.question}.json.',
+    f'subjects. {question.note}{_NOTE_ON_TYPES if plan.types else ""} None is '
+    'corrected for the number of arms. All figures are in '
+    f'{plan.question}.json.',
     '',
   ]
   return '\n'.join(lines)
@@ -445,7 +459,7 @@ def chart(plan: Plan, content: Mapping) -> str:
   stages = {
     CHOOSE: QUESTIONS[plan.question].where,
     FINAL: plan.final,
-    TYPES: 'unseen attack types',
+    TYPES: TITLES[TYPES],
   }
   drawn = {name: rows for name in stages if (rows := content.get(name))}
   longest = max(map(len, drawn.values()))
@@ -498,6 +512,7 @@ def settings(plan: Plan) -> dict[str, Any]:
     'choose_on': list(plan.choose_on),
     'choose_by': plan.choose_by,
     'final_on': plan.final,
+    'bootstrap_samples': plan.num_samples,
   }
   if plan.types:
     found['types_on'] = list(plan.types)
@@ -510,22 +525,25 @@ def report(
 ) -> pathlib.Path:
   """Writes the report on the finished runs; returns the page's path."""
   folder = workdir / 'report'
-
-  def rows(stage):
-    return compare(plan, stage, read(plan, workdir, stage, finished))
-
-  winner = choose(plan, read(plan, workdir, CHOOSE, finished))
+  found = {
+    stage: read(plan, workdir, stage, finished)
+    for stage in (STAGES if plan.types else (CHOOSE, FINAL))
+  }
+  winner = choose(plan, found[CHOOSE])
+  if TYPES in found:
+    # An earlier report may have had another winner.
+    judged = (PLAIN, winner)
+    found[TYPES] = {a: row for a, row in found[TYPES].items() if a in judged}
+  rows = {stage: compare(plan, stage, of) for stage, of in found.items()}
+  rows[FINAL] = _earlier_final(plan, winner) or rows[FINAL]
   content = {
     **settings(plan),
     'first_seeds': plan.first_seeds,
     'keep': plan.keep,
     'winner': winner,
-    CHOOSE: rows(CHOOSE),
-    FINAL: _earlier_final(plan, winner) or rows(FINAL),
+    'verdict': verdict(winner, len(plan.seeds), rows[FINAL], rows.get(TYPES)),
+    **rows,
   }
-  if plan.types:
-    content[TYPES] = rows(TYPES)
-  content['verdict'] = verdict(winner, content[FINAL], content.get(TYPES))
   files.write_json(folder / f'{plan.question}.json', content)
   if content[CHOOSE]:
     files.write_whole(folder / f'{plan.question}.svg', chart(plan, content))

@@ -492,7 +492,10 @@ def _check_arms(config: ml_collections.ConfigDict) -> None:
   for protocol in (planned.final, *planned.choose_on, *planned.types):
     protocols.get_protocol(protocol)
   for arm, changes in planned.arms.items():
-    for stage in ({}, planned.choose_fields, planned.types_fields):
+    for stage in (
+      *({}, planned.choose_fields),
+      *([planned.types_fields] if planned.types else []),
+    ):
       with _changed(config, f'{planned.question}.arms.{arm}') as one:
         one.update_from_flattened_dict({**stage, **changes})
         one.unlock()
@@ -542,9 +545,13 @@ def read_arms(config: ml_collections.ConfigDict) -> arms.Plan:
     field = f'study.{planned.question}.earlier'
     content = _earlier_report(
       *(config, field, path, arms.settings(planned)),
-      newer=('types_on', 'types_config'),
+      newer=('bootstrap_samples', 'types_on', 'types_config'),
     )
-    earlier = {stage: content.get(stage, {}) for stage in arms.STAGES}
+    earlier = {
+      arms.CHOOSE: content[arms.CHOOSE],
+      arms.FINAL: content[arms.FINAL],
+      arms.TYPES: content.get(arms.TYPES, {}),
+    }
     planned = dataclasses.replace(planned, earlier=earlier)
   return planned
 

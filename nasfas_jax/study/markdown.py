@@ -21,17 +21,17 @@ def cell(value: Mapping, form: str = '.3f') -> str:
   return text
 
 
-def interval(mean: float, low: float, high: float) -> str:
-  """A difference and the bounds of its interval."""
+def interval(mean: float, low: float | None, high: float | None) -> str:
+  """A difference and the bounds of its interval, if it has one."""
+  if low is None or high is None:
+    return f'{mean:+.3f}, no interval'
   return f'{mean:+.3f} [{low:+.3f}, {high:+.3f}]'
 
 
 def paired(gaps: Sequence[float]) -> str:
   """The mean of differences by seed, with Student's 95 % interval."""
   found = study_statistics.student_interval(gaps)
-  if found is None:
-    return f'{np.mean(gaps):+.3f}, of one seed'
-  return interval(*found)
+  return interval(*(found or (np.mean(gaps), None, None)))
 
 
 def difference(value: Mapping | None, missing: str = '') -> str:

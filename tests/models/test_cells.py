@@ -472,7 +472,7 @@ def test_remat_computes_what_it_keeps_once(space, loop):
     jnp.ones(edges),
     jnp.ones(nodes),
   )
-  macs, sums, kept = [], [], []
+  macs, sums, mapped, kept = [], [], [], []
   # Nothing, all but the convolutions, and those, too, are computed again; the
   # sums of normalizations never.
   for remat in (
@@ -495,10 +495,17 @@ def test_remat_computes_what_it_keeps_once(space, loop):
     macs.append(cost.count_macs(jax.grad(loss), params, x))
     program = jax.jit(jax.grad(loss)).lower(params, x).as_text()
     sums.append(program.count('across dimensions = [0, 1, 2]'))
+
+    def of_all(params, many, loss=loss):
+      return jnp.sum(jax.vmap(loss, (None, 0))(params, many))
+
+    program = jax.jit(jax.grad(of_all)).lower(params, jnp.stack([x, x]))
+    mapped.append(program.as_text().count('across dimensions = [1, 2, 3]'))
     held = jax.eval_shape(
       lambda params, loss=loss: jax.vjp(loss, params, x)[1], params
     )
     kept.append(sum(leaf.size for leaf in jax.tree.leaves(held)))
   assert macs[0] == macs[1] < macs[2]
   assert sums[0] == sums[1] == sums[2] > 0
+  assert mapped[0] == mapped[1] == mapped[2] > 0
   assert 2 * kept[2] < kept[1] < kept[0] / 2, kept

@@ -55,3 +55,24 @@ def test_derivatives_and_loops_are_counted():
     return jax.lax.scan(lambda c, k: (c + loss(x, k), None), 0.0, kernels)[0]
 
   assert cost.count_macs(turns, x, tasks[1]) == 3 * one
+
+
+def test_what_no_result_needs_is_not_counted():
+  x = jnp.zeros((2, 8, 6, 4))
+  kernels = jnp.zeros((3, 3, 3, 4, 5))
+  one = 2 * 8 * 6 * 5 * 36
+
+  def loss(x, kernel):
+    y = central_difference.central_difference_conv(x, kernel, theta=0.0)
+    return jnp.sum(y * y)
+
+  both = jax.jit(jax.grad(loss, argnums=(0, 1)))
+  # The convolution and its gradient by x alone.
+  assert cost.count_macs(lambda x, k: both(x, k)[0], x, kernels[0]) == 2 * one
+
+  def losses_and_turns(x, kernels):
+    return jax.lax.scan(lambda c, k: (c + 1.0, loss(x, k)), 0.0, kernels)
+
+  assert cost.count_macs(losses_and_turns, x, kernels) == 3 * one
+  turns = cost.count_macs(lambda *a: losses_and_turns(*a)[0], x, kernels)
+  assert turns == 0

@@ -312,7 +312,11 @@ def test_the_winner_on_seen_rooms_is_run_on_unseen_ones(
       'high': apart.mean() + half,
     }
   )
-  assert 'Not run on unseen ones yet' in content['verdict']
+  assert (
+    content['verdict']
+    == 'Chosen on seen rooms: mix_style. On unseen rooms 0 of 3 seeds are '
+    'done. On unseen attack types 0 of 3 seeds are done.'
+  )
 
   found = write_stage(planned, tmp_path, arms.FINAL, ['plain', 'mix_style'])
   experiment.study(config, tmp_path)
@@ -327,7 +331,7 @@ def test_the_winner_on_seen_rooms_is_run_on_unseen_ones(
     'a quarter below plain training: reached; an interval off zero: reached'
     in content['verdict']
   )
-  assert content['verdict'].endswith('Not run on unseen attack types yet.')
+  assert content['verdict'].endswith('types 0 of 3 seeds are done.')
   rooms = content['final']
 
   found = write_stage(planned, tmp_path, arms.TYPES, ['plain', 'mix_style'])
@@ -342,7 +346,7 @@ def test_the_winner_on_seen_rooms_is_run_on_unseen_ones(
   )
   plain, mixed = (np.mean(found[arm]) for arm in ('plain', 'mix_style'))
   assert (
-    f'It has an HTER of {mixed:.3f} on unseen attack types, plain training '
+    f'On unseen attack types it has an HTER of {mixed:.3f}, plain training '
     f'{plain:.3f}: ' in content['verdict']
   )
   page = (tmp_path / 'report' / 'generalise.md').read_text()
@@ -353,7 +357,7 @@ def test_the_winner_on_seen_rooms_is_run_on_unseen_ones(
   axes = [i for i in ids if i.startswith('axes_')]
   assert axes == ['axes_1', 'axes_2', 'axes_3']
   assert '| mix_style, unseen rooms | 3 | ' in page
-  assert '| mix_style, unseen types | 3 | ' in page
+  assert '| mix_style, unseen attack types | 3 | ' in page
 
   # The report is all that another workdir needs.
   report = tmp_path / 'report' / 'generalise.json'
@@ -459,6 +463,11 @@ def test_what_an_earlier_report_knows_is_not_trained_again(
       {'study.generalise.choose_settings.train.batch_size': 21},
       'as choose_config, train.batch_size 14; .*, 21',
     ),
+    ({'protocol': 'synthetic_fas/seen_rooms'}, 'as final_on .*seen_rooms'),
+    (
+      {'study.generalise.bootstrap_samples': 60},
+      'as bootstrap_samples 50; .*, 60',
+    ),
     (
       {'study.generalise.types_settings.train.batch_size': 12},
       'as types_config, train.batch_size 24; .*, 12',
@@ -514,19 +523,73 @@ def test_the_chart_shows_what_is_finished(config, tmp_path):
 
 
 def test_without_a_better_arm_plain_training_wins():
-  row = {'hter': {'mean': 0.2}}
-  assert arms.verdict('plain', {'plain': row}).startswith('No arm')
+  row = {'seeds': [0, 1], 'hter': {'mean': 0.2}}
+  assert arms.verdict('plain', 2, {'plain': row}).startswith('No arm')
   missed = {
-    'plain': {'hter': {'mean': 0.30}},
+    'plain': {'seeds': [0, 1], 'hter': {'mean': 0.30}},
     'mask': {
+      'seeds': [0, 1],
       'hter': {'mean': 0.25},
       'difference': {'hter': {'mean': -0.05, 'low': -0.12, 'high': 0.02}},
     },
   }
-  assert arms.verdict('mask', missed).endswith(
+  assert arms.verdict('mask', 2, missed).endswith(
     'Goals: at most 0.15: missed; a quarter below plain training: missed; an '
     'interval off zero: missed.'
   )
+  # No goal is judged by some of the seeds.
+  assert arms.verdict('mask', 3, missed).endswith(
+    'On unseen rooms 2 of 3 seeds are done.'
+  )
+
+
+def test_of_plain_training_as_the_winner_no_attack_type_is_asked(
+  config, tmp_path, capsys
+):
+  planned = experiment.read_arms(config)
+  for job in sum(arms.jobs_of(planned, arms.CHOOSE, list(planned.arms)), []):
+    _, arm, seed = job.name.split('/')
+    write(tmp_path, job, int(seed[-1]), 3.0 if arm == 'plain' else 0.5)
+  experiment.study(config, tmp_path)
+  # The three final runs of plain training are asked for.
+  assert '12 of 15 runs are finished' in capsys.readouterr().err
+  content = files.read_json(tmp_path / 'report' / 'generalise.json')
+  assert content['winner'] == 'plain'
+
+
+def test_the_seeds_of_an_attack_type_are_averaged_before_the_interval(config):
+  config.study.generalise.types = tuple(
+    f'synthetic_fas/type/{attack}' for attack in ('print', 'replay')
+  )
+  planned = experiment.read_arms(config)
+  rows = {'seeds': [0, 1, 2], 'threshold': [], 'scores': []}
+  found = {
+    'plain': {**rows, 'hter': [0.3, 0.2, 0.4], 'auc': [0.5] * 3},
+    'mask': {**rows, 'hter': [0.2, 0.4, 0.5], 'auc': [0.5] * 3},
+  }
+  rows = arms.compare(planned, arms.TYPES, found)
+  # print: (-0.1 + 0.1) / 2; replay: 0.2; Student's quantile is 12.706.
+  assert rows['mask']['difference']['hter'] == pytest.approx(
+    {'mean': 0.1, 'low': 0.1 - 1.2706, 'high': 0.1 + 1.2706}, rel=1e-4
+  )
+
+
+def test_one_seed_gives_a_difference_without_an_interval(
+  config, tmp_path, capsys
+):
+  config.study.generalise.update(seeds=(2,), first_seeds=1)
+  planned = experiment.read_arms(config)
+  for stage in arms.STAGES:
+    names = list(planned.arms) if stage == arms.CHOOSE else SKILLS
+    write_stage(planned, tmp_path, stage, list(names))
+  experiment.study(config, tmp_path)
+  content = files.read_json(tmp_path / 'report' / 'generalise.json')
+  for stage in (arms.CHOOSE, arms.TYPES):
+    apart = content[stage]['mix_style']['difference']['hter']
+    assert apart['mean'] < 0 and apart['low'] is apart['high'] is None
+  assert 'an interval off zero: missed.' in content['verdict']
+  page = (tmp_path / 'report' / 'generalise.md').read_text()
+  assert f'{apart["mean"]:+.3f}, no interval' in page
 
 
 @pytest.mark.parametrize(

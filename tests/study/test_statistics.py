@@ -64,7 +64,7 @@ def test_interval_of_seeds_is_students_and_that_of_subjects_is_added():
 
 def test_one_difference_has_no_interval_of_seeds():
   assert statistics.student_interval([0.5]) is None
-  assert markdown.paired([0.5]) == '+0.500, of one seed'
+  assert markdown.paired([0.5]) == '+0.500, no interval'
   # Student's quantile for one degree of freedom is 12.706.
   mean, low, high = statistics.student_interval([1.0, 3.0])
   assert (mean, high - mean, mean - low) == pytest.approx(
@@ -166,7 +166,7 @@ def test_interval_over_seeds_alone_by_hand():
   # Differences 1, 2, 3: mean 2, 4.303 standard errors of 1 / sqrt 3.
   found = seed_intervals.interval([0.0, 1.0, 2.0], [1.0, 3.0, 5.0])
   assert found == '+2.000 [-0.484, +4.484]'
-  assert seed_intervals.interval([1.0], [3.0]) == '+2.000, of one seed'
+  assert seed_intervals.interval([1.0], [3.0]) == '+2.000, no interval'
 
 
 def test_a_row_without_the_one_it_is_compared_with_has_no_interval():
