@@ -225,7 +225,13 @@ def figures(plan: Plan, numbers: Sequence[int], found: Mapping) -> dict:
   if MAIN not in content['splits']:
     content['verdict'] = 'Not known: no two seeds of a genotype differ.'
     return content
-  content['verdict'] = verdict(content['splits'][MAIN], plan.num_genotypes)
+  if len(numbers) < plan.num_genotypes:
+    content['verdict'] = (
+      f'Not known yet: {len(numbers)} of {plan.num_genotypes} genotypes have '
+      'all of their trainings.'
+    )
+  else:
+    content['verdict'] = verdict(content['splits'][MAIN], plan.num_genotypes)
   if 'dev_auc' in content['splits']:
     deviation = variance.shared_deviation(found['dev_auc'], found[MAIN])
     largest = variance.expected_maximum(plan.num_genotypes)

@@ -103,7 +103,7 @@ def test_the_report_splits_what_is_finished(config, tmp_path, capsys):
   table = write_all(tmp_path, planned, genotype=0.06, luck=0.01)
   # The last genotype lacks a training.
   last = ceiling.run_name(11, planned.seeds(11)[2])
-  (tmp_path / last / 'results.json').unlink()
+  missing = (tmp_path / last / 'results.json').rename(tmp_path / 'later')
   experiment.study(config, tmp_path)
   assert '35 of 36 runs are finished' in capsys.readouterr().err
   content = files.read_json(tmp_path / 'report' / 'ceiling.json')
@@ -124,13 +124,18 @@ def test_the_report_splits_what_is_finished(config, tmp_path, capsys):
   assert content['seen_choice'] == pytest.approx(
     split['perfect']['value'], rel=0.05
   )
-  assert content['verdict'].startswith('A search can pay here')
+  assert content['verdict'].startswith('Not known yet: 11 of 12 genotypes')
   page = (tmp_path / 'report' / 'ceiling.md').read_text()
   assert content['verdict'] in page
   assert '35 of 36 trainings are finished; 11 genotypes' in page
   assert '| luck of a seed (deviation) | 0.0' in page
   svg = (tmp_path / 'report' / 'ceiling.svg').read_text()
   assert svg.startswith('<?xml')
+  # The last training ends.
+  missing.rename(tmp_path / last / 'results.json')
+  experiment.study(config, tmp_path)
+  content = files.read_json(tmp_path / 'report' / 'ceiling.json')
+  assert content['verdict'].startswith('A search can pay here')
 
 
 def test_what_an_earlier_report_knows_is_not_trained_again(
