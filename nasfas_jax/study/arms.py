@@ -337,9 +337,8 @@ def _difference(plan, stage, plain, other, shared, name):
     if stage == TYPES:
       turn = np.array(shared) % len(plan.types)
       gaps = [gaps[turn == number].mean() for number in np.unique(turn)]
-    found = statistics.student_interval(gaps) or (np.mean(gaps), None, None)
-  mean, low, high = found
-  return {'mean': float(mean), 'low': low, 'high': high}
+    found = statistics.student_interval(gaps)
+  return dict(zip(('mean', 'low', 'high'), found, strict=True))
 
 
 def verdict(

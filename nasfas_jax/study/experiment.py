@@ -549,7 +549,8 @@ def read_arms(config: ml_collections.ConfigDict) -> arms.Plan:
     )
     earlier = {
       arms.CHOOSE: content[arms.CHOOSE],
-      arms.FINAL: content[arms.FINAL],
+      # Intervals of another number of samples are not taken for ours.
+      arms.FINAL: content[arms.FINAL] if 'bootstrap_samples' in content else {},
       arms.TYPES: content.get(arms.TYPES, {}),
     }
     planned = dataclasses.replace(planned, earlier=earlier)

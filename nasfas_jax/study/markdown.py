@@ -3,8 +3,6 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from nasfas_jax.study import statistics as study_statistics
 
 
@@ -30,8 +28,7 @@ def interval(mean: float, low: float | None, high: float | None) -> str:
 
 def paired(gaps: Sequence[float]) -> str:
   """The mean of differences by seed, with Student's 95 % interval."""
-  found = study_statistics.student_interval(gaps)
-  return interval(*(found or (np.mean(gaps), None, None)))
+  return interval(*study_statistics.student_interval(gaps))
 
 
 def difference(value: Mapping | None, missing: str = '') -> str:

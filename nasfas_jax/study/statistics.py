@@ -161,12 +161,12 @@ def half_total_error(
 
 def student_interval(
   values: Sequence[float],
-) -> tuple[float, float, float] | None:
-  """(mean, lower, upper bound of Student's 95 %); None of fewer than two."""
+) -> tuple[float, float | None, float | None]:
+  """(mean, lower, upper bound of Student's 95 %); of one value no bounds."""
   values = np.asarray(values, np.float64)
-  if len(values) < 2:
-    return None
   mean = float(values.mean())
+  if len(values) < 2:
+    return mean, None, None
   half = half_width([(np.var(values, ddof=1) / len(values), len(values) - 1)])
   return mean, mean - half, mean + half
 

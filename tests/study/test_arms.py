@@ -372,6 +372,11 @@ def test_the_winner_on_seen_rooms_is_run_on_unseen_ones(
   files.write_json(report, {**content, 'final': rooms})
   experiment.study(config, tmp_path / 'part')
   assert '0 of 6 runs are finished' in capsys.readouterr().err
+  # Nor where the number of samples is not known.
+  older = {k: v for k, v in content.items() if k != 'bootstrap_samples'}
+  files.write_json(report, older)
+  experiment.study(config, tmp_path / 'older')
+  assert '0 of 6 runs are finished' in capsys.readouterr().err
 
 
 def test_after_the_first_seeds_the_best_go_on_with_plain_training(
