@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from nasfas_jax import inputs, remote
+from nasfas_jax import inputs, remote, scoring
 from nasfas_jax.exporting import parameters, sealed
 from nasfas_jax.models import layers
 from nasfas_jax.models.schema_checks import (
@@ -100,12 +100,14 @@ def find_statistics(
   def find(variables, frames):
     # From zeros, the update of the running statistics is the batch's share.
     nothing = jax.tree.map(jnp.zeros_like, variables['batch_stats'])
-    _, updated = model.apply(
-      {'params': variables['params'], 'batch_stats': nothing},
-      inputs.network_input(frames, form),
-      train=True,
-      mutable=['batch_stats'],
-    )
+    # They are for scores, and are found as those are.
+    with jax.default_matmul_precision(scoring.PRECISION):
+      _, updated = model.apply(
+        {'params': variables['params'], 'batch_stats': nothing},
+        inputs.network_input(frames, form),
+        train=True,
+        mutable=['batch_stats'],
+      )
     share = 1.0 - layers.BATCH_NORM_MOMENTUM
     return jax.tree.map(lambda leaf: leaf / share, updated['batch_stats'])
 

@@ -9,7 +9,9 @@ A convolution with stride 1 and its two gradients are closed under
 differentiation: the derivatives of each are the other two. So derivatives of
 any order run in the same three forms. The three are one JAX primitive, whose
 form is chosen when a program is lowered for a platform, not when it is traced.
-So a CPU host can lower and export programs for other platforms.
+So a CPU host can lower and export programs for other platforms. The precision
+of the products is that of the trace, as with JAX's own operations: a network
+can be traced in `jax.default_matmul_precision` and lowered after it.
 """
 
 import functools
@@ -222,8 +224,8 @@ def _run(first, second, **static):
 
 
 @bilinear_p.def_abstract_eval
-def _shape(first, second, *, kind, mapped, dilation, window):
-  del dilation
+def _shape(first, second, *, kind, mapped, dilation, window, precision):
+  del dilation, precision
   firsts, seconds = iter(first.shape), iter(second.shape)
   lead = []
   for axes in mapped:
@@ -247,25 +249,31 @@ def _map(factors, axes, *, mapped, **static):
   return bilinear_p.bind(*factors, mapped=(has, *mapped), **static), 0
 
 
+def _lowering(form):
+  """A form in the precision of the trace, as a rule of lowering."""
+
+  def as_traced(first, second, *, precision, **static):
+    with jax.default_matmul_precision(precision):
+      return form(first, second, **static)
+
+  return mlir.lower_fun(as_traced, multiple_results=False)
+
+
 batching.primitive_batchers[bilinear_p] = _map
-mlir.register_lowering(
-  bilinear_p, mlir.lower_fun(_lower_library, multiple_results=False)
-)
-mlir.register_lowering(
-  bilinear_p,
-  mlir.lower_fun(_lower_cpu, multiple_results=False),
-  platform='cpu',
-)
-mlir.register_lowering(
-  bilinear_p,
-  mlir.lower_fun(_lower_cuda, multiple_results=False),
-  platform='cuda',
-)
+mlir.register_lowering(bilinear_p, _lowering(_lower_library))
+mlir.register_lowering(bilinear_p, _lowering(_lower_cpu), platform='cpu')
+mlir.register_lowering(bilinear_p, _lowering(_lower_cuda), platform='cuda')
 
 
 def _bilinear(kind, first, second, dilation, window):
   return bilinear_p.bind(
-    first, second, kind=kind, mapped=(), dilation=dilation, window=window
+    first,
+    second,
+    kind=kind,
+    mapped=(),
+    dilation=dilation,
+    window=window,
+    precision=jax.config.jax_default_matmul_precision,
   )
 
 

@@ -198,3 +198,28 @@ def test_one_export_serves_every_batch_size_and_platform(window, ins, features):
       exported.call(kernel, x), gradient(kernel, x), strict=True
     ):
       np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize('platform', ('cpu', *ACCELERATORS))
+def test_products_have_the_precision_of_the_trace(platform):
+  """As XLA's own operations do, also if a program is lowered after it."""
+  step = gradients(convolution.convolve)[1]
+
+  def exact(kernel, x):
+    with jax.default_matmul_precision('float32'):
+      return step(kernel, x)
+
+  # The larger one is in strips on a CPU.
+  for x, kernel in (
+    (jnp.ones((2, 32, 32, 64)), jnp.ones((3, 3, 64, 64))),
+    (jnp.ones((2, 8, 8, 4)), jnp.ones((3, 3, 4, 6))),
+  ):
+    with jax.default_matmul_precision('tensorfloat32'):
+      texts = [
+        lower(one, kernel, x, platform=platform).as_text()
+        for one in (exact, step)
+      ]
+    for text, wanted in zip(texts, ('HIGHEST', 'HIGH'), strict=True):
+      lines = re.findall(r'stablehlo\.convolution.*$', text, re.M)
+      found = [re.findall(r'precision (\w+)>', line) for line in lines]
+      assert found and set(map(tuple, found)) == {(wanted, wanted)}
