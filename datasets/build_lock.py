@@ -1,4 +1,4 @@
-"""One build of a dataset at a time, and what a stopped build left behind."""
+"""One build of a dataset at a time, and what others left behind."""
 
 import contextlib
 import errno
@@ -39,6 +39,46 @@ def alone(
       if error.errno not in _NO_LOCKS:
         raise
     yield
+
+
+@contextlib.contextmanager
+def in_place_of(folder: pathlib.Path) -> Iterator[None]:
+  """Moves a prepared dataset away until another one is made in its place.
+
+  It comes back if the block fails, and by `put_back` after a kill. To be used
+  alone.
+  """
+  old = _aside(folder)
+  folder.rename(old)
+  try:
+    yield
+  except BaseException:
+    put_back(folder, anew=False)
+    raise
+  shutil.rmtree(old)
+
+
+def put_back(folder: pathlib.Path, *, anew: bool = True) -> None:
+  """Ends what a killed `in_place_of` left behind; to be called alone.
+
+  Args:
+    folder: of the prepared dataset.
+    anew: what is in it now is whole, and stays.
+  """
+  old = _aside(folder)
+  if not old.exists():
+    return
+  if folder.exists() and anew:
+    shutil.rmtree(old)
+    return
+  if folder.exists():
+    shutil.rmtree(folder)
+  old.rename(folder)
+
+
+def _aside(folder: pathlib.Path) -> pathlib.Path:
+  """Where the old dataset is meanwhile."""
+  return folder.with_name(f'replaced-{folder.name}')
 
 
 def remove_leftovers(folder: pathlib.Path, version: str) -> None:

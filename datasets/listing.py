@@ -94,7 +94,14 @@ class Clip:
 
   def bad(self, reason: str, no_face: bool = False) -> 'Bad':
     """This clip, which cannot be used."""
-    return Bad(self.name or self.clip_id, reason, self.label, self.row, no_face)
+    return Bad(
+      self.name or self.clip_id,
+      reason,
+      self.label,
+      self.row,
+      no_face,
+      self.split,
+    )
 
 
 class Bad(NamedTuple):
@@ -106,6 +113,7 @@ class Bad(NamedTuple):
     label: 1 live, 0 spoof; None: unknown.
     row: of a manifest; 0: there is none.
     no_face: whether no face was found in its frames.
+    split: its split; '': unknown.
   """
 
   name: str
@@ -113,6 +121,7 @@ class Bad(NamedTuple):
   label: int | None = None
   row: int = 0
   no_face: bool = False
+  split: str = ''
 
 
 @dataclasses.dataclass
@@ -132,6 +141,13 @@ class Listing:
   bad: list[Bad] = dataclasses.field(default_factory=list)
   missing: list[str] = dataclasses.field(default_factory=list)
   notes: list[str] = dataclasses.field(default_factory=list)
+
+  def names(self) -> set[str]:
+    """The ids of the clips that the folder has, usable or not.
+
+    Not of a manifest, whose bad rows are named by their paths.
+    """
+    return {*(c.clip_id for c in self.clips), *(bad.name for bad in self.bad)}
 
   def summary(self) -> dict[str, object]:
     """Counts for `prepare --list`: plain JSON content."""
@@ -253,16 +269,17 @@ def make_listing(
       raises ClipError for a name that does not match.
 
   Returns:
-    The listing. Links that lead out of the root, empty files, names that are
-    not UTF-8, and files whose clip id is taken are skipped.
+    The listing. A clip whose file is empty, cannot be read, or is a link that
+    leads out of the root, is bad. Names that do not match or are not UTF-8, and
+    files whose clip id is taken are skipped.
   """
   root = root.resolve()
-  clips, skipped = {}, []
+  clips, bad, skipped = {}, {}, []
   for path in paths:
     name = path.relative_to(root).as_posix()
+    fault = _fault(path, root)
     try:
       check_name(name)
-      check_file(path, root)
       clip = Clip(path=path, **parse(name))
       records.check_labels(
         clip.clip_id, clip.label, clip.attack_type, clip.split
@@ -270,10 +287,30 @@ def make_listing(
       if clip.clip_id in clips:
         raise ClipError(f'a second file of the clip {clip.clip_id!r}')
     except ClipError as error:
-      skipped.append((name, str(error)))
+      skipped.append((name, fault or str(error)))
+      continue
+    if fault:
+      bad[clip.clip_id] = (name, clip.bad(fault))
     else:
       clips[clip.clip_id] = clip
-  return Listing([clips[name] for name in sorted(clips)], skipped)
+  # Another file of the same clip may be good.
+  for taken in bad.keys() & clips.keys():
+    name, one = bad.pop(taken)
+    skipped.append((name, one.reason))
+  return Listing(
+    [clips[name] for name in sorted(clips)],
+    skipped,
+    [bad[name][1] for name in sorted(bad)],
+  )
+
+
+def _fault(path: pathlib.Path, root: pathlib.Path) -> str:
+  """What `check_file` says of a path; '' if nothing."""
+  try:
+    check_file(path, root)
+  except ClipError as error:
+    return str(error)
+  return ''
 
 
 def list_folders(
@@ -310,7 +347,7 @@ def list_folders(
   found = make_listing(root, paths, lambda name: parse(root, name))
   if disjoint:
     check_disjoint(found, disjoint)
-  have = {clip.clip_id for clip in found.clips}
+  have = found.names()
   found.missing = [name for name in expected if name not in have]
   return found
 
@@ -340,7 +377,8 @@ def check_file(path: pathlib.Path, root: pathlib.Path) -> None:
     raise ClipError(
       'a link out of the folder: copy the file, or link its folder'
     )
-  if size == 0:
+  # Some file systems say 0 of every folder.
+  if size == 0 and not path.is_dir():
     raise ClipError('the file has 0 bytes')
   for inner in linked:
     try:

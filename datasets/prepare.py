@@ -20,7 +20,6 @@ import io
 import json
 import os
 import pathlib
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 
@@ -174,7 +173,7 @@ def prepare(
 
   Of two calls at once for the same dataset, the second waits and takes what the
   first one made. While it builds, the disk holds at most 1.3 times the result;
-  with `replace` the old one too, until the new clips are decoded.
+  with `replace` the old one too, which stays if the build fails.
 
   Args:
     name: of the dataset.
@@ -240,6 +239,7 @@ def prepare(
     folder.parent,
     lambda: progress_lib.say(f'Waiting for another build of {folder} ...'),
   ):
+    build_lock.put_back(folder)
     # Another process may have built it meanwhile.
     builder = make()
     if _is_current(builder, root, replace):
@@ -249,9 +249,11 @@ def prepare(
       if root is not None and not use_beam:
         # The old one stays until this is done.
         builder.decode(root)
-      shutil.rmtree(folder)
-      builder = make()
-    _build(builder, root, beam_options if use_beam else None)
+      with build_lock.in_place_of(folder):
+        builder = make()
+        _build(builder, root, beam_options if use_beam else None)
+    else:
+      _build(builder, root, beam_options if use_beam else None)
   for line in builder.summary(root):
     progress_lib.say(line)
   return folder

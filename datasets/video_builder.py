@@ -12,14 +12,11 @@ orders records by itself holds a split in memory, or in files that it can only
 write with TensorFlow.)
 """
 
-import concurrent.futures
 import csv
 import dataclasses
 import functools
 import itertools
-import multiprocessing
 import pathlib
-import signal
 from collections.abc import Iterator, Sequence
 
 import tensorflow_datasets as tfds
@@ -31,6 +28,7 @@ from nasfas_datasets import (
   fas_builder,
   listing,
   sources,
+  workers,
 )
 from nasfas_datasets.clip_cache import ClipCache
 from nasfas_datasets.clip_config import ClipConfig
@@ -89,11 +87,6 @@ def _beam_clip(clip: listing.Clip, **settings):
   """(id, record or None, why there is none), for `beam_build`."""
   record, bad = _make(clip, settings)
   return clip.clip_id, record, bad
-
-
-def _ignore_interrupts() -> None:
-  """Leaves Ctrl-C, which reaches all processes, to the one that started us."""
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
@@ -228,18 +221,8 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
   def _map(self, work, clips):
     """Applies `work` to the clips, in order, in `num_workers` processes."""
     if self.num_workers <= 1:
-      yield from map(work, clips)
-      return
-    # Spawned: a fork of a process with threads may hang.
-    with concurrent.futures.ProcessPoolExecutor(
-      self.num_workers,
-      multiprocessing.get_context('spawn'),
-      initializer=_ignore_interrupts,
-    ) as pool:
-      try:
-        yield from pool.map(work, clips)
-      finally:
-        pool.shutdown(cancel_futures=True)
+      return map(work, clips)
+    return workers.spread(work, clips, self.num_workers)
 
   def _check_bad(self, found: listing.Listing) -> None:
     """Raises ValueError if too many clips are bad, or a split has none."""
@@ -251,8 +234,11 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
         f'{len(self._bad) / total:.3g}; max_bad_share allows '
         f'{self.max_bad_share:g}',
       )
+    if not self._properties:
+      self._fail(found, 'no clip can be used')
     good = {c.split for c in found.clips if c.clip_id in self._properties}
-    for split in sorted({clip.split for clip in found.clips} - good):
+    listed = {one.split for one in (*found.clips, *found.bad)} - {''}
+    for split in sorted(listed - good):
       self._fail(found, f'no clip of the split {split!r} can be used')
 
   def _fail(self, found: listing.Listing, problem: str) -> None:

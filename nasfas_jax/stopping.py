@@ -79,6 +79,16 @@ def end(status: int) -> None:
   os._exit(status)
 
 
+def end_with_parent() -> None:
+  """Ends this worker process when its parent ends, however that is ended."""
+
+  def wait():
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+  threading.Thread(target=wait, daemon=True).start()
+
+
 @contextlib.contextmanager
 def handled_by(
   handler: Callable[[int, types.FrameType | None], None], *numbers: int

@@ -105,7 +105,8 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
   ]
   found = listing.make_listing(root, folders, lambda name: parse(root, name))
   listing.check_disjoint(found, 'casia_cefa')
-  have = {(c.subject, c.attack_detail, c.light) for c in found.clips}
+  fields = [parse(root, f'{name}/color') for name in found.names()]
+  have = {(f['subject'], f['attack_detail'], f['light']) for f in fields}
   # Subjects that have no clip at all are counted, not named.
   subjects = sorted({c.subject for c in found.clips if c.session})
   found.missing = [

@@ -61,7 +61,7 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
   )
   # Subjects have no predictable names, so only clips of the subjects that exist
   # can be found missing.
-  have = {clip.clip_id for clip in found.clips}
+  have = found.names()
   subjects = sorted({clip.subject for clip in found.clips})
   found.missing = [
     name

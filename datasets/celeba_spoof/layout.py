@@ -198,9 +198,8 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
   listing.check_disjoint(found, 'celeba_spoof')
   here = {clip.path.relative_to(root).as_posix() for clip in found.clips}
   here.update(name for name, _ in found.skipped)
-  found.missing = sorted(
-    name.rpartition('.')[0] for name in labels.keys() - here
-  )
+  missing = {name.rpartition('.')[0] for name in labels.keys() - here}
+  found.missing = sorted(missing - found.names())
   found.notes = notes
   if shared:
     found.notes.append(

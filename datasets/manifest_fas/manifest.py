@@ -290,9 +290,15 @@ def parse_text(
         raise ClipError(f'the same file as in row {files[real]}.')
       files[real] = number
     except ClipError as error:
-      label = LABELS.get(cells.get('label', '').lower())
+      split = cells.get('split', '').lower()
       bad.append(
-        listing.Bad(cells.get('path', ''), str(error), label, row=number)
+        listing.Bad(
+          cells.get('path', ''),
+          str(error),
+          LABELS.get(cells.get('label', '').lower()),
+          row=number,
+          split=split if split in records.SPLITS else '',
+        )
       )
     else:
       clips.append(clip)

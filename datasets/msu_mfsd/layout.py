@@ -131,7 +131,7 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
     lambda name: parse(root, name, splits),
   )
   listing.check_disjoint(found, 'msu_mfsd')
-  have = {clip.clip_id for clip in found.clips}
+  have = found.names()
   found.missing = [
     name
     for subject in sorted(splits)

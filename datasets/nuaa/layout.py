@@ -74,7 +74,7 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
       path = root / f'{word}_{split}_raw.txt'
       if path.is_file():
         missing, differ = _compare(path, folder, split, splits)
-        found.missing += missing
+        found.missing += sorted(set(missing) - found.names())
         if differ:
           found.notes.append(
             f'{path.name} differs from the sessions in {len(differ)} pictures: '

@@ -52,7 +52,7 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
   ]
   found = listing.make_listing(root, folders, parse)
   listing.check_disjoint(found, 'oulu_npu')
-  have = {clip.clip_id for clip in found.clips}
+  have = found.names()
   found.missing = [name for name in layout.expected() if name not in have]
   without = sum(clip.depth is None for clip in found.clips)
   if without:

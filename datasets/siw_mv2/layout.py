@@ -199,7 +199,7 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
     ],
     lambda name: parse(root, name, lists),
   )
-  here = {clip.subject for clip in found.clips}
+  here = {name.rpartition('/')[2] for name in found.names()}
   found.missing = sorted(lists.keys() - here)
   unlisted = [clip.subject for clip in found.clips if not clip.lists]
   if unlisted:

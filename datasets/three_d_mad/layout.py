@@ -52,12 +52,12 @@ def list_clips(root: pathlib.Path) -> listing.Listing:
     key=lambda path: path.suffix.lower() == '.avi',
   )
   found = listing.make_listing(root, paths, lambda name: parse(root, name))
-  if not found.clips:
+  if not found.clips and not found.bad:
     raise FileNotFoundError(
       f'{str(root)!r} holds no file {GRAMMAR}. {" ".join(INSTRUCTIONS.split())}'
     )
   listing.check_disjoint(found, 'three_d_mad')
-  have = {clip.clip_id for clip in found.clips}
+  have = found.names()
   found.missing = [
     name
     for numbers in SUBJECTS.values()

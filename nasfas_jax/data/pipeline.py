@@ -10,7 +10,6 @@ batch does not depend on the number of processes.
 """
 
 import dataclasses
-import multiprocessing
 import os
 import signal
 import threading
@@ -20,7 +19,7 @@ import grain
 import numpy as np
 from grain import multiprocessing as grain_processes
 
-from nasfas_jax import records
+from nasfas_jax import records, stopping
 from nasfas_jax.data import transforms
 from nasfas_jax.data.balance import Turns, make_turns
 from nasfas_jax.data.clips import ClipSource, Neighbours
@@ -648,18 +647,13 @@ def _begin_worker(number: int, total: int) -> None:
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   signal.signal(signal.SIGTERM, _end_later)
   # Nothing else ends it after a kill of its parent.
-  threading.Thread(target=_end_with_parent, daemon=True).start()
+  stopping.end_with_parent()
 
 
 def _end_later(*_) -> None:
   timer = threading.Timer(_GRACE_SECONDS, os._exit, (1,))
   timer.daemon = True
   timer.start()
-
-
-def _end_with_parent() -> None:
-  multiprocessing.parent_process().join()
-  os._exit(1)
 
 
 def _of_workers(batches):

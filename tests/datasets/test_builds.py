@@ -193,6 +193,66 @@ def test_the_old_data_stay_until_the_new_clips_are_decoded(videos, data):
   assert len(labels(data)) == 6 and (folder / 'made_from.json').exists()
 
 
+def test_the_old_data_stay_if_the_new_ones_cannot_be_built(
+  videos, data, monkeypatch
+):
+  folder = videos.prepare(data)
+  before = (folder / records.INDEX_FILE).read_bytes()
+  # Without the folder of the files.
+  with pytest.raises(FileNotFoundError, match='give --manual_dir=FOLDER'):
+    prepare.prepare('manifest_fas', config='small', data_dir=data, replace=True)
+
+  def stopped(builder, *_):
+    pathlib.Path(builder.data_dir).mkdir()
+    raise KeyboardInterrupt
+
+  # A dataset of one version only may be half there, too.
+  with monkeypatch.context() as patch:
+    patch.setattr(prepare, '_build', stopped)
+    with pytest.raises(KeyboardInterrupt):
+      videos.prepare(data, replace=True)
+  assert (folder / records.INDEX_FILE).read_bytes() == before
+  assert videos.prepare(data) == folder
+  assert [path.name for path in folder.parent.iterdir()].count('1.0.0') == 1
+  assert not list(folder.parent.glob('replaced-*'))
+
+
+@pytest.mark.parametrize('built', [False, True])
+def test_a_kill_while_data_are_replaced_leaves_the_old_or_the_new(
+  built, videos, data
+):
+  folder = videos.prepare(data)
+  aside = folder.with_name('replaced-1.0.0')
+  if built:
+    shutil.copytree(folder, aside)
+    (aside / records.INDEX_FILE).write_text('old')
+  else:
+    folder.rename(aside)
+  made = (aside if not built else folder) / records.INDEX_FILE
+  stamp = made.stat().st_mtime_ns
+  # What is there only goes on under the lock, as any build.
+  if built:
+    videos.prepare(data, replace=True)
+  else:
+    assert videos.prepare(data) == folder
+    assert (folder / records.INDEX_FILE).stat().st_mtime_ns == stamp
+  assert len(labels(data)) == 6 and not aside.exists()
+
+
+def test_a_split_without_one_usable_row_is_an_error(videos, data):
+  for row in videos.rows[2:4]:
+    row['path'] = f'not_there_{row["path"]}'
+  videos.save()
+  with pytest.raises(ValueError, match="no clip of the split 'dev' can be"):
+    videos.prepare(data, max_bad_share=0.5)
+  for row in videos.rows:
+    row['label'] = 'lve'
+  videos.save()
+  with pytest.raises(ValueError, match='no clip can be used'):
+    videos.prepare(data, max_bad_share=1.0)
+  assert not list(data.glob('manifest_fas/small/1.*'))
+
+
 def test_the_same_data_elsewhere_are_no_other_data(videos, data, tmp_path):
   folder = videos.prepare(data)
   videos.folder.rename(tmp_path / 'moved')

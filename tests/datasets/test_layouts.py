@@ -74,7 +74,7 @@ def names_of(name):
   return trees.example(name).names()
 
 
-def test_an_empty_file_a_link_out_and_a_double_are_skipped(tmp_path):
+def test_an_empty_file_and_a_link_out_are_bad_and_a_double_is_skipped(tmp_path):
   root = trees.write(tmp_path / 'mad', ['01_01_01.hdf5', 'a/01_01_02.hdf5'])
   (root / '01_01_03.hdf5').write_bytes(b'')
   (tmp_path / 'outside').write_bytes(b'x')
@@ -84,12 +84,19 @@ def test_an_empty_file_a_link_out_and_a_double_are_skipped(tmp_path):
   assert [c.clip_id for c in found.clips] == ['01_01_01', '01_01_02']
   assert found.clips[0].path.suffix == '.hdf5'
   assert dict(found.skipped) == {
-    '01_01_03.hdf5': 'the file has 0 bytes',
-    '01_01_04.hdf5': 'a link out of the folder: copy the file, or link its '
-    'folder',
     'Data/01_01_01.avi': "a second file of the clip '01_01_01'",
   }
-  assert len(found.missing) == 253
+  # They count as clips, of a label, which a build tells and has a limit for.
+  assert [(b.name, b.reason, b.label, b.split) for b in found.bad] == [
+    ('01_01_03', 'the file has 0 bytes', 1, 'train'),
+    (
+      '01_01_04',
+      'a link out of the folder: copy the file, or link its folder',
+      1,
+      'train',
+    ),
+  ]
+  assert len(found.missing) == 251
 
 
 def test_missing_folders_are_named_with_what_was_found(tmp_path):

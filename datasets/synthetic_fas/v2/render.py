@@ -5,18 +5,16 @@ process imports. A chunk is a file of some clips, so that a stopped build goes
 on where it was.
 """
 
-import concurrent.futures
 import functools
 import itertools
-import multiprocessing
 import os
 import pathlib
-import signal
 from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 
+from nasfas_datasets import workers
 from nasfas_datasets.synthetic_fas.v2 import plan, scene
 from nasfas_jax import files, stored_frames
 
@@ -38,9 +36,7 @@ def chunk_path(folder: pathlib.Path, clips: Sequence[plan.Clip]):
   return folder / f'clips-{clips[0].index:06d}.npz'
 
 
-def _start_worker() -> None:
-  """Leaves Ctrl-C, which reaches all processes, to the one that started us."""
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _one_thread() -> None:
   cv2.setNumThreads(1)
 
 
@@ -97,16 +93,7 @@ def write_chunks(
     finally:
       cv2.setNumThreads(threads)
     return
-  # Spawned: a fork of a process with threads may hang.
-  with concurrent.futures.ProcessPoolExecutor(
-    num_workers,
-    multiprocessing.get_context('spawn'),
-    initializer=_start_worker,
-  ) as pool:
-    try:
-      yield from pool.map(work, parts)
-    finally:
-      pool.shutdown(cancel_futures=True)
+  yield from workers.spread(work, parts, num_workers, _one_thread)
 
 
 def read_chunk(
