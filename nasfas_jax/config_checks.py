@@ -331,12 +331,39 @@ def check(config: ml_collections.ConfigDict) -> None:
   fields = config.search
   # The warm-up does not update the architecture. A gradient search needs at
   # least one step after it, or its genotype would be derived from the initial
-  # noise; an evolution trains weights only, so all of its steps may be warm-up.
-  last = fields.num_steps - (fields.algorithm == 'gradient')
-  if fields.warmup_steps > last:
+  # noise. The others have none.
+  last = fields.num_steps - 1
+  if fields.algorithm == 'gradient' and fields.warmup_steps > last:
     raise ValueError(
       f'config.search.warmup_steps is {fields.warmup_steps}; allowed with '
       f'{fields.num_steps} steps in config.search.num_steps: 0 to {last}.'
+    )
+
+
+# What only an evaluation reads.
+_OF_EVALUATIONS = ('checkpoint', 'scores', 'adapted')
+
+
+def check_training(config: ml_collections.ConfigDict) -> None:
+  """Refuses fields that a training or a search would take and not heed.
+
+  Raises:
+    ValueError: names the field, its value and what is allowed.
+  """
+  for name in _OF_EVALUATIONS:
+    if config[name]:
+      # False, or no text.
+      nothing = type(config[name])()
+      raise ValueError(
+        f'config.{name} is {config[name]!r}; allowed in a training or a '
+        f'search: {nothing!r}. --config=evaluate reads it; '
+        'config.train.start_from is the run that a training goes on from.'
+      )
+  fields = config.train
+  if fields.step_size and fields.schedule != 'step':
+    raise ValueError(
+      f'config.train.step_size is {fields.step_size}; allowed with '
+      f'config.train.schedule {fields.schedule!r}: 0.'
     )
 
 

@@ -102,6 +102,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     ValueError: names the field, its value and what is allowed.
   """
   config_checks.check(config)
+  config_checks.check_training(config)
   for field, allowed in (('model', 'genotype'), ('genotype', '')):
     if config[field] != allowed:
       raise ValueError(
@@ -173,6 +174,12 @@ def _check_without_effect(config) -> None:
       'config.meta.domain_statistics is True; allowed with '
       "config.search.selection 'perturbation', whose batches mix the domains: "
       'False.'
+    )
+  if meta.domain_statistics and config.loss.triplet:
+    raise ValueError(
+      f'config.loss.triplet is {config.loss.triplet}; allowed with '
+      'config.meta.domain_statistics, under which the loss of a domain meets '
+      'no other: 0.'
     )
   space = search_spaces.get_space(config.supernet.space)
   if (

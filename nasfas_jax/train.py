@@ -35,6 +35,7 @@ from nasfas_jax import (
   progress,
   remote,
   run_log,
+  scoring,
   settings,
   sharding,
   starting,
@@ -88,6 +89,7 @@ def train(
   config_checks.check_model(
     'network', lambda: settings.network(config, chosen), config
   )
+  check_norm(config, chosen)
   before = None
   if config.train.start_from:
     # A run that has begun does not need the other one any more.
@@ -131,6 +133,7 @@ def check(config: ml_collections.ConfigDict) -> None:
       'which has none.'
     )
   config_checks.check(config)
+  config_checks.check_training(config)
   config_checks.check_batch_sizes(
     config, 'train.batch_size', 'evaluate.batch_size'
   )
@@ -146,6 +149,36 @@ def check_clips(
   """
   domain_field = protocols.get_protocol(config.protocol).domain_field
   settings.generalising(config, selection.train, domain_field)
+  if config.evaluate.batch_norm == scoring.RUNNING:
+    return
+  for rows in filter(None, (selection.dev, selection.test)):
+    domains = [str(row[domain_field]) if domain_field else '' for row in rows]
+    try:
+      scoring.groups(domains, config.evaluate.batch_norm)
+    except ValueError as error:
+      raise ValueError(f'config.evaluate.{error}') from error
+
+
+def check_norm(
+  config: ml_collections.ConfigDict, chosen: str | genotypes.Genotype
+) -> None:
+  """Refuses fields of batch statistics for a network that has none.
+
+  Raises:
+    ValueError: names the field.
+  """
+  choices = getattr(chosen, 'choices', None)
+  if choices is None or choices.norm == 'batch':
+    return
+  for name, value, allowed in (
+    ('evaluate.batch_norm', config.evaluate.batch_norm, scoring.RUNNING),
+    ('train.domain_statistics', config.train.domain_statistics, False),
+  ):
+    if value != allowed:
+      raise ValueError(
+        f'config.{name} is {value!r}; allowed for a genotype of the norm '
+        f'{choices.norm!r}, which has no batch statistics: {allowed!r}.'
+      )
 
 
 def _find_genotype(config, workdir: pathlib.Path) -> genotypes.Genotype:

@@ -1,6 +1,8 @@
 import math
 import re
+import types
 
+import ml_collections
 import pytest
 
 from nasfas_configs import default as default_config
@@ -8,6 +10,7 @@ from nasfas_configs import search as search_config
 from nasfas_configs import train as train_config
 from nasfas_configs import variants
 from nasfas_jax import config_checks, run_config, search, train
+from nasfas_jax.data import protocols
 from nasfas_jax.models import search_spaces
 
 
@@ -150,6 +153,81 @@ def test_the_step_schedule_needs_its_steps():
     ValueError, match='config.train.step_size is 0; allowed: 1'
   ):
     train.check(config)
+
+
+@pytest.mark.parametrize(
+  ('path', 'value'),
+  [
+    ('checkpoint', 'runs/old'),
+    ('scores', 'scores.csv'),
+    ('adapted', True),
+    ('train.step_size', 5),
+  ],
+)
+def test_what_a_training_would_not_heed_is_refused(path, value):
+  config = train_config.get_config('debug')
+  config.model = 'cdcn'
+  for one, check in (
+    (config, train.check),
+    (search_config.get_config('debug'), search.check),
+  ):
+    set_field(one, path, value)
+    with pytest.raises(ValueError, match=f'config.{path} is {value!r}; allow'):
+      check(one)
+
+
+def test_only_a_search_by_gradient_has_a_warm_up():
+  for variant in ('evolution', 'random'):
+    config = search_config.get_config(variant)
+    config.train.batch_size = config.search.batch_size = 8
+    config.search.num_steps = 20
+    assert config.search.warmup_steps > 20
+    search.check(config)
+
+
+def test_a_term_between_domains_is_no_loss_of_one_domain():
+  config = search_config.get_config('type')
+  config.train.batch_size = config.search.batch_size = 8
+  config.meta.update(
+    domain_statistics=True, support_size=16, query_size=16, num_tasks=2
+  )
+  search.check(config)
+  config.loss.triplet = 0.1
+  with pytest.raises(ValueError, match=r'loss\.triplet is 0\.1; allowed with'):
+    search.check(config)
+
+
+@pytest.mark.parametrize('norm', ['batch', 'group', 'instance'])
+def test_batch_statistics_are_of_networks_that_have_them(norm):
+  config = train_config.get_config('debug')
+  choices = types.SimpleNamespace(norm=norm)
+  chosen = types.SimpleNamespace(choices=choices)
+  train.check_norm(config, chosen)
+  for path, value in (
+    ('evaluate.batch_norm', 'test'),
+    ('train.domain_statistics', True),
+  ):
+    changed = ml_collections.ConfigDict(config.to_dict())
+    set_field(changed, path, value)
+    train.check_norm(changed, 'cdcnpp')
+    if norm == 'batch':
+      train.check_norm(changed, chosen)
+      continue
+    with pytest.raises(ValueError, match=f'config.{path} is {value!r}; allow'):
+      train.check_norm(changed, chosen)
+
+
+def test_a_domain_of_one_clip_is_refused_before_the_training():
+  config = train_config.get_config('debug')
+  config.protocol = 'synthetic_fas/unseen_rooms'
+  config.evaluate.batch_norm = 'test_domain'
+  field = protocols.get_protocol(config.protocol).domain_field
+  rows = [{field: name} for name in ('a', 'a', 'b')]
+  chosen = protocols.Selection([], rows[:2], rows[:2], 'dev')
+  train.check_clips(config, chosen)
+  chosen = protocols.Selection([], rows[:2], rows, 'dev')
+  with pytest.raises(ValueError, match="evaluate.batch_norm is .*domain 'b'"):
+    train.check_clips(config, chosen)
 
 
 def test_exact_rank_pooling_bounds_the_frames():

@@ -79,6 +79,7 @@ class Plan:
     num_steps: of a whole training.
     warmup_steps: of a whole training.
     fields: of every run that are not the default, path -> value.
+    supernet: the same of the searches by gradient, which have supernets.
     config: every field of the trainings, as a report says it.
   """
 
@@ -98,6 +99,7 @@ class Plan:
   num_steps: int
   warmup_steps: int
   fields: Fields
+  supernet: Fields
   config: Fields
 
   @property
@@ -214,6 +216,7 @@ def gradient_job(plan: Plan, row: str, seed: int) -> Job:
   chosen = plan.gradients[row]
   flags = to_flags(
     plan.fields,
+    plan.supernet,
     {'protocol': plan.protocol, 'seed': seed},
     chosen.fields,
     {

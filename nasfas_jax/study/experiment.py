@@ -24,6 +24,7 @@ from nasfas_jax import (
   metrics,
   progress,
   run_config,
+  scoring,
   settings,
   sharding,
   train,
@@ -167,10 +168,15 @@ def _random_means(
   """Mean test AUC of the genotypes in a ceiling.json.
 
   Raises:
-    ValueError: if it is of another space, protocol or training.
+    ValueError: if it is of another space, other cells, another protocol or
+      training.
   """
   wanted = {
     **{'space': planned.space, 'protocol': planned.protocol},
+    'cells': {
+      name: getattr(planned, name)
+      for name in ('num_cells', 'num_nodes', 'theta')
+    },
     'config': planned.config,
   }
   content = _earlier_report(config, 'study.contest.ceiling', path, wanted)
@@ -278,6 +284,7 @@ def read_contest(config: ml_collections.ConfigDict) -> contest.Plan:
     num_steps=config.train.num_steps,
     warmup_steps=config.train.warmup_steps,
     fields=changed_fields(config),
+    supernet=changed_fields(config, ('supernet.',)),
     config=_figure_fields(config),
   )
 
@@ -338,7 +345,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         f'does not read; it reads {", ".join(own)}.'
       )
   if fields.question == 'ceiling':
-    _check_trainings(config)
+    _check_trainings(config, fields.ceiling.space)
     genotype = ceiling.draw(read_ceiling(config))[0]
     _check_network(config, genotype)
   elif fields.question == 'search':
@@ -351,8 +358,8 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 def _check_contest(config: ml_collections.ConfigDict) -> None:
   """Checks the searches and their trainings."""
-  _check_trainings(config)
   fields = config.study.contest
+  _check_trainings(config, fields.space)
   for name in fields.methods:
     if name not in contest.METHODS:
       raise ValueError(
@@ -406,9 +413,10 @@ def _check_contest(config: ml_collections.ConfigDict) -> None:
       config_checks.check(one)
 
 
-def _check_trainings(config: ml_collections.ConfigDict) -> None:
+def _check_trainings(config: ml_collections.ConfigDict, of_space: str) -> None:
   """Checks the config of the trainings: it is that of the study itself."""
   config_checks.check(config)
+  config_checks.check_training(config)
   for field, allowed in (('model', 'genotype'), ('genotype', '')):
     if config[field] != allowed:
       raise ValueError(
@@ -422,11 +430,18 @@ def _check_trainings(config: ml_collections.ConfigDict) -> None:
       f'of random genotypes, whose space is a field of config.study: '
       f'{space!r}.'
     )
-  if config.train.num_seeds != 1:
-    raise ValueError(
-      f'config.train.num_seeds is {config.train.num_seeds}; allowed: 1. How '
-      'many seeds a genotype has is a field of config.study.'
-    )
+  _check_one_seed(config)
+  if of_space in search_spaces.WIDE_SPACES:
+    # Of their genotypes, some have another norm.
+    for name, value, allowed in (
+      ('evaluate.batch_norm', config.evaluate.batch_norm, scoring.RUNNING),
+      ('train.domain_statistics', config.train.domain_statistics, False),
+    ):
+      if value != allowed:
+        raise ValueError(
+          f'config.{name} is {value!r}; allowed in the space {of_space!r}, '
+          f'where not every network has batch statistics: {allowed!r}.'
+        )
   if config.seed:
     raise ValueError(
       f'config.seed is {config.seed}; allowed: 0, since every training has its '
@@ -436,6 +451,15 @@ def _check_trainings(config: ml_collections.ConfigDict) -> None:
   config_checks.check_batch_sizes(
     config, 'train.batch_size', 'evaluate.batch_size'
   )
+
+
+def _check_one_seed(config) -> None:
+  """A study says itself from which seeds it trains."""
+  if config.train.num_seeds != 1:
+    raise ValueError(
+      f'config.train.num_seeds is {config.train.num_seeds}; allowed: 1. How '
+      'many seeds a study trains from is a field of config.study.'
+    )
 
 
 def _check_network(config, genotype) -> None:
@@ -500,6 +524,7 @@ def _check_arms(config: ml_collections.ConfigDict) -> None:
         one.update_from_flattened_dict({**stage, **changes})
         one.unlock()
         train.check(one)
+        _check_one_seed(one)
         _check_dev(planned, one.threshold_source)
 
 
@@ -561,13 +586,21 @@ def read_arms(config: ml_collections.ConfigDict) -> arms.Plan:
 _SET = ('experiment', 'protocol', 'seed', 'supernet.', 'study.')
 
 
-def changed_fields(config: ml_collections.ConfigDict) -> dict[str, object]:
-  """Path -> value of the fields that a study hands on to its runs."""
+def changed_fields(
+  config: ml_collections.ConfigDict, below: tuple[str, ...] = ()
+) -> dict[str, object]:
+  """Path -> value of the fields that a study hands on to its runs.
+
+  Args:
+    config: of the study.
+    below: what the paths begin with; (): with none of `_SET`.
+  """
   defaults = run_config.defaults_of(config)
   return {
     path: value
     for path, value in run_config.flatten(config).items()
-    if value != defaults[path] and not path.startswith(_SET)
+    if value != defaults[path]
+    and (path.startswith(below) if below else not path.startswith(_SET))
   }
 
 
@@ -637,6 +670,7 @@ def _check_runs(config: ml_collections.ConfigDict) -> None:
       for part in (before, change, planned.fields):
         one.update_from_flattened_dict(run_config.flatten(part))
       config_checks.check(one)
+      _check_one_seed(one)
 
 
 @contextlib.contextmanager

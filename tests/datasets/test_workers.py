@@ -49,9 +49,7 @@ def until(condition, seconds=60):
 
 def test_results_come_in_order_and_a_killed_process_is_named():
   assert list(workers.spread(double, range(5), 2)) == [0, 2, 4, 6, 8]
-  with pytest.raises(
-    ChildProcessError, match='One of the 2 processes that'
-  ):
+  with pytest.raises(ChildProcessError, match='One of the 2 processes that'):
     list(workers.spread(end, [3], 2))
 
 

@@ -608,6 +608,10 @@ def test_one_seed_gives_a_difference_without_an_interval(
     ),
     ({'arms': {'plain': {}, 'x': {'los': {}}, 'y': {'los': {'a': 1}}}}, 'y: '),
     ({'choose_on': ('synthetic_fas/x',)}, "'synthetic_fas/x'; allowed"),
+    (
+      {'arms': {'plain': {}, 'x': {'train': {'num_seeds': 2}}}},
+      'arms.x: config.train.num_seeds is 2; allowed: 1',
+    ),
   ],
 )
 def test_a_wrong_arm_is_named(config, change, message):

@@ -216,6 +216,7 @@ def test_a_report_without_figures(config, tmp_path):
     ('study.random', 3, "random is 3, which the question 'ceiling' does not"),
     ('seed', 1, 'seed is 1; allowed: 0'),
     ('train.num_seeds', 2, 'train.num_seeds is 2; allowed: 1'),
+    ('checkpoint', 'runs/old', "checkpoint is 'runs/old'; allowed in a train"),
     ('model', 'cdcn', "model is 'cdcn'; allowed in a study of random"),
     ('train.num_steps', 0, 'num_steps is 0; allowed: 1 to'),
     ('supernet.space', 'nasfas', "space is 'nasfas'; .*: 'cdcnpp'"),
@@ -230,6 +231,21 @@ def test_a_bad_value_is_refused_before_the_first_run(
   config.update_from_flattened_dict({field: value})
   with pytest.raises(ValueError, match=message):
     experiment.check(config)
+
+
+@pytest.mark.parametrize(
+  ('field', 'value'),
+  [('evaluate.batch_norm', 'test'), ('train.domain_statistics', True)],
+)
+def test_batch_statistics_need_a_space_of_batch_normalization(field, value):
+  for variants in ('ceiling', 'ceiling,wide'):
+    config = study_config.get_config(variants)
+    config.update_from_flattened_dict({field: value})
+    if variants == 'ceiling':
+      experiment.check(config)
+      continue
+    with pytest.raises(ValueError, match=f'{field} is {value!r}; .* space'):
+      experiment.check(config)
 
 
 def test_the_first_question_does_not_read_the_other_s_fields():

@@ -107,6 +107,15 @@ def test_the_shipped_questions_pass(variants):
       name = argument.partition('=')[0].removeprefix('--config.')
       assert name == '--config' or name in fields
   for row in planned.gradients:
+    # The searches by gradient have the cells of the others.
+    arguments = contest.gradient_job(planned, row, planned.seeds[0]).arguments
+    one = search_config.get_config(planned.gradients[row].variants)
+    for argument in arguments[1:]:
+      path, _, value = argument.removeprefix('--config.').partition('=')
+      if path.startswith('supernet.num'):
+        one.update_from_flattened_dict({path: int(value)})
+    assert one.supernet.num_nodes == planned.num_nodes
+    assert one.supernet.num_cells == planned.num_cells
     # What a job says is what configs/search.py has variants for.
     search_config.get_config(planned.gradients[row].variants)
 
@@ -203,6 +212,10 @@ def write_ceiling(path, config, values):
   content = {
     'space': config.study.contest.space,
     'protocol': config.protocol,
+    'cells': {
+      name: config.supernet[name]
+      for name in ('num_cells', 'num_nodes', 'theta')
+    },
     'config': fields,
     'tables': {'auc': {f'g{i}': [v, v] for i, v in enumerate(values)}},
   }
@@ -243,6 +256,11 @@ def test_the_report_stands_beside_random_genotypes(config, tmp_path, capsys):
   with pytest.raises(
     ValueError, match='ceiling: .* as config, train.num_steps 400; .*, 300'
   ):
+    experiment.study(config, tmp_path)
+  config.train.num_steps = 400
+  # Nor is one of other cells.
+  config.supernet.theta = 0.3
+  with pytest.raises(ValueError, match=r'cells, theta 0\.\d; .*, 0\.3'):
     experiment.study(config, tmp_path)
 
 
