@@ -32,15 +32,27 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from nasfas_jax import files
 
 SCHEME = 'gs://'
 _OWNER = '.owner'
 # Not copied to the mirror, wherever they are below it, or at its top.
 _LEFT = ('checkpoints', 'tensorboard', 'profile')
 _LEFT_AT_TOP = ('evaluate', 'export')
+# Beside a kept copy: name -> checksum that the bucket had when it was copied.
+_COPIED = '.copied.json'
 
 # Address of a run -> its mirror.
 _mirrors: dict[str, '_Mirror'] = {}
+
+
+class _Object(NamedTuple):
+  """An object of a bucket: its bytes, and what tells its content."""
+
+  size: int
+  checksum: str
 
 
 class _Mirror:
@@ -60,7 +72,7 @@ class _Mirror:
 
   def pull(self) -> None:
     with reaching(self.url):
-      for name, size in _listed(self.url).items():
+      for name, (size, _) in _listed(self.url).items():
         parts = name.split('/')
         if set(parts) & set(_LEFT) or parts[0] in (*_LEFT_AT_TOP, _OWNER):
           continue
@@ -242,10 +254,10 @@ def _mirror_of(path: pathlib.Path) -> _Mirror | None:
 def kept_copy(
   url: str, say: Callable[[str], None], parent: pathlib.Path | None = None
 ) -> pathlib.Path:
-  """A copy of a folder on this machine, made once and kept.
+  """A copy of a folder on this machine, kept from one run to the next.
 
-  A file that has the size of that in the bucket is not copied again: prepared
-  datasets do not change under their version.
+  A file is not copied again if the bucket has the same checksum as when it was
+  copied, and the copy has its size.
 
   Args:
     url: address of the folder.
@@ -271,18 +283,33 @@ def kept_copy(
   folder = parent / url.removeprefix(SCHEME)
   with reaching(url):
     listed = _listed(url)
-  missing = {
-    name: size
-    for name, size in listed.items()
-    if not (folder / name).is_file() or (folder / name).stat().st_size != size
-  }
-  if missing:
-    mib = sum(missing.values()) / 2**20
+  kept = folder / _COPIED
+  copied = _read_copied(kept)
+
+  def is_stale(name: str, one: _Object) -> bool:
+    path = folder / name
+    same = copied.get(name) == one.checksum and path.is_file()
+    return not same or path.stat().st_size != one.size
+
+  stale = {name: one for name, one in listed.items() if is_stale(name, one)}
+  if stale:
+    mib = sum(one.size for one in stale.values()) / 2**20
     say(f'Copying {url} ({mib:.0f} MiB) to {folder}')
-  for name, size in missing.items():
+  for name, one in stale.items():
     with reaching(f'{url}/{name}'):
-      _download(f'{url}/{name}', size, folder / name)
+      _download(f'{url}/{name}', one.size, folder / name)
+    copied[name] = one.checksum
+    files.write_json(kept, copied)
   return folder
+
+
+def _read_copied(path: pathlib.Path) -> dict[str, str]:
+  """The content of `_COPIED`; {} without one, and all is copied again."""
+  try:
+    found = files.read_json(path)
+  except (FileNotFoundError, ValueError):
+    return {}
+  return found if isinstance(found, dict) else {}
 
 
 def names(url: str) -> list[str]:
@@ -348,8 +375,8 @@ def _files():
   return fsspec.filesystem('gs')
 
 
-def _listed(url: str) -> dict[str, int]:
-  """Name below an address -> size; {} if nothing is there.
+def _listed(url: str) -> dict[str, _Object]:
+  """Name below an address -> what is there; {} if nothing is.
 
   Raises:
     ValueError: for a name that would leave the folder.
@@ -368,7 +395,9 @@ def _listed(url: str) -> dict[str, int]:
     parts = name.split('/')
     if {'', '.', '..'} & set(parts) or '\\' in name or '\0' in name:
       raise ValueError(f'{url!r} has an object with the name {name!r}.')
-    found[name] = int(entry['size'])
+    # An object that was uploaded in parts has no MD5.
+    checksum = entry.get('md5Hash') or entry.get('crc32c') or ''
+    found[name] = _Object(int(entry['size']), checksum)
   return found
 
 

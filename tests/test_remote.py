@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 import shutil
 
 import fake_gcs
@@ -189,6 +190,15 @@ def test_a_dataset_is_copied_once_and_read(
   after = [path.stat().st_mtime_ns for path in shards]
   assert after[0] > times[0]
   assert after[1:] == times[1:]
+  # The dataset is replaced there by one of the same sizes.
+  name = next(key for key in bucket.objects if key.endswith('index.jsonl'))
+  text = bucket.objects[name]
+  other = re.sub(rb'("digest": ")....', rb'\g<1>0000', text)
+  assert len(other) == len(text) and other != text
+  bucket.put(name, other)
+  changed = index.load_index(folder, 'synthetic_fas', 'tiny')
+  assert {row['digest'][:4] for row in changed} == {'0000'}
+  assert [path.stat().st_mtime_ns for path in shards] == after
 
 
 def test_a_copy_of_another_size_is_refused(bucket, monkeypatch, tmp_path):
