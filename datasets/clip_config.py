@@ -102,6 +102,13 @@ class ClipConfig(tfds.core.BuilderConfig):
     return found
 
 
+def needs_face_models(config: object) -> bool:
+  """Whether a builder's config needs the models of `fetch_face_models`."""
+  return isinstance(config, ClipConfig) and (
+    config.faces == 'detected' or config.depth == 'mesh'
+  )
+
+
 def with_settings(config: ClipConfig, **settings) -> ClipConfig:
   """A config with some settings changed, and a name that says which.
 

@@ -47,8 +47,14 @@ def _make_builder(
   if not is_video:
     if options['use_beam']:
       raise ValueError(f'Dataset {name!r} is not built on Apache Beam.')
-    if options['num_workers'] != 1:
-      raise ValueError(f'Dataset {name!r} is rendered: it has no --workers.')
+    for flag, given in (
+      ('workers', options['num_workers'] != 1),
+      ('allow_missing', options['allow_missing']),
+      ('max_bad_share', options.get('max_bad_share') is not None),
+      ('face_models', options.get('face_models') is not None),
+    ):
+      if given:
+        raise ValueError(f'Dataset {name!r} is rendered: it has no --{flag}.')
     for option in ('num_workers', 'allow_missing', 'use_beam'):
       del options[option]
   names = _check_config(builder_class, config)
@@ -145,11 +151,18 @@ def list_clips(
     FileNotFoundError: if its folders are missing.
   """
   builder_class = fas_builder.builder_class(name)
-  if not issubclass(builder_class, video_builder.VideoBuilder):
-    raise ValueError(f'Dataset {name!r} has no folder of videos to list.')
+  _check_videos(builder_class)
   _check_config(builder_class, config)
   found = builder_class.list_clips(_folder(manual_dir), config or '')
   return {'dataset': name, **found.summary()}
+
+
+def _check_videos(builder_class: type[fas_builder.FasBuilder]) -> None:
+  """Raises ValueError for a dataset that is not made of videos."""
+  if not issubclass(builder_class, video_builder.VideoBuilder):
+    raise ValueError(
+      f'Dataset {builder_class.name!r} has no folder of videos to list.'
+    )
 
 
 def prepare(
@@ -224,6 +237,12 @@ def prepare(
     )
 
   builder = make()
+  chosen = builder.builder_config
+  if face_models is not None and not clip_config.needs_face_models(chosen):
+    raise ValueError(
+      f'--face_models is {str(face_models)!r}; allowed with '
+      '--faces=detected or --depth=mesh, which need them.'
+    )
   root = None
   if manual_dir is not None:
     if not isinstance(builder, video_builder.VideoBuilder):
@@ -460,7 +479,7 @@ def how_to_go_on(name, config, data_dir, version=None, **settings) -> str:
       settings,
       version,
       num_workers=1,
-      allow_missing=True,
+      allow_missing=False,
       use_beam=False,
     )
     kept = getattr(builder, 'num_finished', 0)
@@ -471,8 +490,18 @@ def how_to_go_on(name, config, data_dir, version=None, **settings) -> str:
 
 def _run(options, settings) -> None:
   """Lists or prepares, and prints the result."""
+  if options.beam_option and not options.beam:
+    raise ValueError(
+      f'--beam_option is {options.beam_option}; allowed with --beam.'
+    )
+  if options.beam and options.workers != 1:
+    raise ValueError(
+      f'--workers is {options.workers}; allowed with --beam, which has workers '
+      'of its own: 1.'
+    )
   if options.list:
     if options.manual_dir is None:
+      _check_videos(fas_builder.builder_class(options.dataset))
       raise ValueError('--list needs --manual_dir.')
     found = list_clips(options.dataset, options.manual_dir, options.config)
     print(json.dumps(found, indent=2))

@@ -4,7 +4,7 @@ import pathlib
 
 import ml_collections
 
-from nasfas_jax import progress, records
+from nasfas_jax import progress, records, remote
 from nasfas_jax.data import index, protocols
 
 
@@ -43,7 +43,10 @@ def table(data_dir: str, builder_config: str) -> str:
         rows[name, version] = index.load_index(
           folder, name, builder_config, version
         )
-      except ValueError as error:
+      except (ValueError, OSError) as error:
+        if remote.is_remote(folder) and isinstance(error, OSError):
+          # Of the bucket, and so of all.
+          raise
         unreadable[name, version] = str(error)
   lines = [
     f'Live/spoof clips prepared in {folder}. The threshold is the EER point of '

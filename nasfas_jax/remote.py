@@ -129,8 +129,21 @@ def discard() -> None:
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-  """Whether a path is an address in a bucket."""
-  return os.fspath(path).startswith(SCHEME)
+  """Whether a path is an address in a bucket.
+
+  Raises:
+    ValueError: for an address of another kind, or what looks like one.
+  """
+  text = os.fspath(path)
+  # One letter is a drive.
+  if re.match(r'[A-Za-z][A-Za-z0-9+.-]+:/', text) and not text.startswith(
+    SCHEME
+  ):
+    raise ValueError(
+      f'{text!r} is an address of an unknown kind; allowed: a folder of this '
+      'machine, or gs://BUCKET/FOLDER.'
+    )
+  return text.startswith(SCHEME)
 
 
 def join(path: str | os.PathLike[str], *names: str) -> str | pathlib.Path:

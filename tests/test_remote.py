@@ -111,6 +111,15 @@ def test_an_address_that_names_no_folder_is_refused(address):
     remote.local(address)
 
 
+@pytest.mark.parametrize(
+  'address', ['gs:/b/a', 'GS://b/a', 's3://b/a', 'hdfs://b/a', 'file:///a']
+)
+def test_an_address_of_another_kind_is_no_folder(address):
+  for take in (remote.local, remote.local_file, index.resolve_data_dir):
+    with pytest.raises(ValueError, match='is an address of an unknown kind'):
+      take(address)
+
+
 def test_a_bucket_that_cannot_be_reached_is_one_line(bucket):
   bucket.refuse = lambda method, name: True
   with pytest.raises(

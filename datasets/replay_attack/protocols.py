@@ -39,4 +39,4 @@ def protocols() -> list[Protocol]:
       official(f'{name}/{title}', name, both, both, 'light', ('hter', 'auc'))
     )
   left_out = {kind: make[kind] for kind in ('print', 'digitalphoto', 'video')}
-  return [*made, *leave_attack_out(name, '', left_out, 'dev')]
+  return [*made, *leave_attack_out(name, '', left_out, 'dev', 'light')]

@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import threading
+import types
 
 import cv2
 import numpy as np
@@ -688,12 +689,42 @@ def test_folders_that_are_not_there_or_not_needed(tmp_path):
     prepare.list_clips('oulu_npu', '/none')
   with pytest.raises(ValueError, match='is rendered: it has no --manual_dir'):
     prepare.prepare('synthetic_fas', data_dir=tmp_path, manual_dir=tmp_path)
+  for option, value in (
+    ('num_workers', 2),
+    ('allow_missing', True),
+    ('max_bad_share', 0.5),
+    ('face_models', tmp_path),
+  ):
+    flag = option.removeprefix('num_')
+    with pytest.raises(ValueError, match=f'rendered: it has no --{flag}'):
+      prepare.prepare('synthetic_fas', data_dir=tmp_path, **{option: value})
+  with pytest.raises(ValueError, match='--face_models is .*; allowed with'):
+    prepare.prepare('manifest_fas', data_dir=tmp_path, face_models=tmp_path)
   with pytest.raises(FileNotFoundError, match='give --manual_dir=FOLDER'):
     prepare.prepare('manifest_fas', data_dir=tmp_path)
   blocked = tmp_path / 'file'
   blocked.write_text('')
   with pytest.raises(OSError):
     prepare.prepare('manifest_fas', data_dir=blocked, manual_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+  ('given', 'message'),
+  [
+    (
+      {'beam_option': ['--runner=x']},
+      r"--beam_option is \['--runner=x'\]; allo",
+    ),
+    ({'beam': True, 'workers': 4}, '--workers is 4; allowed with --beam'),
+    ({'list': True}, '--list needs --manual_dir'),
+    ({'list': True, 'dataset': 'synthetic_fas'}, 'no folder of videos to list'),
+  ],
+)
+def test_flags_that_would_change_nothing_are_refused(given, message):
+  plain = {'beam': False, 'beam_option': [], 'workers': 1, 'list': False}
+  none = {'dataset': 'manifest_fas', 'manual_dir': None}
+  with pytest.raises(ValueError, match=message):
+    prepare._run(types.SimpleNamespace(**{**plain, **none, **given}), {})
 
 
 def test_a_locked_folder_is_free_again_after_the_build(tmp_path):

@@ -120,14 +120,16 @@ def leave_attack_out(
   live: str,
   attacks: dict[str, Iterable[str]],
   threshold_source: str,
+  domain_field: str = 'camera',
 ) -> list[Protocol]:
   """Leave-one-attack-out protocols, DATASET/leave_out/ATTACK.
 
   Args:
-    dataset: name of the dataset, whose domains are its cameras.
+    dataset: name of the dataset.
     live: the `attack_detail` of live clips.
     attacks: name of an attack -> its values of `attack_detail`.
     threshold_source: see `Protocol`.
+    domain_field: see `Protocol`; one that the dataset has.
   """
   return [
     official(
@@ -135,7 +137,7 @@ def leave_attack_out(
       dataset,
       {'attack_detail': all_but(*details)},
       {'attack_detail': only(live, *details)},
-      'camera',
+      domain_field,
       ('auc', 'eer', 'acer'),
       threshold_source,
     )

@@ -308,6 +308,18 @@ def test_published_cross_dataset_figures_stand_where_their_papers_have_them():
     assert optimistic < dev[f'cross/{title}']['SSDG-R']['hter'][0]
 
 
+def test_an_index_that_cannot_be_read_does_not_hide_the_other_datasets(
+  tmp_path,
+):
+  # Whoever runs the tests may read every file.
+  (tmp_path / 'siw/default/1.0.0' / records.INDEX_FILE).mkdir(parents=True)
+  lines = list_protocols.table(str(tmp_path), '').splitlines()
+  said = {line.split()[0]: ' '.join(line.split()[1:]) for line in lines}
+  assert said['siw/1'] == 'damaged: siw'
+  assert said['rose_youtu/all'] == 'not prepared: rose_youtu'
+  assert 'siw/default/1.0.0/index.jsonl' in lines[-1]
+
+
 def test_a_damaged_index_does_not_hide_the_other_datasets(tmp_path):
   for name in ('oulu_npu', 'siw'):
     folder = tmp_path / name / 'default' / '1.0.0'
