@@ -28,6 +28,7 @@ from nasfas_jax import (
   records,
   remote,
   run_config,
+  run_log,
   score_table,
   scoring,
   settings,
@@ -35,7 +36,7 @@ from nasfas_jax import (
 )
 from nasfas_jax import detector as detector_lib
 from nasfas_jax.detector import Detector
-from nasfas_jax.exporting import card
+from nasfas_jax.exporting import card, package
 from nasfas_jax.metrics import rates, tolerance
 
 FILE = 'threshold.json'
@@ -78,6 +79,11 @@ def calibrate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   del workdir
   check(config)
   source = remote.local(config.checkpoint)
+  if package.is_export(source):
+    raise ValueError(
+      f'config.checkpoint: {str(source)!r} is an export, whose threshold is in '
+      'its files; give the workdir of the run, and export that again.'
+    )
   if config.statistics.adapt:
     _adapt(config, source)
     return
@@ -353,7 +359,9 @@ def _read_scores(config, source: pathlib.Path) -> dict[str, object]:
     'origin': pathlib.Path(path).name,
     'not_scored': {},
     'source_split': split,
-    'warning': _shared_with_test(live, source),
+    'warning': ' '.join(
+      filter(None, (_trained_on(live, source), _shared_with_test(live, source)))
+    ),
   }
 
 
@@ -392,19 +400,42 @@ def _check_origin(path: pathlib.Path, source: pathlib.Path) -> None:
     )
   theirs, ours = found.get('model'), of_run.get('model')
   if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
-    for field in ('name', 'num_parameters', 'step', 'trained_on'):
-      if theirs.get(field) != ours.get(field):
+    for field in ('name', 'num_parameters', 'step', 'trained_on', 'digest'):
+      # A results.json of an earlier version has no digest.
+      known = field in theirs and field in ours
+      if known and theirs[field] != ours[field]:
         raise ValueError(
           f'config.scores is {str(path)!r}, scores of another network than '
-          f'that of config.checkpoint: its {field} is {theirs.get(field)!r}, '
-          f'not {ours.get(field)!r}. {advice}'
+          f'that of config.checkpoint: its {field} is {theirs[field]!r}, '
+          f'not {ours[field]!r}. {advice}'
         )
+  if not (folder / run_config.FILE).is_file():
+    return
+  other = evaluate.other_clips(run_config.read(folder), run_config.read(source))
+  if other:
+    raise ValueError(
+      f'config.scores is {str(path)!r}, scores of other crops or snippets than '
+      f'those of the run: {other}. {advice}'
+    )
 
 
 def _results(folder: pathlib.Path) -> dict:
   """The content of a folder's results.json; {} without one."""
   path = folder / 'results.json'
   return run_config.load(path) if path.exists() else {}
+
+
+def _trained_on(live: score_table.Columns, source: pathlib.Path) -> str:
+  """A warning if the run was trained on some of these persons, or ''."""
+  persons = set(live['subject'].tolist())
+  seen = persons & set(run_log.read_data(source)['train_subjects'])
+  if not seen:
+    return ''
+  return (
+    f'The run was trained on {len(seen)} of the {len(persons)} persons of '
+    f'these clips, such as {min(seen)!r}: to new persons the threshold carries '
+    'over badly.'
+  )
 
 
 def _shared_with_test(live: score_table.Columns, source: pathlib.Path) -> str:

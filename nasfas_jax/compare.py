@@ -15,6 +15,7 @@ from nasfas_jax import (
   files,
   models,
   progress,
+  remote,
   run_log,
   settings,
   train,
@@ -178,7 +179,7 @@ def merge_run(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   merged = ml_collections.ConfigDict(config.to_dict())
   with merged.ignore_type():
     merged.update(
-      evaluate.read_run_config(pathlib.Path(config.checkpoint)).to_dict()
+      evaluate.read_run_config(remote.local(config.checkpoint)).to_dict()
     )
   fixed = {
     'dtype': 'float32',
@@ -258,7 +259,7 @@ def load(config: ml_collections.ConfigDict) -> tuple[Setup, source.Source]:
   return setup, source.load(
     setup,
     chosen,
-    checkpoint=config.checkpoint,
+    checkpoint=config.checkpoint and str(remote.local(config.checkpoint)),
     torch_weights=config.torch_weights,
   )
 
@@ -266,7 +267,7 @@ def load(config: ml_collections.ConfigDict) -> tuple[Setup, source.Source]:
 def _choose(config) -> str | genotypes.Genotype:
   """The network of a merged config: a name or a genotype."""
   if config.model != 'genotype' or config.checkpoint:
-    return evaluate.choose_network(config, pathlib.Path(config.checkpoint))
+    return evaluate.choose_network(config, remote.local(config.checkpoint))
   return genotypes.load(config.genotype)
 
 

@@ -537,7 +537,10 @@ def sample_file(
       limits.check_frame(str(path), frame.shape[1], frame.shape[0])
       return transform(frame)
 
-    return video.sample_frames(path, num_frames, checked)
+    # And more of them. No more are decoded than tell that.
+    clip = video.sample_frames(path, num_frames, checked, limits.frames + 1)
+    limits.check_frames(str(path), clip.num_frames)
+    return clip
 
   return sample
 
@@ -676,7 +679,7 @@ def _from_export(source: pathlib.Path, crop_size: int | None) -> Detector:
   parts = package.read(source)
   prepared = preparation.Preparation(**parts.reading['preparation'])
   if crop_size:
-    prepared = preparation.Preparation(size=crop_size)
+    prepared = dataclasses.replace(prepared, size=crop_size)
   return Detector(
     model=parts.model,
     variables=parts.variables,
@@ -718,11 +721,7 @@ def read_run(
   path = source / 'data.json'
   data = run_log.read_data(source)
   try:
-    prepared = (
-      preparation.Preparation(size=crop_size)
-      if crop_size
-      else preparation.from_versions(data['versions'])
-    )
+    prepared = _preparation(data['versions'], crop_size)
     still_share = float(data.get('still_share', 0.0))
     boxes = tuple(sorted(dict(data.get('boxes', {}))))
   except (TypeError, ValueError, OverflowError) as error:
@@ -753,6 +752,23 @@ def read_run(
     needs_motion=not (config.input.fusion == 'static' or still_share >= 1.0),
     boxes=boxes,
   )
+
+
+def _preparation(
+  versions: Sequence[str], crop_size: int | None
+) -> preparation.Preparation:
+  """That of a run's datasets, with wide crops of another side if one is given.
+
+  Raises:
+    ValueError: if it is not known, and no side is given.
+  """
+  try:
+    found = preparation.from_versions(versions)
+  except ValueError:
+    if not crop_size:
+      raise
+    found = preparation.Preparation()
+  return dataclasses.replace(found, size=crop_size) if crop_size else found
 
 
 def read_threshold(source: pathlib.Path) -> Threshold:

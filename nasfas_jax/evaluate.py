@@ -137,9 +137,12 @@ def evaluate(
   if isinstance(chosen, genotypes.Genotype):
     # Its page, and one that compares runs, draw the cells.
     hosts.first(lambda: chosen.save(workdir / 'genotype.json'))
-  threshold = (
-    run_threshold(source, adapted) if merged.threshold == RUN else None
-  )
+  threshold = None
+  if merged.threshold == RUN:
+    threshold = run_threshold(source, adapted)
+    if other := other_clips(merged, trained):
+      text = f'It was set on other scores: {other}.'
+      threshold['warning'] = f'{threshold["warning"]} {text}'.strip()
   subjects = frozenset(data['train_subjects'])
   made = Trained(variables, step, trained.protocol, threshold, subjects)
   judge(
@@ -319,6 +322,16 @@ def run_threshold(
     found = detector.read_threshold(source)
   return judgement.given_threshold(
     found.value, f'of the run: {found.rule}', RUN, found.warning
+  )
+
+
+def other_clips(config: settings.Config, trained: settings.Config) -> str:
+  """How clips are made into snippets otherwise than in a run; '' if not."""
+  return '; '.join(
+    f'config.data.{name} is {config.data[name]!r}, of the run '
+    f'{trained.data[name]!r}'
+    for name in ('eval_face_scale', 'num_snippets')
+    if config.data[name] != trained.data[name]
   )
 
 
@@ -599,6 +612,8 @@ def _conclude(
       / 1e9,
       'step': trained.step,
       'trained_on': trained.protocol,
+      # Tells two trainings of one network apart.
+      'digest': adaptation.digest_of(trained.variables),
       # What it was trained in; it scores in float32.
       'dtype': settings.compute_dtype(config),
     },
@@ -617,6 +632,13 @@ def _conclude(
         f'{len(index.subjects(selection.dev))} subjects of the {source} clips, '
         f'which set the threshold, such as {min(seen)!r}: to new subjects it '
         'carries over badly.'
+      )
+      threshold['warning'] = f'{threshold["warning"]} {text}'.strip()
+    if selection.left_out and threshold['split'] == source:
+      text = (
+        f'Not prepared here: {", ".join(selection.left_out)}. So the {source} '
+        'clips, which set the threshold, may be a part of those of the '
+        'protocol.'
       )
       threshold['warning'] = f'{threshold["warning"]} {text}'.strip()
   return _finish(config, workdir, facts, scored, threshold, source), scored

@@ -25,13 +25,16 @@ from nasfas_jax import (
   config_checks,
   files,
   metrics,
+  models,
   progress,
   records,
   remote,
   run_config,
+  run_log,
   settings,
 )
 from nasfas_jax import detector as detector_lib
+from nasfas_jax.data import protocols
 from nasfas_jax.data.clips import ClipSource
 from nasfas_jax.data.index import Row
 from nasfas_jax.detector import Detector
@@ -55,6 +58,8 @@ _WRITTEN = (ONNX, INT8, STABLEHLO, LITERT, SELF_TEST, CARD, CHECK)
 DECISION = (
   'live if score > threshold; the score of a clip is the mean of its snippets'
 )
+# Below the workdir: an export that is not whole yet.
+_PARTIAL = '.partial'
 _GENERATED_CLIPS = 4
 _ROUNDS = 50
 
@@ -73,7 +78,9 @@ def export(
 
   Raises:
     ValueError: for a bad field, a folder that is no finished run or holds other
-      files, or a file that differs from the network by more than 1e-4.
+      files, or a file that differs from the network by more than 1e-4; for
+      int8 also if the clips on this machine are not those of the run. An
+      earlier export stays then.
     FileNotFoundError: if the clips for int8 are not on this machine.
   """
   check_config(config)
@@ -97,11 +104,11 @@ def export(
   content = describe(detector, source, config)
   try:
     prepare(run)
-    selection = settings.selection(run)
-  except FileNotFoundError as error:
+    selection = find_clips(run, source)
+  except (FileNotFoundError, ValueError) as error:
     if 'int8' in config.formats:
-      raise FileNotFoundError(
-        f"{error} 'int8' in config.formats needs clips of the run."
+      raise type(error)(
+        f"{error} 'int8' in config.formats needs the clips of the run."
       ) from error
     progress.say(f'{error} The files are compared on generated clips only.')
     selection = None
@@ -122,8 +129,44 @@ def export(
   scores, maps = detector.score_snippets(
     {'frames': clips.frames, 'score_mask': clips.score_mask}
   )
-  clear(workdir)
-  comparison = _Comparison(clips, scores, maps)
+  content['compared'] = {
+    'clips_of_the_run': len(parts) - 1,
+    'generated_clips': _GENERATED_CLIPS,
+    'largest_score': float(scores.max()),
+    'tolerance': clip_checks.TOLERANCE,
+  }
+  # An earlier export stays until this one is whole.
+  partial = workdir / _PARTIAL
+  try:
+    _write(
+      partial,
+      content,
+      detector,
+      _Comparison(clips, scores, maps),
+      selection,
+      config,
+    )
+    clear(workdir)
+    # export.json last: it says that the others are there.
+    made = list(partial.iterdir())
+    for path in sorted(made, key=lambda path: path.name == package.FILE):
+      path.rename(workdir / path.name)
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(
+  workdir: pathlib.Path,
+  content: dict,
+  detector: Detector,
+  comparison: '_Comparison',
+  selection: protocols.Selection | None,
+  config: ml_collections.ConfigDict,
+) -> None:
+  """Writes an export into a new folder."""
+  shutil.rmtree(workdir, ignore_errors=True)
+  workdir.mkdir(parents=True)
+  clips = comparison.clips
   formats = content['formats']
   for name in FORMATS:
     if name in config.formats:
@@ -136,15 +179,9 @@ def export(
     workdir / SELF_TEST,
     frames=clips.frames[:_GENERATED_CLIPS],
     face_size=clips.face_size[:_GENERATED_CLIPS],
-    score=scores[:_GENERATED_CLIPS],
-    map=maps[:_GENERATED_CLIPS],
+    score=comparison.scores[:_GENERATED_CLIPS],
+    map=comparison.maps[:_GENERATED_CLIPS],
   )
-  content['compared'] = {
-    'clips_of_the_run': len(parts) - 1,
-    'generated_clips': _GENERATED_CLIPS,
-    'largest_score': float(scores.max()),
-    'tolerance': clip_checks.TOLERANCE,
-  }
   if 'onnx' in config.formats:
     folder = pathlib.Path(package.__file__).parent
     shutil.copyfile(folder / CHECK, workdir / CHECK)
@@ -153,6 +190,27 @@ def export(
   files.write_whole(workdir / CARD, text)
   package.write(workdir, content, names)
   package.read_content(workdir)
+
+
+def find_clips(
+  run: ml_collections.ConfigDict, source: pathlib.Path
+) -> protocols.Selection:
+  """The clips of a run, as far as they are prepared on this machine.
+
+  Raises:
+    ValueError: if other clips are prepared, or a set lacks a class.
+    FileNotFoundError: if a dataset is not prepared.
+  """
+  selection = settings.selection(run)
+  # What an older run does not say cannot be compared.
+  then = run_log.read_data(source).get('fingerprints') or {}
+  now = run_log.describe(selection)['fingerprints']
+  if other := [name for name in now if then.get(name, now[name]) != now[name]]:
+    raise ValueError(
+      f'The {" and ".join(other)} clips that are prepared here are not those '
+      f'of the run in {str(source)!r}.'
+    )
+  return selection
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -234,7 +292,7 @@ def check_workdir(workdir: pathlib.Path) -> None:
   """Raises ValueError for a folder with files that are not of an export."""
   if not workdir.exists():
     return
-  known = {*_WRITTEN, parameters.FOLDER, package.FILE}
+  known = {*_WRITTEN, parameters.FOLDER, package.FILE, _PARTIAL}
   other = sorted(p.name for p in workdir.iterdir() if p.name not in known)
   if other:
     raise ValueError(
@@ -267,15 +325,17 @@ def describe(
 ) -> dict:
   """The content of export.json, but for the files and the formats."""
   results = files.read_json(source / 'results.json')
+  # One of weights from PyTorch is compared, not judged.
+  of_model = results.get('model', {})
   data = files.read_json(source / 'data.json')
   reading, form = detector.reading, detector.form
   coefficients = rank_pooling.COEFFICIENTS.get(form.rank_pooling)
   return {
     'name': detector.name,
     'network': package.describe_network(detector.model),
-    'num_parameters': results['model']['num_parameters'],
-    'gmac': results['model']['gmac'],
-    'steps': results['model']['step'],
+    'num_parameters': models.count_parameters(detector.variables['params']),
+    'gmac': of_model.get('gmac'),
+    'steps': of_model.get('step'),
     'trained_on': detector.trained_on,
     'needs_motion': detector.needs_motion,
     'boxes': list(detector.boxes),
@@ -314,17 +374,7 @@ def describe(
       'source': pathlib.Path(detector.threshold.source).name,
     },
     'adapted': adapted_content(detector.adapted),
-    'metrics': {
-      'protocol': results['protocol'],
-      'batch_norm': detector_lib.batch_norm_of(results),
-      'test': results['splits']['test'],
-      'level': results['confidence']['level'],
-      'intervals': {
-        name: value
-        for name, value in results['confidence'].items()
-        if isinstance(value, list)
-      },
-    },
+    'metrics': _metrics(results),
     'data': {
       'versions': data.get('versions'),
       'num_clips': data.get('num_clips'),
@@ -333,6 +383,23 @@ def describe(
     },
     'made_with': {'jax': jax.__version__},
     'formats': {},
+  }
+
+
+def _metrics(results: Mapping) -> dict | None:
+  """What an export says of a run's figures; None for one that has none."""
+  if 'test' not in results.get('splits', {}):
+    return None
+  return {
+    'protocol': results['protocol'],
+    'batch_norm': detector_lib.batch_norm_of(results),
+    'test': results['splits']['test'],
+    'level': results['confidence']['level'],
+    'intervals': {
+      name: value
+      for name, value in results['confidence'].items()
+      if isinstance(value, list)
+    },
   }
 
 

@@ -146,7 +146,10 @@ def test_a_threshold_below_every_score_is_refused():
 
 
 BATCHED = {'how': 'test_domain', 'text': 'x'}
-MODEL = {'name': 'cdcn', 'num_parameters': 9, 'step': 1, 'trained_on': 'a'}
+MODEL = {
+  **{'name': 'cdcn', 'num_parameters': 9, 'step': 1, 'trained_on': 'a'},
+  'digest': 'a',
+}
 
 
 def write_splits(path, **scores):
@@ -179,7 +182,18 @@ def test_scores_that_a_single_clip_does_not_get_are_refused(
       {'model': {**MODEL, 'num_parameters': 8}},
       'another network .* its num_parameters is 8, not 9.*--config.input',
     ),
+    (
+      {'model': {**MODEL, 'digest': 'b'}},
+      "another network .* its digest is 'b', not 'a'.*--config.input",
+    ),
+    (
+      {'config': {'eval_face_scale': 2.0}},
+      'other crops or snippets .*eval_face_scale is 2.0, of the run',
+    ),
   ):
+    fields = files.read_json(run_folder / 'config.json')
+    fields['data'].update(more.get('config', {}))
+    files.write_json(other / 'config.json', fields)
     files.write_json(other / 'results.json', {**results, **more})
     with pytest.raises(ValueError, match=message) as caught:
       calibrate.calibrate(config_of(run_folder, scores=theirs), tmp_path)
@@ -194,9 +208,31 @@ def test_scores_that_a_single_clip_does_not_get_are_refused(
       calibrate.calibrate(config_of(run_folder, scores=path), tmp_path)
   assert not (run_folder / 'threshold.json').exists()
   # The same network, judged elsewhere as single clips are.
+  shutil.copy(run_folder / 'config.json', other)
   files.write_json(other / 'results.json', results)
   calibrate.calibrate(config_of(run_folder, scores=theirs), tmp_path)
   assert (run_folder / 'threshold.json').exists()
+
+
+def test_persons_of_the_training_are_a_warning(run_folder, tmp_path, capsys):
+  data = files.read_json(run_folder / 'data.json')
+  data['train_subjects'] = ['x/1', 'x/2']
+  files.write_json(run_folder / 'data.json', data)
+  persons = [f'x/{i % 4}' for i in range(93)]
+  write_live(tmp_path / 'new.csv', 0.3 + 0.001 * np.arange(93), persons)
+  config = config_of(run_folder, scores=str(tmp_path / 'new.csv'))
+  calibrate.calibrate(config, tmp_path)
+  found = files.read_json(run_folder / 'threshold.json')
+  assert found['warning'].startswith(
+    "The run was trained on 2 of the 4 persons of these clips, such as 'x/1'"
+  )
+  assert found['warning'] in capsys.readouterr().err
+
+
+def test_an_export_is_not_calibrated(run_folder, tmp_path):
+  (run_folder / 'export.json').write_text('{}')
+  with pytest.raises(ValueError, match='is an export, whose threshold'):
+    calibrate.calibrate(config_of(run_folder, scores='x.csv'), tmp_path)
 
 
 def test_figures_of_batches_are_left_out(run_folder, tmp_path, capsys):

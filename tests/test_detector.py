@@ -25,7 +25,13 @@ from nasfas_jax import (
 )
 from nasfas_jax import detector as detector_lib
 from nasfas_jax.data import index
-from nasfas_jax.preprocessing import clip_crops, face_choice, video
+from nasfas_jax.preprocessing import (
+  clip_crops,
+  face_choice,
+  file_limits,
+  preparation,
+  video,
+)
 
 WHOLE = clip_crops.WHOLE_FRAME
 
@@ -389,7 +395,7 @@ def test_what_is_no_finished_run_is_one_line(run, tmp_path, monkeypatch):
     shutil.rmtree(copy)
   copy = changed(workdir, tmp_path, 'data.json', json.dumps(data).encode())
   found = detector_lib.read_run(copy, crop_size=99)
-  assert found.reading.preparation.size == 99
+  assert found.reading.preparation == preparation.Preparation(size=99)
   monkeypatch.setattr(detector_lib, '_MAX_JSON_BYTES', 9)
   with pytest.raises(ValueError, match='is larger than 9 bytes'):
     detector_lib.read_run(copy)
@@ -458,3 +464,33 @@ def damaged(content, rng, way, values):
   node, key = nodes[rng.integers(len(nodes))]
   node[key] = values[rng.integers(len(values))]
   return json.dumps(document).encode()
+
+
+def test_another_crop_size_keeps_the_margin_and_the_border(tmp_path):
+  name = 'manifest_fas/small_margin2_reflect/1.0.0'
+  untrained_run.write(tmp_path / 'run', (name,))
+  for size in (None, 80, 99):
+    found = detector_lib.read_run(tmp_path / 'run', size).reading.preparation
+    assert found == preparation.Preparation(
+      size=size or 80, margin=2.0, border='reflect'
+    )
+
+
+def test_frames_are_counted_where_the_header_says_fewer(tmp_path):
+  path = tmp_path / 'long.avi'
+  write_video(path, moving(0, number=40))
+  data = bytearray(path.read_bytes())
+  # Of the file and of the stream, as the format has them.
+  for name, place in ((b'avih', 8 + 16), (b'strh', 8 + 32)):
+    start = data.index(name) + place
+    assert int.from_bytes(data[start : start + 4], 'little') == 40
+    data[start : start + 4] = (5).to_bytes(4, 'little')
+  path.write_bytes(data)
+  few, many = (file_limits.Limits(frames=number) for number in (10, 40))
+  assert file_limits.check(path, few) == 'video'
+  sample = detector_lib.sample_file(path, 8, few)
+  seen = []
+  with pytest.raises(file_limits.TooLargeError, match='11 frames or more'):
+    sample(lambda frame: seen.append(0))
+  assert len(seen) <= 16
+  assert detector_lib.sample_file(path, 8, many)(np.asarray).num_frames == 40

@@ -16,7 +16,14 @@ import nasfas_jax
 from nasfas_configs import export as export_config
 from nasfas_datasets import prepare
 from nasfas_jax import detector as detector_lib
-from nasfas_jax import export, files, metrics
+from nasfas_jax import (
+  export,
+  files,
+  metrics,
+  run_config,
+  run_log,
+  settings,
+)
 from nasfas_jax.exporting import card, clip_checks, package, stablehlo
 
 HAS_ONNX = all(
@@ -92,6 +99,64 @@ def test_an_export_is_the_same_detector(run, exported):
   assert again.threshold.rule == untrained_run.THRESHOLD['rule']
   frames = np.stack(moving(3))
   assert original.score(frames, BOX) == again.score(frames, BOX) > 0
+
+
+def test_a_refused_export_leaves_the_earlier_one(run, tmp_path, monkeypatch):
+  folder = tmp_path / 'export'
+  export.export(config_of(run, 'orbax'), folder, lambda config: None)
+  before = sorted(path.name for path in folder.iterdir())
+
+  def refused(*unused):
+    raise ValueError('no form')
+
+  monkeypatch.setitem(export._WRITERS, 'stablehlo', refused)
+  monkeypatch.setattr(export, 'check_installed', lambda formats: None)
+  with pytest.raises(ValueError, match='no form'):
+    export.export(
+      config_of(run, 'orbax', 'stablehlo'), folder, lambda config: None
+    )
+  assert sorted(path.name for path in folder.iterdir()) == before
+  assert nasfas_jax.load(folder).name == 'genotype'
+
+
+def test_clips_that_are_not_those_of_the_run(run, tmp_path, capsys):
+  config = run_config.read(run)
+  now = run_log.describe(settings.selection(config))['fingerprints']
+  said = {'still_share': 0.0, 'boxes': {'given': 2}}
+  same, other = tmp_path / 'same', tmp_path / 'other'
+  for folder, fingerprints in ((same, now), (other, {**now, 'dev': 'x'})):
+    untrained_run.write(
+      folder,
+      said={**said, 'fingerprints': fingerprints},
+      data_dir=config.data.data_dir,
+    )
+  assert export.find_clips(config, same) == settings.selection(config)
+  with pytest.raises(ValueError, match='The dev clips that are prepared here'):
+    export.find_clips(config, other)
+  # What needs no clips is exported all the same.
+  export.export(config_of(other, 'orbax'), tmp_path / 'a', lambda config: None)
+  assert 'compared on generated clips only' in capsys.readouterr().err
+  if HAS_ONNX:
+    config = config_of(other, 'onnx', 'int8')
+    with pytest.raises(ValueError, match="dev clips .* 'int8' in config.form"):
+      export.export(config, tmp_path / 'b', lambda config: None)
+    assert not (tmp_path / 'b').exists()
+
+
+def test_a_run_that_was_judged_on_no_test_set_is_exported(run, tmp_path):
+  """As `compare` leaves one of weights from PyTorch."""
+  other = tmp_path / 'run'
+  shutil.copytree(run, other)
+  files.write_json(
+    other / 'results.json',
+    {'model': {'name': 'x'}, 'threshold': untrained_run.THRESHOLD},
+  )
+  folder = tmp_path / 'export'
+  export.export(config_of(other, 'orbax'), folder, lambda config: None)
+  assert (
+    'Not known: this network was judged' in (folder / 'README.md').read_text()
+  )
+  assert nasfas_jax.load(folder).threshold.value == 0.25
 
 
 def test_the_card_says_how_the_frames_are_made(run, exported):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from nasfas_jax import inputs, losses, metrics, scoring, sharding
+from nasfas_jax import inputs, losses, metrics, records, scoring, sharding
 from nasfas_jax.comparison import parity, twins
 from nasfas_jax.comparison.source import Source
 from nasfas_jax.data import protocols
@@ -67,6 +67,9 @@ def judge(
   split = len(selection.dev)
   labels = np.array([row['label'] for row in rows])
   types = np.array([row['attack_type'] for row in rows])
+  # Test clips without a label are scored beside the others.
+  judged = np.flatnonzero(labels != records.UNLABELLED)
+  judged = judged[judged >= split]
   found, scores = {}, {}
   for name, predict in predicts.items():
     values = scores[name] = score(predict, rows, f'Scoring with {name}')
@@ -78,7 +81,7 @@ def judge(
     found[name] = {
       'threshold': threshold,
       **metrics.summarise(
-        values[split:], labels[split:], types[split:], threshold
+        values[judged], labels[judged], types[judged], threshold
       ),
     }
   found['scores'] = parity.difference(scores['torch'], scores['jax'])

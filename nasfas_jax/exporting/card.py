@@ -185,7 +185,9 @@ def _listed(values: Any) -> str:
   return ', '.join(f'`{_plain(value)}`' for value in values or ()) or 'unknown'
 
 
-def _metrics(metrics: dict[str, Any], decided: float) -> list[str]:
+def _metrics(metrics: dict[str, Any] | None, decided: float) -> list[str]:
+  if metrics is None:
+    return ['Not known: this network was judged on no test set.']
   how = metrics.get('batch_norm', scoring.RUNNING)
   if how != scoring.RUNNING:
     return [

@@ -63,6 +63,13 @@ class Limits:
         f'{path}: {width} x {height} pixels; allowed are {self.pixels}.'
       )
 
+  def check_frames(self, path: str, number: float) -> None:
+    """Raises TooLargeError for a video of too many frames."""
+    if number > self.frames:
+      raise TooLargeError(
+        f'{path}: {number:.0f} frames or more; allowed are {self.frames}.'
+      )
+
 
 def check(path: str | os.PathLike, limits: Limits) -> str:
   """Checks a file before it is decoded.
@@ -151,9 +158,6 @@ def _check_video(path: pathlib.Path, limits: Limits) -> None:
       number = 0
       while number <= limits.frames and capture.grab():
         number += 1
-    if number > limits.frames:
-      raise TooLargeError(
-        f'{path}: {number:.0f} frames or more; allowed are {limits.frames}.'
-      )
+    limits.check_frames(str(path), number)
   finally:
     capture.release()

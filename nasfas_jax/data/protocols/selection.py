@@ -45,12 +45,14 @@ class Selection:
     test: rows of the test set.
     dev_source: 'dev', or 'train' if the train set sets the threshold; `dev` is
       then the train set.
+    left_out: datasets of the protocol that are not prepared, see `load`.
   """
 
   train: list[Row]
   dev: list[Row]
   test: list[Row]
   dev_source: str
+  left_out: tuple[str, ...] = ()
 
 
 def select(
@@ -158,4 +160,6 @@ def load(
     ] or datasets[:1]
   for dataset in datasets:
     rows += index.load_index(folder, dataset, builder_config, protocol.version)
-  return select(protocol, rows, threshold_source, judging=judging)
+  chosen = select(protocol, rows, threshold_source, judging=judging)
+  left_out = tuple(name for name in protocol.datasets if name not in datasets)
+  return dataclasses.replace(chosen, left_out=left_out)

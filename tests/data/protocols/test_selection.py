@@ -230,3 +230,37 @@ def test_fingerprint_depends_on_the_clips():
     [{**row, 'digest': digest} for row in rows] for digest in ('0123', '4567')
   ]
   assert index.fingerprint(shown[0]) != index.fingerprint(shown[1])
+
+
+def test_what_is_not_prepared_is_told_when_a_run_is_judged(tmp_path):
+  """Dev clips of two of three sources do not set the published threshold."""
+
+  def write_rows(name):
+    folder = tmp_path / name / 'default/1.0.0'
+    folder.mkdir(parents=True)
+    rest = {**dict.fromkeys(records.INDEX_FIELDS, ''), 'dataset': name}
+    (folder / records.INDEX_FILE).write_text(
+      ''.join(
+        json.dumps(
+          {
+            **rest,
+            **{'clip_id': f'{split}{label}', 'subject': split, 'split': split},
+            **{'label': label, 'attack_type': 'live' if label else 'print'},
+            'tfds_split': split,
+          }
+        )
+        + '\n'
+        for split in records.SPLITS
+        for label in (0, 1)
+      )
+    )
+
+  write_rows('casia_mfsd')
+  write_rows('msu_mfsd')
+  found = protocols.load('cross/oci-m', str(tmp_path), '', judging=True)
+  assert found.left_out == ('oulu_npu', 'replay_attack')
+  assert {row['dataset'] for row in found.test} == {'msu_mfsd'}
+  write_rows('oulu_npu')
+  write_rows('replay_attack')
+  found = protocols.load('cross/oci-m', str(tmp_path), '', judging=True)
+  assert found.left_out == () and found.dev
