@@ -88,6 +88,8 @@ _DELETE_EVERY, _DELETE_AGE = 60, 600
 # Clips that wait; the rest is told to come back.
 _MAX_WAITING = 16
 _MAX_NAME = 120
+# Of a request beside the file that it sends.
+_REQUEST_BYTES = 1 << 16
 # On a phone what was found is below the fold.
 _SHOW = """() => {
   const heading = document.querySelector('#shown h2');
@@ -430,6 +432,9 @@ def take(
     name = name or str(data.get('orig_name') or path.name)[-_MAX_NAME:]
   except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
     return _failed(f'{type(error).__name__}: the page sent no file.')
+  if not path.exists():
+    # Gradio keeps equal files once.
+    return _failed('The same file was just judged, and deleted: send it again.')
   try:
     return judge(path, name)
   except Exception as error:
@@ -564,11 +569,25 @@ def make_app(
   )
   # A page of another site must not reach this one under a name of its own.
   hosts = ['127.0.0.1', 'localhost', host] if is_local(host) else ['*']
-  return guarded(trustedhost.TrustedHostMiddleware(app, allowed_hosts=hosts))
+  return guarded(
+    trustedhost.TrustedHostMiddleware(app, allowed_hosts=hosts),
+    file_bytes + _REQUEST_BYTES,
+  )
 
 
-def guarded(app):
-  """An ASGI application that sends the policy and refuses other sites."""
+def guarded(app, most_bytes: int):
+  """An ASGI application that sends the policy and refuses other sites.
+
+  Args:
+    app: the application.
+    most_bytes: of the body of a request. Gradio's own limit is for each file
+      of a request, of which it takes a thousand.
+  """
+
+  async def refuse(send, status: int, text: bytes):
+    start = {'type': 'http.response.start', 'status': status, 'headers': []}
+    await send(start)
+    await send({'type': 'http.response.body', 'body': text})
 
   async def guard(scope, receive, send):
     if scope['type'] != 'http':
@@ -577,10 +596,20 @@ def guarded(app):
     headers = dict(scope['headers'])
     origin = headers.get(b'origin', b'').partition(b'://')[2]
     if b'origin' in headers and origin != headers.get(b'host'):
-      start = {'type': 'http.response.start', 'status': 403, 'headers': []}
-      await send(start)
-      await send({'type': 'http.response.body', 'body': b'Another origin.'})
+      await refuse(send, 403, b'Another origin.')
       return
+    stated = headers.get(b'content-length', b'')
+    if stated.isdigit() and int(stated) > most_bytes:
+      await refuse(send, 413, b'Too large.')
+      return
+    received = 0
+
+    async def within_limits():
+      nonlocal received
+      message = await receive()
+      received += len(message.get('body', b''))
+      # A body of no stated length is cut off.
+      return message if received <= most_bytes else {'type': 'http.disconnect'}
 
     async def with_policy(message):
       if message['type'] == 'http.response.start':
@@ -592,7 +621,7 @@ def guarded(app):
         ]
       await send(message)
 
-    await app(scope, receive, with_policy)
+    await app(scope, within_limits, with_policy)
 
   return guard
 

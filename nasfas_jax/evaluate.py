@@ -5,6 +5,7 @@ Reports the metrics of ISO/IEC 30107-3.
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
@@ -214,6 +215,11 @@ def judge_file(
       f'config.scores is {config.scores!r} and config.checkpoint '
       f'{config.checkpoint!r}; give one of them.'
     )
+  if config.adapted:
+    raise ValueError(
+      'config.adapted is True; allowed with config.scores, which are no '
+      'network: False.'
+    )
   recorded = ml_collections.ConfigDict(config.to_dict())
   defaults = run_config.defaults_of(config)
   # A network would bring its own.
@@ -264,7 +270,7 @@ def judge_file(
     config,
     workdir,
     {
-      'protocol': f'scores of {path.name}',
+      'protocol': f'{judgement.OF_FILE}{path.name}',
       'headline': ['apcer_max', 'bpcer', 'acer'],
       'model': {'name': path.name},
     },
@@ -357,8 +363,39 @@ def read_run_config(source: pathlib.Path) -> ml_collections.ConfigDict:
     raise ValueError(f'config.checkpoint: {error}') from error
 
 
+# Fields of a run that its weights fix.
+_FIXED = re.compile(
+  r'data\.(image_size|num_frames)|(network|input|loss)\..*|model|dtype'
+)
+
+
+def _check_fixed(config, trained) -> None:
+  """Refuses a field that the training has fixed, unless it says the same.
+
+  Raises:
+    ValueError: names the field.
+  """
+  defaults = run_config.defaults_of(config)
+  of_run = run_config.flatten(trained)
+  for path, value in run_config.flatten(config).items():
+    if (
+      _FIXED.fullmatch(path)
+      and value != defaults[path]
+      and value != of_run.get(path)
+    ):
+      raise ValueError(
+        f'config.{path} is {value!r}; allowed: that of the run in '
+        f'config.checkpoint, {of_run.get(path)!r}.'
+      )
+
+
 def _merge(config, trained) -> ml_collections.ConfigDict:
-  """This config, with the fields that the training has fixed."""
+  """This config, with the fields that the training has fixed.
+
+  Raises:
+    ValueError: as `_check_fixed`; if the protocol of the run is not known.
+  """
+  _check_fixed(config, trained)
   merged = ml_collections.ConfigDict(config.to_dict())
   for name in ('image_size', 'num_frames'):
     merged.data[name] = trained.data[name]

@@ -13,6 +13,8 @@ from nasfas_jax.metrics import bootstrap, calibration, thresholds
 from nasfas_jax.score_table import Columns
 
 LEVEL = 0.95
+# With the name of a file, what results.json says in place of a protocol.
+OF_FILE = 'scores of '
 
 
 def set_threshold(

@@ -9,6 +9,7 @@ import csv
 import io
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -33,6 +34,8 @@ LABELS = {
   'spoof': records.SPOOF,
   '': records.UNLABELLED,
 }
+# What a clip is called in a file that does not name it.
+NAMELESS = re.compile(r'row \d+')
 # Two million rows.
 MAX_BYTES = 128 * 2**20
 
@@ -152,6 +155,7 @@ def _parse(number: int, cells: Mapping[str, str]) -> dict[str, object]:
   split = cells.get('split', 'test')
   if split not in records.SPLITS:
     refuse('split', ', '.join(records.SPLITS))
+  # See `NAMELESS`.
   clip = cells.get('clip_id', f'row {number}')
   if not clip:
     refuse('clip_id', 'any text')

@@ -191,6 +191,11 @@ def test_what_was_judged_is_deleted(tmp_path):
   shown = demo.take(sent(), folder, fail)
   assert not list(folder.iterdir())
   assert "'a <b>bug</b>'" in text_of(shown) and 'an error' in shown
+  # Gradio keeps files of the same content once: the other one is gone.
+  one = sent()
+  assert demo.take(one, folder, judge) == NASTY
+  shown = demo.take(one, folder, judge)
+  assert 'an error' in shown and 'send it again' in shown
   # A file that lies in the folder itself.
   (folder / 'b.avi').write_text('data')
   demo.take({'path': str(folder / 'b.avi')}, folder, judge)
@@ -314,10 +319,48 @@ def test_other_sites_are_refused(headers, status):
     'type': 'http',
     'headers': [(k.encode(), v.encode()) for k, v in headers.items()],
   }
-  asyncio.run(demo.guarded(app)(scope, None, send))
+  asyncio.run(demo.guarded(app, 9)(scope, None, send))
   assert sent[0]['status'] == status
   found = dict(sent[0]['headers'])
   assert (status == 200) == (b'content-security-policy' in found)
+
+
+@pytest.mark.parametrize(
+  ('stated', 'parts', 'seen'),
+  [
+    (b'9', [b'12345', b'6789'], b'123456789'),
+    (b'10', [b'1234567890'], None),
+    (b'99999999999999999999', [], None),
+    # Without a length, and with a false one.
+    (None, [b'12345', b'67890', b'1'], b'12345'),
+    (b'3', [b'12345', b'67890', b'1'], b'12345'),
+  ],
+)
+def test_a_request_of_many_files_is_cut_off(stated, parts, seen):
+  sent, found = [], []
+
+  async def receive():
+    return {'type': 'http.request', 'body': parts.pop(0), 'more_body': True}
+
+  async def app(scope, receive, send):
+    while sum(map(len, found)) < 9:
+      message = await receive()
+      if message['type'] == 'http.disconnect':
+        return
+      found.append(message['body'])
+
+  async def send(message):
+    sent.append(message)
+
+  scope = {
+    'type': 'http',
+    'headers': [] if stated is None else [(b'content-length', stated)],
+  }
+  asyncio.run(demo.guarded(app, 9)(scope, receive, send))
+  if seen is None:
+    assert sent[0]['status'] == 413 and not found
+  else:
+    assert b''.join(found) == seen and not sent
 
 
 class Server:

@@ -2,13 +2,22 @@
 
 import re
 
+import ml_collections
 import numpy as np
 import pytest
 
 from nasfas_configs import default as default_config
 from nasfas_configs import evaluate as evaluate_config
 from nasfas_configs import train as train_config
-from nasfas_jax import evaluate, files, judgement, main, metrics, run_log
+from nasfas_jax import (
+  evaluate,
+  files,
+  judgement,
+  main,
+  metrics,
+  run_config,
+  run_log,
+)
 from nasfas_jax.data import index, protocols
 from nasfas_jax.metrics import thresholds
 
@@ -227,6 +236,7 @@ def test_what_sets_the_threshold_is_not_tested(
     ),
     ({'threshold': 'run'}, "config.threshold is 'run'; allowed with config.sc"),
     ({'checkpoint': 'runs/x'}, 'give one of them'),
+    ({'adapted': True}, 'adapted is True; allowed with config.scores'),
     ({'scores': 'none.csv'}, "config.scores: There is no file of scores 'none"),
     ({'threshold_source': 'train'}, 'no clips of the split train, which set'),
   ],
@@ -299,6 +309,14 @@ def test_the_builder_config_is_that_of_the_run_on_the_same_dataset():
   config = evaluate_config.get_config()
   merged = evaluate._merge(config, trained)
   assert merged.data.builder_config == 'tiny'
+  # What its weights fix can be said, but not changed.
+  for path, other in (('data.num_frames', 3), ('model', 'cdcn')):
+    stated = ml_collections.ConfigDict(config.to_dict())
+    stated.update_from_flattened_dict({path: run_config.flatten(trained)[path]})
+    evaluate._merge(stated, trained)
+    stated.update_from_flattened_dict({path: other})
+    with pytest.raises(ValueError, match=f'config.{path} is {other!r}; allow'):
+      evaluate._merge(stated, trained)
   config.data.builder_config = 'default'
   assert evaluate._merge(config, trained).data.builder_config == 'default'
   # Another dataset's builder has no such config.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nasfas_jax import files, metrics, score_table
+from nasfas_jax import files, judgement, metrics, score_table
 from nasfas_jax.report import cell_drawing, charts, page, style, tables
 
 MAX_RUNS = 12
@@ -166,12 +166,20 @@ def _results(runs: Sequence[Run]) -> str:
     ]
   )
   text = 'Figures of the test clips, with 95 % intervals over subjects.'
-  if len({run.results.get('protocol') for run in runs}) > 1:
+  protocols = {run.results.get('protocol') or '' for run in runs}
+  # A file of scores has no protocol: its clips decide.
+  judged = [p for p in protocols if not p.startswith(judgement.OF_FILE)]
+  if len(judged) > 1:
     text += (
       ' The runs were judged on different protocols, so their figures cannot '
       'be compared.'
     )
-  elif len({_fingerprint(run) for run in runs}) > 1:
+  elif len(runs) > 1 and (nameless := [r.name for r in runs if _nameless(r)]):
+    text += (
+      f' The clips of {", ".join(nameless)} have no names, so whether all were '
+      'judged on the same clips is not known.'
+    )
+  elif len({tuple(sorted(clips)) for clips in _clips(runs)}) > 1:
     text += (
       ' The runs were judged on different clips, so their figures cannot be '
       'compared.'
@@ -189,8 +197,23 @@ _METRICS = {
 }
 
 
-def _fingerprint(run: Run) -> tuple[str, ...]:
-  return tuple(sorted(run.test['clip_id'].tolist()))
+def _clips(runs: Sequence[Run]) -> list[list[tuple]]:
+  """What tells each test clip of each run from the others of all runs."""
+  names = ['clip_id', 'label']
+  every = [run.test['clip_id'].tolist() for run in runs]
+  if any(len(set(of_run)) < len(of_run) for of_run in every):
+    # Many subjects have a clip of one name.
+    names.append('subject')
+  return [
+    list(zip(*(run.test[name].tolist() for name in names), strict=True))
+    for run in runs
+  ]
+
+
+def _nameless(run: Run) -> bool:
+  """Whether a file of scores had no names of clips."""
+  named = map(score_table.NAMELESS.fullmatch, run.test['clip_id'].tolist())
+  return all(named)
 
 
 def _det(runs: Sequence[Run]) -> str:
@@ -261,11 +284,12 @@ def worst(run: Run, number: int) -> list[int]:
 
 def _mistakes(runs: Sequence[Run]) -> str:
   """Each run's worst mistakes: how the others judged them, and pictures."""
+  clips = dict(zip((run.name for run in runs), _clips(runs), strict=True))
   accepted = {
     run.name: {
       clip: score > run.results['threshold']['value']
       for clip, score in zip(
-        run.test['clip_id'].tolist(), run.test['score'].tolist(), strict=True
+        clips[run.name], run.test['score'].tolist(), strict=True
       )
     }
     for run in runs
@@ -278,16 +302,16 @@ def _mistakes(runs: Sequence[Run]) -> str:
       continue
     rows = []
     for i in places:
-      clip = str(run.test['clip_id'][i])
       label = bool(run.test['label'][i])
       others = [
         other.name
         for other in runs
-        if other is not run and accepted[other.name].get(clip, label) != label
+        if other is not run
+        and accepted[other.name].get(clips[run.name][i], label) != label
       ]
       rows.append(
         [
-          clip,
+          str(run.test['clip_id'][i]),
           str(run.test['attack_type'][i]),
           f'{run.test["score"][i]:.4f}',
           ', '.join(others) or '–',

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import itertools
 import json
 import re
 import shutil
@@ -140,6 +141,35 @@ def test_other_protocols_or_clips_are_warned_of(folders, tmp_path):
     (other / name).write_text(content.replace(old, new), encoding='utf-8')
     runs = runs_page.read([folders[0], other])
     assert warning in runs_page._results(runs)
+
+
+def test_files_of_scores_are_compared_by_their_clips(folders, tmp_path):
+  """The same clips under other files are the same; nameless ones are not."""
+
+  def one(name, change=lambda text: text):
+    folder = tmp_path / name
+    shutil.copytree(folders[2], folder)
+    results = files.read_json(folder / 'results.json')
+    files.write_json(
+      folder / 'results.json', {**results, 'protocol': f'scores of {name}.csv'}
+    )
+    path = folder / 'scores.csv'
+    text = change(path.read_text(encoding='utf-8'))
+    path.write_text(text, encoding='utf-8')
+    return folder
+
+  def without_names(text):
+    numbers = itertools.count(2)
+    return re.sub('test/[0-9]+', lambda _: f'row {next(numbers)}', text)
+
+  a, b = one('a'), one('b')
+  for pair in ((a, b), (folders[0], a)):
+    assert 'compared' not in runs_page._results(runs_page.read(pair))
+  other = one('other', lambda text: text.replace('test/0007', 'test/9999'))
+  said = runs_page._results(runs_page.read([a, other]))
+  assert 'judged on different clips' in said
+  said = runs_page._results(runs_page.read([a, one('c', without_names)]))
+  assert 'The clips of c have no names' in said
 
 
 def test_what_qualifies_the_figures_of_a_run_stands_under_them(
