@@ -368,6 +368,8 @@ def test_a_comparison_without_pytorch_names_the_extra(tmp_path, monkeypatch):
   for name in list(sys.modules):
     if name.startswith(('nasfas_jax.compare', 'nasfas_jax.baseline')):
       monkeypatch.delitem(sys.modules, name)
+  # What another test has imported.
+  monkeypatch.delattr('nasfas_jax.compare', raising=False)
   monkeypatch.setitem(sys.modules, 'torch', None)
   with pytest.raises(ValueError, match=r"needs PyTorch: pip .*\[torch\]'"):
     main.compare(compare_config.get_config(), tmp_path)
