@@ -117,6 +117,8 @@ def sections(size: str) -> list[Section]:
     ours('augmentation', large, precise),
     ours('meta', 0, fast),
     ours('inference', of_one, fast),
+    # As runs score.
+    ours('inference', large, 'float32'),
     ours('training', of_twelve, fast),
     ours('training', large, precise),
     ours('search', searched, precise),
