@@ -53,27 +53,25 @@ def in_place_of(folder: pathlib.Path) -> Iterator[None]:
   try:
     yield
   except BaseException:
-    put_back(folder, anew=False)
+    if folder.exists():
+      shutil.rmtree(folder)
+    old.rename(folder)
     raise
   shutil.rmtree(old)
 
 
-def put_back(folder: pathlib.Path, *, anew: bool = True) -> None:
+def put_back(folder: pathlib.Path) -> None:
   """Ends what a killed `in_place_of` left behind; to be called alone.
 
   Args:
-    folder: of the prepared dataset.
-    anew: what is in it now is whole, and stays.
+    folder: of the prepared dataset. It appears whole, so if it is there it is
+      the new one.
   """
   old = _aside(folder)
-  if not old.exists():
-    return
-  if folder.exists() and anew:
+  if old.exists() and folder.exists():
     shutil.rmtree(old)
-    return
-  if folder.exists():
-    shutil.rmtree(folder)
-  old.rename(folder)
+  elif old.exists():
+    old.rename(folder)
 
 
 def _aside(folder: pathlib.Path) -> pathlib.Path:

@@ -142,8 +142,7 @@ def evaluate(
   if merged.threshold == RUN:
     threshold = run_threshold(source, adapted)
     if other := other_clips(merged, trained):
-      text = f'It was set on other scores: {other}.'
-      threshold['warning'] = f'{threshold["warning"]} {text}'.strip()
+      _warn(threshold, f'It was set on other scores: {other}.')
   subjects = frozenset(data['train_subjects'])
   made = Trained(variables, step, trained.protocol, threshold, subjects)
   judge(
@@ -329,6 +328,11 @@ def run_threshold(
   return judgement.given_threshold(
     found.value, f'of the run: {found.rule}', RUN, found.warning
   )
+
+
+def _warn(threshold: dict[str, object], text: str) -> None:
+  """Adds a sentence to what is to be known of a threshold."""
+  threshold['warning'] = f'{threshold["warning"]} {text}'.strip()
 
 
 def other_clips(config: settings.Config, trained: settings.Config) -> str:
@@ -664,20 +668,20 @@ def _conclude(
     seen = trained.subjects & index.subjects(selection.dev)
     # The train set sets it on request only.
     if seen and threshold['split'] == source != 'train':
-      text = (
+      _warn(
+        threshold,
         f'The run was trained on {len(seen)} of the '
         f'{len(index.subjects(selection.dev))} subjects of the {source} clips, '
         f'which set the threshold, such as {min(seen)!r}: to new subjects it '
-        'carries over badly.'
+        'carries over badly.',
       )
-      threshold['warning'] = f'{threshold["warning"]} {text}'.strip()
     if selection.left_out and threshold['split'] == source:
-      text = (
+      _warn(
+        threshold,
         f'Not prepared here: {", ".join(selection.left_out)}. So the {source} '
         'clips, which set the threshold, may be a part of those of the '
-        'protocol.'
+        'protocol.',
       )
-      threshold['warning'] = f'{threshold["warning"]} {text}'.strip()
   return _finish(config, workdir, facts, scored, threshold, source), scored
 
 

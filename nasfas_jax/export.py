@@ -107,9 +107,10 @@ def export(
     selection = find_clips(run, source)
   except (FileNotFoundError, ValueError) as error:
     if 'int8' in config.formats:
-      raise type(error)(
-        f"{error} 'int8' in config.formats needs the clips of the run."
-      ) from error
+      text = f"{error} 'int8' in config.formats needs the clips of the run."
+      if isinstance(error, FileNotFoundError):
+        raise FileNotFoundError(text) from error
+      raise ValueError(text) from error
     progress.say(f'{error} The files are compared on generated clips only.')
     selection = None
   reading = detector.reading

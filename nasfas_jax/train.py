@@ -168,16 +168,33 @@ def check_norm(
     ValueError: names the field.
   """
   choices = getattr(chosen, 'choices', None)
-  if choices is None or choices.norm == 'batch':
-    return
+  if choices is not None and choices.norm != 'batch':
+    check_no_batch_statistics(
+      config,
+      f'for a genotype of the norm {choices.norm!r}, which has no batch '
+      'statistics',
+    )
+
+
+def check_no_batch_statistics(
+  config: ml_collections.ConfigDict, where: str
+) -> None:
+  """Refuses fields of batch statistics.
+
+  Args:
+    config: of a training.
+    where: they are not allowed, for the message.
+
+  Raises:
+    ValueError: names the field.
+  """
   for name, value, allowed in (
     ('evaluate.batch_norm', config.evaluate.batch_norm, scoring.RUNNING),
     ('train.domain_statistics', config.train.domain_statistics, False),
   ):
     if value != allowed:
       raise ValueError(
-        f'config.{name} is {value!r}; allowed for a genotype of the norm '
-        f'{choices.norm!r}, which has no batch statistics: {allowed!r}.'
+        f'config.{name} is {value!r}; allowed {where}: {allowed!r}.'
       )
 
 

@@ -173,14 +173,21 @@ def tables(
   }
 
 
+def cells(plan: Plan) -> dict[str, Any]:
+  """What a report says of the cells of the genotypes.
+
+  Args:
+    plan: a plan, also that of `contest`, which has the same fields.
+  """
+  names = ('num_cells', 'num_nodes', 'theta')
+  return {name: getattr(plan, name) for name in names}
+
+
 def settings(plan: Plan) -> dict[str, Any]:
   """What a report says of its trainings, whatever their number."""
   return {
     **{'protocol': plan.protocol, 'space': plan.space},
-    'cells': {
-      name: getattr(plan, name) for name in ('num_cells', 'num_nodes', 'theta')
-    },
-    'seeds': plan.num_seeds,
+    **{'cells': cells(plan), 'seeds': plan.num_seeds},
     'config': dict(plan.config),
   }
 

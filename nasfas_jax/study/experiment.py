@@ -24,7 +24,6 @@ from nasfas_jax import (
   metrics,
   progress,
   run_config,
-  scoring,
   settings,
   sharding,
   train,
@@ -173,11 +172,7 @@ def _random_means(
   """
   wanted = {
     **{'space': planned.space, 'protocol': planned.protocol},
-    'cells': {
-      name: getattr(planned, name)
-      for name in ('num_cells', 'num_nodes', 'theta')
-    },
-    'config': planned.config,
+    **{'cells': ceiling.cells(planned), 'config': planned.config},
   }
   content = _earlier_report(config, 'study.contest.ceiling', path, wanted)
   return [float(np.mean(row)) for row in content['tables']['auc'].values()]
@@ -433,15 +428,11 @@ def _check_trainings(config: ml_collections.ConfigDict, of_space: str) -> None:
   _check_one_seed(config)
   if of_space in search_spaces.WIDE_SPACES:
     # Of their genotypes, some have another norm.
-    for name, value, allowed in (
-      ('evaluate.batch_norm', config.evaluate.batch_norm, scoring.RUNNING),
-      ('train.domain_statistics', config.train.domain_statistics, False),
-    ):
-      if value != allowed:
-        raise ValueError(
-          f'config.{name} is {value!r}; allowed in the space {of_space!r}, '
-          f'where not every network has batch statistics: {allowed!r}.'
-        )
+    train.check_no_batch_statistics(
+      config,
+      f'in the space {of_space!r}, where not every network has batch '
+      'statistics',
+    )
   if config.seed:
     raise ValueError(
       f'config.seed is {config.seed}; allowed: 0, since every training has its '
