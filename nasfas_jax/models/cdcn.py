@@ -6,7 +6,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nasfas_jax.models.layers import CDConvBlock, FusionHead, halve
+from nasfas_jax.models.layers import (
+  CDConvBlock,
+  FusionHead,
+  halve,
+  padded_width,
+)
 from nasfas_jax.models.outputs import Between, Outputs, unchanged
 from nasfas_jax.models.search_spaces import LEVELS
 
@@ -52,10 +57,18 @@ class CDCN(nn.Module):
     x = between('stem', x)
     features = {'stem': x}
     for level in LEVELS:
-      for i, width in enumerate(self.block_features):
+      entering = x.shape[-1]
+      last = len(self.block_features) - 1
+      for i, leaving in enumerate(self.block_features):
         x = CDConvBlock(
-          width, theta=self.theta, dtype=self.dtype, name=f'{level}_{i}'
+          leaving,
+          in_features=entering,
+          width=None if i == last else padded_width(leaving, self.dtype),
+          theta=self.theta,
+          dtype=self.dtype,
+          name=f'{level}_{i}',
         )(x, train=train)
+        entering = leaving
       x = between(level, halve(x))
       features[level] = x
     predicted = FusionHead(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from nasfas_jax.models import initializers
 from nasfas_jax.models.search_spaces import NORMS
 from nasfas_jax.ops import central_difference, pooling
+from nasfas_jax.ops import normalization as normalization_lib
 
 # Scales He's standard deviation for the last convolution. At 1 the first maps
 # lie far above the mostly empty targets, and a high initial learning rate kills
@@ -31,6 +32,7 @@ def batch_norm(
   *,
   train: bool,
   affine: bool = True,
+  features: int | None = None,
   dtype: Any = jnp.float32,
   name: str,
 ) -> jax.Array:
@@ -40,23 +42,14 @@ def batch_norm(
     x: [N, H, W, C].
     train: use the batch statistics and update the running ones.
     affine: learn a scale and a bias.
+    features: channels of x, behind which there are zeros; None: all.
     dtype: of the result; statistics are float32.
     name: of the submodule.
 
   Returns:
-    [N, H, W, C] in `dtype`.
+    [N, H, W, C] in `dtype`, with zeros behind `features` channels.
   """
-  norm = nn.BatchNorm(
-    use_running_average=not train,
-    momentum=BATCH_NORM_MOMENTUM,
-    epsilon=BATCH_NORM_EPSILON,
-    use_bias=affine,
-    use_scale=affine,
-    use_fast_variance=True,
-    dtype=dtype,
-    name=name,
-  )
-  return _apply_norm(norm, x)
+  return BatchNorm(features or x.shape[-1], affine, dtype, name=name)(x, train)
 
 
 def _apply_norm(norm: nn.Module, x: jax.Array) -> jax.Array:
@@ -71,6 +64,7 @@ def normalization(
   kind: str = 'batch',
   train: bool,
   affine: bool = True,
+  features: int | None = None,
   dtype: Any = jnp.float32,
   name: str,
 ) -> jax.Array:
@@ -84,6 +78,7 @@ def normalization(
     kind: one of `search_spaces.NORMS`.
     train: see `batch_norm`.
     affine: see `batch_norm`.
+    features: see `batch_norm`; other kinds take no zeros.
     dtype: see `batch_norm`.
     name: of the submodule.
 
@@ -91,7 +86,14 @@ def normalization(
     ValueError: for an unknown kind.
   """
   if kind == 'batch':
-    return batch_norm(x, train=train, affine=affine, dtype=dtype, name=name)
+    return batch_norm(
+      x,
+      train=train,
+      affine=affine,
+      features=features,
+      dtype=dtype,
+      name=name,
+    )
   if kind not in NORMS:
     raise ValueError(
       f'Unknown normalization {kind!r}; allowed: {", ".join(NORMS)}.'
@@ -125,18 +127,15 @@ def normalize(
   Returns:
     ([N, H, W, C] in `dtype`, the mean and variance that were used).
   """
-  wide = x.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
   if running is None:
-    mean = jnp.mean(wide, axis=(0, 1, 2))
-    square = jnp.mean(jax.lax.square(wide), axis=(0, 1, 2))
-    # Rounding may leave a constant channel with a negative one.
-    variance = jnp.maximum(0.0, square - jax.lax.square(mean))
+    y, used = normalization_lib.normalize_batch(
+      x, None, None, BATCH_NORM_EPSILON
+    )
   else:
-    mean, variance = (value.astype(wide.dtype) for value in running)
-  scale = jax.lax.rsqrt(variance + jnp.asarray(BATCH_NORM_EPSILON, wide.dtype))
-  shape = (1, 1, 1, x.shape[-1])
-  y = (wide - mean.reshape(shape)) * scale.reshape(shape)
-  return y.astype(dtype), (mean, variance)
+    wide = normalization_lib.widen(x).dtype
+    used = tuple(value.astype(wide) for value in running)
+    y = normalization_lib.apply(x, *used, None, None, BATCH_NORM_EPSILON)
+  return y.astype(dtype), used
 
 
 class RunningStatistics(nn.Module):
@@ -164,6 +163,77 @@ class RunningStatistics(nn.Module):
     for running, value in ((self.mean, mean), (self.var, variance)):
       share = BATCH_NORM_MOMENTUM
       running.value = share * running.value + (1 - share) * value
+
+
+class BatchNorm(RunningStatistics):
+  """See `batch_norm`.
+
+  Parameters and statistics lie where those of Flax's own lie. Unlike that one,
+  it has its gradient in closed form, and takes channels of zeros.
+
+  Attributes:
+    affine: learn a scale and a bias.
+    dtype: of the result.
+  """
+
+  affine: bool = True
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    super().setup()
+    if self.affine:
+      shape = (self.features,)
+      self.scale = self.param('scale', nn.initializers.ones, shape)
+      self.bias = self.param('bias', nn.initializers.zeros, shape)
+
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """x: [N, H, W, C]; returns the same shape in `dtype`."""
+    # A scale of zero keeps the channels of zeros what they are.
+    scaled = (self.scale, self.bias) if self.affine else (None, None)
+    scaled = [_padded(value, x.shape[-1]) for value in scaled]
+    if train:
+      y, used = normalization_lib.normalize_batch(
+        x, *scaled, BATCH_NORM_EPSILON
+      )
+      self.update(*(value[: self.features] for value in used))
+    else:
+      used = [_padded(value, x.shape[-1]) for value in self.read()]
+      y = normalization_lib.apply(x, *used, *scaled, BATCH_NORM_EPSILON)
+    return y.astype(self.dtype)
+
+
+def _padded(value: jax.Array | None, channels: int) -> jax.Array | None:
+  if value is None or value.size == channels:
+    return value
+  # Apart from the features: what pads while it computes them is slow on a GPU.
+  return jax.lax.optimization_barrier(
+    jnp.pad(value, (0, channels - value.size))
+  )
+
+
+# Bytes of channels that matrix units take at a time.
+CHANNEL_BYTES = 16
+
+
+def padded_width(features: int, dtype: Any, norm: str = 'batch') -> int:
+  """Channels of a feature map between two convolutions, zeros included.
+
+  A GPU's convolution pads channels to `CHANNEL_BYTES` (`ops.convolution`), and
+  what comes between two of them is slow where it takes zeros away and adds them
+  again. So in 16 bits, the form of accelerators, the zeros stay. In 32 bits,
+  the form of CPUs, there are none: each of them would be computed.
+
+  Args:
+    features: channels without zeros.
+    dtype: of the map.
+    norm: of the normalization between them; only 'batch' leaves zeros as they
+      are.
+  """
+  size = jnp.dtype(dtype).itemsize
+  multiple = CHANNEL_BYTES // size
+  if size > 2 or norm != 'batch' or features < multiple:
+    return features
+  return features + -features % multiple
 
 
 def kernel_param(
@@ -212,6 +282,8 @@ class CDConv(nn.Module):
 
   Attributes:
     features: output channels.
+    in_features: channels of x, behind which there are zeros; None: all.
+    width: channels of the result, with zeros behind `features`; None: none.
     kernel_size: side of the kernel.
     theta: strength of the central difference; 0 is a vanilla convolution.
     dilation: step between taps.
@@ -222,6 +294,8 @@ class CDConv(nn.Module):
   """
 
   features: int
+  in_features: int | None = None
+  width: int | None = None
   kernel_size: int = 3
   theta: float = 0.7
   dilation: int = 1
@@ -232,17 +306,24 @@ class CDConv(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """x: [N, H, W, C]; returns [N, H, W, features] in `dtype`."""
+    """x: [N, H, W, C]; returns [N, H, W, width or features] in `dtype`."""
     groups = x.shape[-1] if self.depthwise else 1
+    in_features = (self.in_features or x.shape[-1]) // groups
     kernel = kernel_param(
       self,
       'kernel',
       kernel_size=self.kernel_size,
-      in_features=x.shape[-1] // groups,
+      in_features=in_features,
       features=self.features,
       variant=self.variant,
       init_scale=self.init_scale,
     )
+    gaps = [
+      (0, x.shape[-1] // groups - in_features),
+      (0, (self.width or self.features) - self.features),
+    ]
+    if any(map(any, gaps)):
+      kernel = jnp.pad(kernel, ((0, 0), (0, 0), *gaps))
     # The kernel stays float32 until the central difference is folded in.
     return central_difference.central_difference_conv(
       x.astype(self.dtype),
@@ -262,6 +343,8 @@ class CDConvBlock(nn.Module):
   """
 
   features: int
+  in_features: int | None = None
+  width: int | None = None
   kernel_size: int = 3
   theta: float = 0.7
   dilation: int = 1
@@ -272,9 +355,11 @@ class CDConvBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """x: [N, H, W, C]; returns [N, H, W, features] in `dtype`."""
+    """x: [N, H, W, C]; returns [N, H, W, width or features] in `dtype`."""
     x = CDConv(
       self.features,
+      in_features=self.in_features,
+      width=self.width,
       kernel_size=self.kernel_size,
       theta=self.theta,
       dilation=self.dilation,
@@ -287,6 +372,7 @@ class CDConvBlock(nn.Module):
       kind=self.norm,
       train=train,
       affine=self.affine,
+      features=self.features,
       dtype=self.dtype,
       name='norm',
     )

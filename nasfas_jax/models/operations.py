@@ -14,7 +14,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nasfas_jax.models.layers import CDConvBlock, SeparableBlock, normalization
+from nasfas_jax.models.layers import (
+  CDConvBlock,
+  SeparableBlock,
+  normalization,
+  padded_width,
+)
 from nasfas_jax.models.search_spaces import NONE, SKIP_CONNECT
 from nasfas_jax.ops import pooling
 
@@ -98,11 +103,16 @@ class Expansion(Operation):
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """See `Operation`."""
     features = x.shape[-1]
-    for i, width in enumerate(
-      (middle_features(features, self.ratio), features)
+    middle = middle_features(features, self.ratio)
+    width = padded_width(middle, self.dtype, self.norm)
+    for i, sizes in enumerate(
+      (
+        {'features': middle, 'width': width},
+        {'features': features, 'in_features': middle},
+      )
     ):
       x = CDConvBlock(
-        width,
+        **sizes,
         theta=self.theta,
         affine=self.affine,
         dtype=self.dtype,
