@@ -187,6 +187,13 @@ def _config(request: dict, variants: str = ''):
   return config
 
 
+def _without_extras(request: dict, variants: str = ''):
+  """The config of the same work that computes nothing twice and no zeros."""
+  config = _config({**request, 'form': 'float32'}, variants)
+  config.supernet.update({'remat': False, 'edge_loop': False})
+  return config
+
+
 def _gflop(case: lowered.Case) -> float:
   return 2e-9 * cost.count_macs(case.function, *case.args)
 
@@ -201,7 +208,7 @@ def inference(request: dict) -> Step:
     lambda compiled: functools.partial(compiled, *_draw(case.args)),
     lambda compiled: [compiled],
     batch,
-    _gflop(case),
+    _gflop(lowered.inference(_without_extras(request), batch)),
   )
 
 
@@ -220,7 +227,7 @@ def training(request: dict) -> Step:
     start,
     lambda compiled: [compiled],
     batch,
-    _gflop(case),
+    _gflop(lowered.training(_without_extras(request), batch)),
   )
 
 
@@ -276,8 +283,7 @@ def search(request: dict) -> Step:
       lambda state: weights(arch(state, clips, clips)[0], clips), state
     )
 
-  config.supernet.update({'remat': False, 'edge_loop': False})
-  once = lowered.search_steps(config, batch)
+  once = lowered.search_steps(_without_extras(request, 'plain'), batch)
   return Step(
     compile_both,
     start,
@@ -307,14 +313,13 @@ def meta_search(request: dict) -> Step:
     state, clips = _draw((state_shapes, tasks))
     return _carried(lambda state: step(state, clips), state)
 
-  config.supernet.update({'remat': False, 'edge_loop': False})
   return Step(
     lambda: meta_step.compile_first_order(state_shapes, tasks, **made_of),
     start,
     # From the cache.
     lambda _: [pieces.lower(state_shapes, tasks['support']).compile()],
     fields.num_tasks * (fields.support_size + fields.query_size),
-    2 * _gflop(lowered.set_gradients(config)),
+    2 * _gflop(lowered.set_gradients(_without_extras(request, 'domain'))),
   )
 
 

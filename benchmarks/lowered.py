@@ -213,11 +213,19 @@ def search_steps(
   }
 
 
-def set_gradients(config: ml_collections.ConfigDict) -> Case:
-  """The gradients of a support set of every task, all tasks together."""
+def set_gradients(
+  config: ml_collections.ConfigDict, num_tasks: int | None = None
+) -> Case:
+  """The gradients of a support set of each task.
+
+  Args:
+    config: of a search over tasks.
+    num_tasks: computed together; None: all of a step. A single device runs them
+      one after another.
+  """
   parts = meta.make_parts(config)
   state = jax.eval_shape(meta.initial(config, parts))
-  number = parts.meta.num_tasks
+  number = num_tasks or parts.meta.num_tasks
   adapted = jax.eval_shape(
     lambda state: meta_lib.per_task(state.params, number), state
   )
@@ -254,8 +262,9 @@ def cases(
       f'plain search, {name}, batch {plain}': case
       for name, case in search_steps(config, plain).items()
     },
-    f'gradient of {tasks.meta.num_tasks} support sets of '
-    f'{tasks.meta.support_size}': set_gradients(tasks),
+    f'gradient of a support set of {tasks.meta.support_size}': set_gradients(
+      tasks, 1
+    ),
   }
 
 

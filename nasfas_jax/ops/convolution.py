@@ -3,7 +3,8 @@
 On TPU it is XLA's own convolution. On NVIDIA's GPUs it is that, too, with
 channels that cuDNN need not pad. On CPU, XLA is slow in three places:
 the kernel gradient of large images, derivatives of derivatives, and `jax.vmap`
-over kernels, which makes a grouped convolution.
+over kernels, which makes a grouped convolution. The last one is slow on GPUs,
+too.
 
 A convolution with stride 1 and its two gradients are closed under
 differentiation: the derivatives of each are the other two. So derivatives of
@@ -29,6 +30,8 @@ from nasfas_jax.ops.cpu import strips
 # 'one_by_one' applies a batch of kernels one after another.
 # `python -m benchmarks.run --only=cpu_forms` measures what each of them gains.
 CPU_FORMS = frozenset(('strips', 'one_by_one'))
+# Those of NVIDIA's GPUs. cuDNN is slow at a grouped convolution, too.
+CUDA_FORMS = frozenset(('one_by_one',))
 # A policy of `jax.checkpoint`: results of convolutions are kept, and the rest
 # is computed again in the backward pass.
 _RESULT = 'convolution'
@@ -140,31 +143,37 @@ def _vmapped(function, mapped, static):
   return function
 
 
-def _lower_cpu(first, second, *, kind, mapped, **static):
-  if 'one_by_one' not in CPU_FORMS:
-    return _vmapped(_CPU[kind], mapped, static)(first, second)
+def _one_by_one(form, first, second, *, kind, mapped):
+  """Applies a form to a batch of kernels one after another."""
   if not mapped:
-    return _CPU[kind](first, second, **static)
+    return form(first, second)
   (of_first, of_second), *inner = mapped
   size = (first if of_first else second).shape[0]
   if kind != 'kernel_gradient' and not of_second and not inner:
     # One kernel for all: merge the two batch axes.
     number = first.shape[1]
     merged = first.reshape(size * number, *first.shape[2:])
-    y = _CPU[kind](merged, second, **static)
+    y = form(merged, second)
     return y.reshape(size, number, *y.shape[1:])
   return jnp.stack(
     [
-      _lower_cpu(
+      _one_by_one(
+        form,
         first[i] if of_first else first,
         second[i] if of_second else second,
         kind=kind,
         mapped=inner,
-        **static,
       )
       for i in range(size)
     ]
   )
+
+
+def _lower_cpu(first, second, *, kind, mapped, **static):
+  if 'one_by_one' not in CPU_FORMS:
+    return _vmapped(_CPU[kind], mapped, static)(first, second)
+  form = functools.partial(_CPU[kind], **static)
+  return _one_by_one(form, first, second, kind=kind, mapped=mapped)
 
 
 # Bytes of channels that matrix units of a GPU take at a time. Where channels do
@@ -190,12 +199,10 @@ def _widen(array, axes):
   return jax.lax.pad(array, np.zeros((), array.dtype), widths)
 
 
-def _lower_cuda(first, second, *, kind, mapped, **static):
+def _cuda(first, second, *, kind, **static):
   # Pictures end in one axis of channels, kernels in two.
   axes = 1, 1 if kind == 'kernel_gradient' else 2
-  found = _vmapped(_LIBRARY[kind], mapped, static)(
-    *map(_widen, (first, second), axes)
-  )
+  found = _LIBRARY[kind](*map(_widen, (first, second), axes), **static)
   channels = {
     'conv': second.shape[-1:],
     'input_gradient': second.shape[-2:-1],
@@ -205,6 +212,13 @@ def _lower_cuda(first, second, *, kind, mapped, **static):
     if found.shape[axis] > size:
       found = jax.lax.slice_in_dim(found, 0, size, axis=axis)
   return found
+
+
+def _lower_cuda(first, second, *, kind, mapped, **static):
+  form = functools.partial(_cuda, kind=kind, **static)
+  if 'one_by_one' not in CUDA_FORMS:
+    return _vmapped(form, mapped, {})(first, second)
+  return _one_by_one(form, first, second, kind=kind, mapped=mapped)
 
 
 # One of the three bilinear maps, `kind`, with further leading axes. For each of

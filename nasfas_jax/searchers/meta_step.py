@@ -346,10 +346,8 @@ def compile_first_order(
 
 
 def tasks_at_once(num_tasks: int, mesh: Mesh) -> int:
-  """Tasks per program: all, or one on a single CPU device."""
-  device = mesh.devices.flat[0]
-  alone = mesh.size == 1 and device.platform == 'cpu'
-  return 1 if alone else num_tasks
+  """Tasks per program: all, or one on a single device."""
+  return 1 if mesh.size == 1 else num_tasks
 
 
 @dataclasses.dataclass(frozen=True)
