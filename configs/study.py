@@ -184,6 +184,10 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
         # ceiling.json of an earlier workdir, perhaps of fewer genotypes. Those
         # that it knows are not trained again.
         'earlier': '',
+        # Clips that the scores of untrained networks look at. What a choice by
+        # such a score would gain is reported once all trainings are finished;
+        # 0 leaves it out.
+        'clips': 16,
       },
       # The question 'search', see _contest below.
       'contest': _apart(CONTEST),

@@ -6,8 +6,9 @@ run. A run is named gG/seedN.
 """
 
 import dataclasses
+import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from scipy import stats
 from nasfas_jax import files
 from nasfas_jax.models import genotypes, sampling
 from nasfas_jax.report import charts
+from nasfas_jax.searchers import zero_cost
 from nasfas_jax.study import variance
 from nasfas_jax.study.jobs import Job, keep_genotype
 from nasfas_jax.study.plan import to_flags
@@ -28,6 +30,10 @@ FIGURES = {
 }
 # The figure that the verdict is of.
 MAIN = 'auc'
+# A choice that trains nothing, by the lowest score.
+FEWEST = 'fewest parameters'
+# The seed of an untrained network's weights.
+_SCORE_SEED = 0
 _DRAWS = 100
 
 
@@ -202,13 +208,81 @@ def figures_of(content: Mapping) -> dict[int, dict[str, list[float]]]:
   }
 
 
-def figures(plan: Plan, numbers: Sequence[int], found: Mapping) -> dict:
+def score_all(
+  plan: Plan, score: Callable[[str, genotypes.Genotype, int], float]
+) -> dict[str, np.ndarray]:
+  """What untrained networks are scored, [genotypes] for each score.
+
+  Args:
+    plan: what is drawn.
+    score: (name of a score, genotype, seed) -> the score.
+  """
+  drawn = draw(plan)
+  return {
+    name: np.array([score(name, one, _SCORE_SEED) for one in drawn])
+    for name in zero_cost.SCORES
+  }
+
+
+def untrained(
+  scores: Mapping[str, np.ndarray], means: np.ndarray, effects: np.ndarray
+) -> dict[str, dict]:
+  """What a choice by a score without training gains.
+
+  Args:
+    scores: of the genotypes, by name; the highest is chosen. `FEWEST` is added.
+    means: of `MAIN`, of the genotypes.
+    effects: the predicted gain of each.
+
+  Returns:
+    For each score 'spearman', its rank correlation with `means` with 'low' and
+    'high' of the 95 % interval (None where a score does not differ); 'chosen',
+    the name of the genotype, the 'gain' predicted for it, and the 'share' of
+    the other genotypes whose mean is below its own.
+  """
+  found = {}
+  for name, values in {**scores, FEWEST: -scores['parameters']}.items():
+    # The first of equal ones, as `trials.by_score` takes it.
+    chosen = int(np.argmax(values))
+    below = np.sum(means < means[chosen]) / (len(means) - 1)
+    found[name] = {
+      **_rank_correlation(values, means),
+      'chosen': f'g{chosen}',
+      'gain': float(effects[chosen]),
+      'share': float(below),
+    }
+  return found
+
+
+def _rank_correlation(values, means) -> dict[str, float | None]:
+  """Spearman's, with the interval of Bonett and Wright (2000)."""
+  number = len(values)
+  if number < 5 or min(len(set(values)), len(set(means))) < 2:
+    return {'spearman': None, 'low': None, 'high': None}
+  rank = float(stats.spearmanr(values, means).statistic)
+  middle = math.atanh(max(-1 + 1e-9, min(1 - 1e-9, rank)))
+  half = stats.norm.ppf(0.975) * math.sqrt((1 + rank**2 / 2) / (number - 3))
+  return {
+    'spearman': rank,
+    'low': math.tanh(middle - half),
+    'high': math.tanh(middle + half),
+  }
+
+
+def figures(
+  plan: Plan,
+  numbers: Sequence[int],
+  found: Mapping,
+  score: Callable[[str, genotypes.Genotype, int], float] | None = None,
+) -> dict:
   """The content of ceiling.json.
 
   Args:
     plan: what was trained.
     numbers: of the genotypes in the tables.
     found: what `tables` returned.
+    score: of untrained networks, see `score_all`; asked once all trainings are
+      finished.
   """
   content = {
     **settings(plan),
@@ -222,6 +296,7 @@ def figures(plan: Plan, numbers: Sequence[int], found: Mapping) -> dict:
     'splits': {},
     'seen_choice': None,
     'parameters': None,
+    'untrained': {},
     'verdict': 'Not known: too few trainings are finished.',
   }
   if len(numbers) < 2:
@@ -251,6 +326,9 @@ def figures(plan: Plan, numbers: Sequence[int], found: Mapping) -> dict:
       'spearman': float(correlation.statistic),
       'p': float(correlation.pvalue),
     }
+  if score and len(numbers) == plan.num_genotypes:
+    effects = np.array(content['splits'][MAIN]['effects'])
+    content['untrained'] = untrained(score_all(plan, score), means, effects)
   return content
 
 
@@ -359,6 +437,20 @@ def page(plan: Plan, content: Mapping, num_finished: int) -> str:
       f'{found["spearman"]:+.2f} (p = {found["p"]:.3f}).',
       '',
     ]
+  if content['untrained']:
+    lines += [
+      '| chosen without training by | rank correlation with mean test AUC | '
+      'predicted gain of the choice | above other genotypes |',
+      '|---|---|---|---|',
+    ]
+    for name, of in content['untrained'].items():
+      rank = '–'
+      if of['spearman'] is not None:
+        rank = f'{of["spearman"]:+.2f} [{of["low"]:+.2f}, {of["high"]:+.2f}]'
+      lines.append(
+        f'| {name} | {rank} | {of["gain"]:+.3f} | {of["share"]:.0%} |'
+      )
+    lines.append('')
   told = variance.expected_to_luck(
     0.0, plan.num_genotypes, num_genotypes=number, num_seeds=plan.num_seeds
   )
@@ -410,12 +502,22 @@ def chart(table: np.ndarray, title: str) -> str:
 
 
 def report(
-  plan: Plan, workdir: pathlib.Path, finished: Sequence[str]
+  plan: Plan,
+  workdir: pathlib.Path,
+  finished: Sequence[str],
+  score: Callable[[str, genotypes.Genotype, int], float] | None = None,
 ) -> pathlib.Path:
-  """Writes the report on the finished trainings; returns the page's path."""
+  """Writes the report on the finished trainings; returns the page's path.
+
+  Args:
+    plan: what is trained.
+    workdir: of the study.
+    finished: names of the finished trainings.
+    score: see `figures`.
+  """
   folder = workdir / 'report'
   numbers, found = tables(plan, workdir, finished)
-  content = figures(plan, numbers, found)
+  content = figures(plan, numbers, found, score)
   files.write_json(folder / 'ceiling.json', content)
   if content['splits']:
     svg = chart(found[MAIN], f'{plan.space} on {plan.protocol}')

@@ -54,9 +54,11 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     planned = read_ceiling(config)
     ceiling.write_genotypes(planned, workdir)
     waves = [ceiling.jobs_of(planned)]
+    clips = config.study.ceiling.clips
+    score = _zero_cost(config, workdir, clips) if clips else None
 
     def report(finished):
-      return ceiling.report(planned, workdir, finished)
+      return ceiling.report(planned, workdir, finished, score)
 
   elif config.study.question == 'search':
     _contest(config, workdir)
@@ -143,7 +145,7 @@ def _contest(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     planned,
     workdir,
     run,
-    contest.Known(workdir / 'zero_cost.json', _zero_cost(config)),
+    _zero_cost(config, workdir, config.study.contest.clips),
   )
   listed = {
     one: contest.final_jobs(planned, *one, path) for one, path in chosen.items()
@@ -231,15 +233,23 @@ def _earlier_report(
   return content
 
 
-def _zero_cost(config: ml_collections.ConfigDict) -> contest.Score:
-  """Scores of untrained networks, on clips that are read when one asks."""
+def _zero_cost(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path, clips: int
+) -> contest.Score:
+  """Scores of untrained networks, on clips that are read when one asks.
+
+  Args:
+    config: of the study.
+    workdir: of the study, where scores are kept.
+    clips: that a score looks at.
+  """
 
   @functools.cache
   def frames():
     domain_field = protocols.get_protocol(config.protocol).domain_field
     rows = supernet_scores.even_choice(
       settings.selection(config).train,
-      config.study.contest.clips,
+      clips,
       domain_field,
     )
     read = settings.evaluation_batches(
@@ -253,7 +263,7 @@ def _zero_cost(config: ml_collections.ConfigDict) -> contest.Score:
     images = inputs.network_input(frames(), settings.input_form(own))
     return zero_cost.score(name, settings.network(own, genotype), images, seed)
 
-  return score
+  return contest.Known(workdir / 'zero_cost.json', score)
 
 
 def read_contest(config: ml_collections.ConfigDict) -> contest.Plan:
@@ -303,6 +313,7 @@ _NUMBERS = {
   'study.contest.clips': config_checks.Number(2, 100_000),
   'study.ceiling.genotypes': config_checks.Number(2, 100_000),
   'study.ceiling.seeds': config_checks.Number(2, 10_000),
+  'study.ceiling.clips': config_checks.Number(0, 100_000),
   **{
     f'study.{question}.bootstrap_samples': config_checks.Number(2, 1_000_000)
     for question in arms.QUESTIONS

@@ -15,7 +15,8 @@ from nasfas_jax.study import ceiling, experiment, jobs, variance
 def config():
   config = study_config.get_config('ceiling')
   config.study.num_workers = 0
-  config.study.ceiling.update(genotypes=12, seeds=3)
+  # The runs here are made up: there are no clips to score networks on.
+  config.study.ceiling.update(genotypes=12, seeds=3, clips=0)
   return config
 
 
@@ -253,3 +254,68 @@ def test_the_first_question_does_not_read_the_other_s_fields():
   config.study.ceiling.seeds = 4
   with pytest.raises(ValueError, match="the question 'worth' does not read"):
     experiment.check(config)
+
+
+def test_a_choice_without_training_is_judged_by_what_was_trained():
+  means = np.array([0.70, 0.74, 0.72, 0.78, 0.76, 0.71])
+  effects = means - means.mean()
+  scores = {
+    # In the order of the means; against it; the highest is the second lowest.
+    'parameters': -means,
+    'synflow': np.array([1.0, 4.0, 3.0, 6.0, 5.0, 2.0]),
+    'naswot': np.array([3.0, 1.0, 2.0, 4.0, 5.0, 9.0]),
+  }
+  found = ceiling.untrained(scores, means, effects)
+  assert list(found) == [*scores, 'fewest parameters']
+  assert found['synflow']['spearman'] == pytest.approx(1)
+  assert found['parameters']['spearman'] == pytest.approx(-1)
+  assert (found['synflow']['chosen'], found['synflow']['share']) == ('g3', 1.0)
+  assert (found['parameters']['chosen'], found['parameters']['share']) == (
+    *('g0', 0.0),
+  )
+  assert found['fewest parameters']['chosen'] == 'g3'
+  assert found['naswot'] == {
+    # Ranks of the means: 1 4 3 6 5 2, of the scores 3 1 2 4 5 6.
+    'spearman': pytest.approx(1 - 6 * (4 + 9 + 1 + 4 + 0 + 16) / (6 * 35)),
+    'low': pytest.approx(-0.802, abs=1e-3),
+    'high': pytest.approx(0.821, abs=1e-3),
+    **{'chosen': 'g5', 'share': pytest.approx(0.2)},
+    'gain': pytest.approx(effects[5]),
+  }
+  alike = ceiling.untrained({'parameters': np.ones(6)}, means, effects)
+  assert alike['parameters']['spearman'] is None
+  assert alike['parameters']['chosen'] == 'g0'
+
+
+def test_scores_are_asked_for_once_all_trainings_are_finished(
+  config, tmp_path, monkeypatch
+):
+  config.study.ceiling.clips = 16
+  asked = []
+
+  def make(of, workdir, clips):
+    assert (workdir, clips) == (tmp_path, 16)
+
+    def score(name, genotype, seed):
+      asked.append((name, genotype, seed))
+      return float(len(asked))
+
+    return score
+
+  monkeypatch.setattr(experiment, '_zero_cost', make)
+  planned = experiment.read_ceiling(config)
+  write_all(tmp_path, planned, genotype=0.06, luck=0.01)
+  last = tmp_path / ceiling.run_name(11, planned.seeds(11)[2]) / 'results.json'
+  last.rename(tmp_path / 'later')
+  experiment.study(config, tmp_path)
+  assert not asked
+  (tmp_path / 'later').rename(last)
+  experiment.study(config, tmp_path)
+  drawn = ceiling.draw(planned)
+  assert [one for name, one, _ in asked if name == 'synflow'] == drawn
+  assert {seed for _, _, seed in asked} == {0}
+  content = files.read_json(tmp_path / 'report' / 'ceiling.json')
+  assert content['untrained']['naswot']['chosen'] == 'g11'
+  assert content['untrained']['fewest parameters']['chosen'] == 'g0'
+  page = (tmp_path / 'report' / 'ceiling.md').read_text()
+  assert '| fewest parameters | ' in page

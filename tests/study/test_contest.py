@@ -387,7 +387,7 @@ def test_all_searches_have_one_cost():
 
 
 def test_a_score_without_training_sees_the_clips_of_the_protocol(
-  tiny_data_dir, monkeypatch
+  tiny_data_dir, tmp_path, monkeypatch
 ):
   config = study_config.get_config('search,debug')
   config.protocol = 'synthetic_fas/unseen_rooms'
@@ -399,7 +399,9 @@ def test_a_score_without_training_sees_the_clips_of_the_protocol(
     return 1.0
 
   monkeypatch.setattr(zero_cost, 'score', score)
-  of_config = experiment._zero_cost(config)
+  of_config = experiment._zero_cost(
+    config, tmp_path, config.study.contest.clips
+  )
   genotype = contest.draw(experiment.read_contest(config), 0, 0)
   assert of_config('naswot', genotype, 3) == 1.0
   assert seen == [('naswot', (4, 16, 16, 6), 3)]
