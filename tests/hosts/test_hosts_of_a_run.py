@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow_processes
+# Two cores run four processes one after another.
+PROCESSES = [2, pytest.param(4, marks=pytest.mark.on_demand)]
 
 
 @pytest.fixture(scope='module')
@@ -44,7 +46,7 @@ def made(first_data_dir, tmp_path_factory):
 
 
 @pytest.mark.parametrize('variant', ['plain', 'tasks'])
-@pytest.mark.parametrize('processes', [2, 4])
+@pytest.mark.parametrize('processes', PROCESSES)
 def test_several_processes_make_the_run_of_one(made, processes, variant):
   one, several = made(1, 1) / variant, made(processes, 1) / variant
   found = local_hosts.difference(one, several)
@@ -58,6 +60,7 @@ def test_several_processes_make_the_run_of_one(made, processes, variant):
     assert (several / name).stat().st_size
 
 
+@pytest.mark.on_demand
 @pytest.mark.parametrize('variant', ['plain', 'tasks'])
 def test_with_as_many_devices_they_are_as_one_process(made, variant):
   """One process with the devices that the two have together."""
@@ -66,7 +69,7 @@ def test_with_as_many_devices_they_are_as_one_process(made, variant):
   assert found <= local_hosts.TOLERANCE
 
 
-@pytest.mark.parametrize('processes', [2, 4])
+@pytest.mark.parametrize('processes', PROCESSES)
 def test_several_processes_judge_as_one_does(made, processes):
   one, several = made(1, 1) / 'judged', made(processes, 1) / 'judged'
   (ids, mine), (other_ids, other) = (
@@ -83,6 +86,7 @@ def test_only_host_0_speaks(made):
   assert (logs / '1.txt').read_text() == ''
 
 
+@pytest.mark.on_demand
 def test_two_processes_train_several_seeds_as_one_does(tiny_data_dir, tmp_path):
   seeds = '--config.train.num_seeds=2'
   for number in (1, 2):

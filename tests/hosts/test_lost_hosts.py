@@ -57,7 +57,9 @@ def lose(how, victim, started, logs):
   return seconds
 
 
-@pytest.mark.parametrize('victim', [1, 0])
+@pytest.mark.parametrize(
+  'victim', [pytest.param(1, marks=pytest.mark.on_demand), 0]
+)
 def test_a_host_that_dies_ends_the_others_and_one_goes_on(
   victim, undisturbed, tiny_data_dir, tmp_path
 ):
@@ -114,6 +116,7 @@ def test_a_host_that_is_lost_during_an_exchange_ends_the_others(
     assert seconds > local_hosts.TIMEOUT / 3
 
 
+@pytest.mark.on_demand
 def test_a_run_of_one_process_goes_on_with_two(
   undisturbed, tiny_data_dir, tmp_path
 ):
@@ -133,6 +136,7 @@ def test_a_run_of_one_process_goes_on_with_two(
   assert_same_end(undisturbed, workdir)
 
 
+@pytest.mark.on_demand
 def test_all_pass_over_a_checkpoint_that_is_damaged(
   undisturbed, tiny_data_dir, tmp_path
 ):
