@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from nasfas_jax.models import initializers
 from nasfas_jax.models.search_spaces import NORMS
-from nasfas_jax.ops import central_difference, pooling
+from nasfas_jax.ops import central_difference, convolution, pooling
 from nasfas_jax.ops import normalization as normalization_lib
 
 # Scales He's standard deviation for the last convolution. At 1 the first maps
@@ -211,15 +211,11 @@ def _padded(value: jax.Array | None, channels: int) -> jax.Array | None:
   )
 
 
-# Bytes of channels that matrix units take at a time.
-CHANNEL_BYTES = 16
-
-
 def padded_width(features: int, dtype: Any, norm: str = 'batch') -> int:
   """Channels of a feature map between two convolutions, zeros included.
 
-  A GPU's convolution pads channels to `CHANNEL_BYTES` (`ops.convolution`), and
-  what comes between two of them is slow where it takes zeros away and adds them
+  A GPU's convolution pads channels to `convolution.CHANNEL_BYTES`, and what
+  comes between two of them is slow where it takes zeros away and adds them
   again. So in 16 bits, the form of accelerators, the zeros stay. In 32 bits,
   the form of CPUs, there are none: each of them would be computed.
 
@@ -230,7 +226,7 @@ def padded_width(features: int, dtype: Any, norm: str = 'batch') -> int:
       are.
   """
   size = jnp.dtype(dtype).itemsize
-  multiple = CHANNEL_BYTES // size
+  multiple = convolution.CHANNEL_BYTES // size
   if size > 2 or norm != 'batch' or features < multiple:
     return features
   return features + -features % multiple
