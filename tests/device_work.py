@@ -8,7 +8,7 @@ from nasfas_jax.ops import convolution
 
 
 def as_on_accelerators(monkeypatch):
-  """Convolutions in the form of GPU and TPU: grouped by a vmap over kernels."""
+  """Convolutions in the form of TPUs: grouped by a vmap over kernels."""
   monkeypatch.setattr(convolution, 'CPU_FORMS', frozenset())
 
 

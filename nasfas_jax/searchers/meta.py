@@ -7,7 +7,7 @@ For each task i with a support and a query set,
 and the meta loss is the mean over the tasks of L(w_i, alpha; query_i). It is
 differentiated with respect to the weights w, the architecture alpha and the
 inner learning rates r. First order treats the inner gradient as a constant;
-second order differentiates through it. All tasks run under one vmap.
+second order differentiates through it. The tasks of a call run under one vmap.
 
 This module knows pytrees and a loss, nothing about faces or networks:
 

@@ -261,7 +261,9 @@ def _zero_cost(
   def score(name, genotype, seed):
     own = settings.follow(config, genotype)
     images = inputs.network_input(frames(), settings.input_form(own))
-    return zero_cost.score(name, settings.network(own, genotype), images, seed)
+    # In float32, so that a score is the same on all machines.
+    network = settings.network(own, genotype, scoring=True)
+    return zero_cost.score(name, network, images, seed)
 
   return contest.Known(workdir / 'zero_cost.json', score)
 
@@ -351,6 +353,10 @@ def check(config: ml_collections.ConfigDict) -> None:
         f'does not read; it reads {", ".join(own)}.'
       )
   if fields.question == 'ceiling':
+    if fields.ceiling.clips == 1:
+      raise ValueError(
+        'config.study.ceiling.clips is 1; allowed: 0 (no scores), or 2 or more.'
+      )
     _check_trainings(config, fields.ceiling.space)
     genotype = ceiling.draw(read_ceiling(config))[0]
     _check_network(config, genotype)

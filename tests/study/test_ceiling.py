@@ -319,3 +319,9 @@ def test_scores_are_asked_for_once_all_trainings_are_finished(
   assert content['untrained']['fewest parameters']['chosen'] == 'g0'
   page = (tmp_path / 'report' / 'ceiling.md').read_text()
   assert '| fewest parameters | ' in page
+
+
+def test_one_clip_is_too_few_for_a_score(config):
+  config.study.ceiling.clips = 1
+  with pytest.raises(ValueError, match='clips is 1; allowed: 0 .*2 or more'):
+    experiment.check(config)
