@@ -2,8 +2,9 @@
 
 JAX's own gradient of the same formulas reads the features and their cotangent
 in two passes, of which one writes what the other reads. In closed form they are
-read once for both sums, and once more for the result. On a GPU that is a third
-of what a normalization reads and writes in a training step.
+read once for both sums, and once more for the result. In a program compiled for
+a GPU that is a fifth less of what a normalization reads and writes in a
+training step.
 """
 
 import functools

@@ -265,7 +265,8 @@ def _zero_cost(
     network = settings.network(own, genotype, scoring=True)
     return zero_cost.score(name, network, images, seed)
 
-  return contest.Known(workdir / 'zero_cost.json', score)
+  # Scores on other clips are others.
+  return contest.Known(workdir / f'zero_cost_{clips}_clips.json', score)
 
 
 def read_contest(config: ml_collections.ConfigDict) -> contest.Plan:

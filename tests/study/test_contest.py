@@ -405,3 +405,7 @@ def test_a_score_without_training_sees_the_clips_of_the_protocol(
   genotype = contest.draw(experiment.read_contest(config), 0, 0)
   assert of_config('naswot', genotype, 3) == 1.0
   assert seen == [('naswot', (4, 16, 16, 6), 3)]
+  # It is kept, but not for another number of clips.
+  assert of_config('naswot', genotype, 3) == 1.0
+  experiment._zero_cost(config, tmp_path, 2)('naswot', genotype, 3)
+  assert seen[1:] == [('naswot', (2, 16, 16, 6), 3)]
