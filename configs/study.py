@@ -18,6 +18,9 @@ python -m nasfas_jax.main --config=study --workdir=runs/study
 --config=study:search
   Which search finds better networks than chance, at equal cost? What chance
   finds is in the ceiling.json of config.study.contest.ceiling.
+--config=study:search,short
+  The same of searches as short as those of configs/search.py, against the
+  genotype with the fewest parameters.
 --config=study:debug, :ceiling,debug, :ceiling,wide,debug, :search,debug,
     :fit,debug, :generalise,debug
   One run of each kind on the builder config 'tiny'. Its figures mean nothing.
@@ -62,7 +65,8 @@ CONTEST = {
   'final_seeds': 2,
   # Searches without a supernet.
   'methods': (
-    *('random', 'halving', 'evolution', 'parameters', 'synflow', 'naswot'),
+    *('random', 'halving', 'evolution'),
+    *('parameters', 'fewest_parameters', 'synflow', 'naswot'),
   ),
   # Random search: whole trainings.
   'random': 8,
@@ -96,6 +100,20 @@ CONTEST = {
   },
   # ceiling.json of the same space: its genotypes are the random ones.
   'ceiling': '',
+}
+
+
+# Searches of the length in configs/search.py, which is what its users get. They
+# cost 1.2 (plain) to 1.5 whole trainings of 400 steps, counted as above. So at
+# their cost a random search has one training: it is a random genotype, and
+# those are in the ceiling.json.
+SHORT_CONTEST = {
+  'methods': ('fewest_parameters',),
+  'final_seeds': 1,
+  'gradients': {
+    name: {'variants': name, 'settings': {}}
+    for name in ('plain', 'domain', 'type')
+  },
 }
 
 
@@ -286,7 +304,9 @@ def get_config(variants: str = '') -> ml_collections.ConfigDict:
       'bootstrap_samples': 1000,
     }
   )
-  return variants_lib.compose(config, variants, GROUPS, file='study.py')
+  return variants_lib.compose(
+    config, variants, GROUPS, file='study.py', conflicts=CONFLICTS
+  )
 
 
 def _apart(fields: dict) -> dict:
@@ -356,6 +376,17 @@ def _wide(config: ml_collections.ConfigDict) -> None:
       "configs/study.py: the variant 'wide' needs a question, 'ceiling' or "
       "'search'."
     )
+
+
+def _short(config: ml_collections.ConfigDict) -> None:
+  if config.study.question != 'search':
+    raise ValueError(
+      "configs/study.py: the variant 'short' needs the question 'search'."
+    )
+  contest = config.study.contest
+  # Those of CONTEST go.
+  contest.gradients = ml_collections.ConfigDict()
+  contest.update(ml_collections.ConfigDict(SHORT_CONTEST))
 
 
 def _debug(config: ml_collections.ConfigDict) -> None:
@@ -467,6 +498,9 @@ GROUPS = {
     **{'ceiling': _ceiling, 'search': _contest},
     **{'fit': _fit, 'generalise': _generalise},
   },
+  'length': {'short': _short},
   'space': {'wide': _wide},
   'size': {'debug': _debug},
 }
+# No supernet has the wide space, and the smallest search is shorter still.
+CONFLICTS = (('short', 'wide'), ('short', 'debug'))

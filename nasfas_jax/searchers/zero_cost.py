@@ -1,12 +1,14 @@
 """Scores of networks that were never trained, as baselines of a search.
 
   parameters  their number, which is hard to beat (Ning et al., NeurIPS 2021);
+  fewest_parameters
+              the same with the opposite sign;
   synflow     synaptic flow (Tanaka et al., NeurIPS 2020), as a score of
               architectures by Abdelfattah et al. (ICLR 2021);
   naswot      log-determinant of the kernel of the codes that the ReLUs make of
               a batch (Mellor et al., ICML 2021).
 
-Higher is taken for better by all three.
+Higher is taken for better by all of them.
 """
 
 import math
@@ -19,7 +21,7 @@ import numpy as np
 from nasfas_jax import models
 from nasfas_jax.models import cost, layers
 
-SCORES = ('parameters', 'synflow', 'naswot')
+SCORES = ('parameters', 'fewest_parameters', 'synflow', 'naswot')
 
 # What ends in a ReLU.
 _BLOCKS = (layers.CDConvBlock, layers.SeparableBlock)
@@ -45,8 +47,9 @@ def score(name: str, model: nn.Module, images: np.ndarray, seed: int) -> float:
     raise ValueError(f'Unknown score {name!r}; allowed: {", ".join(SCORES)}.')
   images = jnp.asarray(images, jnp.float32)
   shape = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
-  if name == 'parameters':
-    return float(cost.of_network(model, shape).parameters)
+  if name.endswith('parameters'):
+    number = float(cost.of_network(model, shape).parameters)
+    return number if name == 'parameters' else -number
   variables = models.initialize(model, jax.random.key(seed), images[:1])
   if name == 'synflow':
     return synflow(model, variables, images.shape[1:])

@@ -26,6 +26,8 @@ from nasfas_jax.study.plan import Fields, to_flags
 
 # Searches without a supernet.
 METHODS = ('random', 'halving', 'evolution', *zero_cost.SCORES)
+# What every search is compared with: chance, and a choice without training.
+_BASELINES = ('random', 'fewest_parameters')
 # Separates the seeds of one search's trainings from the next one's.
 _SEEDS = 1000
 _FINAL_SEEDS = 10_000_000
@@ -392,12 +394,14 @@ def figures(
 
 def _others(row: str, rows: Mapping) -> list[str]:
   """What a row is compared with, seed by seed."""
-  found = ['random'] if row != 'random' else []
-  base, _, selection = row.partition('_')
-  if selection:
-    found.append(base)
-  if base not in METHODS and base != 'plain':
-    found.append('_'.join(['plain', *([selection] if selection else [])]))
+  before = _BASELINES.index(row) if row in _BASELINES else len(_BASELINES)
+  found = list(_BASELINES[:before])
+  if row not in METHODS:
+    base, _, selection = row.partition('_')
+    if selection:
+      found.append(base)
+    if base != 'plain':
+      found.append('_'.join(['plain', *([selection] if selection else [])]))
   return [other for other in found if other in rows]
 
 

@@ -96,11 +96,12 @@ def test_the_scores_by_name(chain):
   model, _, images = chain
   number = zero_cost.score('parameters', model, images, 0)
   assert number == 2 * 3 + 3 * 2 + 2 + 2 * (3 + 2)
+  assert zero_cost.score('fewest_parameters', model, images, 0) == -number
   variables = models.initialize(model, jax.random.key(5), images[:1])
   for name, expected in (
     ('synflow', zero_cost.synflow(model, variables, images.shape[1:])),
     ('naswot', zero_cost.naswot(model, variables, images)),
   ):
     assert zero_cost.score(name, model, images, 5) == expected
-  with pytest.raises(ValueError, match="'luck'; allowed: parameters, synflow"):
+  with pytest.raises(ValueError, match="'luck'; allowed: parameters, fewest"):
     zero_cost.score('luck', model, images, 0)

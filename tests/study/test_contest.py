@@ -15,7 +15,8 @@ from nasfas_jax.searchers import zero_cost
 from nasfas_jax.study import contest, experiment, jobs
 
 SHIPPED = [
-  *('search', 'search,debug', 'search,wide', 'search,wide,debug'),
+  *('search', 'search,short', 'search,debug'),
+  *('search,wide', 'search,wide,debug'),
 ]
 
 
@@ -90,8 +91,9 @@ def test_the_shipped_questions_pass(variants):
   assert (
     len(planned.rows)
     == {
-      'search': 12,
-      'search,wide': 6,
+      'search': 13,
+      'search,short': 4,
+      'search,wide': 7,
       'search,debug': 4,
       'search,wide,debug': 3,
     }[variants]
@@ -287,11 +289,13 @@ def test_rows_are_compared_with_what_they_vary():
     (*contest.METHODS, 'plain', 'plain_perturbation', 'type_perturbation')
   )
   assert contest._others('random', rows) == []
-  assert contest._others('halving', rows) == ['random']
-  assert contest._others('plain', rows) == ['random']
-  assert contest._others('plain_perturbation', rows) == ['random', 'plain']
+  assert contest._others('fewest_parameters', rows) == ['random']
+  baselines = ['random', 'fewest_parameters']
+  assert contest._others('halving', rows) == baselines
+  assert contest._others('plain', rows) == baselines
+  assert contest._others('plain_perturbation', rows) == [*baselines, 'plain']
   assert contest._others('type_perturbation', rows) == [
-    *('random', 'plain_perturbation')
+    *(*baselines, 'plain_perturbation')
   ]
 
 
@@ -326,8 +330,9 @@ def test_bad_searches_are_refused():
   config.study.contest.evolution.population = 16
   with pytest.raises(ValueError, match='contest, evolution: The population is'):
     experiment.check(config)
-  with pytest.raises(ValueError, match="'wide' needs a question"):
-    study_config.get_config('wide')
+  for name in ('wide', 'short'):
+    with pytest.raises(ValueError, match=f"'{name}' needs (a|the) question"):
+      study_config.get_config(name)
 
 
 def test_all_searches_have_one_cost():
@@ -369,7 +374,8 @@ def test_all_searches_have_one_cost():
   edges = search_spaces.num_edges(model.num_nodes) * 3
   space = search_spaces.get_space(model.space)
   passes = edges * len(search_spaces.derivable(space)) + 3 * (2 + 3 + 4 + 4)
-  for row, gradient in planned.gradients.items():
+
+  def budget_of(gradient):
     one = search_config.get_config(gradient.variants)
     one.update_from_flattened_dict(run_config.flatten(gradient.fields))
     steps, warmup = one.search.num_steps, one.search.warmup_steps
@@ -380,7 +386,17 @@ def test_all_searches_have_one_cost():
       clips = 3 * steps * one.meta.num_tasks * task
     if one.search.selection == 'perturbation':
       clips += passes * one.search.selection_batches * one.search.batch_size
-    assert 0.9 * budget <= ratio * clips <= 1.1 * budget, row
+    return ratio * clips
+
+  for row, gradient in planned.gradients.items():
+    assert 0.9 * budget <= budget_of(gradient) <= 1.1 * budget, row
+  short = experiment.read_contest(study_config.get_config('search,short'))
+  trainings = {
+    row: budget_of(gradient) / budget * 8
+    for row, gradient in short.gradients.items()
+  }
+  expected = {'plain': 1.2, 'domain': 1.5, 'type': 1.5}
+  assert trainings == pytest.approx(expected, abs=0.1)
   assert set(planned.methods) - {'random', 'halving', 'evolution'} == set(
     zero_cost.SCORES
   )
