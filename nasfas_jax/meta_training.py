@@ -18,11 +18,11 @@ The search over tasks has the same form, so the gradients are those of
 import jax
 from jax.sharding import Mesh
 
-from nasfas_jax import domain_sets, supervised
+from nasfas_jax import domain_sets, mix_style, supervised
 from nasfas_jax.searchers import meta
 
-# Separates this draw from others of the step.
-_HELD_OUT = 1
+# Separates this draw from those of the stages, which fold into the same key.
+_HELD_OUT = len(mix_style.STAGES)
 
 
 def gradients(

@@ -99,10 +99,10 @@ def on_own_tasks(
 ) -> Callable[..., PyTree]:
   """The same function, in which each device computes its own tasks alone.
 
-  For what has a `jax.vmap` over tasks whose weights differ. That makes grouped
-  convolutions, and XLA does not divide their groups over devices: every device
-  would compute those of all tasks. Within a task the clips stay divided over
-  the data axis as ever.
+  For what has a `jax.vmap` over tasks whose weights differ. On a TPU that makes
+  grouped convolutions, and XLA does not divide their groups over devices: every
+  device would compute those of all tasks. Within a task the clips stay divided
+  over the data axis as ever.
 
   Args:
     function: of arrays with a leading axis of tasks, which its result has, too.
@@ -135,7 +135,7 @@ def vmap_or_loop(
   """`jax.vmap`, or a loop where devices divide the clips of what it maps over.
 
   For what has convolutions in it. Under vmap they, or the gradients of their
-  kernels, become grouped ones, which XLA does not divide over devices.
+  kernels, become grouped ones on a TPU, which XLA does not divide over devices.
 
   Args:
     function: of arrays without the leading axis that is mapped over.

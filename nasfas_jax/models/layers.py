@@ -132,7 +132,7 @@ def normalize(
       x, None, None, BATCH_NORM_EPSILON
     )
   else:
-    wide = normalization_lib.widen(x).dtype
+    wide = normalization_lib.wide_dtype(x)
     used = tuple(value.astype(wide) for value in running)
     y = normalization_lib.apply(x, *used, None, None, BATCH_NORM_EPSILON)
   return y.astype(dtype), used
@@ -149,8 +149,9 @@ class RunningStatistics(nn.Module):
 
   def setup(self):
     shape = (self.features,)
-    self.mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
-    self.var = self.variable('batch_stats', 'var', jnp.ones, shape)
+    dtype = jnp.float32
+    self.mean = self.variable('batch_stats', 'mean', jnp.zeros, shape, dtype)
+    self.var = self.variable('batch_stats', 'var', jnp.ones, shape, dtype)
 
   def read(self) -> tuple[jax.Array, jax.Array]:
     """(mean, variance), float32 [features]."""
@@ -162,6 +163,7 @@ class RunningStatistics(nn.Module):
       return
     for running, value in ((self.mean, mean), (self.var, variance)):
       share = BATCH_NORM_MOMENTUM
+      value = value.astype(running.value.dtype)
       running.value = share * running.value + (1 - share) * value
 
 
@@ -183,32 +185,36 @@ class BatchNorm(RunningStatistics):
     super().setup()
     if self.affine:
       shape = (self.features,)
-      self.scale = self.param('scale', nn.initializers.ones, shape)
-      self.bias = self.param('bias', nn.initializers.zeros, shape)
+      ones, zeros = nn.initializers.ones, nn.initializers.zeros
+      self.scale = self.param('scale', ones, shape, jnp.float32)
+      self.bias = self.param('bias', zeros, shape, jnp.float32)
 
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """x: [N, H, W, C]; returns the same shape in `dtype`."""
     # A scale of zero keeps the channels of zeros what they are.
     scaled = (self.scale, self.bias) if self.affine else (None, None)
-    scaled = [_padded(value, x.shape[-1]) for value in scaled]
+    scaled = [_fitting(value, x) for value in scaled]
     if train:
       y, used = normalization_lib.normalize_batch(
         x, *scaled, BATCH_NORM_EPSILON
       )
       self.update(*(value[: self.features] for value in used))
     else:
-      used = [_padded(value, x.shape[-1]) for value in self.read()]
+      used = [_fitting(value, x) for value in self.read()]
       y = normalization_lib.apply(x, *used, *scaled, BATCH_NORM_EPSILON)
     return y.astype(self.dtype)
 
 
-def _padded(value: jax.Array | None, channels: int) -> jax.Array | None:
-  if value is None or value.size == channels:
-    return value
-  # Apart from the features: what pads while it computes them is slow on a GPU.
-  return jax.lax.optimization_barrier(
-    jnp.pad(value, (0, channels - value.size))
-  )
+def _fitting(value: jax.Array | None, x: jax.Array) -> jax.Array | None:
+  """A value of each channel, for all channels of x and as wide as it is."""
+  if value is None:
+    return None
+  value = value.astype(normalization_lib.wide_dtype(x))
+  if missing := x.shape[-1] - value.size:
+    # Apart from the features: what pads while it computes them is slow on a
+    # GPU.
+    value = jax.lax.optimization_barrier(jnp.pad(value, (0, missing)))
+  return value
 
 
 def padded_width(features: int, dtype: Any, norm: str = 'batch') -> int:

@@ -34,7 +34,12 @@ def statistics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def widen(x: jax.Array) -> jax.Array:
   """x as float32, or float64 if it is that."""
-  return x.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
+  return x.astype(wide_dtype(x))
+
+
+def wide_dtype(x: jax.Array) -> jnp.dtype:
+  """The dtype of statistics: float32, or float64 for float64 `x`."""
+  return jnp.dtype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
 
 
 def apply(

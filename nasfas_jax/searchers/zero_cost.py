@@ -21,7 +21,9 @@ import numpy as np
 from nasfas_jax import models
 from nasfas_jax.models import cost, layers
 
-SCORES = ('parameters', 'fewest_parameters', 'synflow', 'naswot')
+# Those that need neither weights nor clips.
+SIZES = ('parameters', 'fewest_parameters')
+SCORES = (*SIZES, 'synflow', 'naswot')
 
 # What ends in a ReLU.
 _BLOCKS = (layers.CDConvBlock, layers.SeparableBlock)
@@ -47,7 +49,7 @@ def score(name: str, model: nn.Module, images: np.ndarray, seed: int) -> float:
     raise ValueError(f'Unknown score {name!r}; allowed: {", ".join(SCORES)}.')
   images = jnp.asarray(images, jnp.float32)
   shape = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
-  if name.endswith('parameters'):
+  if name in SIZES:
     number = float(cost.of_network(model, shape).parameters)
     return number if name == 'parameters' else -number
   variables = models.initialize(model, jax.random.key(seed), images[:1])

@@ -30,8 +30,6 @@ FIGURES = {
 }
 # The figure that the verdict is of.
 MAIN = 'auc'
-# A choice that trains nothing, by the lowest score.
-FEWEST = 'fewest parameters'
 # The seed of an untrained network's weights.
 _SCORE_SEED = 0
 _DRAWS = 100
@@ -208,29 +206,44 @@ def figures_of(content: Mapping) -> dict[int, dict[str, list[float]]]:
   }
 
 
-def score_all(
-  plan: Plan, score: Callable[[str, genotypes.Genotype, int], float]
-) -> dict[str, np.ndarray]:
-  """What untrained networks are scored, [genotypes] for each score.
+# (name of a score, genotype, seed) -> the score.
+Score = Callable[[str, genotypes.Genotype, int], float]
 
-  Args:
-    plan: what is drawn.
-    score: (name of a score, genotype, seed) -> the score.
+
+@dataclasses.dataclass(frozen=True)
+class Untrained:
+  """Scores of networks that were never trained.
+
+  Attributes:
+    score: see `Score`.
+    clips: that it looks at, as a report says it.
   """
+
+  score: Score
+  clips: int
+
+
+def score_all(plan: Plan, score: Score) -> dict[str, np.ndarray]:
+  """The scores that are not numbers of parameters, [genotypes] for each."""
   drawn = draw(plan)
   return {
     name: np.array([score(name, one, _SCORE_SEED) for one in drawn])
     for name in zero_cost.SCORES
+    if name not in zero_cost.SIZES
   }
 
 
 def untrained(
-  scores: Mapping[str, np.ndarray], means: np.ndarray, effects: np.ndarray
+  scores: Mapping[str, np.ndarray],
+  numbers: Sequence[int],
+  means: np.ndarray,
+  effects: np.ndarray,
 ) -> dict[str, dict]:
   """What a choice by a score without training gains.
 
   Args:
-    scores: of the genotypes, by name; the highest is chosen. `FEWEST` is added.
+    scores: of the genotypes, by name; the highest is chosen.
+    numbers: of the genotypes.
     means: of `MAIN`, of the genotypes.
     effects: the predicted gain of each.
 
@@ -241,13 +254,13 @@ def untrained(
     the other genotypes whose mean is below its own.
   """
   found = {}
-  for name, values in {**scores, FEWEST: -scores['parameters']}.items():
+  for name, values in scores.items():
     # The first of equal ones, as `trials.by_score` takes it.
     chosen = int(np.argmax(values))
     below = np.sum(means < means[chosen]) / (len(means) - 1)
     found[name] = {
       **_rank_correlation(values, means),
-      'chosen': f'g{chosen}',
+      'chosen': f'g{numbers[chosen]}',
       'gain': float(effects[chosen]),
       'share': float(below),
     }
@@ -273,7 +286,8 @@ def figures(
   plan: Plan,
   numbers: Sequence[int],
   found: Mapping,
-  score: Callable[[str, genotypes.Genotype, int], float] | None = None,
+  scores: Mapping[str, np.ndarray] | None = None,
+  clips: int = 0,
 ) -> dict:
   """The content of ceiling.json.
 
@@ -281,8 +295,9 @@ def figures(
     plan: what was trained.
     numbers: of the genotypes in the tables.
     found: what `tables` returned.
-    score: of untrained networks, see `score_all`; asked once all trainings are
-      finished.
+    scores: of untrained networks, [genotypes in the tables] each; the numbers
+      of parameters are in the tables.
+    clips: that these scores looked at.
   """
   content = {
     **settings(plan),
@@ -295,8 +310,8 @@ def figures(
     },
     'splits': {},
     'seen_choice': None,
-    'parameters': None,
     'untrained': {},
+    'scores': {'clips': clips, 'seed': _SCORE_SEED} if scores else {},
     'verdict': 'Not known: too few trainings are finished.',
   }
   if len(numbers) < 2:
@@ -320,15 +335,12 @@ def figures(
     content['seen_choice'] = deviation * largest
   sizes = found['parameters'][:, 0]
   means = found[MAIN].mean(axis=1)
-  if len(numbers) > 2 and min(len(set(sizes)), len(set(means))) > 1:
-    correlation = stats.spearmanr(sizes, means)
-    content['parameters'] = {
-      'spearman': float(correlation.statistic),
-      'p': float(correlation.pvalue),
-    }
-  if score and len(numbers) == plan.num_genotypes:
-    effects = np.array(content['splits'][MAIN]['effects'])
-    content['untrained'] = untrained(score_all(plan, score), means, effects)
+  content['untrained'] = untrained(
+    {'parameters': sizes, 'fewest_parameters': -sizes, **(scores or {})},
+    numbers,
+    means,
+    np.array(content['splits'][MAIN]['effects']),
+  )
   return content
 
 
@@ -430,13 +442,6 @@ def page(plan: Plan, content: Mapping, num_finished: int) -> str:
       f'{content["seen_choice"]:+.3f} in test AUC.',
       '',
     ]
-  if content['parameters']:
-    found = content['parameters']
-    lines += [
-      'Rank correlation of parameters and mean test AUC: '
-      f'{found["spearman"]:+.2f} (p = {found["p"]:.3f}).',
-      '',
-    ]
   if content['untrained']:
     lines += [
       '| chosen without training by | rank correlation with mean test AUC | '
@@ -448,7 +453,8 @@ def page(plan: Plan, content: Mapping, num_finished: int) -> str:
       if of['spearman'] is not None:
         rank = f'{of["spearman"]:+.2f} [{of["low"]:+.2f}, {of["high"]:+.2f}]'
       lines.append(
-        f'| {name} | {rank} | {of["gain"]:+.3f} | {of["share"]:.0%} |'
+        f'| {name.replace("_", " ")} | {rank} | {of["gain"]:+.3f} | '
+        f'{of["share"]:.0%} |'
       )
     lines.append('')
   told = variance.expected_to_luck(
@@ -505,7 +511,7 @@ def report(
   plan: Plan,
   workdir: pathlib.Path,
   finished: Sequence[str],
-  score: Callable[[str, genotypes.Genotype, int], float] | None = None,
+  scored: Untrained | None = None,
 ) -> pathlib.Path:
   """Writes the report on the finished trainings; returns the page's path.
 
@@ -513,17 +519,29 @@ def report(
     plan: what is trained.
     workdir: of the study.
     finished: names of the finished trainings.
-    score: see `figures`.
+    scored: of untrained networks; asked once all trainings are finished. The
+      report without it is written before, and stays if it fails.
   """
-  folder = workdir / 'report'
   numbers, found = tables(plan, workdir, finished)
-  content = figures(plan, numbers, found, score)
+  known = sum(number in plan.earlier for number in range(plan.num_genotypes))
+  number = len(finished) + known * plan.num_seeds
+
+  def write(content):
+    return _write(plan, workdir / 'report', content, found, number)
+
+  path = write(figures(plan, numbers, found))
+  if scored and len(numbers) == plan.num_genotypes:
+    scores = score_all(plan, scored.score)
+    write(figures(plan, numbers, found, scores, scored.clips))
+  return path
+
+
+def _write(plan, folder, content, found, number) -> pathlib.Path:
+  """Writes a report; returns the path of its page."""
   files.write_json(folder / 'ceiling.json', content)
   if content['splits']:
     svg = chart(found[MAIN], f'{plan.space} on {plan.protocol}')
     files.write_whole(folder / 'ceiling.svg', svg)
   path = folder / 'ceiling.md'
-  known = sum(number in plan.earlier for number in range(plan.num_genotypes))
-  number = len(finished) + known * plan.num_seeds
   files.write_whole(path, page(plan, content, number))
   return path

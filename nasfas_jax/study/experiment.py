@@ -55,10 +55,12 @@ def study(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     ceiling.write_genotypes(planned, workdir)
     waves = [ceiling.jobs_of(planned)]
     clips = config.study.ceiling.clips
-    score = _zero_cost(config, workdir, clips) if clips else None
+    scored = None
+    if clips:
+      scored = ceiling.Untrained(_zero_cost(config, workdir, clips), clips)
 
     def report(finished):
-      return ceiling.report(planned, workdir, finished, score)
+      return ceiling.report(planned, workdir, finished, scored)
 
   elif config.study.question == 'search':
     _contest(config, workdir)

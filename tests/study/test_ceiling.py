@@ -265,24 +265,24 @@ def test_a_choice_without_training_is_judged_by_what_was_trained():
     'synflow': np.array([1.0, 4.0, 3.0, 6.0, 5.0, 2.0]),
     'naswot': np.array([3.0, 1.0, 2.0, 4.0, 5.0, 9.0]),
   }
-  found = ceiling.untrained(scores, means, effects)
-  assert list(found) == [*scores, 'fewest parameters']
+  numbers = [0, 1, 2, 3, 4, 7]
+  found = ceiling.untrained(scores, numbers, means, effects)
+  assert list(found) == list(scores)
   assert found['synflow']['spearman'] == pytest.approx(1)
   assert found['parameters']['spearman'] == pytest.approx(-1)
   assert (found['synflow']['chosen'], found['synflow']['share']) == ('g3', 1.0)
   assert (found['parameters']['chosen'], found['parameters']['share']) == (
     *('g0', 0.0),
   )
-  assert found['fewest parameters']['chosen'] == 'g3'
   assert found['naswot'] == {
     # Ranks of the means: 1 4 3 6 5 2, of the scores 3 1 2 4 5 6.
     'spearman': pytest.approx(1 - 6 * (4 + 9 + 1 + 4 + 0 + 16) / (6 * 35)),
     'low': pytest.approx(-0.802, abs=1e-3),
     'high': pytest.approx(0.821, abs=1e-3),
-    **{'chosen': 'g5', 'share': pytest.approx(0.2)},
+    **{'chosen': 'g7', 'share': pytest.approx(0.2)},
     'gain': pytest.approx(effects[5]),
   }
-  alike = ceiling.untrained({'parameters': np.ones(6)}, means, effects)
+  alike = ceiling.untrained({'parameters': np.ones(6)}, numbers, means, effects)
   assert alike['parameters']['spearman'] is None
   assert alike['parameters']['chosen'] == 'g0'
 
@@ -309,6 +309,10 @@ def test_scores_are_asked_for_once_all_trainings_are_finished(
   last.rename(tmp_path / 'later')
   experiment.study(config, tmp_path)
   assert not asked
+  content = files.read_json(tmp_path / 'report' / 'ceiling.json')
+  # The number of parameters needs no score.
+  assert list(content['untrained']) == ['parameters', 'fewest_parameters']
+  assert not content['scores']
   (tmp_path / 'later').rename(last)
   experiment.study(config, tmp_path)
   drawn = ceiling.draw(planned)
@@ -316,7 +320,27 @@ def test_scores_are_asked_for_once_all_trainings_are_finished(
   assert {seed for _, _, seed in asked} == {0}
   content = files.read_json(tmp_path / 'report' / 'ceiling.json')
   assert content['untrained']['naswot']['chosen'] == 'g11'
-  assert content['untrained']['fewest parameters']['chosen'] == 'g0'
+  assert content['scores'] == {'clips': 16, 'seed': 0}
+  assert {name for name, _, _ in asked} == {'synflow', 'naswot'}
+  page = (tmp_path / 'report' / 'ceiling.md').read_text()
+  assert '| fewest parameters | ' in page
+
+
+def test_a_failure_while_scoring_leaves_the_report(
+  config, tmp_path, monkeypatch
+):
+  config.study.ceiling.clips = 16
+
+  def score(name, genotype, seed):
+    raise FileNotFoundError('no prepared data')
+
+  monkeypatch.setattr(experiment, '_zero_cost', lambda *unused: score)
+  planned = experiment.read_ceiling(config)
+  write_all(tmp_path, planned, genotype=0.06, luck=0.01)
+  with pytest.raises(FileNotFoundError, match='no prepared data'):
+    experiment.study(config, tmp_path)
+  content = files.read_json(tmp_path / 'report' / 'ceiling.json')
+  assert content['splits']['auc'] and not content['scores']
   page = (tmp_path / 'report' / 'ceiling.md').read_text()
   assert '| fewest parameters | ' in page
 
