@@ -270,7 +270,8 @@ def make_listing(
 
   Returns:
     The listing. A clip whose file is empty, cannot be read, or is a link that
-    leads out of the root, is bad. Names that do not match or are not UTF-8, and
+    leads out of the root, is bad, and so is one whose annotation is a link that
+    leads out of it or nowhere. Names that do not match or are not UTF-8, and
     files whose clip id is taken are skipped.
   """
   root = root.resolve()
@@ -281,6 +282,7 @@ def make_listing(
     try:
       check_name(name)
       clip = Clip(path=path, **parse(name))
+      fault = fault or _annotation_fault(clip, root)
       records.check_labels(
         clip.clip_id, clip.label, clip.attack_type, clip.split
       )
@@ -311,6 +313,15 @@ def _fault(path: pathlib.Path, root: pathlib.Path) -> str:
   except ClipError as error:
     return str(error)
   return ''
+
+
+def _annotation_fault(clip: Clip, root: pathlib.Path) -> str:
+  """What is wrong with the link that a clip's annotation is; '' if nothing."""
+  path = clip.boxes and clip.boxes.path
+  if not path or not path.is_symlink() or path.is_dir():
+    return ''
+  fault = _fault(path, root)
+  return fault and f'its annotation {path.name}: {fault}'
 
 
 def list_folders(
@@ -424,18 +435,14 @@ def annotation(
 ) -> Boxes | None:
   """The first existing annotation file, or None; see `Boxes`.
 
+  One that is a link may lead nowhere: `make_listing` says so.
+
   Raises:
-    ClipError: if it is a link that leads out of the root, or nowhere.
     FileNotFoundError: if one of its folders is a link that leads nowhere.
   """
   for name in names:
     path = root / name
-    if path.is_symlink() and not path.is_dir():
-      try:
-        check_file(path, root)
-      except ClipError as error:
-        raise ClipError(f'its annotation {path.name}: {error}') from error
-    if path.is_file():
+    if path.is_file() or path.is_symlink() and not path.is_dir():
       return Boxes(format_, path, size)
     _require_targets(path.parent, root)
   return None

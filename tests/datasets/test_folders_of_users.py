@@ -119,7 +119,7 @@ def test_boxes_on_a_disk_that_is_not_there_are_not_taken_for_none(
 
 @pytest.mark.parametrize('lost', [False, True])
 @pytest.mark.parametrize('name', ANNOTATED)
-def test_an_annotation_that_is_a_link_out_of_the_folder_is_a_listed_skip(
+def test_an_annotation_that_is_a_link_out_of_the_folder_makes_a_bad_clip(
   name, lost, tmp_path
 ):
   root = write_names(name, tmp_path / 'data')
@@ -129,16 +129,14 @@ def test_an_annotation_that_is_a_link_out_of_the_folder_is_a_listed_skip(
   path.rename(tmp_path / 'store')
   path.symlink_to(tmp_path / ('gone' if lost else 'store'))
   found = list_clips(name, root)
-  # A lost link beside the videos might have been a folder of clips, too.
-  ((_, reason),) = [
-    (file, reason)
-    for file, reason in found.skipped
-    if clip.path.as_posix().endswith(file)
-  ]
+  (bad,) = found.bad
+  assert (bad.name, bad.label, bad.split) == (
+    *(clip.clip_id, clip.label, clip.split),
+  )
   expected = 'a link ' + (
     'to a place that is not there' if lost else 'out of the folder'
   )
-  assert f'its annotation {path.name}: {expected}' in reason
+  assert f'its annotation {path.name}: {expected}' in bad.reason
   assert len(found.clips) == len(whole.clips) - 1
   # A link to another place in the folder is as good as a file.
   path.unlink()
