@@ -903,6 +903,7 @@ def _write_samples(workdir, samples, test, places) -> None:
       np.savez_compressed(
         partial,
         clip_id=chosen['clip_id'],
+        subject=chosen['subject'],
         attack_type=chosen['attack_type'],
         domain=chosen['domain'],
         label=chosen['label'],

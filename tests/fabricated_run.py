@@ -145,7 +145,7 @@ def _write_samples(workdir, generator, test):
   np.savez(
     workdir / 'samples.npz',
     **{n: chosen[n] for n in ('clip_id', 'attack_type', 'domain')},
-    **{n: chosen[n] for n in ('label', 'score')},
+    **{n: chosen[n] for n in ('subject', 'label', 'score')},
     image=image,
     dynamic=255 - image,
     predicted=dome * (0.2 + 0.7 * live) + 0.2 * noise,

@@ -331,11 +331,15 @@ def _cards(run: Run) -> str:
     return ''
   with np.load(run.samples, allow_pickle=False) as file:
     samples = {name: file[name] for name in file.files}
-  kept = {str(clip): i for i, clip in enumerate(samples['clip_id'].tolist())}
-  clips = run.test['clip_id']
-  chosen = [
-    kept[str(clips[i])] for i in worst(run, len(clips)) if str(clips[i]) in kept
-  ]
+  # Clips of two datasets may have one name. Older files have no subjects.
+  names = [name for name in ('clip_id', 'subject') if name in samples]
+
+  def named(table):
+    return list(zip(*(table[name].tolist() for name in names), strict=True))
+
+  kept = {clip: place for place, clip in enumerate(named(samples))}
+  clips = named(run.test)
+  chosen = [kept[clips[i]] for i in worst(run, len(clips)) if clips[i] in kept]
   value = run.results['threshold']['value']
   return style.cards(
     [page.clip_card(samples, i, value) for i in chosen[:_MAX_CARDS]]

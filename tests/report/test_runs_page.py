@@ -209,6 +209,27 @@ def test_what_qualifies_the_figures_of_a_run_stands_under_them(
   assert rows['AUC (%)'] == [auc, auc]
 
 
+@pytest.mark.parametrize('kept', ['its own', 'another', 'none'])
+def test_a_picture_is_of_the_clip_of_its_subject(kept, folders, tmp_path):
+  """Clips of two datasets may have one name."""
+  folder = tmp_path / 'run'
+  shutil.copytree(folders[0], folder)
+  (run,) = runs_page.read([folder])
+  place = runs_page.worst(run, 1)[0]
+  with np.load(folder / 'samples.npz') as file:
+    samples = {name: file[name] for name in file.files}
+  samples['clip_id'][:] = run.test['clip_id'][place]
+  samples['subject'][:] = 'nobody'
+  if kept == 'its own':
+    samples['subject'][3] = run.test['subject'][place]
+  if kept == 'none':
+    # As before subjects were kept.
+    del samples['subject']
+  np.savez(folder / 'samples.npz', **samples)
+  shown = 'class="card"' in runs_page._cards(run)
+  assert shown == (kept != 'another')
+
+
 @pytest.mark.parametrize(
   ('workdirs', 'message'),
   [
