@@ -367,6 +367,8 @@ def _arms(config: ml_collections.ConfigDict) -> None:
 def _wide(config: ml_collections.ConfigDict) -> None:
   if config.study.question == 'ceiling':
     config.study.ceiling.space = 'wide'
+    # The fewest that can tell a ceiling from the luck of a seed, for the hours.
+    config.study.ceiling.seeds = 3
   elif config.study.question == 'search':
     config.study.contest.space = 'wide'
     # No supernet has it.
