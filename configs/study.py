@@ -21,6 +21,9 @@ python -m nasfas_jax.main --config=study --workdir=runs/study
 --config=study:search,short
   The same of searches as short as those of configs/search.py, against the
   genotype with the fewest parameters.
+--config=study:search,short,long
+  Of these the domain-aware search and the fewest parameters, trained as long as
+  by default.
 --config=study:debug, :ceiling,debug, :ceiling,wide,debug, :search,debug,
     :fit,debug, :generalise,debug
   One run of each kind on the builder config 'tiny'. Its figures mean nothing.
@@ -391,6 +394,20 @@ def _short(config: ml_collections.ConfigDict) -> None:
   contest.update(ml_collections.ConfigDict(SHORT_CONTEST))
 
 
+def _long(config: ml_collections.ConfigDict) -> None:
+  contest = config.study.contest
+  if list(contest.methods) != ['fewest_parameters']:
+    raise ValueError(
+      "configs/study.py: the variant 'long' needs the variant 'short'."
+    )
+  contest.seeds = tuple(range(5))
+  for name in ('plain', 'type'):
+    del contest.gradients[name]
+  default = default_lib.get_config().train
+  config.train.num_steps = default.num_steps
+  config.train.warmup_steps = default.warmup_steps
+
+
 def _debug(config: ml_collections.ConfigDict) -> None:
   if config.study.question != 'worth':
     search_lib.debug(config)
@@ -501,6 +518,7 @@ GROUPS = {
     **{'fit': _fit, 'generalise': _generalise},
   },
   'length': {'short': _short},
+  'training': {'long': _long},
   'space': {'wide': _wide},
   'size': {'debug': _debug},
 }

@@ -15,7 +15,7 @@ from nasfas_jax.searchers import zero_cost
 from nasfas_jax.study import contest, experiment, jobs
 
 SHIPPED = [
-  *('search', 'search,short', 'search,debug'),
+  *('search', 'search,short', 'search,short,long', 'search,debug'),
   *('search,wide', 'search,wide,debug'),
 ]
 
@@ -93,6 +93,7 @@ def test_the_shipped_questions_pass(variants):
     == {
       'search': 13,
       'search,short': 4,
+      'search,short,long': 2,
       'search,wide': 7,
       'search,debug': 4,
       'search,wide,debug': 3,
@@ -333,6 +334,8 @@ def test_bad_searches_are_refused():
   for name in ('wide', 'short'):
     with pytest.raises(ValueError, match=f"'{name}' needs (a|the) question"):
       study_config.get_config(name)
+  with pytest.raises(ValueError, match="'long' needs the variant 'short'"):
+    study_config.get_config('search,long')
 
 
 def test_all_searches_have_one_cost():
