@@ -335,19 +335,38 @@ def _dev_auc(results: Mapping) -> float:
   return results['splits']['dev']['auc']
 
 
+@dataclasses.dataclass(frozen=True)
+class Random:
+  """The random genotypes of the question 'ceiling'.
+
+  Attributes:
+    auc: mean test AUC of each.
+    parameters: number of each.
+  """
+
+  auc: Sequence[float] = ()
+  parameters: Sequence[float] = ()
+
+  def line(self) -> np.polynomial.Polynomial | None:
+    """Number of parameters -> test AUC, by least squares; None: too few."""
+    if len(set(self.parameters)) < 3:
+      return None
+    return np.polynomial.Polynomial.fit(self.parameters, self.auc, 1)
+
+
 def figures(
   plan: Plan,
   finals: Mapping[tuple[str, int], Sequence[dict]],
-  random: Sequence[float],
+  random: Random,
 ) -> dict:
   """The content of search.json.
 
   Args:
     plan: what is compared.
     finals: (row, seed) -> the results.json of its final trainings, all of them.
-    random: mean test AUC of each random genotype of the question 'ceiling'; ()
-      without them.
+    random: genotypes; without any, nothing is compared with them.
   """
+  line = random.line()
   rows = {}
   for row in plan.rows:
     seeds = [seed for seed in plan.seeds if (row, seed) in finals]
@@ -360,16 +379,20 @@ def figures(
       ]
       for name in ('auc', 'hter')
     }
+    sizes = [finals[row, seed][0]['model']['num_parameters'] for seed in seeds]
     rows[row] = {
       'seeds': seeds,
       'steps': plan.steps(row),
       **found,
+      'parameters': sizes,
+      # What the line through the random genotypes says of such sizes.
+      'auc_of_size': [] if line is None else [float(line(n)) for n in sizes],
       'percentiles': [
-        statistics.percentile(value, random) for value in found['auc']
+        statistics.percentile(value, random.auc) for value in found['auc']
       ]
-      if len(random)
+      if len(random.auc)
       else [],
-      'less_random': unpaired(found['auc'], random),
+      'less_random': unpaired(found['auc'], random.auc),
     }
   pairs = {}
   for row in rows:
@@ -386,7 +409,8 @@ def figures(
     'protocol': plan.protocol,
     'space': plan.space,
     'config': dict(plan.config),
-    'random': list(random),
+    'random': list(random.auc),
+    'random_parameters': list(random.parameters),
     'rows': rows,
     'pairs': pairs,
   }
@@ -434,7 +458,7 @@ def unpaired(
 
 
 def verdict(content: Mapping[str, Any]) -> str:
-  """Which searches are shown to be above a genotype at random."""
+  """Which searches are shown to be above a genotype at random, or below."""
   tested = {
     row: value['less_random']
     for row, value in content['rows'].items()
@@ -442,10 +466,19 @@ def verdict(content: Mapping[str, Any]) -> str:
   }
   if not tested:
     return 'Not known: too few runs are finished.'
-  above = [row for row, gap in tested.items() if gap['low'] > 0]
-  if not above:
-    return 'No search is shown to be above a random genotype.'
-  return f'Shown to be above a random genotype: {", ".join(above)}.'
+  found = {
+    'above': [row for row, gap in tested.items() if gap['low'] > 0],
+    'below': [row for row, gap in tested.items() if gap['high'] < 0],
+  }
+  said = [
+    f'Shown to be {side} a random genotype: '
+    f'{", ".join(rows).replace("_", " ")}.'
+    for side, rows in found.items()
+    if rows
+  ]
+  if not found['above']:
+    said.insert(0, 'No search is shown to be above a random genotype.')
+  return ' '.join(said)
 
 
 def page(plan: Plan, content: Mapping[str, Any]) -> str:
@@ -454,8 +487,9 @@ def page(plan: Plan, content: Mapping[str, Any]) -> str:
     f'# Searches in the space `{plan.space}`',
     '',
     f'Which search finds better networks than chance on `{plan.protocol}`? '
-    f'{len(plan.seeds)} seeds of each, {plan.final_seeds} trainings of what '
-    'each chose.',
+    f'{len(plan.seeds)} seeds of each, {plan.final_seeds} '
+    f'training{"s" if plan.final_seeds > 1 else ""} of what each chose, '
+    f'{plan.num_steps} steps.',
     '',
     f'**{verdict(content)}**',
     '',
@@ -464,32 +498,46 @@ def page(plan: Plan, content: Mapping[str, Any]) -> str:
       if content['rows']
       else []
     ),
-    '| search | seeds | steps of its trials | test AUC | test HTER | above '
-    'random genotypes | AUC less theirs |',
-    '|---|---|---|---|---|---|---|',
+    '| search | seeds | steps of its trials | parameters | test AUC | '
+    'test HTER | above random genotypes | AUC less theirs | AUC by its size |',
+    '|---|---|---|---|---|---|---|---|---|',
   ]
   for row, value in content['rows'].items():
     above = '–'
     if value['percentiles']:
       above = f'{np.mean(value["percentiles"]):.0%}'
+    by_size = '–'
+    if value['auc_of_size']:
+      by_size = f'{np.mean(value["auc_of_size"]):.3f}'
     lines.append(
-      f'| {row} | {len(value["seeds"])} | {value["steps"] or "–"} | '
+      f'| {row.replace("_", " ")} | {len(value["seeds"])} | '
+      f'{value["steps"] or "–"} | {np.mean(value["parameters"]):,.0f} | '
       f'{np.mean(value["auc"]):.3f} | {np.mean(value["hter"]):.3f} | {above} | '
-      f'{markdown.difference(value["less_random"], "–")} |'
+      f'{markdown.difference(value["less_random"], "–")} | {by_size} |'
     )
   if content['random']:
     lines.append(
       f'| a random genotype | {len(content["random"])} | – | '
-      f'{np.mean(content["random"]):.3f} | | 50% | |'
+      f'{np.mean(content["random_parameters"]):,.0f} | '
+      f'{np.mean(content["random"]):.3f} | | 50% | | |'
     )
   lines.append('')
   if content['pairs']:
     lines += ['| paired by seed | AUC |', '|---|---|']
     lines += [
-      f'| {k} | {markdown.difference(v, "–")} |'
+      f'| {k.replace("_", " ")} | {markdown.difference(v, "–")} |'
       for k, v in content['pairs'].items()
     ]
     lines.append('')
+  if any(value['auc_of_size'] for value in content['rows'].values()):
+    lines += [
+      '"By its size": what a straight line through the random genotypes, from '
+      'parameters to AUC, says of networks as large as these. They have '
+      f'{min(content["random_parameters"]):,.0f} to '
+      f'{max(content["random_parameters"]):,.0f} parameters; beyond that the '
+      'line is a guess.',
+      '',
+    ]
   lines += ['Intervals are of 95 %. All figures are in search.json.', '']
   return '\n'.join(lines)
 
@@ -515,7 +563,7 @@ def report(
   plan: Plan,
   workdir: pathlib.Path,
   finals: Mapping[tuple[str, int], Sequence[dict]],
-  random: Sequence[float],
+  random: Random,
 ) -> pathlib.Path:
   """Writes the report; returns the path of its page. See `figures`."""
   folder = workdir / 'report'

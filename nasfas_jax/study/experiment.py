@@ -129,9 +129,9 @@ _FOR_ALL = ('question', 'num_workers', 'together')
 def _contest(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """Runs the question 'search' as far as it goes, then writes its report."""
   planned = read_contest(config)
-  random = ()
+  random = contest.Random()
   if path := config.study.contest.ceiling:
-    random = _random_means(config, path, planned)
+    random = _random_genotypes(config, path, planned)
   failures = []
 
   def run(listed):
@@ -165,10 +165,10 @@ def _contest(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     raise failures[0]
 
 
-def _random_means(
+def _random_genotypes(
   config: ml_collections.ConfigDict, path: str, planned: contest.Plan
-) -> list[float]:
-  """Mean test AUC of the genotypes in a ceiling.json.
+) -> contest.Random:
+  """The genotypes in a ceiling.json.
 
   Raises:
     ValueError: if it is of another space, other cells, another protocol or
@@ -179,7 +179,11 @@ def _random_means(
     **{'cells': ceiling.cells(planned), 'config': planned.config},
   }
   content = _earlier_report(config, 'study.contest.ceiling', path, wanted)
-  return [float(np.mean(row)) for row in content['tables']['auc'].values()]
+  tables = content['tables']
+  return contest.Random(
+    [float(np.mean(row)) for row in tables['auc'].values()],
+    [float(row[0]) for row in tables['parameters'].values()],
+  )
 
 
 def _earlier_report(

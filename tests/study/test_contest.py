@@ -65,7 +65,10 @@ class Runs:
     test = {'auc': value - 0.1, 'hter': 1 - value}
     files.write_json(
       folder / 'results.json',
-      {'splits': {'dev': {'auc': value}, 'test': test}},
+      {
+        'splits': {'dev': {'auc': value}, 'test': test},
+        'model': {'num_parameters': 1234},
+      },
     )
     files.write_json(folder / jobs.ARGUMENTS_FILE, job.kept_arguments())
 
@@ -220,7 +223,13 @@ def write_ceiling(path, config, values):
       for name in ('num_cells', 'num_nodes', 'theta')
     },
     'config': fields,
-    'tables': {'auc': {f'g{i}': [v, v] for i, v in enumerate(values)}},
+    'tables': {
+      'auc': {f'g{i}': [v, v] for i, v in enumerate(values)},
+      # On a line with the AUC: 1,000 parameters for each 0.02.
+      'parameters': {
+        f'g{i}': [50_000 * v, 50_000 * v] for i, v in enumerate(values)
+      },
+    },
   }
   files.write_json(path, content)
 
@@ -251,7 +260,10 @@ def test_the_report_stands_beside_random_genotypes(config, tmp_path, capsys):
   assert gap['low'] <= gap['mean'] <= gap['high'] and gap['mean'] >= 0
   page = (tmp_path / 'report' / 'search.md').read_text()
   assert '**Shown to be above a random genotype: ' in page
-  assert '| a random genotype | 4 | – | 0.430 | | 50% | |' in page
+  assert '| a random genotype | 4 | – | 21,500 | 0.430 | | 50% | | |' in page
+  assert rows['plain']['auc_of_size'] == pytest.approx([1234 / 50_000] * 4)
+  assert '| 4 | – | 1,234 | 0.480 |' in page
+  assert 'They have 20,000 to 23,000 parameters' in page
   svg = (tmp_path / 'report' / 'search.svg').read_text()
   assert 'search.svg' in page and svg.startswith('<?xml')
   # A ceiling of other trainings is none for these.
@@ -272,6 +284,30 @@ def test_a_report_before_anything_is_finished(config, tmp_path):
   page = (tmp_path / 'report' / 'search.md').read_text()
   assert '**Not known: too few runs are finished.**' in page
   assert 'search.svg' not in page
+
+
+def test_the_verdict_names_what_is_above_chance_and_what_is_below():
+  def said(**gaps):
+    return contest.verdict(
+      {
+        'rows': {
+          row: {'less_random': {'low': low, 'mean': 0.0, 'high': high}}
+          for row, (low, high) in gaps.items()
+        }
+      }
+    )
+
+  assert said(plain=(-0.1, 0.1)) == (
+    'No search is shown to be above a random genotype.'
+  )
+  assert said(plain=(-0.2, -0.1), domain=(-0.1, 0.1), naswot=(0.1, 0.2)) == (
+    'Shown to be above a random genotype: naswot. '
+    'Shown to be below a random genotype: plain.'
+  )
+  assert said(type_perturbation=(-0.2, -0.1)) == (
+    'No search is shown to be above a random genotype. '
+    'Shown to be below a random genotype: type perturbation.'
+  )
 
 
 def test_differences_have_students_and_welchs_intervals():
