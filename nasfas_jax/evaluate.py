@@ -126,7 +126,7 @@ def evaluate(
     progress.say(f'With {more["adapted"]["text"]} ({adapted.source}).')
   prepare(merged)
   selection = settings.selection(merged, judging=True)
-  _check_subjects(source, selection, merged.protocol)
+  _check_subjects(source, selection, merged.protocol, trained.protocol)
   merged.threshold = choose_rule(merged, trained.threshold, selection)
   run_log.start(workdir, merged, selection)
   data = run_log.read_data(source)
@@ -250,10 +250,11 @@ def judge_file(
       'set the threshold; found: '
       f'{", ".join(scored)}. Give --config.threshold=NUMBER without them.'
     )
+  caveats = []
   if not score_table.has_column(path, 'subject'):
-    progress.say(
-      'Warning: there is no column subject. Every clip counts as a person of '
-      'its own, so the intervals are too narrow if persons have several clips.'
+    caveats.append(
+      'There is no column subject. Every clip counts as a person of its own, '
+      'so the intervals are too narrow if persons have several clips.'
     )
   if source in scored and (shared := _shared(path, scored, source)):
     if rule.kind != 'value':
@@ -262,7 +263,7 @@ def judge_file(
         f'have seen. Leave them out of {source}, or give '
         '--config.threshold=NUMBER.'
       )
-    progress.say(f'Warning: {shared}: the calibration has seen them.')
+    caveats.append(f'{shared}: the calibration has seen them.')
   run_log.start(workdir, recorded, protocols.Selection([], [], [], source))
   scored = {part: scored[part] for part in (source, 'test') if part in scored}
   results = _finish(
@@ -276,6 +277,7 @@ def judge_file(
     scored,
     judgement.set_threshold(rule, scored, source),
     source,
+    caveats,
   )
   for part, summary in results['splits'].items():
     if summary['auc'] is not None and summary['auc'] < 0.5:
@@ -427,8 +429,15 @@ def _merge(config, trained) -> ml_collections.ConfigDict:
   return merged
 
 
-def _check_subjects(source, selection, protocol: str) -> None:
-  """Raises ValueError if a test subject was in the run's train set."""
+def _check_subjects(source, selection, protocol: str, trained_on: str) -> None:
+  """Raises ValueError if a test subject was in the run's train set.
+
+  Not of the run's own protocol if that one shares subjects: its training has
+  judged the same clips. What it tested is said with the figures.
+  """
+  own = protocol == trained_on
+  if own and not protocols.get_protocol(protocol).disjoint_subjects:
+    return
   seen = set(run_log.read_data(source)['train_subjects'])
   shared = seen & index.subjects(selection.test)
   if shared:
@@ -660,6 +669,7 @@ def _conclude(
     },
     **more,
   }
+  judgement.check_finite(scored)
   if config.threshold == RUN:
     threshold = trained.threshold
   else:
@@ -682,7 +692,27 @@ def _conclude(
         'clips, which set the threshold, may be a part of those of the '
         'protocol.',
       )
-  return _finish(config, workdir, facts, scored, threshold, source), scored
+  caveats = _trained_on_test_subjects(trained, selection, protocol.name)
+  results = _finish(config, workdir, facts, scored, threshold, source, caveats)
+  return results, scored
+
+
+def _trained_on_test_subjects(
+  trained: Trained, selection: protocols.Selection, protocol: str
+) -> list[str]:
+  """What is said where a protocol does not hold persons apart."""
+  tested = index.subjects(selection.test)
+  seen = trained.subjects
+  if trained.protocol == protocol:
+    seen = seen | index.subjects(selection.train)
+  shared = seen & tested
+  if not shared:
+    return []
+  return [
+    f'The run was trained on {len(shared)} of the {len(tested)} subjects of '
+    f'the test clips, such as {min(shared)!r}: to new subjects these figures '
+    'carry over badly.'
+  ]
 
 
 def describe_batch_norm(config: ml_collections.ConfigDict) -> dict[str, str]:
@@ -748,8 +778,12 @@ def _finish(
   scored: Mapping[str, score_table.Columns],
   threshold: Mapping[str, object],
   source: str,
+  caveats: Sequence[str] = (),
 ) -> dict[str, object]:
-  """Judges scores, writes results.json and scores.csv, says the figures."""
+  """Judges scores, writes results.json and scores.csv, says the figures.
+
+  The caveats join the warning about the intervals.
+  """
   results = {
     **facts,
     **judgement.judge(
@@ -761,9 +795,14 @@ def _finish(
     ),
   }
 
+  confidence = results['confidence']
+  said = (confidence['warning'], *caveats)
+  confidence['warning'] = ' '.join(text for text in said if text)
+
   def write() -> None:
-    files.write_json(workdir / 'results.json', results)
     score_table.write(workdir / 'scores.csv', scored)
+    # The last one: who finds it takes the run for finished.
+    files.write_json(workdir / 'results.json', results)
 
   hosts.first(write)
   for line in judgement.say(results):

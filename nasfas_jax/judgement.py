@@ -17,6 +17,19 @@ LEVEL = 0.95
 OF_FILE = 'scores of '
 
 
+def check_finite(scored: Mapping[str, Columns]) -> None:
+  """Raises ValueError for a score that is not finite, of any clip."""
+  for split, columns in scored.items():
+    bad = ~np.isfinite(columns['score'])
+    if bad.any():
+      first = int(np.argmax(bad))
+      raise ValueError(
+        f'The network scores {bad.sum()} of {len(bad)} {split} clips with no '
+        f'finite number, such as {str(columns["clip_id"][first])!r} with '
+        f'{columns["score"][first]}.'
+      )
+
+
 def set_threshold(
   rule: thresholds.Rule, scored: Mapping[str, Columns], source: str
 ) -> dict[str, object]:
@@ -129,7 +142,7 @@ def judge(
   if test is None:
     return results
   results['confidence']['warning'] = bootstrap.warning(
-    test['label'], test['subject'], 'test'
+    test['label'], test['subject'], test['attack_type'], 'test'
   )
   results['confidence'] |= metrics.bootstrap_intervals(
     test['score'],

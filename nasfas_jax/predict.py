@@ -17,7 +17,7 @@ import os
 import pathlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import ml_collections
@@ -89,7 +89,7 @@ def predict(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   check(config)
   paths = find_files(config.input, config.limits.files)
   if config.output:
-    _check_output(config)
+    _check_output(config, paths)
   detector = load(config)
   box, rules = choose_box(config, detector), rules_of(config)
   _introduce(detector)
@@ -328,14 +328,23 @@ def _walk(folder: str) -> Iterator[str]:
         yield os.path.join(parent, name)
 
 
-def _check_output(config) -> None:
+def _check_output(config, paths: Sequence[str] | None) -> None:
   """Raises ValueError if the next command would judge what this one writes."""
   source = pathlib.Path(config.input).expanduser()
   output = pathlib.Path(config.output).expanduser()
-  if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
+  inside = source.is_dir() and (
+    output.resolve().is_relative_to(source.resolve())
+  )
+  if not source.exists():
+    # A pattern, or a camera, which has no paths.
+    folders = {pathlib.Path(path).parent.resolve() for path in paths or ()}
+    place = output.resolve()
+    above = place.parents if '**' in source.parts else ()
+    inside = bool(folders & {place, *above})
+  if inside:
     raise ValueError(
-      f'config.output is {config.output!r}, inside config.input; choose a '
-      'folder outside it.'
+      f'config.output is {config.output!r}, inside config.input or a folder '
+      'that it names; choose another one.'
     )
   if output.exists() and not output.is_dir():
     raise ValueError(f'config.output is {config.output!r}, which is no folder.')

@@ -15,8 +15,10 @@ from nasfas_jax import (
   judgement,
   main,
   metrics,
+  records,
   run_config,
   run_log,
+  score_table,
 )
 from nasfas_jax.data import index, protocols
 from nasfas_jax.metrics import thresholds
@@ -184,6 +186,33 @@ def test_what_narrows_the_intervals_is_said(no_report, tmp_path, capsys):
   path.write_text(text)
   evaluate.evaluate(config_of(path), tmp_path / 'out')
   assert 'no column subject' in capsys.readouterr().err
+  results = files.read_json(tmp_path / 'out' / 'results.json')
+  assert 'no column subject' in results['confidence']['warning']
+
+
+def test_a_run_is_finished_only_once_its_scores_are_there(
+  no_report, tmp_path, monkeypatch
+):
+  path = tmp_path / 'theirs.csv'
+  path.write_text('clip,label,type,score\na,1,,2\nb,0,x,1\n')
+
+  def fails(*unused):
+    raise OSError('no space left on device')
+
+  monkeypatch.setattr(score_table, 'write', fails)
+  with pytest.raises(OSError, match='no space'):
+    evaluate.evaluate(config_of(path, threshold='1.5'), tmp_path / 'out')
+  assert not (tmp_path / 'out' / 'results.json').exists()
+
+
+def test_a_score_that_is_not_finite_names_its_clip():
+  columns = {
+    'clip_id': np.array(['a', 'b', 'c']),
+    'label': np.array([1, records.UNLABELLED, 0]),
+    'score': np.array([1.0, np.nan, np.inf]),
+  }
+  with pytest.raises(ValueError, match="2 of 3 test clips .*'b' with nan"):
+    judgement.check_finite({'test': columns})
 
 
 @pytest.mark.parametrize(
@@ -464,3 +493,33 @@ def test_an_evaluation_takes_the_rule_of_its_run(capsys):
   message = "config.threshold is 'bpcer=0.1', which needs dev clips of 'synth"
   with pytest.raises(ValueError, match=re.escape(message)):
     evaluate.choose_rule(config, 'eer', none)
+
+
+def test_a_protocol_that_shares_persons_tests_its_own_run(
+  tmp_path, monkeypatch
+):
+  # NUAA's lists do.
+  rows = [{'dataset': 'nuaa', 'subject': str(number)} for number in range(3)]
+  selection = protocols.Selection(rows[:1], [], rows[:2], 'dev')
+  data = {'train_subjects': ['nuaa/0']}
+  monkeypatch.setattr(run_log, 'read_data', lambda source: data)
+  own = 'nuaa/official', 'nuaa/official'
+  evaluate._check_subjects(tmp_path, selection, *own)
+  for protocol, trained_on in (
+    ('nuaa/official', 'synthetic_fas/intra'),
+    ('synthetic_fas/intra', 'synthetic_fas/intra'),
+  ):
+    with pytest.raises(ValueError, match='tests 1 subjects that the run'):
+      evaluate._check_subjects(tmp_path, selection, protocol, trained_on)
+  # Its figures say so.
+  trained = evaluate.Trained({}, 1, 'nuaa/official')
+  (said,) = evaluate._trained_on_test_subjects(
+    trained, selection, 'nuaa/official'
+  )
+  assert (
+    "trained on 1 of the 2 subjects of the test clips, such as 'nuaa/0'"
+    in (said)
+  )
+  assert not evaluate._trained_on_test_subjects(
+    trained, selection, 'uniattackdata/1'
+  )

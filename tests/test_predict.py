@@ -257,6 +257,8 @@ def test_a_bug_in_one_file_does_not_stop_the_rest(run, clips, monkeypatch):
     ({'crop_size': 1}, 'config.crop_size is 1; allowed: 8'),
     ({'threshold': float('nan')}, 'config.threshold is nan'),
     ({'output': 'clips/seen'}, 'inside config.input'),
+    ({'output': 'clips', 'input': 'clips/*.avi'}, 'inside config.input'),
+    ({'output': 'clips/a/b', 'input': 'clips/**/*'}, 'inside config.input'),
     ({'output_videos': True}, 'output_videos needs a folder: --config.output'),
     ({'output': 'clips/b.avi', 'input': 'clips/b.avi'}, 'is no folder'),
     (

@@ -203,12 +203,18 @@ def with_exact(
   return found
 
 
-def warning(labels: np.ndarray, subjects: Sequence[str], split: str) -> str:
+def warning(
+  labels: np.ndarray,
+  subjects: Sequence[str],
+  attack_types: Sequence[str],
+  split: str,
+) -> str:
   """Why the subjects are too few for intervals; '' if they are not.
 
   Args:
     labels: ints [N], 1 live, 0 spoof.
     subjects: strings [N].
+    attack_types: strings [N].
     split: name of the clips, for the message.
   """
   labels, subjects = np.asarray(labels), np.asarray(subjects, str)
@@ -216,6 +222,13 @@ def warning(labels: np.ndarray, subjects: Sequence[str], split: str) -> str:
     kind: len(np.unique(subjects[labels == label]))
     for label, kind in ((1, 'live'), (0, 'spoof'))
   }
+  if counts['spoof'] >= FEW_SUBJECTS:
+    # Else every type has few, too.
+    types = np.asarray(attack_types, str)
+    counts |= {
+      str(kind): len(np.unique(subjects[(labels == 0) & (types == kind)]))
+      for kind in np.unique(types[labels == 0])
+    }
   few = [f'{n} {kind}' for kind, n in counts.items() if 0 < n < FEW_SUBJECTS]
   if not few:
     return ''

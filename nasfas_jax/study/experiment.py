@@ -462,7 +462,7 @@ def _check_trainings(config: ml_collections.ConfigDict, of_space: str) -> None:
       f'config.seed is {config.seed}; allowed: 0, since every training has its '
       'own seed.'
     )
-  protocols.get_protocol(config.protocol)
+  _check_has_dev(config, config.protocol)
   config_checks.check_batch_sizes(
     config, 'train.batch_size', 'evaluate.batch_size'
   )
@@ -540,22 +540,15 @@ def _check_arms(config: ml_collections.ConfigDict) -> None:
         one.unlock()
         train.check(one)
         _check_one_seed(one)
-        _check_dev(planned, one.threshold_source)
+        _check_dev(planned, one)
 
 
-def _check_dev(planned: arms.Plan, threshold_source: str) -> None:
+def _check_dev(planned: arms.Plan, config: ml_collections.ConfigDict) -> None:
   """What is chosen by dev clips has them among its results."""
   if planned.choose_by != arms.DEV:
     return
   for name in planned.choose_on:
-    protocol = protocols.get_protocol(name)
-    source = threshold_source or protocol.threshold_source
-    if source != arms.DEV:
-      raise ValueError(
-        f'config.threshold_source is {source!r} on {name!r}; allowed with the '
-        f'question {planned.question!r}, which compares by dev clips: '
-        f'{arms.DEV!r}.'
-      )
+    _check_has_dev(config, name)
 
 
 def read_arms(config: ml_collections.ConfigDict) -> arms.Plan:
@@ -660,7 +653,46 @@ def _check_worth(config: ml_collections.ConfigDict, defaults) -> None:
         raise ValueError(
           f'config.study.{field} holds {name!r}; allowed: {", ".join(names)}.'
         )
+  _check_short_names({*fields.protocols, *fields.fusion_protocols})
+  if fields.supernets:
+    # The supernets and the random genotypes are compared on dev clips.
+    for name in fields.protocols[:1]:
+      _check_has_dev(config, name)
   _check_runs(config)
+
+
+def _check_short_names(names: set[str]) -> None:
+  """Raises ValueError for protocols whose runs would lie in one folder."""
+  by_short = {}
+  for name in sorted(names):
+    short = plan.short(name)
+    if not short:
+      raise ValueError(
+        f'config.study.protocols holds {name!r}, a family; allowed: single '
+        'protocols, such as synthetic_fas/intra.'
+      )
+    other = by_short.setdefault(short, name)
+    if other != name:
+      raise ValueError(
+        f'config.study.protocols and fusion_protocols hold {other!r} and '
+        f'{name!r}, whose runs would lie in one folder, {short!r}; allowed: '
+        'one of them.'
+      )
+
+
+def _check_has_dev(config: ml_collections.ConfigDict, protocol: str) -> None:
+  """Raises ValueError if no dev clips set the threshold.
+
+  Only the split that sets it is among the results of a run, beside test.
+  """
+  source = protocols.get_protocol(protocol).threshold_source
+  source = config.threshold_source or source
+  if source != arms.DEV:
+    raise ValueError(
+      f'config.threshold_source is {source!r} on {protocol!r}; allowed with '
+      f'the question {config.study.question!r}, which compares by dev clips: '
+      f'{arms.DEV!r}.'
+    )
 
 
 def _check_runs(config: ml_collections.ConfigDict) -> None:
@@ -763,12 +795,16 @@ def score_supernets(
         continue
       path = workdir / name / 'supernet_scores.json'
       known = files.read_json(path) if path.exists() else {'random': {}}
+      if known.get('clips') != fields.supernet_clips:
+        known = {'random': {}}
       if missing := [run for run in drawn if run not in known['random']]:
         scored = _score_supernet(workdir, name, missing, fields.supernet_clips)
         scored['random'] = {**known['random'], **scored['random']}
-        files.write_json(path, scored)
-        known = scored
-      found[name] = known
+        known = {**scored, 'clips': fields.supernet_clips}
+        files.write_json(path, known)
+      # Fewer may be asked for than once were.
+      random = {run: known['random'][run] for run in drawn}
+      found[name] = {**known, 'random': random}
   return found
 
 

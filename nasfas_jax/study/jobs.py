@@ -184,11 +184,27 @@ def _waiting(
   found = []
   for one in side_by_side(jobs) if together else alone:
     left = [part for part in one.parts if not is_finished(part, folder)]
-    if len(left) == len(one.parts):
+    if len(left) == len(one.parts) and not _is_taken(one, folder):
       found.append(one)
     else:
       found += [_Process(part, (part,)) for part in left]
   return found
+
+
+def _is_taken(one: _Process, folder: pathlib.Path) -> bool:
+  """Whether the folder of seeds side by side has a training of other seeds.
+
+  So it is where a study begins some seeds first, and others later.
+  """
+  path = folder / one.job.name / run_config.FILE
+  if len(one.parts) == 1 or not path.exists():
+    return False
+  kept = run_config.load(path)
+  flags = (
+    f'--config.seed={kept["seed"]}',
+    f'--config.train.num_seeds={kept["train"]["num_seeds"]}',
+  )
+  return not all(flag in one.job.arguments for flag in flags)
 
 
 def _stop(number: int, frame: types.FrameType | None) -> None:

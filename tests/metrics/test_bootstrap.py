@@ -224,11 +224,17 @@ def test_a_rate_that_moves_keeps_its_resamples():
 def test_few_subjects_of_a_class_are_warned_of():
   labels = np.repeat([1, 0], [30, 50])
   subjects = np.array([f's{i % 20}' for i in range(80)])
-  assert bootstrap.warning(labels, subjects, 'test') == ''
+  types = np.where(labels, 'live', 'print')
+  assert bootstrap.warning(labels, subjects, types, 'test') == ''
   subjects[:30] = 'anna'
-  found = bootstrap.warning(labels, subjects, 'test')
+  found = bootstrap.warning(labels, subjects, types, 'test')
   assert 'few subjects of the test clips: 1 live; below 20' in found
-  assert bootstrap.warning(labels[30:], subjects[30:], 'test') == ''
+  few = labels[30:], subjects[30:]
+  assert bootstrap.warning(*few, types[30:], 'test') == ''
+  # A type may have few where the attacks together have enough.
+  types[30:33] = 'mask'
+  found = bootstrap.warning(*few, types[30:], 'test')
+  assert 'clips: 3 mask; below 20' in found
 
 
 def test_bootstrap_of_one_class_or_one_subject():

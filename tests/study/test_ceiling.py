@@ -249,6 +249,18 @@ def test_batch_statistics_need_a_space_of_batch_normalization(field, value):
       experiment.check(config)
 
 
+@pytest.mark.parametrize('variants', ['ceiling', 'search'])
+def test_trainings_that_are_compared_by_dev_clips_need_some(variants):
+  config = study_config.get_config(variants)
+  config.threshold_source = 'train'
+  with pytest.raises(ValueError, match="threshold_source is 'train' on "):
+    experiment.check(config)
+  config = study_config.get_config(variants)
+  config.protocol = 'casia_mfsd/overall'
+  with pytest.raises(ValueError, match="'train' on 'casia_mfsd/overall'"):
+    experiment.check(config)
+
+
 def test_the_first_question_does_not_read_the_other_s_fields():
   config = study_config.get_config()
   config.study.ceiling.seeds = 4

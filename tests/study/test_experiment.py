@@ -3,6 +3,7 @@
 import csv
 import json
 
+import ml_collections
 import numpy as np
 import pytest
 from small_search import small_config
@@ -91,6 +92,36 @@ def test_an_unknown_field_or_protocol_of_the_runs_is_named():
   config = study_config.get_config()
   config.study.fusion_protocols = ('synthetic_fas/none',)
   with pytest.raises(ValueError, match="Unknown protocol 'synthetic_fas/none'"):
+    experiment.check(config)
+
+
+@pytest.mark.parametrize(
+  ('field', 'names', 'message'),
+  [
+    (
+      'protocols',
+      ('cross/oci-m', 'mcio/oci-m'),
+      "'cross/oci-m' and 'mcio/oci-m', whose runs would lie in one folder",
+    ),
+    (
+      'fusion_protocols',
+      ('oulu_npu/1', 'siw/1'),
+      "'oulu_npu/1' and 'siw/1', whose runs would lie in one folder",
+    ),
+    ('protocols', ('msu_mfsd',), "'msu_mfsd', a family"),
+    (
+      'protocols',
+      ('casia_mfsd/overall',),
+      "is 'train' on 'casia_mfsd/overall'",
+    ),
+  ],
+)
+def test_protocols_that_a_study_cannot_keep_apart_are_refused(
+  field, names, message
+):
+  config = study_config.get_config()
+  config.study[field] = names
+  with pytest.raises(ValueError, match=message):
     experiment.check(config)
 
 
@@ -279,6 +310,14 @@ def test_a_supernet_scores_the_random_genotypes_once(
   with monkeypatch.context() as patched:
     patched.setattr(experiment, '_score_supernet', None)
     assert experiment.score_supernets(settings, tmp_path, finished) == found
+    # Of fewer genotypes, those that are asked for.
+    fewer = experiment.score_supernets(settings, tmp_path, finished[:2])
+    assert list(fewer[name]['random']) == finished[1:2]
+    # Scores of other clips are not mixed with these.
+    other = ml_collections.ConfigDict(settings.to_dict())
+    other.study.supernet_clips = 16
+    with pytest.raises(TypeError, match='NoneType'):
+      experiment.score_supernets(other, tmp_path, finished)
   # The share of pairs that live clips win, by counting.
   expected = []
   for values, labels in judged:

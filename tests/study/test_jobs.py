@@ -211,6 +211,8 @@ for seed in seeds:
   os.makedirs(folder, exist_ok=True)
   with open(os.path.join(folder, 'results.json'), 'w') as file:
     json.dump({'of': len(seeds)}, file)
+with open(os.path.join(workdir, 'config.json'), 'w') as file:
+  json.dump({'seed': first, 'train': {'num_seeds': number}}, file)
 """
 
 
@@ -231,5 +233,17 @@ def test_seeds_run_together_once_and_alone_where_some_are_there(
   (tmp_path / 'a' / 'seed1' / 'results.json').unlink()
   found = jobs.run(listed, tmp_path, together=True)
   assert [of['of'] for of in found.values()] == [3, 1, 3]
+  # Their folder is taken for seeds that are asked for later.
+  later = [training('a', i) for i in range(3, 5)]
+  found = jobs.run(later, tmp_path, together=True)
+  assert [of['of'] for of in found.values()] == [1, 1]
+  # A stopped training of these very seeds goes on as it was begun.
+  for job in later:
+    (tmp_path / job.name / 'results.json').unlink()
+  files.write_json(
+    tmp_path / 'a' / 'config.json', {'seed': 3, 'train': {'num_seeds': 2}}
+  )
+  found = jobs.run(later, tmp_path, together=True)
+  assert [of['of'] for of in found.values()] == [2, 2]
   apart = jobs.run(listed, tmp_path / 'apart')
   assert [of['of'] for of in apart.values()] == [1, 1, 1]
