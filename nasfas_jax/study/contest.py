@@ -429,7 +429,7 @@ def _others(row: str, rows: Mapping) -> list[str]:
   return [other for other in found if other in rows]
 
 
-def _interval(mean: float, gaps: Sequence[float]) -> dict[str, float]:
+def _interval(mean: float, gaps: Sequence[float]) -> dict[str, float | None]:
   return _around(mean, [_mean_variance(gaps)])
 
 
@@ -438,18 +438,19 @@ def _mean_variance(values: Sequence[float]) -> tuple[float, int]:
   return float(np.var(values, ddof=1)) / len(values), len(values) - 1
 
 
-def _around(mean, parts) -> dict[str, float]:
+def _around(mean, parts) -> dict[str, float | None]:
   half = statistics.half_width(parts)
+  # Values that do not differ are no certainty.
   return {
     'mean': float(mean),
-    'low': float(mean - half),
-    'high': float(mean + half),
+    'low': float(mean - half) if half else None,
+    'high': float(mean + half) if half else None,
   }
 
 
 def unpaired(
   values: Sequence[float], others: Sequence[float]
-) -> dict[str, float] | None:
+) -> dict[str, float | None] | None:
   """The difference of two means with Welch's 95 % interval; None: too few."""
   if min(len(values), len(others)) < 2:
     return None
@@ -462,7 +463,7 @@ def verdict(content: Mapping[str, Any]) -> str:
   tested = {
     row: value['less_random']
     for row, value in content['rows'].items()
-    if value['less_random']
+    if value['less_random'] and value['less_random']['low'] is not None
   }
   if not tested:
     return 'Not known: too few runs are finished.'

@@ -162,10 +162,14 @@ def half_total_error(
 def student_interval(
   values: Sequence[float],
 ) -> tuple[float, float | None, float | None]:
-  """(mean, lower, upper bound of Student's 95 %); of one value no bounds."""
+  """(mean, lower, upper bound of Student's 95 %).
+
+  One value has no bounds, and neither have several that do not differ: chance
+  alone would give them a width.
+  """
   values = np.asarray(values, np.float64)
   mean = float(values.mean())
-  if len(values) < 2:
+  if len(values) < 2 or np.ptp(values) == 0:
     return mean, None, None
   half = half_width([(np.var(values, ddof=1) / len(values), len(values) - 1)])
   return mean, mean - half, mean + half

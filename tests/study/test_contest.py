@@ -319,6 +319,10 @@ def test_differences_have_students_and_welchs_intervals():
   assert found['mean'] == pytest.approx(1)
   assert found['low'] == pytest.approx(1 - 2.7764 * (2 / 3) ** 0.5, abs=1e-3)
   assert contest.unpaired([1.0], [0.0, 1.0]) is None
+  same = contest.unpaired([1.0, 1.0], [0.5, 0.5])
+  assert same == {'mean': 0.5, 'low': None, 'high': None}
+  content = {'rows': {'plain': {'less_random': same}}}
+  assert contest.verdict(content) == 'Not known: too few runs are finished.'
 
 
 def test_rows_are_compared_with_what_they_vary():
