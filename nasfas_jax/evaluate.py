@@ -429,8 +429,12 @@ def _merge(config, trained) -> ml_collections.ConfigDict:
   return merged
 
 
+class SubjectsSeen(ValueError):
+  """A run was trained on subjects that a protocol tests."""
+
+
 def _check_subjects(source, selection, protocol: str, trained_on: str) -> None:
-  """Raises ValueError if a test subject was in the run's train set.
+  """Raises SubjectsSeen if a test subject was in the run's train set.
 
   Not of the run's own protocol if that one shares subjects: its training has
   judged the same clips. What it tested is said with the figures.
@@ -441,7 +445,7 @@ def _check_subjects(source, selection, protocol: str, trained_on: str) -> None:
   seen = set(run_log.read_data(source)['train_subjects'])
   shared = seen & index.subjects(selection.test)
   if shared:
-    raise ValueError(
+    raise SubjectsSeen(
       f'Protocol {protocol!r} tests {len(shared)} subjects that the run in '
       f'{str(source)!r} was trained on, such as {min(shared)!r}.'
     )

@@ -331,7 +331,8 @@ def run_family(
     traced: further arguments of the experiment.
 
   Raises:
-    ValueError: for a search or a comparison, or if no protocol has a run.
+    ValueError: for a search or a comparison, if no protocol has a run, or if
+      the run was trained on test subjects of every protocol.
   """
   if config.experiment in ('search', 'compare'):
     raise ValueError(
@@ -344,7 +345,7 @@ def run_family(
       f'config.protocol {config.protocol!r}, a family: 1. Train one protocol '
       f'at a time: {", ".join(names)}.'
     )
-  results = {}
+  results, refused = {}, None
   for name in names:
     one = config.copy_and_resolve_references()
     one.protocol = name
@@ -361,8 +362,16 @@ def run_family(
     if config.experiment not in PREPARING:
       prepare_embedded(one)
     folder = family_table.folder(workdir, name)
-    EXPERIMENTS[config.experiment](one, folder, **traced)
+    try:
+      EXPERIMENTS[config.experiment](one, folder, **traced)
+    except evaluate.SubjectsSeen as error:
+      # One run on all protocols: it may be judged on the others.
+      refused = error
+      progress.say(f'{name} is left out. {error}')
+      continue
     results[name] = hosts.first(functools.partial(family_table.read, folder))
+  if refused and not results:
+    raise refused
   if not results:
     raise ValueError(
       f'config.checkpoint {config.checkpoint!r} holds no run of the family '

@@ -4,7 +4,7 @@ import pytest
 
 from nasfas_configs import evaluate as evaluate_config
 from nasfas_configs import search as search_config
-from nasfas_jax import main
+from nasfas_jax import evaluate, main
 from nasfas_jax.report import family_table
 
 
@@ -109,6 +109,38 @@ def test_every_protocol_of_a_family_has_a_folder(
   text = '\n'.join(said)
   assert 'synthetic_fas/type/mask_paper: no run in' in text
   assert '| synthetic_fas/type | 2 | acer 30.0 ± 0.0 | eer - | auc 80.0' in text
+
+
+@pytest.mark.parametrize('all_seen', [False, True])
+def test_a_protocol_of_trained_subjects_does_not_end_the_others(
+  all_seen, tmp_path, monkeypatch, tiny_data_dir
+):
+  def judge(config, workdir):
+    if all_seen or config.protocol.endswith('print'):
+      raise evaluate.SubjectsSeen('tests 3 subjects')
+    workdir.mkdir(parents=True)
+    content = {'splits': {'test': {'acer': 0.3}}}
+    (workdir / 'results.json').write_text(json.dumps(content))
+
+  monkeypatch.setitem(main.EXPERIMENTS, 'evaluate', judge)
+  said = []
+  monkeypatch.setattr(main.progress, 'say', said.append)
+  run = tmp_path / 'run'
+  run.mkdir()
+  (run / 'config.json').write_text('{}')
+  config = evaluate_config.get_config()
+  config.data.data_dir = str(tiny_data_dir)
+  config.data.builder_config = 'tiny'
+  config.protocol = 'synthetic_fas/type'
+  config.checkpoint = str(run)
+  if all_seen:
+    with pytest.raises(ValueError, match='tests 3 subjects'):
+      main.run(config, tmp_path / 'out')
+    return
+  main.run(config, tmp_path / 'out')
+  text = '\n'.join(said)
+  assert 'synthetic_fas/type/print is left out. tests 3 subjects' in text
+  assert '| synthetic_fas/type | 4 | acer 30.0' in text
 
 
 def judged(status, **test):
