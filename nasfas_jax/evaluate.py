@@ -261,7 +261,8 @@ def judge_file(
       raise ValueError(
         f'config.scores: {str(path)!r}: {shared}, which the threshold must not '
         f'have seen. Leave them out of {source}, or give '
-        '--config.threshold=NUMBER.'
+        '--config.threshold=NUMBER. Other persons or clips of the same name, '
+        'as two datasets have them, need names of their own: oulu/1, casia/1.'
       )
     caveats.append(f'{shared}: the calibration has seen them.')
   run_log.start(workdir, recorded, protocols.Selection([], [], [], source))
