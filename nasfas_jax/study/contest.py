@@ -465,6 +465,8 @@ def verdict(content: Mapping[str, Any]) -> str:
     for row, value in content['rows'].items()
     if value['less_random'] and value['less_random']['low'] is not None
   }
+  if content['rows'] and not content['random']:
+    return 'No random genotypes: config.study.contest.ceiling names none.'
   if not tested:
     return 'Not known: too few runs are finished.'
   found = {

@@ -293,7 +293,8 @@ def test_the_verdict_names_what_is_above_chance_and_what_is_below():
         'rows': {
           row: {'less_random': {'low': low, 'mean': 0.0, 'high': high}}
           for row, (low, high) in gaps.items()
-        }
+        },
+        'random': [0.5],
       }
     )
 
@@ -321,8 +322,10 @@ def test_differences_have_students_and_welchs_intervals():
   assert contest.unpaired([1.0], [0.0, 1.0]) is None
   same = contest.unpaired([1.0, 1.0], [0.5, 0.5])
   assert same == {'mean': 0.5, 'low': None, 'high': None}
-  content = {'rows': {'plain': {'less_random': same}}}
+  content = {'rows': {'plain': {'less_random': same}}, 'random': [0.5, 0.5]}
   assert contest.verdict(content) == 'Not known: too few runs are finished.'
+  content['random'] = []
+  assert contest.verdict(content).startswith('No random genotypes: config')
 
 
 def test_rows_are_compared_with_what_they_vary():
