@@ -204,10 +204,14 @@ def _clips(runs: Sequence[Run]) -> list[list[tuple]]:
   if any(len(set(of_run)) < len(of_run) for of_run in every):
     # Many subjects have a clip of one name.
     names.append('subject')
-  return [
-    list(zip(*(run.test[name].tolist() for name in names), strict=True))
-    for run in runs
-  ]
+  return [_named(run.test, names) for run in runs]
+
+
+def _named(
+  table: Mapping[str, np.ndarray], names: Sequence[str]
+) -> list[tuple]:
+  """The values of some columns, of each row."""
+  return list(zip(*(table[name].tolist() for name in names), strict=True))
 
 
 def _nameless(run: Run) -> bool:
@@ -333,12 +337,8 @@ def _cards(run: Run) -> str:
     samples = {name: file[name] for name in file.files}
   # Clips of two datasets may have one name. Older files have no subjects.
   names = [name for name in ('clip_id', 'subject') if name in samples]
-
-  def named(table):
-    return list(zip(*(table[name].tolist() for name in names), strict=True))
-
-  kept = {clip: place for place, clip in enumerate(named(samples))}
-  clips = named(run.test)
+  kept = {clip: place for place, clip in enumerate(_named(samples, names))}
+  clips = _named(run.test, names)
   chosen = [kept[clips[i]] for i in worst(run, len(clips)) if clips[i] in kept]
   value = run.results['threshold']['value']
   return style.cards(

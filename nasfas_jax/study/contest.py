@@ -430,22 +430,12 @@ def _others(row: str, rows: Mapping) -> list[str]:
 
 
 def _interval(mean: float, gaps: Sequence[float]) -> dict[str, float | None]:
-  return _around(mean, [_mean_variance(gaps)])
-
-
-def _mean_variance(values: Sequence[float]) -> tuple[float, int]:
-  """(variance of the mean, degrees of freedom)."""
-  return float(np.var(values, ddof=1)) / len(values), len(values) - 1
+  return _around(mean, [statistics.variance_of_mean(gaps)])
 
 
 def _around(mean, parts) -> dict[str, float | None]:
-  half = statistics.half_width(parts)
-  # Values that do not differ are no certainty.
-  return {
-    'mean': float(mean),
-    'low': float(mean - half) if half else None,
-    'high': float(mean + half) if half else None,
-  }
+  found = statistics.bounded(mean, parts)
+  return dict(zip(('mean', 'low', 'high'), found, strict=True))
 
 
 def unpaired(
@@ -455,7 +445,7 @@ def unpaired(
   if min(len(values), len(others)) < 2:
     return None
   gap = np.mean(values) - np.mean(others)
-  return _around(gap, [_mean_variance(values), _mean_variance(others)])
+  return _around(gap, [*map(statistics.variance_of_mean, (values, others))])
 
 
 def verdict(content: Mapping[str, Any]) -> str:

@@ -5,10 +5,10 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from nasfas_jax import score_table
 from nasfas_jax.metrics import operating_points
+from nasfas_jax.metrics.over_seeds import half_width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ def paired_difference(
   num_samples: int,
   seed: int = 0,
   thresholds: tuple[Sequence[float], Sequence[float]] | None = None,
-) -> tuple[float, float, float]:
+) -> tuple[float, float | None, float | None]:
   """Mean difference in AUC of two settings, with a 95 % interval.
 
   The luck of training is in the spread of the differences over seeds, that of
@@ -74,7 +74,8 @@ def paired_difference(
 
   Returns:
     (mean of second - first, lower bound, upper bound). With one seed the
-    interval knows the luck of the test set alone.
+    interval knows the luck of the test set alone. The bounds are None where
+    neither seeds nor draws of subjects differ.
 
   Raises:
     ValueError: if the runs are not on the same clips, or there are none; if
@@ -131,10 +132,8 @@ def paired_difference(
   found = differences(np.ones((1, len(live)), np.int64))[:, 0]
   parts = [(np.var(drawn, ddof=1), max(len(names) - 1, 1))]
   if len(found) > 1:
-    parts.append((np.var(found, ddof=1) / len(found), len(found) - 1))
-  half = half_width(parts)
-  mean = float(found.mean())
-  return mean, mean - half, mean + half
+    parts.append(variance_of_mean(found))
+  return bounded(found.mean(), parts)
 
 
 def half_total_error(
@@ -164,29 +163,39 @@ def student_interval(
 ) -> tuple[float, float | None, float | None]:
   """(mean, lower, upper bound of Student's 95 %).
 
-  One value has no bounds, and neither have several that do not differ: chance
-  alone would give them a width.
+  One value has no bounds, and neither have several that do not differ.
   """
-  values = np.asarray(values, np.float64)
-  mean = float(values.mean())
-  if len(values) < 2 or np.ptp(values) == 0:
-    return mean, None, None
-  half = half_width([(np.var(values, ddof=1) / len(values), len(values) - 1)])
-  return mean, mean - half, mean + half
+  parts = [variance_of_mean(values)] if len(values) > 1 else []
+  return bounded(np.mean(values), parts)
 
 
-def half_width(parts: Sequence[tuple[float, int]]) -> float:
-  """Of a 95 % interval, by Student with Satterthwaite's degrees of freedom.
+def bounded(
+  mean: float, parts: Sequence[tuple[float, int]]
+) -> tuple[float, float | None, float | None]:
+  """A mean and the bounds of its 95 % interval.
+
+  Values that do not differ have no bounds: chance alone would give them a
+  width.
 
   Args:
-    parts: independent (variance of the estimate, degrees of freedom). Two, of
-      means, give Welch's interval of their difference.
+    mean: the estimate.
+    parts: of its variance, see `half_width`. Two, of means, give Welch's
+      interval of their difference.
+
+  Returns:
+    (mean, lower, upper bound); the bounds are None without a variance.
   """
-  total = sum(variance for variance, _ in parts)
-  if not total:
-    return 0.0
-  freedom = total**2 / sum(variance**2 / degrees for variance, degrees in parts)
-  return float(stats.t.ppf(0.975, freedom) * total**0.5)
+  half = half_width(parts)
+  if not half:
+    return float(mean), None, None
+  return float(mean), float(mean - half), float(mean + half)
+
+
+def variance_of_mean(values: Sequence[float]) -> tuple[float, int]:
+  """(variance of the mean, degrees of freedom) of two values or more."""
+  # Rounding may leave equal values with a variance.
+  variance = float(np.var(values, ddof=1)) if np.ptp(values) else 0.0
+  return variance / len(values), len(values) - 1
 
 
 def percentile(value: float, among: Sequence[float]) -> float:

@@ -64,6 +64,7 @@ def test_interval_of_seeds_is_students_and_that_of_subjects_is_added():
 
 def test_one_difference_has_no_interval_of_seeds():
   assert statistics.student_interval([0.5]) == (0.5, None, None)
+  assert statistics.student_interval([0.1] * 3)[1:] == (None, None)
   # Two equal ones are no certainty.
   assert statistics.student_interval([0.5, 0.5]) == (0.5, None, None)
   assert markdown.paired([0.5]) == '+0.500, no interval'
