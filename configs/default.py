@@ -202,6 +202,11 @@ def get_config() -> ml_collections.ConfigDict:
       # In a search this short, the published 1e-3 would keep alpha near 0.
       'arch_weight_decay': 0.0,
       'gradient_clip': 5.0,
+      # Weight of the derived network's expected cost in the loss of the
+      # architecture, and what it is counted in: 'parameters' or 'macs'
+      # (multiply-accumulates). The costliest genotype of the space has 1.
+      'cost_weight': 0.0,
+      'cost': 'parameters',
       # How the genotype is derived: by 'strength', the operations' weights, or
       # by 'perturbation', what the loss becomes without an operation.
       'selection': 'strength',

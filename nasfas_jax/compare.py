@@ -184,6 +184,7 @@ def merge_run(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   fixed = {
     'dtype': 'float32',
     'search.gumbel': False,
+    'search.cost_weight': 0.0,
   }
   for path, value in fixed.items():
     *parts, name = path.split('.')
@@ -241,6 +242,11 @@ def check(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       'config.search.gumbel is True; a comparison allows False, since the '
       "frameworks' random numbers differ."
+    )
+  if config.search.cost_weight:
+    raise ValueError(
+      f'config.search.cost_weight is {config.search.cost_weight}; a comparison '
+      'allows 0, since the twin has no such term.'
     )
 
 

@@ -21,7 +21,7 @@ from nasfas_jax import (
 from nasfas_jax.data import balance, episodes
 from nasfas_jax.data.protocols import definition
 from nasfas_jax.metrics import thresholds
-from nasfas_jax.models import search_spaces
+from nasfas_jax.models import expected_cost, search_spaces
 from nasfas_jax.ops import fusion, rank_pooling
 
 _STEPS = 10**9
@@ -217,6 +217,8 @@ ALLOWED = {
   'search.arch_learning_rate': _RATE,
   'search.arch_weight_decay': _DECAY,
   'search.gradient_clip': _CLIP,
+  'search.cost_weight': Number(0.0, 1e6),
+  'search.cost': OneOf(expected_cost.UNITS),
   'search.selection': OneOf(settings.SELECTIONS),
   'search.selection_batches': Number(1, 100_000),
   'search.selection_steps': Number(0, _STEPS),

@@ -159,6 +159,12 @@ def _check_without_effect(config) -> None:
         'tasks (config.search.hold_out): False.'
       )
   perturbed = fields.selection == 'perturbation'
+  if fields.cost_weight and (perturbed or fields.algorithm != 'gradient'):
+    raise ValueError(
+      f'config.search.cost_weight is {fields.cost_weight}; allowed without a '
+      "gradient search whose genotype is derived by 'strength' "
+      '(config.search.algorithm, config.search.selection): 0.'
+    )
   if perturbed and fields.algorithm != 'gradient':
     raise ValueError(
       "config.search.selection is 'perturbation'; allowed with "

@@ -28,7 +28,8 @@ from nasfas_jax import (
   supervised,
 )
 from nasfas_jax.data import index, pipeline, protocols
-from nasfas_jax.models import genotypes
+from nasfas_jax.models import expected_cost, genotypes
+from nasfas_jax.models.architecture import Arch
 from nasfas_jax.models.supernet import Supernet
 from nasfas_jax.searchers import (
   evolution,
@@ -284,6 +285,41 @@ def search(config: Config) -> supernet_program.SearchSettings:
       b1=0.5,
       flat=True,
     ),
+    cost_weight=fields.cost_weight,
+    expected_cost=_expected_cost(config) if fields.cost_weight else None,
+  )
+
+
+def _expected_cost(config: Config) -> Callable[[Arch], jax.Array]:
+  """The expected cost of the network that a search derives and trains.
+
+  Raises:
+    ValueError: if the operations of the space cost nothing.
+  """
+  fields, network = config.supernet, config.network
+  try:
+    costs = expected_cost.operation_costs(
+      fields.space,
+      theta=fields.theta,
+      num_cells=fields.num_cells,
+      num_nodes=fields.num_nodes,
+      image_size=config.data.image_size,
+      features=network.cell_features,
+      two_stream=config.input.fusion == 'two_stream',
+      unit=config.search.cost,
+    )
+  except ValueError as error:
+    raise ValueError(
+      f'config.search.cost is {config.search.cost!r}: {error}'
+    ) from error
+  return functools.partial(
+    expected_cost.expected_cost,
+    costs=costs,
+    space=fields.space,
+    num_nodes=fields.num_nodes,
+    edge_normalization=fields.edge_normalization,
+    node_attention=fields.node_attention,
+    temperature=config.search.temperature,
   )
 
 

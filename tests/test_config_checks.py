@@ -61,6 +61,8 @@ def test_the_shipped_trainings_pass(name):
     ('train.num_steps', 0, '1 to 1000000000'),
     ('evaluate.bootstrap_samples', 0, '1 to 1000000'),
     ('search.temperature', 0.0, 'above 0'),
+    ('search.cost_weight', -1.0, '0 to 1e+06'),
+    ('search.cost', 'seconds', 'parameters, macs'),
     ('train.learning_rate', float('nan'), 'above 0'),
     (
       'search.warmup_steps',
@@ -106,6 +108,14 @@ def test_what_would_change_nothing_is_refused(variant, path):
   search.check(config)
   set_field(config, path, True)
   with pytest.raises(ValueError, match=f'config.{path} is True; allowed'):
+    search.check(config)
+
+
+@pytest.mark.parametrize('variant', ['evolution', 'random', 'perturbation'])
+def test_only_a_search_by_strength_weighs_the_cost(variant):
+  config = search_config.get_config(variant)
+  config.search.cost_weight = 0.5
+  with pytest.raises(ValueError, match='config.search.cost_weight is 0.5; all'):
     search.check(config)
 
 

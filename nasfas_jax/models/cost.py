@@ -53,14 +53,30 @@ def of_network(model: nn.Module, example: jax.ShapeDtypeStruct) -> Cost:
     model: of pictures alone.
     example: shape and dtype of its input.
   """
+  return of_module(model, example, lambda outputs: outputs.map)
+
+
+def of_module(
+  module: nn.Module,
+  example: jax.ShapeDtypeStruct,
+  result: Callable = lambda outputs: outputs,
+) -> Cost:
+  """The cost of a module in inference; nothing is computed.
+
+  Args:
+    module: takes an array and `train`.
+    example: shape and dtype of the array.
+    result: what is wanted of the module's output.
+  """
   variables = jax.eval_shape(
-    lambda x: model.init(jax.random.key(0), x, train=False), example
+    lambda x: module.init(jax.random.key(0), x, train=False), example
   )
   macs = count_macs(
-    lambda variables, x: model.apply(variables, x, train=False).map,
+    lambda variables, x: result(module.apply(variables, x, train=False)),
     *(variables, example),
   )
-  sizes = [leaf.size for leaf in jax.tree.leaves(variables['params'])]
+  parameters = variables.get('params', {})
+  sizes = [leaf.size for leaf in jax.tree.leaves(parameters)]
   return Cost(parameters=sum(sizes), macs=macs)
 
 

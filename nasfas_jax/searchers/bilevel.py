@@ -106,6 +106,7 @@ def arch_step(
     (loss, _), (_, gradients) = gradients_fn(
       state.params, state.arch, arch_batch, state, 1
     )
+  gradients = supernet_program.priced(gradients, state.arch, settings)
   updates, opt_state = settings.arch.optimizer().update(
     gradients, state.arch_opt_state, state.arch
   )

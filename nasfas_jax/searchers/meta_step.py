@@ -22,7 +22,7 @@ import optax
 from jax.sharding import Mesh
 
 from nasfas_jax import optimizers, sharding
-from nasfas_jax.searchers import meta
+from nasfas_jax.searchers import meta, supernet_program
 from nasfas_jax.searchers.supernet_program import SearchSettings, SupernetLoss
 from nasfas_jax.states import SearchState
 
@@ -200,7 +200,7 @@ def update(
   arch, arch_opt_state = _update_if(
     searching,
     search.arch.optimizer(),
-    arch_gradients,
+    supernet_program.priced(arch_gradients, state.arch, search),
     state.arch_opt_state,
     state.arch,
   )

@@ -50,6 +50,9 @@ class SearchSettings:
     arch_every: steps between logged snapshots of the operations' weights.
     weights: optimizer and schedule of the supernet's weights.
     arch: optimizer and schedule of the architecture parameters.
+    cost_weight: weight of the derived network's expected cost in the loss of
+      the architecture.
+    expected_cost: of architecture parameters; None if its weight is 0.
   """
 
   seed: int
@@ -60,6 +63,8 @@ class SearchSettings:
   arch_every: int
   weights: optimizers.Descent
   arch: optimizers.Descent
+  cost_weight: float = 0.0
+  expected_cost: Callable[[architecture.Arch], jax.Array] | None = None
 
 
 class Search(NamedTuple):
@@ -155,6 +160,26 @@ def supernet_loss(
   return of_state
 
 
+def priced(
+  gradients: architecture.Arch,
+  arch: architecture.Arch,
+  settings: SearchSettings,
+) -> architecture.Arch:
+  """The gradients of the architecture's loss with the expected cost added.
+
+  Args:
+    gradients: of the loss on clips.
+    arch: where they were taken.
+    settings: of the search.
+  """
+  if settings.expected_cost is None:
+    return gradients
+  of_cost = jax.grad(settings.expected_cost)(arch)
+  return jax.tree.map(
+    lambda loss, cost: loss + settings.cost_weight * cost, gradients, of_cost
+  )
+
+
 def jit_prepare(prepare: augment.Prepare, shardings) -> augment.Prepare:
   """Jits what makes batches of raw ones; a program of its own.
 
@@ -178,8 +203,9 @@ def observe(
   """Makes the `observe` function of a gradient search's program.
 
   It logs the losses, the weights' learning rate, the signs of a collapsing
-  search (the operations' entropy and the shares of skip-connect) and, every
-  `arch_every` steps, the operations' weights.
+  search (the operations' entropy and the shares of skip-connect), the expected
+  cost if it has a weight and, every `arch_every` steps, the operations'
+  weights.
   """
   rate = settings.weights.rate()
 
@@ -188,12 +214,15 @@ def observe(
   @jax.jit
   def more(arch, step):
     tempered = architecture.temper(arch, model.temperature)
-    return {
+    scalars = {
       'learning_rate': rate(step - 1),
       'alpha_entropy': architecture.alpha_entropy(tempered),
       'skip_share': architecture.skip_share(tempered, model.space),
       'skip_edge_share': architecture.skip_edge_share(tempered, model.space),
     }
+    if settings.expected_cost is not None:
+      scalars['expected_cost'] = settings.expected_cost(arch)
+    return scalars
 
   def of_step(state, scalars, step):
     numbers = loop.read({**scalars, **more(state.arch, step)})

@@ -342,6 +342,7 @@ def test_no_accelerator_rounds_what_is_compared(
     ('compare.adam_steps', 0, 'config.compare.adam_steps is 0; allowed: 1 or'),
     ('dtype', 'bfloat16', "a comparison allows 'float32'"),
     ('search.gumbel', True, 'config.search.gumbel is True; a comparison'),
+    ('search.cost_weight', 1.0, 'config.search.cost_weight is 1.0; a comp'),
     ('train.start_from', 'runs/x', "start_from is 'runs/x'; .* comparison"),
     ('checkpoint', 'runs/x', "config.checkpoint: 'runs/x' holds no run"),
   ],
