@@ -9,13 +9,14 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 # shellcheck disable=SC2034  # Of those who source this.
 preempted="$(sed -n 's/^PREEMPTED = //p' "$root/nasfas_jax/stopping.py")"
 
+# Nobody may be reading any more: what a script has to do goes on.
 say() {
-  printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+  printf '%s: %s\n' "$(basename "$0")" "$*" >&2 || true
 }
 
 # A mistake of the user: one line.
 fail() {
-  printf 'error: %s\n' "$*" >&2
+  printf 'error: %s\n' "$*" >&2 || true
   exit 2
 }
 
@@ -46,7 +47,7 @@ quoted() {
 
 # Prints a command.
 show() {
-  printf '+ %s\n' "$(quoted "$@")" >&2
+  printf '+ %s\n' "$(quoted "$@")" >&2 || true
 }
 
 # Prints a command and runs it; with --dry-run it only prints.

@@ -76,7 +76,7 @@ fi
 [[ -z "$dry_run" ]] || printf '%s\n' "$made"
 need_tool kubectl
 if ! run "${kubectl[@]}" create -f - <<<"$made"; then
-  say "if it was made all the same, it is deleted with: $(quoted "${removal[@]}")"
+  say "if this command made it all the same, it is deleted with: $(quoted "${removal[@]}")"
   fail "$name could not be created; see above"
 fi
 say "its output:   $(quoted "${kubectl[@]}" logs --follow "job/$name-workers-0")"

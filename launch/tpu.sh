@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs nasfas_jax.main on a Cloud TPU: asks for it as a queued resource, runs on
 # all of its hosts, starts again after a preemption, fetches the results, and
-# deletes it, whatever the end.
+# deletes it, unless the run may go on or its results are nowhere else.
 #
 #   bash launch/tpu.sh --name=NAME --zone=ZONE --accelerator=TYPE \
 #     --runtime=VERSION [options] -- --config=search:paper --workdir=gs://BUCKET/RUN
@@ -24,6 +24,9 @@
 # The same command again goes on where it was, also while the TPU still runs.
 # Ctrl-C deletes the TPU. A workdir in gs:// keeps its checkpoints.
 set -euo pipefail
+# Where the output goes to another program, Ctrl-C ends that one, too. Writing to
+# it must not end this script before the TPU is deleted.
+trap '' PIPE
 # shellcheck source=launch/common.sh
 source "$(dirname "$0")/common.sh"
 
@@ -89,7 +92,9 @@ exists=''
 pretended=NONE
 finish() {
   local status=$?
-  trap - EXIT INT TERM HUP
+  trap - EXIT
+  # An impatient second Ctrl-C must not end what deletes it.
+  trap '' INT TERM HUP
   if [[ -n "$exists" && -z "$keep" ]]; then
     remove || true
   elif [[ -n "$exists" ]]; then
@@ -102,7 +107,9 @@ finish() {
 
 if [[ -n "$delete" ]]; then
   trap 'rm -rf "$scratch"' EXIT
+  state=''
   remove
+  [[ "$state" != NONE ]] || fail "there is no $name in $zone"
   exit
 fi
 
@@ -114,6 +121,12 @@ need_arguments
 [[ -z "$spot" || "$workdir" == gs://* ]] ||
   fail "--spot needs --workdir=gs://BUCKET/RUN, not '$workdir': the disk of a preempted TPU is lost"
 results="${results:-runs/$name}"
+# Says of which run a folder of results is.
+origin="$name $workdir"
+if [[ -z "$dry_run" && -n "$(ls -A "$results" 2>/dev/null)" &&
+  "$(cat "$results/.origin" 2>/dev/null)" != "$origin" ]]; then
+  fail "--results is '$results', which holds something else; give another folder"
+fi
 
 ssh_all=(gcloud compute tpus tpu-vm ssh "$name" "${where[@]}" --worker=all --quiet)
 
@@ -151,7 +164,7 @@ wait_for_it() {
       SUSPENDING | SUSPENDED | DELETING | NONE) return 1 ;;
       UNKNOWN)
         unknown=$((unknown + 1))
-        ((unknown < 10)) || give_up
+        ((unknown % 10)) || unheard
         ;;
       *) unknown=0 ;;
     esac
@@ -159,9 +172,10 @@ wait_for_it() {
   done
 }
 
-give_up() {
+# A lost connection says nothing of the TPU, which could not be deleted either.
+unheard() {
   cat "$errors" >&2 || true
-  fail "gcloud does not answer for $name"
+  say "gcloud does not answer for $name; waiting for it"
 }
 
 # Copies the source to all hosts and starts the run there, unless it runs.
@@ -171,7 +185,10 @@ start_run() {
     nasfas_jax datasets configs launch setup.py pyproject.toml README.md
   local copy=(gcloud compute tpus tpu-vm scp "$archive" "$name:nasfas_source.tgz"
     "${where[@]}" --worker=all --quiet)
-  local start=("${ssh_all[@]}" "--command=mkdir -p nasfas_source && tar -xzf nasfas_source.tgz -C nasfas_source && bash nasfas_source/launch/tpu_vm.sh --detach $(quoted "${arguments[@]}")")
+  # A run that is at work keeps the source that it began with.
+  local status='bash nasfas_source/launch/tpu_vm.sh --status 2>/dev/null'
+  local unpack='cd nasfas_source && rm -rf nasfas_jax datasets configs launch && tar -xzf ../nasfas_source.tgz'
+  local start=("${ssh_all[@]}" "--command=mkdir -p nasfas_source && if ! $status | grep -q '^nasfas-status: running'; then ($unpack); fi && bash nasfas_source/launch/tpu_vm.sh --detach $(quoted "${arguments[@]}")")
   # The first connections to a new machine may be refused.
   for try in 1 2 3 4 5; do
     if run "${copy[@]}" && run "${start[@]}"; then return; fi
@@ -231,17 +248,31 @@ follow() {
       esac
       # A lost connection comes back.
       ((silent = workers ? 0 : silent + 1)) || true
-      ((silent < 10)) || give_up
+      if [[ -z "$outcome" ]] && ((silent >= 10)); then
+        silent=0
+        if [[ "$state" != UNKNOWN ]]; then
+          cat "$errors" >&2 || true
+          keep=yes
+          fail "the hosts of $name do not answer, but the run may go on; the same command follows it again"
+        fi
+        unheard
+      fi
       [[ -n "$outcome" ]] || sleep "$poll"
     fi
   done
 }
 
-# Copies workdir and log of the first host to this machine.
+# Copies workdir and log of the first host to this machine. Sets `log`.
+log=''
 fetch() {
   run mkdir -p "$results"
-  run gcloud compute tpus tpu-vm scp "$name:nasfas_source/run.log" "$results/" \
-    "${where[@]}" --worker=0 --quiet || say 'the log could not be fetched'
+  [[ -n "$dry_run" ]] || printf '%s\n' "$origin" >"$results/.origin"
+  if run gcloud compute tpus tpu-vm scp "$name:nasfas_source/run.log" \
+    "$results/" "${where[@]}" --worker=0 --quiet; then
+    log="$results/run.log"
+  else
+    say 'the log could not be fetched'
+  fi
   if [[ "$workdir" == gs://* ]]; then
     run gcloud storage rsync --recursive "$workdir" "$results"
   else
@@ -262,7 +293,8 @@ attempt=0
 if [[ "$state" == UNKNOWN ]]; then
   # Nothing was made yet by this command.
   exists=''
-  give_up
+  cat "$errors" >&2 || true
+  fail "gcloud does not answer for $name"
 elif [[ "$state" != NONE ]]; then
   say "$name is there already ($state): going on with it"
 fi
@@ -286,8 +318,11 @@ while :; do
       exit 0
       ;;
     failed)
-      fetch || true
-      say "the run failed with status $code; see $results/run.log"
+      if ! fetch && [[ "$workdir" != gs://* ]]; then
+        keep=yes
+        say "the results could not be fetched from $name, so it is kept"
+      fi
+      say "the run failed with status $code; see ${log:-its log on $name}"
       exit "$code"
       ;;
   esac

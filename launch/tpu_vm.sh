@@ -43,7 +43,13 @@ case "${1:-}" in
 esac
 
 if [[ ! -x "$venv/bin/nasfas_ready" ]]; then
+  # Only what this script has made is made anew.
+  if [[ -n "$(ls -A "$venv" 2>/dev/null)" && ! -e "$venv.of_nasfas" ]]; then
+    echo "error: NASFAS_VENV is '$venv', which holds something else; give a folder that does not exist" >&2
+    exit 2
+  fi
   rm -rf "$venv"
+  touch "$venv.of_nasfas"
   # The image of a TPU may have an older python3 than the package takes.
   python=''
   for name in python3 python3.13 python3.12 python3.11; do

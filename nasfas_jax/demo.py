@@ -243,7 +243,9 @@ def private_folder() -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
-  """Ends the block at SIGINT or SIGTERM, so that its folder is deleted.
+  """Ends the block at a signal, so that its folder is deleted.
+
+  SIGINT, SIGTERM and SIGHUP, the end of its terminal, unless that is ignored.
 
   Raises:
     SystemExit: with status 128 + the signal.
@@ -252,7 +254,12 @@ def stopped_by_signals() -> Iterator[None]:
   def stop(number, frame):
     raise SystemExit(128 + number)
 
-  with stopping.handled_by(stop, signal.SIGINT, signal.SIGTERM):
+  heeded = [signal.SIGINT, signal.SIGTERM]
+  # Windows has no SIGHUP; nohup ignores it.
+  if hasattr(signal, 'SIGHUP'):
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+      heeded.append(signal.SIGHUP)
+  with stopping.handled_by(stop, *heeded):
     yield
 
 

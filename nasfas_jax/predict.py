@@ -509,18 +509,28 @@ def camera_clip(
     VideoError: if the camera gives no frame, or gives them too slowly.
   """
   kept = []
-  start = clock()
+  begun = clock()
+  # A camera may take a second to its first frame.
+  start = None
   while len(kept) < num_frames:
     done, frame = read()
     if not done or frame is None:
       raise video.VideoError('The camera gives no frame.')
-    passed = clock() - start
-    if passed > 10 * seconds + 10:
+    now = clock()
+    if now - begun > 10 * seconds + 10:
       raise video.VideoError(
-        f'The camera gave {len(kept)} frames in {passed:.0f} s.'
+        f'The camera gave no {num_frames} frames that are evenly spread over '
+        f'{seconds:g} s, in {now - begun:.0f} s.'
       )
+    if start is None:
+      start = now
     # As in a video, the middles of equal parts.
-    if passed >= (len(kept) + 0.5) * seconds / num_frames:
+    step = seconds / num_frames
+    late = now - start - (len(kept) + 0.5) * step
+    if late > step and step:
+      # The frames after a gap would follow each other without a pause.
+      kept, start = [], now
+    elif late >= 0:
       kept.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
   return np.stack(kept)
 

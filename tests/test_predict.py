@@ -305,12 +305,16 @@ def test_names_of_pictures_do_not_collide_and_stay_in_the_folder():
 class Camera:
   """Thirty frames a second by a clock that each frame turns."""
 
-  def __init__(self, frames):
+  def __init__(self, frames, gaps=()):
     self.frames = iter(frames)
     self.time = -1 / 30
+    # Place of a frame -> seconds that it takes longer.
+    self.gaps = dict(gaps)
+    self.place = 0
 
   def read(self):
-    self.time += 1 / 30
+    self.time += 1 / 30 + self.gaps.get(self.place, 0)
+    self.place += 1
     frame = next(self.frames, None)
     return frame is not None, frame
 
@@ -318,13 +322,31 @@ class Camera:
 def test_a_clip_of_a_camera_is_spread_over_its_time():
   camera = Camera(np.full((2, 2, 3), i, np.uint8) for i in range(99))
   clip = predict.camera_clip(camera.read, 2.0, 8, lambda: camera.time)
-  # The clock starts at the frame before the first.
-  np.testing.assert_allclose(clip[:, 0, 0, 0], np.arange(3.25, 60, 7.5), atol=1)
+  np.testing.assert_allclose(clip[:, 0, 0, 0], np.arange(3.75, 60, 7.5), atol=1)
   with pytest.raises(video.VideoError, match='gives no frame'):
     predict.camera_clip(Camera([]).read, 2.0, 8)
   slow = Camera([np.zeros((2, 2, 3), np.uint8)] * 9)
-  with pytest.raises(video.VideoError, match='gave 0 frames in'):
+  with pytest.raises(video.VideoError, match='no 2 frames .* over 1 s, in 100'):
     predict.camera_clip(slow.read, 1.0, 2, iter((0, 100)).__next__)
+
+
+@pytest.mark.parametrize('place', [0, 1, 20])
+def test_a_camera_that_starts_slowly_or_stalls_gives_even_frames(place):
+  times = []
+
+  def read():
+    done, frame = camera.read()
+    return done, np.full_like(frame, len(times) - 1)
+
+  def clock():
+    times.append(camera.time)
+    return camera.time
+
+  camera = Camera([np.zeros((1, 1, 3), np.uint8)] * 200, {place: 1.8})
+  clip = predict.camera_clip(read, 2.0, 8, clock)
+  # The first call of the clock is before the first frame.
+  shown = np.array(times)[clip[:, 0, 0, 0].astype(int) + 1]
+  np.testing.assert_allclose(np.diff(shown), 0.25, atol=0.04)
 
 
 def test_a_camera_is_judged_clip_by_clip(run, monkeypatch):

@@ -6,6 +6,7 @@ The folder FAKE holds what it answers and what it was asked:
             newline and a NUL end a call
   input     what kubectl read
   refused   lines 'TEXT': a call that holds TEXT fails
+  slow      'TEXT': a call that holds TEXT takes two seconds
   states    a line for each answer of describe; the last is repeated. Without
             the file there is no such resource
   created   what `states` becomes when the resource is created: a line for each
@@ -18,6 +19,7 @@ is slow to import: a test makes ten calls.
 
 import os
 import sys
+import time
 
 FAKE = os.environ['FAKE'] + '/'
 
@@ -82,6 +84,8 @@ def main():
   ):
     print('ERROR: refused', file=sys.stderr)
     return 1
+  if os.path.exists(FAKE + 'slow') and read('slow') in ' '.join(args):
+    time.sleep(2)
   if program == 'gcloud':
     return gcloud(args)
   if program == 'kubectl':

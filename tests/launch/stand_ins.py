@@ -53,6 +53,18 @@ class Machine:
     assert 'hunter2' not in done.stdout + done.stderr
     return done
 
+  def begin(self, script: str, *args: str) -> subprocess.Popen:
+    """Starts a launcher in a process group of its own."""
+    return subprocess.Popen(
+      ['bash', str(ROOT / 'launch' / script), *args],
+      cwd=self.cwd,
+      env=self.env,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      start_new_session=True,
+    )
+
   def calls(self) -> list[list[str]]:
     path = self.fake / 'calls'
     text = path.read_text() if path.exists() else ''

@@ -96,7 +96,7 @@ def test_a_refusal_says_what_may_be_left(machine):
   done = launch(machine, *RUN, options=(*OPTIONS, '--namespace=mine'))
   assert done.returncode == 2
   assert (
-    'if it was made all the same, it is deleted with: '
+    'if this command made it all the same, it is deleted with: '
     'kubectl --namespace=mine delete jobset my-run' in done.stderr
   )
 

@@ -1,7 +1,9 @@
 """launch/tpu.sh and launch/tpu_vm.sh, with a gcloud that records."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -166,7 +168,6 @@ def test_a_tpu_that_is_taken_too_often_is_given_up(tpu):
     ('queued-resources create', 'my-tpu could not be created'),
     ('tpu-vm scp', 'the run could not be started on my-tpu'),
     ('--detach', 'the run could not be started on my-tpu'),
-    ('--status', 'gcloud does not answer for my-tpu'),
     (
       'storage rsync',
       'the results could not be fetched; they are in gs://bucket',
@@ -180,6 +181,69 @@ def test_what_fails_in_the_middle_leaves_no_tpu(tpu, refused, message):
   assert message in done.stderr
   assert verbs(tpu)[-1] == 'delete'
   assert not (tpu.fake / 'states').exists()
+
+
+def test_hosts_that_do_not_answer_may_go_on_with_the_run(tpu):
+  tpu.write(refused='--command=bash')
+  done = launch(tpu, '--config=search', REMOTE)
+  assert done.returncode == 2
+  assert 'the hosts of my-tpu do not answer, but the run may go on' in (
+    done.stderr
+  )
+  assert 'my-tpu is kept and goes on costing' in done.stderr
+  assert 'delete' not in verbs(tpu)
+
+
+def test_a_lost_connection_is_waited_for(tpu):
+  # That of the copying and starting is there; then gcloud cannot say.
+  tpu.write(states='ACTIVE\nACTIVE\nUNKNOWN', refused='--command=bash')
+  options = [o for o in OPTIONS if not o.startswith('--poll')]
+  process = tpu.begin(
+    'tpu.sh', *options, '--poll=0', '--', '--config=search', REMOTE
+  )
+  deadline = time.monotonic() + 120
+  while len(tpu.named('--command=bash')) < 25 and time.monotonic() < deadline:
+    time.sleep(0.1)
+  assert process.poll() is None
+  (tpu.fake / 'refused').unlink()
+  _, said = process.communicate(timeout=120)
+  assert process.returncode == 0, said
+  assert 'gcloud does not answer for my-tpu; waiting for it' in said
+  assert verbs(tpu) == ['scp', 'start', 'scp', 'rsync', 'delete']
+
+
+@pytest.mark.parametrize('times', [1, 2])
+def test_ctrl_c_deletes_it_also_if_nobody_reads_the_output(tpu, times):
+  tpu.write(plan='[0]', states='WAITING_FOR_RESOURCES', slow='delete')
+  process = tpu.begin('tpu.sh', *OPTIONS, '--', '--config=search', REMOTE)
+  while not tpu.named('describe'):
+    time.sleep(0.1)
+  # As where it goes to a program that Ctrl-C has ended.
+  process.stderr.close()
+  process.stdout.close()
+  process.send_signal(signal.SIGINT)
+  if times > 1:
+    while not tpu.named('queued-resources delete'):
+      time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+  assert process.wait(timeout=120) == 130
+  assert tpu.named('queued-resources delete')
+  assert not (tpu.fake / 'states').exists()
+
+
+def test_results_of_something_else_are_not_written_over(tpu):
+  (tpu.cwd / 'runs/my-tpu').mkdir(parents=True)
+  (tpu.cwd / 'runs/my-tpu/config.json').write_text('{}')
+  done = launch(tpu, '--config=search', REMOTE)
+  assert done.returncode == 2
+  assert "--results is 'runs/my-tpu', which holds something else" in done.stderr
+  assert tpu.calls() == []
+  (tpu.cwd / 'runs/my-tpu/config.json').unlink()
+  for _ in range(2):
+    # The second time they are of this very run.
+    assert launch(tpu, '--config=search', REMOTE).returncode == 0
+  again = launch(tpu, '--config=search', '--workdir=gs://bucket/other')
+  assert again.returncode == 2
 
 
 def test_what_cannot_be_deleted_is_said_with_its_command(tpu):
@@ -203,6 +267,41 @@ def test_results_that_are_only_on_the_tpu_keep_it(tpu):
   assert 'delete' not in verbs(tpu)
 
 
+def test_a_failed_run_whose_results_are_only_on_the_tpu_keeps_it(tpu):
+  tpu.write(refused='tpu-vm scp my-tpu:', plan='[3]')
+  done = launch(tpu, '--config=search', '--workdir=w')
+  assert done.returncode == 3
+  assert 'could not be fetched from my-tpu, so it is kept' in done.stderr
+  assert 'failed with status 3; see its log on my-tpu' in done.stderr
+  assert 'delete' not in verbs(tpu)
+
+
+def test_a_run_at_work_keeps_its_source(tpu):
+  tpu.write(states='ACTIVE')
+  source = tpu.home / 'nasfas_source'
+  (source / 'launch').mkdir(parents=True)
+  (source / 'nasfas_jax').mkdir()
+  old = source / 'nasfas_jax/old.py'
+  old.write_text('')
+  script = source / 'launch/tpu_vm.sh'
+  shutil.copy(ROOT / 'launch/tpu_vm.sh', script)
+  sleeper = subprocess.Popen(['sleep', '600'])
+  (source / 'run.pid').write_text(str(sleeper.pid))
+  (source / 'run.log').write_text('step 7\n')
+  process = tpu.begin('tpu.sh', *OPTIONS, '--', '--config=search', REMOTE)
+  try:
+    while len(tpu.named('--command=bash')) < 2:
+      time.sleep(0.1)
+    assert old.exists() and not (source / 'setup.py').exists()
+  finally:
+    sleeper.kill()
+    sleeper.wait()
+  # It ended without a word, as with its machine: it is started again.
+  _, said = process.communicate(timeout=120)
+  assert process.returncode == 0, said
+  assert not old.exists() and (source / 'setup.py').exists()
+
+
 def test_a_tpu_that_is_there_is_used_and_its_run_not_started_twice(tpu):
   tpu.write(states='ACTIVE')
   done = launch(tpu, '--config=search', REMOTE, options=(*OPTIONS, '--keep'))
@@ -223,6 +322,14 @@ def test_delete_only_deletes(machine):
   done = machine.launch('tpu.sh', '--name=a', '--zone=z', '--delete')
   assert done.returncode == 0, done.stderr
   assert [call[4] for call in machine.calls()] == ['delete']
+
+
+def test_deleting_what_is_not_there_is_an_error(machine):
+  machine.write(refused='delete')
+  options = ('--name=a', '--zone=z', '--poll=0', '--delete')
+  done = machine.launch('tpu.sh', *options)
+  assert done.returncode == 2
+  assert done.stderr.endswith('error: there is no a in z\n')
 
 
 def test_a_dry_run_prints_every_command_and_calls_nothing(machine):
