@@ -20,6 +20,11 @@ from nasfas_datasets import fas_builder, listing
 from nasfas_datasets.clip_config import ClipConfig
 from nasfas_jax import files, stored_frames
 
+# What reading a missing or truncated file raises, also one of 0 bytes.
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+# Files that Windows writes into folders of pictures.
+_OF_BROWSERS = ('Thumbs.db', 'desktop.ini')
+
 
 class ClipCache:
   """A folder of finished clips."""
@@ -52,7 +57,7 @@ class ClipCache:
         return None
       bounds = np.cumsum(stored['lengths'])[:-1]
       frames = np.split(stored['frames'], bounds)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except _UNREADABLE:
       # Missing or truncated.
       return None
     return {
@@ -74,7 +79,7 @@ class ClipCache:
       return (
         text['properties'] if text['source'] == self._source(clip) else None
       )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except _UNREADABLE:
       return None
 
   def take(self, clip: listing.Clip) -> dict[str, object] | None:
@@ -157,16 +162,18 @@ def _text(value: object) -> str:
 
 
 def status(path: pathlib.Path) -> list[int]:
-  """Number, total size and last change of a path's files."""
-  inside = sorted(path.iterdir()) if path.is_dir() else [path]
-  # A hidden link that leads nowhere, as some editors leave, is no frame.
-  statuses = [file.stat() for file in inside if not _is_lost(file)]
+  """Number, total size and last change of a path's files, hidden ones aside."""
+  inside = [path]
+  if path.is_dir():
+    # What a file browser or an editor leaves in a folder is no frame.
+    inside = [
+      file
+      for file in path.iterdir()
+      if not file.name.startswith('.') and file.name not in _OF_BROWSERS
+    ]
+  statuses = [file.stat() for file in inside]
   return [
     len(inside),
     sum(status.st_size for status in statuses),
     max((status.st_mtime_ns for status in statuses), default=0),
   ]
-
-
-def _is_lost(path: pathlib.Path) -> bool:
-  return path.name.startswith('.') and not path.exists()

@@ -57,11 +57,11 @@ def read_boxes(
         [boxes_lib.lines_xywh(path) for path in paths.values()]
       )
     if callable(source.format):
-      found = source.format(source.path)[: limit or None]
-      if source.size is not None:
-        found = found * (np.array([width, height] * 2) / (source.size * 2))
-      return found
-    found = boxes_lib.READERS[source.format](source.path, limit)
+      found = _own_boxes(source)[: limit or None]
+    else:
+      found = boxes_lib.READERS[source.format](source.path, limit)
+    if source.size is not None:
+      found = found * (np.array([width, height] * 2) / (source.size * 2))
     turned = source.format == 'frame_corners' and boxes_lib.eyes_below(
       source.path
     )
@@ -76,6 +76,17 @@ def read_boxes(
     )
   frame = np.array([width, height, width, height], np.float64)
   return (frame - found)[:, [2, 3, 0, 1]]
+
+
+def _own_boxes(source: listing.Boxes) -> np.ndarray:
+  """The boxes that the function of a layout reads."""
+  try:
+    return source.format(source.path)
+  except (TypeError, KeyError, IndexError, AttributeError) as error:
+    # A damaged annotation makes a reader raise these, too.
+    raise listing.ClipError(
+      f'{source.path.name}: {type(error).__name__}: {error}'
+    ) from error
 
 
 def place(
@@ -138,8 +149,10 @@ def _sampler(clip: listing.Clip, config: ClipConfig):
     reader = hdf5 if clip.path.suffix == '.hdf5' else video
     read = reader.sample_frames
   turn = clip.turn
+  suffix = clip.path.suffix.lower()
+  is_video = suffix in video.VIDEO_SUFFIXES and not clip.path.is_dir()
   # The decoder has already turned a file with a rotation tag.
-  if turn and video.orientation(clip.path):
+  if turn and is_video and video.orientation(clip.path):
     turn = 0
 
   def sample(transform: Callable[[np.ndarray], object]) -> video.Clip:
@@ -179,13 +192,21 @@ def _pictured_depth(clip, view, size) -> np.ndarray:
     (width, height),
     interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
   )
-  depth = crop.cut(depth, view, records.DEPTH_SIZE, border='zero')
-  if clip.label == records.LIVE and not depth.any():
-    raise listing.ClipError(
-      f'depth {clip.depth.name!r} is 0 all over the face: a live clip '
-      'without depth would be taught as an attack.'
-    )
-  return depth
+  return crop.cut(depth, view, records.DEPTH_SIZE, border='zero')
+
+
+def _has_depth(depth: np.ndarray, inner: np.ndarray, size: int) -> bool:
+  """Whether a depth map is above 0 somewhere in the face.
+
+  Args:
+    depth: [32, 32], over the crop.
+    inner: the face box in the crop.
+    size: side of the crop.
+  """
+  cells = len(depth) / size * np.asarray(inner)
+  x0, y0 = np.floor(cells[:2]).astype(int).clip(0, len(depth) - 1)
+  x1, y1 = np.ceil(cells[2:]).astype(int).clip(1, len(depth))
+  return bool(depth[y0:y1, x0:x1].any())
 
 
 class _Placed(NamedTuple):
@@ -272,7 +293,8 @@ def make_clip(
     clip: to decode.
     dataset: name of the dataset.
     config: settings of the build. Depth maps of the dataset override its
-      `depth`.
+      `depth`. A frame of a live clip whose map is 0 all over the face is left
+      out.
     face_models: folder of the face models, if the config needs them.
 
   Returns:
@@ -318,12 +340,24 @@ def make_clip(
   depth = (
     clip_faces.fill(maps) if meshed else _depth(clip, sampled, places, config)
   )
+  kept = list(range(len(pictures)))
+  if clip.depth is not None and clip.label == records.LIVE:
+    kept = [
+      i
+      for i, other in enumerate(places)
+      if _has_depth(depth[i], other.inner(config.size), config.size)
+    ]
+    if not kept:
+      raise listing.ClipError(
+        f'depth {clip.depth.name!r} is 0 all over the face: a live clip '
+        'without depth would be taught as an attack.'
+      )
   record = fas_builder.make_record(
     dataset=dataset,
-    frames=[stored_frames.encode(picture) for picture in pictures],
-    frame_index=sampled.frame_index,
+    frames=[stored_frames.encode(pictures[i]) for i in kept],
+    frame_index=sampled.frame_index[kept],
     face_box=inner,
-    depth=depth,
+    depth=depth[kept],
     fps=sampled.fps,
     **{
       name: getattr(clip, name)

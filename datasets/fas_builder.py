@@ -354,6 +354,7 @@ def _properties(example) -> dict[str, object]:
     'stored_framing': round(
       float(max(x1 - x0, y1 - y0)) / min(width, height), 4
     ),
+    'stored_side': min(width, height),
     'still': len(set(frames)) == 1,
   }
 

@@ -196,7 +196,8 @@ def files(
 ) -> Iterator[pathlib.Path]:
   """The files below a folder with one of the suffixes, sorted.
 
-  Follows links to folders, which may be on another disk, each folder once.
+  Hidden files and folders are left out. Follows links to folders, which may be
+  on another disk, each folder once.
   Links that lead nowhere come too, whatever their suffix: behind one may be a
   folder on a disk that is not there. `make_listing` says so.
 
@@ -215,12 +216,13 @@ def files(
     with os.scandir(folder) as entries:
       entries = sorted(entries, key=lambda entry: entry.name)
     for entry in entries:
+      # Also of folders, such as those of a wastebasket or of snapshots.
+      if entry.name.startswith('.'):
+        continue
       # Of a link that goes round in a circle, `entry.is_dir` is an error.
       if os.path.isdir(entry) if entry.is_symlink() else entry.is_dir():
         inner.append(entry.path)
-      elif not entry.name.startswith('.') and (
-        entry.name.lower().endswith(suffixes) or _is_lost(entry)
-      ):
+      elif entry.name.lower().endswith(suffixes) or _is_lost(entry):
         yield pathlib.Path(entry.path)
     for path in inner:
       yield from walk(path)

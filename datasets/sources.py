@@ -42,6 +42,12 @@ def parts(clip: listing.Clip, root: pathlib.Path) -> list[object]:
     else clip.boxes.format.__qualname__,
     _relative(clip.boxes.path, root),
     clip_cache.status(clip.boxes.path),
+    # A function has one size for good.
+    *(
+      [list(clip.boxes.size)]
+      if clip.boxes.size and isinstance(clip.boxes.format, str)
+      else []
+    ),
   ]
   paths = [clip.path] if clip.depth is None else [clip.path, clip.depth]
   return [

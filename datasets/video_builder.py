@@ -462,6 +462,26 @@ class VideoBuilder(fas_builder.FasBuilder, skip_registration=True):
           f'WARNING: the same bytes {what}, {len(pairs)} times: '
           f'{listing.shorten(named)}'
         )
+    # The same film in another container, say: other bytes, the same frames.
+    told = {frozenset(clip.clip_id for clip in pair) for pair in same}
+    copies = [
+      pair
+      for pair in nuisance.copies(self.rows())
+      if frozenset(row['clip_id'] for row in pair) not in told
+    ]
+    if copies:
+      named = [f'{a["clip_id"]!r} and {b["clip_id"]!r}' for a, b in copies]
+      where = [
+        f'{sum(a[field] != b[field] for a, b in copies)} of them {what}'
+        for field, what in (
+          ('split', 'in two splits'),
+          ('label', 'with two labels'),
+        )
+      ]
+      lines.append(
+        f'WARNING: the same frames in other files, {len(copies)} times, '
+        f'{" and ".join(where)}: {listing.shorten(named)}'
+      )
     return lines
 
   def file_properties(self) -> dict[str, dict[str, object]]:

@@ -130,9 +130,16 @@ def evaluate(
   merged.threshold = choose_rule(merged, trained.threshold, selection)
   run_log.start(workdir, merged, selection)
   data = run_log.read_data(source)
-  for line in nuisance.other_box_lines(
-    data.get('boxes', {}),
-    {selection.dev_source: selection.dev, 'test': selection.test},
+  judged = {selection.dev_source: selection.dev, 'test': selection.test}
+  for line in (
+    *nuisance.other_box_lines(data.get('boxes', {}), judged),
+    *nuisance.copy_lines(judged),
+    *nuisance.crop_lines(
+      selection.test,
+      nuisance.Crops(
+        *[merged.data.eval_face_scale] * 2, merged.data.image_size
+      ),
+    ),
   ):
     progress.say(line)
   if isinstance(chosen, genotypes.Genotype):

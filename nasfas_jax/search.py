@@ -24,7 +24,7 @@ from nasfas_jax import (
   settings,
   train,
 )
-from nasfas_jax.data import index, nuisance, protocols
+from nasfas_jax.data import index, protocols
 from nasfas_jax.models import architecture, genotypes, search_spaces
 from nasfas_jax.searchers import (
   bilevel,
@@ -80,11 +80,7 @@ def obtain_genotype(
   # So do clips that its training could not take.
   train.check_clips(config, selection)
   run_log.start(workdir, config, selection)
-  for line in nuisance.run_lines(
-    selection.train,
-    config.input.fusion,
-    {selection.dev_source: selection.dev, 'test': selection.test},
-  ):
+  for line in settings.run_lines(config, selection):
     progress.say(line)
   if finished:
     genotype = genotypes.load(path)

@@ -27,7 +27,7 @@ from nasfas_jax import (
   run_config,
   supervised,
 )
-from nasfas_jax.data import index, pipeline, protocols
+from nasfas_jax.data import index, nuisance, pipeline, protocols
 from nasfas_jax.models import expected_cost, genotypes
 from nasfas_jax.models.architecture import Arch
 from nasfas_jax.models.supernet import Supernet
@@ -113,6 +113,24 @@ def example_input(config: Config) -> jax.Array:
   """Zeros in the shape of the network's input: float32 [1, S, S, C]."""
   size = config.data.image_size
   return jnp.zeros((1, size, size, input_form(config).channels), jnp.float32)
+
+
+def run_lines(config: Config, selection: protocols.Selection) -> list[str]:
+  """What a training should say of its clips before it starts."""
+  drawn, judged = (
+    max(config.augmentation.face_scale),
+    config.data.eval_face_scale,
+  )
+  return nuisance.run_lines(
+    selection.train,
+    config.input.fusion,
+    {selection.dev_source: selection.dev, 'test': selection.test},
+    nuisance.Crops(
+      scale=max(drawn, judged),
+      reach=max(drawn * (1 + 2 * config.augmentation.shift), judged),
+      size=config.data.image_size,
+    ),
+  )
 
 
 def objective(config: Config) -> losses.Objective:

@@ -42,7 +42,7 @@ from nasfas_jax import (
   states,
   supervised,
 )
-from nasfas_jax.data import nuisance, protocols
+from nasfas_jax.data import protocols
 from nasfas_jax.models import genotypes
 from nasfas_jax.report import page
 from nasfas_jax.states import PyTree, TrainState
@@ -101,11 +101,7 @@ def train(
   if config.train.start_from and before is None:
     before = starting.before(config, selection)
   run_log.start(workdir, config, selection, before)
-  for line in nuisance.run_lines(
-    selection.train,
-    config.input.fusion,
-    {selection.dev_source: selection.dev, 'test': selection.test},
-  ):
+  for line in settings.run_lines(config, selection):
     progress.say(line)
   if config.model == 'genotype':
     hosts.first(lambda: chosen.save(workdir / 'genotype.json'))

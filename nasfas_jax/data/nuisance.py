@@ -9,8 +9,10 @@ The rows of an index hold `properties`, which the builders write:
     is another.
   file_bytes_per_pixel: size of the file over all pixels of its frames.
   stored_framing, stored_bytes_per_pixel: the same of the stored crops.
+  stored_side: smaller side of the stored crops, in pixels.
   still: whether all stored frames are equal, as of a picture.
-Rendered datasets have the last three only.
+Rendered datasets have the last four only; builds of earlier versions have no
+stored_side.
 """
 
 import collections
@@ -27,6 +29,10 @@ from nasfas_jax.data.index import Row
 # alone may reach it: so many standard deviations of chance are asked for too.
 WARN_AUC = 0.75
 WARN_DEVIATIONS = 3.0
+# Crops that are shrunk by more than this without averaging show false texture.
+WARN_SHRINK = 1.5
+# A crop may reach this much past the stored picture: a box is rounded.
+_REACH = 1.02
 
 
 class Audit(NamedTuple):
@@ -317,10 +323,109 @@ def _in_words(sources: Mapping[str, int]) -> str:
   )
 
 
+class Crops(NamedTuple):
+  """How clips are cropped.
+
+  Attributes:
+    scale: the largest side of a crop over that of the face.
+    reach: the same of the square that holds it wherever it is shifted.
+    size: side of the network's input in pixels.
+  """
+
+  scale: float
+  reach: float
+  size: int
+
+
+def crop_lines(rows: Sequence[Row], crops: Crops) -> list[str]:
+  """Warnings of crops that the stored pictures do not serve; [] without any.
+
+  Args:
+    rows: of the clips that are cropped.
+    crops: how.
+  """
+  framed = [row for row in rows if _property(row, 'stored_framing')]
+  past = [
+    row
+    for row in framed
+    if crops.reach * _property(row, 'stored_framing') > _REACH
+  ]
+  lines = []
+  if past:
+    margin = 1 / max(_property(row, 'stored_framing') for row in past)
+    lines.append(
+      f'WARNING: crops of up to {crops.reach:.3g} times the face reach past '
+      f'the stored pictures of {len(past)} of {len(rows)} clips, which show '
+      f'{margin:.3g} times the face: border pixels are repeated there. Prepare '
+      f'with --margin={crops.reach:.3g} or more, or crop less '
+      '(config.augmentation.face_scale, .shift, config.data.eval_face_scale).'
+    )
+  shrunk = [
+    ratio
+    for row in framed
+    if (
+      ratio := crops.scale
+      * _property(row, 'stored_framing')
+      * (_property(row, 'stored_side') or 0)
+      / crops.size
+    )
+    > WARN_SHRINK
+  ]
+  if shrunk:
+    lines.append(
+      f'WARNING: crops of {len(shrunk)} of {len(rows)} clips are shrunk up to '
+      f'{max(shrunk):.2g} times to {crops.size} pixels, without averaging: '
+      'fine texture, which gives attacks away, turns into patterns that are '
+      'not there. Prepare with --config=small and give '
+      '--config.data.builder_config=small, or raise config.data.image_size.'
+    )
+  return lines
+
+
+def copies(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
+  """Pairs of clips with the same frames, depth maps and face box.
+
+  Those without a digest, of builds of earlier versions, are left out.
+  """
+  first, pairs = {}, []
+  for row in rows:
+    if 'digest' in row and first.setdefault(row['digest'], row) is not row:
+      pairs.append((first[row['digest']], row))
+  return pairs
+
+
+def copy_lines(sets: Mapping[str, Sequence[Row]]) -> list[str]:
+  """A warning of clips with the same frames in two sets; [] without any.
+
+  Args:
+    sets: name -> its rows. A set that is the same as an earlier one adds
+      nothing.
+  """
+  places, seen = collections.defaultdict(dict), []
+  for name, rows in sets.items():
+    if any(rows is other for other in seen):
+      continue
+    seen.append(rows)
+    for row in rows:
+      if 'digest' in row:
+        places[row['digest']].setdefault(name, row)
+  pairs = collections.defaultdict(list)
+  for found in places.values():
+    if len(found) > 1:
+      names = [f'{row["dataset"]}/{row["clip_id"]}' for row in found.values()]
+      pairs[tuple(found)].append(names)
+  return [
+    f'WARNING: {len(clips)} clips are both in {" and in ".join(names)}: the '
+    f'same frames, such as {" and ".join(map(repr, clips[0]))}.'
+    for names, clips in pairs.items()
+  ]
+
+
 def run_lines(
   rows: Sequence[Row],
   fusion: str,
   judged: Mapping[str, Sequence[Row]],
+  crops: Crops,
 ) -> list[str]:
   """What a run should say of its clips before it starts.
 
@@ -328,6 +433,7 @@ def run_lines(
     rows: the training clips.
     fusion: of the network's input.
     judged: name of a set -> its rows, see `other_box_lines`.
+    crops: of the training and of the evaluation after it.
   """
   whole = [row for row in rows if _property(row, 'box') == 'whole_frame']
   lines = []
@@ -338,4 +444,6 @@ def run_lines(
       'and the background is scored too.'
     )
   lines += other_box_lines(box_sources(rows), judged)
+  lines += copy_lines({'train': rows, **judged})
+  lines += crop_lines(rows, crops)
   return lines + still_lines(rows, static=fusion == 'static')

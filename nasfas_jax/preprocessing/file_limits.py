@@ -1,14 +1,12 @@
 """Whether a file from outside may be decoded, before memory is taken for it.
 
 The kind of a file must be known by its suffix, its first bytes must be of that
-kind, and its header must be within the limits. FFmpeg also opens play lists,
-which name other files and addresses; their first bytes are refused here.
+kind (`video.check_start`), and its header must be within the limits.
 """
 
 import dataclasses
 import os
 import pathlib
-import re
 import stat
 import warnings
 
@@ -18,18 +16,6 @@ import PIL.Image
 from nasfas_jax.preprocessing import video
 
 PICTURE_FORMATS = ('BMP', 'JPEG', 'PNG', 'TIFF', 'WEBP')
-# How a video of `video.VIDEO_SUFFIXES` begins.
-_VIDEO_STARTS = re.compile(
-  # AVI; MP4, MOV and 3GP; Matroska and WebM; Windows Media; MPEG streams.
-  rb'RIFF....AVI |'
-  rb'....(ftyp|moov|mdat|wide|free|skip|pnot)|'
-  rb'\x1a\x45\xdf\xa3|'
-  rb'\x30\x26\xb2\x75\x8e\x66\xcf\x11|'
-  rb'\x00\x00\x01[\xb3\xba]|'
-  rb'\x47.{187}\x47',
-  re.DOTALL,
-)
-_START_BYTES = 256
 
 
 class TooLargeError(video.VideoError):
@@ -103,8 +89,6 @@ def check(path: str | os.PathLike, limits: Limits) -> str:
       raise TooLargeError(
         f'{path}: {status.st_size} bytes; allowed are {limits.file_bytes}.'
       )
-    with open(path, 'rb') as file:
-      start = file.read(_START_BYTES)
   except (OSError, ValueError) as error:
     if isinstance(error, video.VideoError):
       raise
@@ -115,8 +99,7 @@ def check(path: str | os.PathLike, limits: Limits) -> str:
   if suffix in video.IMAGE_SUFFIXES:
     _check_picture(path, limits)
     return 'picture'
-  if not _VIDEO_STARTS.match(start):
-    raise video.VideoError(f'{path}: its first bytes are not those of a video.')
+  video.check_start(path)
   _check_video(path, limits)
   return 'video'
 
@@ -143,7 +126,7 @@ def _check_picture(path: pathlib.Path, limits: Limits) -> None:
 
 
 def _check_video(path: pathlib.Path, limits: Limits) -> None:
-  capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+  capture = video.capture(path)
   try:
     if not capture.isOpened():
       raise video.VideoError(f'{path}: not a video that can be opened.')

@@ -84,4 +84,8 @@ def eyes(path: str | os.PathLike) -> np.ndarray:
   """
   path = pathlib.Path(path)
   with _open(path) as file:
-    return np.asarray(_dataset(file, path, EYES, (None, 4)), np.float64)
+    found = _dataset(file, path, EYES, (None, 4))
+    try:
+      return np.asarray(found, np.float64)
+    except OSError as error:
+      raise VideoError(f'{path}: {EYES}: {error}') from error

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import re
 from collections.abc import Callable, Sequence
 
 import cv2
@@ -23,6 +24,18 @@ VIDEO_SUFFIXES = (
   '.webm',
   '.wmv',
 )
+# How a video of these suffixes begins.
+_VIDEO_STARTS = re.compile(
+  # AVI; MP4, MOV and 3GP; Matroska and WebM; Windows Media; MPEG streams.
+  rb'RIFF....AVI |'
+  rb'....(ftyp|moov|mdat|wide|free|skip|pnot|uuid|junk|udta|PICT)|'
+  rb'\x1a\x45\xdf\xa3|'
+  rb'\x30\x26\xb2\x75\x8e\x66\xcf\x11|'
+  rb'\x00\x00\x01[\xb3\xba]|'
+  rb'\x47.{187}\x47',
+  re.DOTALL,
+)
+_START_BYTES = 256
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 # A file is cut off if decoding ends before this share of what the file says.
@@ -30,6 +43,8 @@ _MIN_DECODED_SHARE = 0.9
 # Time stamps decide if they lead to a frame further away than this; containers
 # round them, which moves a choice by one frame.
 _MAX_SHIFT = 1
+
+_JPEG = b'\xff\xd8'
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
@@ -58,32 +73,60 @@ class Clip:
   num_claimed: int = 0
 
 
-def _open(path: pathlib.Path) -> cv2.VideoCapture:
-  if not path.is_file():
-    raise VideoError(f'{path}: there is no such file.')
-  if path.stat().st_size == 0:
-    raise VideoError(f'{path}: the file has 0 bytes.')
+def check_start(path: pathlib.Path) -> None:
+  """Checks that a file begins as a video does.
+
+  FFmpeg also opens play lists, which name other files and addresses.
+
+  Raises:
+    VideoError: if it does not, or cannot be read.
+  """
+  try:
+    with open(path, 'rb') as file:
+      start = file.read(_START_BYTES)
+  except OSError as error:
+    raise VideoError(f'{path}: {error.strerror}.') from error
+  if not _VIDEO_STARTS.match(start):
+    raise VideoError(f'{path}: its first bytes are not those of a video.')
+
+
+def capture(path: pathlib.Path) -> cv2.VideoCapture:
+  """Opens a file for decoding; whether that worked, the result tells.
+
+  Raises:
+    VideoError: for a name that OpenCV cannot take.
+  """
   try:
     str(path).encode()
   except UnicodeEncodeError as error:
     # OpenCV ends the process.
     raise VideoError(f'{str(path)!r}: the name is not UTF-8.') from error
   # FFmpeg only: other backends take a name with '%' for a sequence of pictures.
+  # It takes what stands before a colon for a protocol, but not in a whole path.
   # OpenCV itself turns frames upright by the container's rotation tag.
-  capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-  if not capture.isOpened():
+  return cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+
+
+def _open(path: pathlib.Path) -> cv2.VideoCapture:
+  if not path.is_file():
+    raise VideoError(f'{path}: there is no such file.')
+  if path.stat().st_size == 0:
+    raise VideoError(f'{path}: the file has 0 bytes.')
+  check_start(path)
+  opened = capture(path)
+  if not opened.isOpened():
     raise VideoError(f'{path}: not a video that can be opened.')
-  return capture
+  return opened
 
 
 def _header(path: pathlib.Path) -> tuple[int, float]:
   """(frames, frames per second) as the container says; 0: it does not."""
-  capture = _open(path)
+  opened = _open(path)
   try:
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    num_frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    fps = opened.get(cv2.CAP_PROP_FPS)
+    num_frames = opened.get(cv2.CAP_PROP_FRAME_COUNT)
   finally:
-    capture.release()
+    opened.release()
   fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else 0.0
   known = math.isfinite(num_frames) and 1 <= num_frames < 2**31
   return (int(num_frames) if known else 0), fps
@@ -114,11 +157,11 @@ def orientation(path: str | os.PathLike) -> int:
   Raises:
     VideoError: if the video cannot be opened.
   """
-  capture = _open(pathlib.Path(path))
+  opened = _open(pathlib.Path(path))
   try:
-    return round(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
+    return round(opened.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
   finally:
-    capture.release()
+    opened.release()
 
 
 def even_indices(num_available: int, num_frames: int) -> np.ndarray:
@@ -188,20 +231,20 @@ def _decode(
   """
   frames, times = [], []
   wanted = set(indices)
-  capture = _open(path)
+  opened = _open(path)
   try:
     # Frame by frame is exact for every codec; a seek by frame number depends
     # on key frames and time stamps.
-    while (end is None or len(times) < end) and capture.grab():
+    while (end is None or len(times) < end) and opened.grab():
       if len(times) in wanted:
-        decoded, frame = capture.retrieve()
+        decoded, frame = opened.retrieve()
         if not decoded or frame is None:
           break
         frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         frames.append(frame if transform is None else transform(frame))
-      times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
+      times.append(opened.get(cv2.CAP_PROP_POS_MSEC))
   finally:
-    capture.release()
+    opened.release()
   return frames, times
 
 
@@ -298,6 +341,8 @@ def _read_picture(path: str | os.PathLike, flags: int) -> np.ndarray:
     raise VideoError(f'{path}: {error.strerror}.') from error
   if not data:
     raise VideoError(f'{path}: the file has 0 bytes.')
+  if data.startswith(_JPEG) and not _jpeg_ends(data):
+    raise VideoError(f'{path}: cut off: the picture has no end.')
   try:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
   except cv2.error as error:
@@ -305,6 +350,31 @@ def _read_picture(path: str | os.PathLike, flags: int) -> np.ndarray:
   if image is None:
     raise VideoError(f'{path}: not a picture that can be decoded.')
   return image
+
+
+def _jpeg_ends(data: bytes) -> bool:
+  """Whether a JPEG has its end marker, as ITU-T T.81, annex B, places it.
+
+  Decoders fill what is missing with grey. What follows the picture, as the film
+  of a phone's moving picture, does not count, and neither does a preview, which
+  lies in a segment.
+  """
+  place = len(_JPEG)
+  while True:
+    # To the next marker. In the data of a scan, 0xFF is followed by 0 or by the
+    # number of a restart.
+    place = data.find(b'\xff', place)
+    if place < 0 or place + 1 >= len(data):
+      return False
+    code = data[place + 1]
+    if code == 0xD9:
+      return True
+    if code == 0xFF:
+      place += 1
+    elif code in (0x00, 0x01) or 0xD0 <= code <= 0xD8:
+      place += 2
+    else:
+      place += 2 + int.from_bytes(data[place + 2 : place + 4], 'big')
 
 
 def sample_frames(

@@ -10,6 +10,9 @@ from nasfas_jax import audit, records
 from nasfas_jax.data import index, nuisance
 from nasfas_jax.metrics import rates
 
+# What the stored crops below serve.
+CROPS = nuisance.Crops(scale=1.2, reach=1.5, size=64)
+
 
 def row(label, **changes):
   known = {
@@ -137,14 +140,63 @@ def test_clips_without_a_label_are_counted_and_tell_nothing():
 
 
 def test_what_a_run_says_of_its_clips():
-  assert nuisance.run_lines(plain(), 'concat', {}) == []
+  assert nuisance.run_lines(plain(), 'concat', {}, CROPS) == []
   # An index of another source has no properties.
-  assert nuisance.run_lines([{'label': 1}, {'label': 0}], 'concat', {}) == []
+  assert (
+    nuisance.run_lines([{'label': 1}, {'label': 0}], 'concat', {}, CROPS) == []
+  )
   rows = [row(1, box='whole_frame'), row(0), row(0, num_frames=1)]
-  lines = nuisance.run_lines(rows, 'concat', {})
+  lines = nuisance.run_lines(rows, 'concat', {}, CROPS)
   assert lines[0].startswith('Without a face box: 1 (live 1, attack 0) of 3')
   assert lines[1].startswith('Stills')
-  assert len(nuisance.run_lines(rows, 'static', {})) == 2
+  assert len(nuisance.run_lines(rows, 'static', {}, CROPS)) == 2
+
+
+@pytest.mark.parametrize(
+  ('crops', 'stored', 'said'),
+  [
+    # 1.2 * 0.625 * 128 / 64 = 1.5: not more than that.
+    ((1.2, 1.5, 64), {'stored_side': 128}, ''),
+    ((1.25, 1.5, 64), {'stored_side': 128}, 'shrunk up to 1.6 times to 64 pix'),
+    # An earlier version did not write it.
+    ((1.25, 1.5, 64), {}, ''),
+    ((1.2, 1.6, 64), {}, ''),
+    (
+      (1.2, 1.7, 64),
+      {},
+      '1.7 times the face reach past the stored pictures of ',
+    ),
+  ],
+)
+def test_crops_that_the_stored_pictures_do_not_serve(crops, stored, said):
+  rows = [row(i % 2, stored_framing=1 / 1.6, **stored) for i in range(4)]
+  # Nothing is known of its crop.
+  bare = {'label': 1, 'properties': {}}
+  lines = nuisance.crop_lines([*rows, bare], nuisance.Crops(*crops))
+  assert len(lines) == bool(said)
+  if said:
+    assert lines[0].startswith('WARNING: crops of ') and said in lines[0]
+    assert '4 of 5 clips' in lines[0]
+  if '1.7' in said:
+    assert 'which show 1.6 times the face' in lines[0]
+    assert '--margin=1.7 or more' in lines[0]
+
+
+def test_the_same_frames_in_two_sets_are_a_warning():
+  def clip(name, digest):
+    return {'dataset': 'd', 'clip_id': name, 'digest': digest}
+
+  train = [clip('a', '1'), clip('b', '2'), clip('b2', '2')]
+  test = [clip('c', '2'), clip('d', '3'), {'dataset': 'd', 'clip_id': 'old'}]
+  (line,) = nuisance.copy_lines({'train': train, 'dev': [], 'test': test})
+  assert line == (
+    'WARNING: 1 clips are both in train and in test: the same frames, such as '
+    "'d/b' and 'd/c'."
+  )
+  # The training clips set the threshold of some protocols.
+  assert nuisance.copy_lines({'train': train, 'dev': train}) == []
+  both = nuisance.copy_lines({'train': train, 'dev': train, 'test': test})
+  assert both == [line]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +247,7 @@ def test_sets_whose_boxes_are_from_elsewhere_are_a_warning(
 def test_a_run_says_which_sets_have_other_boxes():
   whole = [row(i % 2, box='whole_frame') for i in range(6)]
   (line,) = nuisance.run_lines(
-    plain(), 'static', {'dev': whole[:4], 'test': whole}
+    plain(), 'static', {'dev': whole[:4], 'test': whole}, CROPS
   )
   assert (
     'training clips: given 20; of dev: none, the whole frame is taken 4; of '

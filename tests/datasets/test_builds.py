@@ -573,6 +573,21 @@ def test_the_same_bytes_and_the_same_person_are_named(videos, data, capsys):
   assert "as an attack, 1 times: '00' and 'copy'" in said
 
 
+def test_the_same_frames_in_other_files_are_named(videos, data, capsys):
+  content = (videos.folder / '00.avi').read_bytes()
+  # As of another muxer: other bytes, the same film.
+  (videos.folder / 'again.avi').write_bytes(content + b'JUNK\0\0\0\0')
+  videos.add('again.avi', 'test', 1)
+  videos.save()
+  videos.prepare(data)
+  said = capsys.readouterr().err
+  assert 'the same bytes' not in said
+  assert (
+    'WARNING: the same frames in other files, 1 times, 1 of them in two splits '
+    "and 1 of them with two labels: '00' and 'again'"
+  ) in said
+
+
 def test_files_of_one_size_are_not_taken_for_the_same(tmp_path):
   rng = np.random.default_rng(0)
   first = rng.bytes(400_000)

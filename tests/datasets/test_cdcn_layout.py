@@ -118,6 +118,21 @@ def test_frames_without_box_or_map_are_passed_over(root, tmp_path):
   assert list(record['frame_index']) == [1, 3, 4, 6, 7, 8, 9]
 
 
+def test_a_live_frame_whose_map_is_black_is_left_out(root, tmp_path):
+  maps = root / 'IJCB_re' / 'OULUtrain_images'
+  for clip, numbers in (('1_1_01_1', (3,)), ('1_1_01_2', (2,))):
+    for number in numbers:
+      path = maps / clip / f'{clip}_{number:03d}_depth1D.jpg'
+      cv2.imwrite(str(path), np.zeros_like(cv2.imread(str(path), 0)))
+  build(root, tmp_path)
+  found = records_of(tmp_path)
+  live, attack = (found[f'Train_files/1_1_01_{i}'] for i in (1, 2))
+  assert (live['label'], attack['label']) == (1, 0)
+  assert list(live['frame_index']) == [1, 2, 4, 6, 7, 8, 9]
+  assert len(live['frames']) == len(live['depth']) == 7
+  assert list(attack['frame_index']) == [1, 2, 3, 4, 6, 7, 8, 9]
+
+
 def test_unusable_clips_are_listed(root, tmp_path):
   def path(name, suffix):
     return root / 'Train_images' / name / f'{name}_001{suffix}'

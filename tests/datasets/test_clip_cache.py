@@ -83,3 +83,23 @@ def test_a_file_cut_off_by_a_kill_is_no_record(kept):
   (path,) = folder.iterdir()
   path.write_bytes(path.read_bytes()[:100])
   assert clip_cache.ClipCache(folder, CONFIG).get(clip) is None
+
+
+def test_a_file_of_no_bytes_is_no_record(kept):
+  folder, clip = kept
+  (path,) = folder.iterdir()
+  path.write_bytes(b'')
+  cache = clip_cache.ClipCache(folder, CONFIG)
+  assert cache.get(clip) is None and cache.properties(clip) is None
+
+
+def test_what_a_file_browser_leaves_changes_nothing(tmp_path):
+  (tmp_path / '0.png').write_bytes(b'picture')
+  before = clip_cache.status(tmp_path)
+  for name in ('.DS_Store', '._0.png', 'Thumbs.db', 'desktop.ini'):
+    (tmp_path / name).write_bytes(b'view')
+  # As some editors leave it.
+  (tmp_path / '.#0.png').symlink_to('nowhere')
+  assert clip_cache.status(tmp_path) == before
+  (tmp_path / '1.png').write_bytes(b'picture')
+  assert clip_cache.status(tmp_path) != before

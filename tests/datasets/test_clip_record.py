@@ -258,3 +258,61 @@ def test_with_a_box_a_change_of_size_is_an_error(tmp_path, monkeypatch):
   config = clip_config.with_settings(SMALL, faces='detected')
   with pytest.raises(listing.ClipError, match=message):
     clip_record.make_clip(clip, dataset='x', config=config)
+
+
+def test_a_turned_folder_of_pictures_is_turned(tmp_path):
+  clip = picture_clip(tmp_path / 'x', [(90, 60)] * 2, turn=1)
+  turned = clip_record.make_clip(clip, dataset='x', config=SMALL)
+  for path in clip.path.iterdir():
+    picture = cv2.imread(str(path))
+    cv2.imwrite(str(path), cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE))
+  upright = clip_record.make_clip(
+    dataclasses.replace(clip, turn=0), dataset='x', config=SMALL
+  )
+  np.testing.assert_array_equal(
+    stored_frames.decode(turned['frames']),
+    stored_frames.decode(upright['frames']),
+  )
+
+
+def test_boxes_of_another_resolution_are_scaled_in_every_format(tmp_path):
+  path = tmp_path / 'x.box'
+  path.write_text('4 5 20 25\n')
+  expected = [4 * 96 / 48, 5 * 64 / 32, 20 * 96 / 48, 25 * 64 / 32]
+  for reader in ('corners', boxes.corners):
+    clip = listing.Clip(
+      *(tmp_path / 'x.mp4', 'x', '1', 'train', 1, 'live'),
+      boxes=listing.Boxes(reader, path, (48, 32)),
+    )
+    (found,) = clip_record.read_boxes(clip, WIDTH, HEIGHT)
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize('error', [TypeError, KeyError, IndexError])
+def test_an_annotation_that_breaks_its_reader_is_a_bad_clip(error, tmp_path):
+  def reader(path):
+    raise error('odd')
+
+  clip = listing.Clip(
+    *(tmp_path / 'x.mp4', 'x', '1', 'train', 1, 'live'),
+    boxes=listing.Boxes(reader, tmp_path / 'x.json'),
+  )
+  with pytest.raises(listing.ClipError, match=f'x.json: {error.__name__}: '):
+    clip_record.read_boxes(clip, WIDTH, HEIGHT)
+
+
+def test_a_live_depth_map_without_the_face_is_refused(tmp_path):
+  grey = np.zeros((60, 90), np.uint8)
+  # Beside the face, in its wide crop.
+  grey[:4, :4] = 200
+  cv2.imwrite(str(tmp_path / 'depth.png'), grey)
+  clip = picture_clip(
+    tmp_path / 'x',
+    [(90, 60)],
+    depth=tmp_path / 'depth.png',
+    box=(20.0, 20.0, 50.0, 50.0),
+  )
+  with pytest.raises(listing.ClipError, match='0 all over the face'):
+    clip_record.make_clip(clip, dataset='x', config=SMALL)
+  attack = dataclasses.replace(clip, label=0, attack_type='print')
+  clip_record.make_clip(attack, dataset='x', config=SMALL)

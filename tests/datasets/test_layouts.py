@@ -99,6 +99,18 @@ def test_an_empty_file_and_a_link_out_are_bad_and_a_double_is_skipped(tmp_path):
   assert len(found.missing) == 251
 
 
+def test_hidden_folders_hold_no_clips(tmp_path):
+  root = trees.write(
+    tmp_path / 'mad',
+    ['01_01_01.hdf5', '.Trash-1000/files/01_01_02.hdf5', '.x/01_01_01.hdf5'],
+  )
+  found = fas_builder.builder_class('three_d_mad').list_clips(root)
+  assert [c.path.relative_to(root).as_posix() for c in found.clips] == [
+    '01_01_01.hdf5'
+  ]
+  assert not found.skipped and not found.bad
+
+
 def test_missing_folders_are_named_with_what_was_found(tmp_path):
   (tmp_path / 'Train_files').mkdir()
   with pytest.raises(FileNotFoundError, match='lacks .* Dev_files') as caught:

@@ -194,7 +194,7 @@ def bad_rows(root):
     (row('head.avi') + none, 'head.avi'),
     (row('cut.mp4') + none, 'not a video'),
     (row('zero.avi') + none, '0 bytes'),
-    (row('text.avi') + none, 'not a video'),
+    (row('text.avi') + none, 'first bytes are not those of a video'),
     (row('text.png') + none, 'not a picture'),
     (row('notes.txt') + none, "suffix '.txt'"),
     (row('a.avi') + none, 'the same file as in row 2'),

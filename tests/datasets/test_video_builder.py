@@ -193,6 +193,31 @@ def test_too_many_bad_clips_can_be_allowed(tmp_path):
   assert len((shards / records.INDEX_FILE).read_text().splitlines()) == 11
 
 
+def test_damaged_eyes_make_a_bad_clip_and_not_a_stop(tmp_path):
+  import h5py
+
+  root = make_tree('three_d_mad', tmp_path / 'mad')
+  path = root / '01_01_01.hdf5'
+  with h5py.File(path, 'r+') as file:
+    eyes = file['Eye_Pos'][:]
+    del file['Eye_Pos']
+    file.create_dataset('Eye_Pos', data=eyes, compression='gzip')
+    chunk = file['Eye_Pos'].id.get_chunk_info(0)
+  data = bytearray(path.read_bytes())
+  data[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+  path.write_bytes(data)
+  shards = prepare.prepare(
+    'three_d_mad',
+    data_dir=tmp_path / 'data',
+    max_bad_share=0.5,
+    manual_dir=root,
+    allow_missing=True,
+    config='small',
+  )
+  assert '01_01_01.hdf5: Eye_Pos: ' in (shards / 'skipped.csv').read_text()
+  assert len((shards / records.INDEX_FILE).read_text().splitlines()) == 11
+
+
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [

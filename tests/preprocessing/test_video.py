@@ -1,12 +1,13 @@
 """Decoding: the right frames, upright, in RGB; clear errors for bad files."""
 
+import os
 import struct
 
 import cv2
 import numpy as np
 import pytest
 
-from nasfas_jax.preprocessing import video
+from nasfas_jax.preprocessing import file_limits, video
 
 # Frame i has this red level; codecs keep flat colours to within a few levels.
 LEVEL = 8
@@ -131,8 +132,12 @@ def test_cut_off_video(tmp_path):
   'name, data, message',
   [
     ('a.avi', b'', 'the file has 0 bytes'),
-    ('a.avi', b'just some text\n' * 99, 'not a video'),
-    ('a.mp4', b'just some text\n' * 99, 'not a video'),
+    ('a.avi', b'just some text\n' * 99, 'its first bytes are not those of a'),
+    ('a.mp4', b'just some text\n' * 99, 'its first bytes are not those of a'),
+    ('a.avi', b'RIFF\0\0\0\0AVI ' * 99, 'not a video that can be opened'),
+    # Play lists, which name other files and addresses.
+    ('a.mp4', b'ffconcat version 1.0\nfile b.mp4\n', 'its first bytes are'),
+    ('a.mp4', b'#EXTM3U\n#EXTINF:1,\nb.mp4\n', 'its first bytes are'),
     ('a.png', b'', 'the file has 0 bytes'),
     ('a.png', b'just some text\n' * 99, 'not a picture'),
     ('a.txt', b'text', "unknown suffix '.txt'; allowed: .3gp, .avi"),
@@ -168,6 +173,66 @@ def test_picture_is_a_clip_of_one_frame(tmp_path, suffix):
   np.testing.assert_allclose(
     sample.frames[0], image, atol=3 if suffix == 'jpg' else 0
   )
+
+
+def jpeg(progressive=0, restart=0):
+  rng = np.random.default_rng(0)
+  picture = cv2.GaussianBlur(
+    rng.integers(0, 256, (80, 96, 3), np.uint8), (5, 5), 2
+  )
+  settings = (
+    *(cv2.IMWRITE_JPEG_PROGRESSIVE, progressive),
+    *(cv2.IMWRITE_JPEG_RST_INTERVAL, restart),
+  )
+  return cv2.imencode('.jpg', picture, settings)[1].tobytes()
+
+
+@pytest.mark.parametrize('kind', [{}, {'progressive': 1}, {'restart': 4}])
+def test_a_jpeg_without_its_end_is_cut_off(tmp_path, kind):
+  data = jpeg(**kind)
+  path = tmp_path / 'a.jpg'
+  for share in (0.5, 0.97, 0.995):
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(video.VideoError, match='a.jpg: (cut off|not a pict)'):
+      video.read_image(path)
+  # Of a download whose rest has not come yet.
+  half = len(data) // 2
+  path.write_bytes(data[:half] + bytes(len(data) - half))
+  with pytest.raises(video.VideoError, match='a.jpg: (cut off|not a pict)'):
+    video.read_image(path)
+
+
+def test_a_preview_is_no_end_of_a_jpeg_and_a_film_after_it_no_part(tmp_path):
+  data = jpeg()
+  preview = jpeg()[:2000] + b'\xff\xd9'
+  segment = b'\xff\xe1' + (len(preview) + 2).to_bytes(2, 'big') + preview
+  whole = data[:2] + segment + data[2:]
+  path = tmp_path / 'a.jpg'
+  path.write_bytes(whole + b'a film' * 1000)
+  assert video.read_image(path).shape == (80, 96, 3)
+  path.write_bytes(whole[: len(segment) + len(data) // 2])
+  with pytest.raises(video.VideoError, match='a.jpg: (cut off|not a pict)'):
+    video.read_image(path)
+
+
+@pytest.mark.parametrize('name', ['12:30:05.avi', 'file:a.avi'])
+def test_a_name_with_a_colon_is_a_name(name, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  write_video(tmp_path / 'a.avi', 4, 'MJPG')
+  write_video(tmp_path / 'b.avi', 7, 'MJPG').rename(tmp_path / name)
+  assert video.sample_frames(name, 8).num_frames == 7
+  assert file_limits.check(name, file_limits.Limits(frames=7)) == 'video'
+
+
+def test_a_name_that_is_not_utf_8_is_refused_by_every_reader(tmp_path):
+  path = write_video(tmp_path / 'a.avi', 4, 'MJPG')
+  name = path.rename(os.fsdecode(os.fsencode(tmp_path) + b'/\xe9.avi'))
+  for read in (
+    lambda: video.sample_frames(name, 8),
+    lambda: file_limits.check(name, file_limits.Limits()),
+  ):
+    with pytest.raises(video.VideoError, match='the name is not UTF-8'):
+      read()
 
 
 def test_depth_must_be_8_bit_grey(tmp_path):
