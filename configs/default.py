@@ -214,7 +214,8 @@ def get_config() -> ml_collections.ConfigDict:
       # weights after each edge that is decided (0: the weights stay).
       'selection_batches': 4,
       'selection_steps': 0,
-      # Steps between snapshots of the operations' weights in metrics.jsonl.
+      # Steps between snapshots of the operations' weights in metrics.jsonl, a
+      # multiple of log_every: only those lines have them.
       'arch_every': 10,
     }
   )

@@ -6,9 +6,11 @@ last, so a folder that has one is whole.
 
 import dataclasses
 import importlib.util
+import itertools
 import json
 import math
 import pathlib
+import re
 import shutil
 import statistics
 import time
@@ -54,6 +56,8 @@ FORMATS = ('orbax', 'onnx', 'int8', 'stablehlo', 'litert')
 ONNX, INT8 = 'model.onnx', 'model_int8.onnx'
 STABLEHLO, LITERT = 'model.stablehlo', 'model.tflite'
 SELF_TEST, CARD, CHECK = 'selftest.npz', 'README.md', 'check_onnx.py'
+# What `clear` makes of a card that was completed by hand.
+_OLD_CARD = re.compile(r'README\.before[0-9]+\.md')
 _WRITTEN = (ONNX, INT8, STABLEHLO, LITERT, SELF_TEST, CARD, CHECK)
 DECISION = (
   'live if score > threshold; the score of a clip is the mean of its snippets'
@@ -188,7 +192,7 @@ def _write(
     shutil.copyfile(folder / CHECK, workdir / CHECK)
   names = [n for n in (*_WRITTEN, parameters.FOLDER) if (workdir / n).exists()]
   text = card.make_card(content, [*names, package.FILE])
-  files.write_whole(workdir / CARD, text)
+  files.write_whole(workdir / CARD, card.signed(text))
   package.write(workdir, content, names)
   package.read_content(workdir)
 
@@ -294,7 +298,11 @@ def check_workdir(workdir: pathlib.Path) -> None:
   if not workdir.exists():
     return
   known = {*_WRITTEN, parameters.FOLDER, package.FILE, _PARTIAL}
-  other = sorted(p.name for p in workdir.iterdir() if p.name not in known)
+  other = sorted(
+    p.name
+    for p in workdir.iterdir()
+    if p.name not in known and not _OLD_CARD.fullmatch(p.name)
+  )
   if other:
     raise ValueError(
       f'{str(workdir)!r} holds {other[0]!r}, which is not of an export; give '
@@ -303,8 +311,16 @@ def check_workdir(workdir: pathlib.Path) -> None:
 
 
 def clear(workdir: pathlib.Path) -> None:
-  """Removes an earlier export, export.json first."""
+  """Removes an earlier export, export.json first.
+
+  A card that was completed by hand stays, as README.before1.md or so.
+  """
   workdir.mkdir(parents=True, exist_ok=True)
+  if card.is_edited(workdir / CARD):
+    numbers = (f'README.before{number}.md' for number in itertools.count(1))
+    kept = next(n for n in numbers if not (workdir / n).exists())
+    (workdir / CARD).rename(workdir / kept)
+    progress.say(f'The card was completed by hand; it is now {workdir / kept}')
   for name in (package.FILE, *_WRITTEN):
     (workdir / name).unlink(missing_ok=True)
   if (workdir / parameters.FOLDER).exists():

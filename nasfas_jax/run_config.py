@@ -24,11 +24,11 @@ from nasfas_configs import (
 from nasfas_jax import files, progress
 
 FILE = 'config.json'
+# Fields that each host may set otherwise.
+OF_A_HOST = ('data.num_workers', 'data.cache_mib', 'data.data_dir')
 # Fields that change a run's speed or its checkpoints, never its result.
 FREE_FIELDS = (
-  'data.num_workers',
-  'data.cache_mib',
-  'data.data_dir',
+  *OF_A_HOST,
   'checkpoint_every',
   # Without a step to skip it changes nothing; with one there is no result.
   'max_skipped_steps',

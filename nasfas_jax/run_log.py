@@ -33,6 +33,8 @@ _FIX_STATE = {
   'search': (*_OF_BOTH, 'supernet', 'search', 'meta', 'evolution'),
   'train': (*_OF_BOTH, 'model', 'network', 'train'),
 }
+# What every version has written into data.json.
+_ALWAYS = ('versions', 'num_clips', 'fingerprints', 'train_subjects')
 
 
 def start(
@@ -65,7 +67,7 @@ def start(
   fields = run_config.flatten(content)
   hosts.check_same(
     'config',
-    {k: v for k, v in fields.items() if k not in run_config.FREE_FIELDS},
+    {k: v for k, v in fields.items() if k not in run_config.OF_A_HOST},
   )
   hosts.check_same('data.json', data)
   hosts.first(lambda: _claim(workdir, config, content, data, before))
@@ -96,10 +98,11 @@ def _claim(
         f'({"; ".join(changed)}). Choose another --workdir, or delete it.'
       )
     then = _read_data(workdir)
+    # A run of an earlier version lacks the newer ones.
     changed = [
       f'{name}: {then.get(name)!r} there, {data[name]!r} now'
       for name in data
-      if then.get(name) != data[name]
+      if then.get(name) != data[name] and (name in then or name in _ALWAYS)
     ]
     if changed:
       raise ValueError(

@@ -20,6 +20,7 @@ from nasfas_jax import (
   loop,
   profiles,
   progress,
+  run_config,
   run_log,
   settings,
   train,
@@ -75,6 +76,7 @@ def obtain_genotype(
   """
   path = workdir / 'genotype.json'
   finished = hosts.first(path.exists)
+  hosts.first(lambda: _check_own(workdir, path))
   # Before the run starts: clips that make no tasks leave nothing behind.
   found = None if finished else make_search(config, selection)
   # So do clips that its training could not take.
@@ -89,6 +91,16 @@ def obtain_genotype(
     hosts.first(lambda: genotype.save(path))
   progress.say(f'Genotype: {path}')
   return genotype
+
+
+def _check_own(workdir: pathlib.Path, path: pathlib.Path) -> None:
+  """Refuses a genotype that no search has left in the workdir."""
+  if path.exists() and not (workdir / run_config.FILE).exists():
+    raise ValueError(
+      f'{str(path)!r} is of no search here: there is no {run_config.FILE} '
+      'beside it. --config=train --config.genotype=FILE trains it; for a '
+      'search choose another --workdir, or delete the file.'
+    )
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -183,17 +195,7 @@ def _check_without_effect(config) -> None:
       'config.meta.domain_statistics, under which the loss of a domain meets '
       'no other: 0.'
     )
-  space = search_spaces.get_space(config.supernet.space)
-  if (
-    fields.algorithm == 'gradient'
-    and space.output == search_spaces.STRONGEST
-    and not config.supernet.node_attention
-  ):
-    raise ValueError(
-      'config.supernet.node_attention is False; allowed in a gradient search '
-      f'of the space {config.supernet.space!r}, whose cells end in their '
-      'strongest node: True.'
-    )
+  _check_supernet(config)
   for name in ('second_order', 'gumbel'):
     if fields[name] and fields.algorithm != 'gradient':
       raise ValueError(
@@ -211,6 +213,41 @@ def _check_without_effect(config) -> None:
     raise ValueError(
       f'config.evolution.evaluations is {sizes.evaluations}; allowed: above '
       f'config.evolution.population, {sizes.population}, or nothing evolves.'
+    )
+
+
+def _check_supernet(config) -> None:
+  """Refuses supernets that are not what the search takes them for."""
+  fields, supernet = config.search, config.supernet
+  space = search_spaces.get_space(supernet.space)
+  theta = config.network.theta
+  if space.theta is not None and theta not in (None, space.theta):
+    raise ValueError(
+      f'config.network.theta is {theta}; allowed with config.supernet.space '
+      f'{supernet.space!r}: {space.theta}, or not set.'
+    )
+  if fields.algorithm == 'random':
+    return
+  if space.output == search_spaces.STRONGEST and not supernet.node_attention:
+    raise ValueError(
+      'config.supernet.node_attention is False; allowed in a search of the '
+      f'space {supernet.space!r}, whose cells end in their strongest node: '
+      'True.'
+    )
+  # What bypasses the operations of an edge that is not there would remain.
+  removing = fields.algorithm == 'evolution' or (
+    fields.selection == 'perturbation'
+  )
+  if (
+    removing
+    and not supernet.edge_normalization
+    and supernet.partial_channels > 1
+  ):
+    raise ValueError(
+      'config.supernet.edge_normalization is False; allowed with '
+      f'config.supernet.partial_channels {supernet.partial_channels} in a '
+      'search that computes cells without some of their edges (evolution, '
+      'perturbation): True.'
     )
 
 
@@ -258,6 +295,8 @@ def make_search(
         score_batch_size=config.evaluate.batch_size,
       )
     if hold_out == 'none':
+      for half in index.split_halves(selection.train):
+        settings.check_balance(config, half)
       found = bilevel.plain_search(
         *common,
         loss_fn=loss_fn,

@@ -27,7 +27,7 @@ from nasfas_jax import (
   run_config,
   supervised,
 )
-from nasfas_jax.data import index, nuisance, pipeline, protocols
+from nasfas_jax.data import balance, index, nuisance, pipeline, protocols
 from nasfas_jax.models import expected_cost, genotypes
 from nasfas_jax.models.architecture import Arch
 from nasfas_jax.models.supernet import Supernet
@@ -219,6 +219,22 @@ def training(config: Config) -> optimizers.Descent:
     weight_decay=fields.weight_decay,
     gradient_clip=fields.gradient_clip,
   )
+
+
+def check_balance(config: Config, rows: Sequence[index.Row]) -> None:
+  """Checks that batches of these clips can be balanced.
+
+  Raises:
+    ValueError: names the field.
+  """
+  if not config.data.balance:
+    return
+  field = protocols.get_protocol(config.protocol).domain_field
+  domains = [str(row[field]) if field else '' for row in rows]
+  try:
+    balance.make_turns(rows, config.data.balance, domains, seed=0)
+  except ValueError as error:
+    raise ValueError(f'config.data.{error}') from error
 
 
 def generalising(

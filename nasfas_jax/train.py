@@ -145,6 +145,7 @@ def check_clips(
   """
   domain_field = protocols.get_protocol(config.protocol).domain_field
   settings.generalising(config, selection.train, domain_field)
+  settings.check_balance(config, selection.train)
   if config.evaluate.batch_norm == scoring.RUNNING:
     return
   for rows in filter(None, (selection.dev, selection.test)):
@@ -241,8 +242,11 @@ def fit_and_judge(
   model = settings.network(config, chosen)
   start, told = None, {}
   if config.train.start_from:
-    told['seen'] = evaluate.seen_in_training(
-      workdir, config.protocol, config, selection
+    # A workdir in a bucket is whole on host 0 only.
+    told['seen'] = hosts.first(
+      lambda: evaluate.seen_in_training(
+        workdir, config.protocol, config, selection
+      )
     )
     if not checkpoints.has_any(checkpoints.folder(workdir, 'train')):
       start = starting.variables(config, chosen, sharding.replicated(mesh))
@@ -292,7 +296,8 @@ def _start_members(config, workdir, selection, chosen, state, mesh) -> list:
     one.train.num_seeds = 1
     path = many_seeds.folder(workdir, seed)
     if isinstance(chosen, genotypes.Genotype):
-      one.genotype = config.genotype or str(workdir / 'genotype.json')
+      # Not where it lies: the folder may be moved, and hosts have other ones.
+      one.genotype = config.genotype or 'genotype.json'
       hosts.first(
         lambda path=path: files.write_whole(
           path / 'genotype.json', (workdir / 'genotype.json').read_text()

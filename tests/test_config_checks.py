@@ -145,6 +145,49 @@ def test_a_search_for_the_strongest_node_weighs_the_nodes(space):
     search.check(config)
 
 
+def evolving():
+  config = search_config.get_config('evolution')
+  config.train.batch_size = config.search.batch_size = 8
+  search.check(config)
+  return config
+
+
+def test_an_evolution_scores_the_networks_of_its_genotypes():
+  config = evolving()
+  config.supernet.node_attention = False
+  with pytest.raises(ValueError, match='node_attention is False; allowed in a'):
+    search.check(config)
+  config = search_config.get_config('random')
+  config.supernet.node_attention = False
+  search.check(config)
+
+
+@pytest.mark.parametrize('variant', ['evolution', 'perturbation'])
+def test_an_edge_that_is_taken_away_passes_nothing(variant):
+  config = search_config.get_config(variant)
+  config.train.batch_size = config.search.batch_size = 8
+  config.supernet.edge_normalization = False
+  message = 'config.supernet.edge_normalization is False; allowed with .* 4 in'
+  with pytest.raises(ValueError, match=message):
+    search.check(config)
+  config.supernet.partial_channels = 1
+  search.check(config)
+
+
+def test_the_network_has_the_theta_of_the_space():
+  config = search_config.get_config('debug')
+  config.supernet.space = 'vanilla'
+  search.check(config)
+  config.network.theta = 0.7
+  message = (
+    "config.network.theta is 0.7; allowed with .* 'vanilla': 0.0, or not"
+  )
+  with pytest.raises(ValueError, match=message):
+    search.check(config)
+  config.supernet.space = 'nasfas'
+  search.check(config)
+
+
 def test_an_evolution_breeds():
   config = search_config.get_config('evolution')
   config.train.batch_size = config.search.batch_size = 8

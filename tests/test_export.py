@@ -304,6 +304,25 @@ def test_the_json_says_all_that_a_reader_needs(exported):
   (exported / 'README.md').write_text(card)
 
 
+def test_a_card_that_was_completed_stays(run, tmp_path):
+  folder = tmp_path / 'e'
+
+  def again():
+    export.export(config_of(run, 'orbax'), folder, lambda config: None)
+    export.check_workdir(folder)
+    return sorted(path.name for path in folder.glob('README*'))
+
+  for _ in range(2):
+    assert again() == ['README.md']
+  for number in (1, 2):
+    path = folder / 'README.md'
+    path.write_text(f'{path.read_text()}\nSold in {number}.\n')
+    kept = [f'README.before{i + 1}.md' for i in range(number)]
+    assert again() == [*kept, 'README.md']
+    assert f'Sold in {number}.' in (folder / kept[-1]).read_text()
+    assert 'Sold' not in path.read_text()
+
+
 @pytest.mark.skipif(not HAS_FLATBUFFERS, reason='flatbuffers is missing')
 def test_stablehlo_takes_any_batch(exported):
   data = (exported / 'model.stablehlo').read_bytes()

@@ -300,6 +300,15 @@ def test_clips_that_do_not_allow_it_are_named(changes, rows, message):
     settings.generalising(config, rows, 'session')
 
 
+def test_clips_of_one_group_cannot_be_balanced():
+  config = small_config()
+  settings.check_balance(config, ROWS[:1])
+  config.data.balance = 'domain'
+  settings.check_balance(config, ROWS)
+  with pytest.raises(ValueError, match="config.data.balance 'domain' needs cl"):
+    settings.check_balance(config, ROWS[:1])
+
+
 def test_the_settings_are_those_of_the_config():
   config = small_config()
   config.train.batch_size = 8

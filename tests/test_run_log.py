@@ -210,6 +210,21 @@ def test_other_clips_are_an_error(changes, message, tmp_path):
     run_log.start(tmp_path, config(), chosen(**changes))
 
 
+def test_the_clips_of_an_older_run_are_those_that_it_wrote_down(tmp_path):
+  run_log.start(tmp_path, config(), chosen())
+  data = files.read_json(tmp_path / 'data.json')
+  older = {
+    name: value
+    for name, value in data.items()
+    if name not in ('train_values', 'still_share', 'boxes')
+  }
+  files.write_json(tmp_path / 'data.json', older)
+  run_log.start(tmp_path, config(), chosen())
+  files.write_json(tmp_path / 'data.json', {**older, 'boxes': {'given': 99}})
+  with pytest.raises(ValueError, match='on other clips .*boxes: '):
+    run_log.start(tmp_path, config(), chosen())
+
+
 def test_fields_that_do_not_change_the_result_may_differ(tmp_path):
   run_log.start(tmp_path, config(), chosen())
   data = {'num_workers': 2, 'cache_mib': 1, 'data_dir': 'b', 'size': (1, 2)}

@@ -9,6 +9,11 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
+# How much further than the border of the face ellipse the centre of a cell may
+# lie to be inside, as a share of the squared distance. Boxes of whole pixels
+# put centres on the border itself, where rounding would decide.
+ELLIPSE_SLACK = 1e-5
+
 
 def train_frame_indices(
   num_available: int, num_frames: int, rng: np.random.Generator
@@ -104,7 +109,8 @@ def face_ellipse(face_box, square: tuple, size: int, xp=np):
   u = (left + centres - (x0 + x1) / 2) / ((x1 - x0) / 2)
   v = (top + centres - (y0 + y1) / 2) / ((y1 - y0) / 2)
   distance = v[:, None] ** 2 + u[None, :] ** 2
-  return (distance <= xp.maximum(1.0, distance.min())).astype(xp.float32)
+  limit = (1.0 + ELLIPSE_SLACK) * xp.maximum(1.0, distance.min())
+  return (distance <= limit).astype(xp.float32)
 
 
 def make_snippet(

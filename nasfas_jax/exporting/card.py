@@ -1,9 +1,14 @@
 """The model card of an export: README.md, for people."""
 
+import hashlib
+import pathlib
 from typing import Any
 
 from nasfas_jax import scoring
 from nasfas_jax.preprocessing import clip_crops
+
+# A comment, which Markdown does not show.
+_SIGNATURE = '\n<!-- as written by nasfas_jax: {} -->\n'
 
 _NAMES = {
   'hter': 'HTER',
@@ -29,6 +34,24 @@ _WHAT = {
   'selftest.npz': 'generated clips and their scores',
   'check_onnx.py': 'compares the ONNX files with them; NumPy and onnxruntime',
 }
+
+
+def signed(text: str) -> str:
+  """A card with a last line by which `is_edited` knows it."""
+  return text + _SIGNATURE.format(_sum(text))
+
+
+def is_edited(path: pathlib.Path) -> bool:
+  """Whether somebody has changed a card; False if there is none."""
+  if not path.exists():
+    return False
+  text = path.read_text(encoding='utf-8', errors='replace')
+  length = len(_SIGNATURE.format(_sum('')))
+  return text[-length:] != _SIGNATURE.format(_sum(text[:-length]))
+
+
+def _sum(text: str) -> str:
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def make_card(content: dict[str, Any], names: list[str]) -> str:

@@ -14,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nasfas_jax import inputs
+from nasfas_jax.data import transforms
 from nasfas_jax.exporting import folding, signature
 from nasfas_jax.models import backbone, operations
 from nasfas_jax.models.cdcn import CDCN
@@ -257,7 +258,11 @@ def _score(graph, maps: str, face_scale: float, map_size: int) -> None:
     graph.add('Unsqueeze', across, graph.axes(1)),
   )
   nearest = graph.add('ReduceMin', distance, graph.axes(1, 2))
-  limit = graph.add('Max', nearest, graph.constant(1.0))
+  limit = graph.add(
+    'Mul',
+    graph.add('Max', nearest, graph.constant(1.0)),
+    graph.constant(1.0 + transforms.ELLIPSE_SLACK),
+  )
   inside = graph.add(
     'Cast',
     graph.add('LessOrEqual', distance, limit),

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasfas_jax import inputs, losses, scoring
+from nasfas_jax.data import transforms
 
 # The names of inputs and outputs in every format.
 INPUTS = ('frames', 'face_size')
@@ -55,7 +56,8 @@ def face_mask(
   squares = jnp.square(stretch[:, :, None] * places[None, None, :])
   distance = squares[:, 1, :, None] + squares[:, 0, None, :]
   nearest = jnp.min(distance, axis=(1, 2), keepdims=True)
-  inside = (distance <= jnp.maximum(nearest, 1.0)) & known[:, :, None]
+  limit = (1.0 + transforms.ELLIPSE_SLACK) * jnp.maximum(nearest, 1.0)
+  inside = (distance <= limit) & known[:, :, None]
   return inside.astype(jnp.float32)
 
 

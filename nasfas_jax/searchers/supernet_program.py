@@ -47,7 +47,8 @@ class SearchSettings:
     warmup_steps: first steps, which update the weights only.
     second_order: differentiate through the inner steps of the weights.
     gumbel: mix the operations by a Gumbel-softmax sample, not by the softmax.
-    arch_every: steps between logged snapshots of the operations' weights.
+    arch_every: steps between snapshots of the operations' weights, of the
+      steps that are logged.
     weights: optimizer and schedule of the supernet's weights.
     arch: optimizer and schedule of the architecture parameters.
     cost_weight: weight of the derived network's expected cost in the loss of

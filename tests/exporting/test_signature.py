@@ -1,6 +1,7 @@
 """The face ellipse of an exported program, against that of the evaluation."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from nasfas_jax.data import transforms
@@ -27,6 +28,45 @@ def test_the_ellipse_of_a_size_is_that_of_a_box():
     ]
     np.testing.assert_array_equal(found, np.stack(expected))
     assert expected[0].sum() >= 1
+
+
+def test_boxes_of_whole_pixels_put_cells_on_the_border_of_the_ellipse():
+  generator = np.random.default_rng(1)
+  corners = generator.integers(0, 60, (800, 2))
+  boxes = np.concatenate(
+    [corners, corners + generator.integers(20, 160, (800, 2))], axis=1
+  )
+  sizes = (boxes[:, 2:] - boxes[:, :2]).astype(np.float32)
+  on_border = 0
+  for scale, side in ((1.3, 32), (1.28, 32), (1.28, 8)):
+    found = jax.jit(signature.face_mask, static_argnums=(1, 2))(
+      sizes, scale, side
+    )
+    squares = np.array([transforms.square_around(box, scale) for box in boxes])
+    expected = [
+      transforms.face_ellipse(box, square, side)
+      for box, square in zip(boxes, squares, strict=True)
+    ]
+    np.testing.assert_array_equal(found, np.stack(expected))
+    # Training makes its own on the device.
+    of_device = jax.jit(
+      jax.vmap(
+        lambda box, square, side=side: transforms.face_ellipse(
+          box, square, side, xp=jnp
+        )
+      )
+    )
+    np.testing.assert_array_equal(
+      of_device(boxes.astype(np.float32), squares.astype(np.float32)), found
+    )
+    units = np.abs(signature.ellipse_places(scale, side))
+    aspect = np.max(sizes, axis=1, keepdims=True) / sizes
+    distance = (
+      np.square(aspect[:, 1:, None] * units[:, None])
+      + np.square(aspect[:, :1, None] * units)
+    )  # fmt: skip
+    on_border += int((np.abs(distance - 1) < 1e-6).any(axis=(1, 2)).sum())
+  assert on_border > 10
 
 
 def test_the_size_of_a_stretched_face_is_that_in_the_crop():
