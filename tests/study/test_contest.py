@@ -16,7 +16,7 @@ from nasfas_jax.study import contest, experiment, jobs
 
 SHIPPED = [
   *('search', 'search,short', 'search,short,long', 'search,debug'),
-  *('search,wide', 'search,wide,debug'),
+  *('search,short,small', 'search,wide', 'search,wide,debug'),
 ]
 
 
@@ -97,6 +97,7 @@ def test_the_shipped_questions_pass(variants):
       'search': 13,
       'search,short': 4,
       'search,short,long': 2,
+      'search,short,small': 3,
       'search,wide': 7,
       'search,debug': 4,
       'search,wide,debug': 3,
@@ -379,6 +380,8 @@ def test_bad_searches_are_refused():
       study_config.get_config(name)
   with pytest.raises(ValueError, match="'long' needs the variant 'short'"):
     study_config.get_config('search,long')
+  with pytest.raises(ValueError, match="'small' needs the variant 'short'"):
+    study_config.get_config('search,small')
 
 
 def test_all_searches_have_one_cost():
