@@ -61,6 +61,17 @@ _FIGURES = (
 )
 
 
+def rounded_up(number: float) -> float:
+  """The least number of two significant digits that is not below this one.
+
+  Args:
+    number: above 0.
+  """
+  places = 1 - math.floor(math.log10(number))
+  # Of numbers that have two digits already, rounding errors are none.
+  return round(math.ceil(round(number * 10**places, 6)) / 10**places, 12)
+
+
 def calibrate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
   """Writes threshold.json into the folder of the run in config.checkpoint.
 
@@ -234,8 +245,8 @@ def set_threshold(
     'value': value,
     'rule': (
       f'rejects {rejected} of {number} live {split}clips of {origin}: BPCER '
-      f'at most {100 * bound:.2g} % there, with {100 * CONFIDENCE:g} % '
-      f'confidence{condition}'
+      f'at most {rounded_up(100 * bound):g} % there, with '
+      f'{100 * CONFIDENCE:g} % confidence{condition}'
     ),
     'split': 'calibration',
     'source': origin,

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator, Mapping
 import ml_collections
 import numpy as np
 
+from nasfas_jax import adaptation, predict, progress, stopping
 from nasfas_jax import detector as detector_lib
-from nasfas_jax import predict, progress, stopping
 from nasfas_jax.preprocessing import face_choice, video
 from nasfas_jax.report import annotated, charts, item_view
 
@@ -276,10 +276,11 @@ def introduction(detector: detector_lib.Detector) -> str:
   """What the page says of the network; text, not HTML."""
   threshold = detector.threshold
   warning = f' Warning: {threshold.warning}' if threshold.warning else ''
+  said = detector.adapted and adaptation.describe(detector.adapted)
   return (
     f'Network: {detector.name} of {detector.source}, trained on '
-    f'{detector.trained_on}. Live is a score above {threshold.value:.4g} '
-    f'({threshold.rule}; {threshold.source}). At another place or camera this '
+    f'{detector.trained_on}{f", {said}" if said else ""}. '
+    f'Live is a score above {threshold.value:.4g} ({threshold.rule}; {threshold.source}). At another place or camera this '
     f'threshold can fail: check it with clips whose answer you know.{warning}'
   )
 

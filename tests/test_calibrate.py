@@ -432,3 +432,11 @@ def test_a_mistake_is_one_line(changes, message, run_folder, tmp_path):
   with pytest.raises((ValueError, FileNotFoundError), match=message):
     calibrate.calibrate(config_of(run_folder, **changes), tmp_path)
   assert not (run_folder / 'threshold.json').exists()
+
+
+def test_a_bound_is_never_rounded_down():
+  for number, rounded in (
+    *((9.94, 10), (9.9, 9.9), (9.901, 10), (4.87, 4.9), (12.3, 13)),
+    *((100.0, 100), (0.2001, 0.21), (0.2, 0.2), (5.0, 5)),
+  ):
+    assert calibrate.rounded_up(number) == rounded

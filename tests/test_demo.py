@@ -120,6 +120,9 @@ def test_a_warning_of_the_threshold_is_shown(detector):
   of_network = dataclasses.replace(detector, threshold=threshold)
   assert 'Warning: Few <persons>.' in demo.introduction(of_network)
   assert 'arning' not in demo.introduction(detector)
+  adapted = {'num_clips': 9, 'num_subjects': 3, 'weight': 0.5}
+  said = demo.introduction(dataclasses.replace(detector, adapted=adapted))
+  assert ', batch statistics adapted to 9 live clips of 3 persons' in said
   assert 'warning' not in dict(demo.facts_of(found, 'x', detector.threshold))
 
 
