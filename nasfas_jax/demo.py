@@ -280,8 +280,9 @@ def introduction(detector: detector_lib.Detector) -> str:
   return (
     f'Network: {detector.name} of {detector.source}, trained on '
     f'{detector.trained_on}{f", {said}" if said else ""}. '
-    f'Live is a score above {threshold.value:.4g} ({threshold.rule}; {threshold.source}). At another place or camera this '
-    f'threshold can fail: check it with clips whose answer you know.{warning}'
+    f'Live is a score above {threshold.value:.4g} ({threshold.rule}; '
+    f'{threshold.source}). At another place or camera this threshold can fail: '
+    f'check it with clips whose answer you know.{warning}'
   )
 
 
