@@ -245,7 +245,10 @@ def _observe(
   recent: Sequence[tuple[int, Scalars]],
   max_skipped: int,
 ) -> Observed:
-  """What is logged for the last of the recent steps; all of them are checked.
+  """What is logged for the last of the recent steps.
+
+  Its numbers must be finite. With `max_skipped`, those of the recent steps that
+  were skipped are told.
 
   Raises:
     FloatingPointError: see `run`.

@@ -65,7 +65,9 @@ def synflow(
 
   R is the sum of the map of an input of ones with the absolute values of all
   parameters. Running statistics of 0 and 1, as they start, leave a batch
-  normalization out; a normalization of one picture stays in.
+  normalization out; a normalization of one picture stays in. A central
+  difference subtracts whatever the signs of its parameters are, so that above
+  theta 0 some places have no flow.
 
   Args:
     model: the network.
