@@ -61,7 +61,9 @@ def run(config, selection, starts=None):
     # It gives its state away.
     state, losses = step(state, batch)
     found.append((before, state, losses))
-    state = jax.tree.map(jnp.copy, state)
+    # Not while the step is at work on both devices: on a busy machine a process
+    # was aborted there once, for a reason that was not found.
+    state = jax.tree.map(jnp.copy, jax.block_until_ready(state))
   batches.close()
   return found
 
