@@ -6,4 +6,6 @@ from stand_ins import Machine
 
 @pytest.fixture
 def machine(tmp_path):
-  return Machine(tmp_path)
+  found = Machine(tmp_path)
+  yield found
+  found.end()

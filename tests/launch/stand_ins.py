@@ -1,9 +1,13 @@
 """A machine with fake tools on its PATH."""
 
+import contextlib
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 
 ROOT = pathlib.Path(__file__).parents[2]
 # What a shell would split, expand or run.
@@ -14,6 +18,7 @@ class Machine:
   """Runs launchers; `fake` is the folder of fake_tool.py."""
 
   def __init__(self, folder: pathlib.Path):
+    self.begun = []
     self.fake = folder / 'fake'
     self.bin = folder / 'bin'
     self.cwd = folder / 'cwd'
@@ -54,8 +59,8 @@ class Machine:
     return done
 
   def begin(self, script: str, *args: str) -> subprocess.Popen:
-    """Starts a launcher in a process group of its own."""
-    return subprocess.Popen(
+    """Starts a launcher in a process group of its own, which `end` ends."""
+    process = subprocess.Popen(
       ['bash', str(ROOT / 'launch' / script), *args],
       cwd=self.cwd,
       env=self.env,
@@ -63,7 +68,28 @@ class Machine:
       stderr=subprocess.PIPE,
       text=True,
       start_new_session=True,
+      # As of a terminal. What a shell starts in the background ignores Ctrl-C,
+      # and bash then cannot heed it.
+      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+    self.begun.append(process)
+    return process
+
+  def end(self) -> None:
+    """Kills what `begin` has started and a failed test has left."""
+    for process in self.begun:
+      with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+      process.wait()
+
+  def until(
+    self, condition: Callable[[], object], seconds: float = 120
+  ) -> None:
+    """Waits until a condition holds, at most two minutes."""
+    deadline = time.monotonic() + 120
+    while not condition():
+      assert time.monotonic() < deadline, self.calls()
+      time.sleep(0.1)
 
   def calls(self) -> list[list[str]]:
     path = self.fake / 'calls'

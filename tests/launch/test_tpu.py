@@ -201,9 +201,7 @@ def test_a_lost_connection_is_waited_for(tpu):
   process = tpu.begin(
     'tpu.sh', *options, '--poll=0', '--', '--config=search', REMOTE
   )
-  deadline = time.monotonic() + 120
-  while len(tpu.named('--command=bash')) < 25 and time.monotonic() < deadline:
-    time.sleep(0.1)
+  tpu.until(lambda: len(tpu.named('--command=bash')) >= 25)
   assert process.poll() is None
   (tpu.fake / 'refused').unlink()
   _, said = process.communicate(timeout=120)
@@ -216,15 +214,13 @@ def test_a_lost_connection_is_waited_for(tpu):
 def test_ctrl_c_deletes_it_also_if_nobody_reads_the_output(tpu, times):
   tpu.write(plan='[0]', states='WAITING_FOR_RESOURCES', slow='delete')
   process = tpu.begin('tpu.sh', *OPTIONS, '--', '--config=search', REMOTE)
-  while not tpu.named('describe'):
-    time.sleep(0.1)
+  tpu.until(lambda: tpu.named('describe'))
   # As where it goes to a program that Ctrl-C has ended.
   process.stderr.close()
   process.stdout.close()
   process.send_signal(signal.SIGINT)
   if times > 1:
-    while not tpu.named('queued-resources delete'):
-      time.sleep(0.1)
+    tpu.until(lambda: tpu.named('queued-resources delete'))
     os.killpg(process.pid, signal.SIGINT)
   assert process.wait(timeout=120) == 130
   assert tpu.named('queued-resources delete')
@@ -290,8 +286,7 @@ def test_a_run_at_work_keeps_its_source(tpu):
   (source / 'run.log').write_text('step 7\n')
   process = tpu.begin('tpu.sh', *OPTIONS, '--', '--config=search', REMOTE)
   try:
-    while len(tpu.named('--command=bash')) < 2:
-      time.sleep(0.1)
+    tpu.until(lambda: len(tpu.named('--command=bash')) >= 2)
     assert old.exists() and not (source / 'setup.py').exists()
   finally:
     sleeper.kill()
