@@ -10,6 +10,13 @@ import time
 from collections.abc import Callable
 
 ROOT = pathlib.Path(__file__).parents[2]
+# Starts a script. What a shell starts in the background ignores Ctrl-C, and
+# bash then cannot heed it.
+_AS_OF_A_TERMINAL = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execvp('bash', ['bash', *sys.argv[1:]])
+"""
 # What a shell would split, expand or run.
 NASTY = 'a b  \'c\' "d" $HOME `false` \\ * ; & | ~ # é $(false)'
 
@@ -61,16 +68,16 @@ class Machine:
   def begin(self, script: str, *args: str) -> subprocess.Popen:
     """Starts a launcher in a process group of its own, which `end` ends."""
     process = subprocess.Popen(
-      ['bash', str(ROOT / 'launch' / script), *args],
+      [
+        *(sys.executable, '-IS', '-c', _AS_OF_A_TERMINAL),
+        *(str(ROOT / 'launch' / script), *args),
+      ],
       cwd=self.cwd,
       env=self.env,
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
       start_new_session=True,
-      # As of a terminal. What a shell starts in the background ignores Ctrl-C,
-      # and bash then cannot heed it.
-      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     self.begun.append(process)
     return process
